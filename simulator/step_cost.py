@@ -1,8 +1,27 @@
-"""Seconds of one engine step, as the scheduler needs them: few numbers in, one number out."""
+"""Seconds of one engine step, as the scheduler needs them: few numbers in, one number out.
+
+The op model is evaluated once, over grids of token counts and contexts, and the engine reads
+piecewise linear tables. Knots are geometric, four to a doubling; the interpolation error
+against the op model is bounded by a test (`tests/theory/test_step_cost.py`).
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from bisect import bisect_right
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from hwmodels.roofline import step_ops_s
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from hwmodels.sku import Sku
+    from hwmodels.software import SoftwareLevel
+    from workloads.costmodel import CostModel
+    from workloads.ops import Op
 
 
 class Line(NamedTuple):
@@ -45,3 +64,186 @@ class StepCost(Protocol):
     def prefill_attention_s(self, *, new_tokens: int, prefix_tokens: int) -> float:
         """Attention of one prompt chunk on one rank. [s]"""
         ...
+
+
+KNOTS_PER_DOUBLING = 4
+
+
+@lru_cache(maxsize=64)
+def geometric_knots(*, largest: int) -> tuple[float, ...]:
+    """Every integer to 16, then four knots to a doubling up to at least ``largest``."""
+    knots = [float(n) for n in range(1, 17)]
+    while knots[-1] < largest:
+        knots.append(float(round(knots[-1] * 2.0 ** (1.0 / KNOTS_PER_DOUBLING))))
+    return tuple(knots)
+
+
+class TabulatedStepCost:
+    """`StepCost` of a model on a SKU under a software level, tabulated once.
+
+    Parameters
+    ----------
+    model:
+        Cost model bound to a layout and an execution plan.
+    sku, software:
+        The chip and the software level.
+    drafts:
+        Draft tokens verified per step; 0 without speculation. [tokens]
+    max_context, max_tokens:
+        Upper ends of the tables: context of a request, tokens of one rank in one step. [tokens]
+
+    Notes
+    -----
+    A step that replays a CUDA graph costs its kernels' GPU time. An eager step cannot be faster
+    than the host launches its kernels: ``max(GPU time, kernels * eager_launch_s)``, charged
+    here on the part without attention. Host time that is not hidden behind the GPU
+    (``host_step_s``) is added to every step.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: CostModel,
+        sku: Sku,
+        software: SoftwareLevel,
+        drafts: int,
+        max_context: int,
+        max_tokens: int,
+    ) -> None:
+        self.model = model
+        self.sku = sku
+        self.software = software
+        self.drafts = drafts
+        self.queries_per_request = drafts + 1
+        self._dp = model.layout.attention_dp
+        self._tokens = geometric_knots(largest=max(max_tokens, 64))
+        self._contexts = (0.0, *geometric_knots(largest=max_context))
+        self._token_rows = self._tabulate_tokens()
+        self._decode_rows: dict[int, tuple[list[float], list[float]]] = {}
+        self._decode_table = self._tabulate_decode()
+        self._prefill_rows = self._tabulate_prefill()
+        self._memo: dict[tuple[int, int, int, int, bool], float] = {}
+        self._samples_memo: dict[tuple[int, int], float] = {}
+
+    def _seconds(
+        self, ops: list[Op], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.float64]:
+        total = step_ops_s(ops=ops, sku=self.sku, software=self.software)
+        return np.broadcast_to(np.asarray(total, dtype=float), shape)
+
+    def _tabulate_tokens(self) -> list[tuple[float, list[float]]]:
+        """Rows of (group-to-rank ratio, seconds over token knots)."""
+        ratios = [1.0] if self._dp == 1 else [r for r in geometric_knots(largest=self._dp)]
+        tokens = np.array(self._tokens)
+        grid_ratio, grid_tokens = np.meshgrid(ratios, tokens, indexing="ij")
+        ops = self.model.token_ops(rank_tokens=grid_tokens, group_tokens=grid_tokens * grid_ratio)
+        self.token_kernels = sum(op.kernels * op.layers for op in ops)
+        seconds = self._seconds(ops, grid_tokens.shape)
+        return [(r, row.tolist()) for r, row in zip(ratios, seconds, strict=True)]
+
+    def _tabulate_decode(self) -> npt.NDArray[np.float64]:
+        """Seconds over (request knots, context knots)."""
+        grid_requests, grid_context = np.meshgrid(self._tokens, self._contexts, indexing="ij")
+        ops = self.model.decode_attention_ops(
+            requests=grid_requests,
+            queries_per_request=self.queries_per_request,
+            context=grid_context,
+        )
+        return self._seconds(ops, grid_requests.shape)
+
+    def _tabulate_prefill(self) -> list[list[float]]:
+        """Seconds per new token over (prefix knots, new-token knots)."""
+        grid_prefix, grid_new = np.meshgrid(self._contexts, self._tokens, indexing="ij")
+        ops = self.model.prefill_attention_ops(new_tokens=grid_new, prefix_tokens=grid_prefix)
+        per_token = self._seconds(ops, grid_new.shape) / grid_new
+        return [row.tolist() for row in per_token]
+
+    def _tokens_s(self, rank_tokens: int, group_tokens: int) -> float:
+        position, weight = _locate(self._tokens, rank_tokens)
+        rows = self._token_rows
+        if len(rows) == 1:
+            return _blend(rows[0][1], position, weight)
+        ratio = min(max(group_tokens / rank_tokens, 1.0), rows[-1][0])
+        index = min(bisect_right(rows, ratio, key=lambda row: row[0]) - 1, len(rows) - 2)
+        (low, low_row), (high, high_row) = rows[index], rows[index + 1]
+        share = (ratio - low) / (high - low)
+        return (1.0 - share) * _blend(low_row, position, weight) + share * _blend(
+            high_row, position, weight
+        )
+
+    def _samples_s(self, rank_samples: int, group_samples: int) -> float:
+        key = (rank_samples, group_samples)
+        if key not in self._samples_memo:
+            ops = self.model.head_ops(samples=float(rank_samples))
+            if self.drafts:
+                ops = ops + self.model.draft_ops(
+                    requests=float(rank_samples),
+                    group_requests=float(group_samples),
+                    drafts=self.drafts,
+                )
+            self._samples_memo[key] = float(self._seconds(ops, ()))
+        return self._samples_memo[key]
+
+    def fixed_s(
+        self,
+        *,
+        rank_tokens: int,
+        group_tokens: int,
+        rank_samples: int,
+        group_samples: int,
+        has_prefill: bool,
+    ) -> float:
+        """See `StepCost.fixed_s`. [s]"""
+        key = (rank_tokens, group_tokens, rank_samples, group_samples, has_prefill)
+        known = self._memo.get(key)
+        if known is not None:
+            return known
+        gpu_s = self._tokens_s(rank_tokens, group_tokens)
+        if rank_samples:
+            gpu_s += self._samples_s(rank_samples, group_samples)
+        plan = self.model.plan
+        graph = rank_tokens <= plan.graph_max_tokens and (plan.graph_prefill or not has_prefill)
+        if not graph:
+            gpu_s = max(gpu_s, self.token_kernels * self.software.eager_launch_s)
+        seconds = gpu_s + self.software.host_step_s
+        self._memo[key] = seconds
+        return seconds
+
+    def decode_attention(self, *, requests: int, context_sum: float) -> Line:
+        """See `StepCost.decode_attention`. [s]"""
+        if requests == 0:
+            return Line(0.0, 0.0, float("inf"))
+        row = self._decode_rows.get(requests)
+        if row is None:
+            position, weight = _locate(self._tokens, requests)
+            seconds = (1.0 - weight) * self._decode_table[position] + weight * self._decode_table[
+                position + 1
+            ]
+            row = ([requests * c for c in self._contexts], seconds.tolist())
+            self._decode_rows[requests] = row
+        knots, values = row
+        index = min(bisect_right(knots, context_sum) - 1, len(knots) - 2)
+        slope = (values[index + 1] - values[index]) / (knots[index + 1] - knots[index])
+        limit = knots[index + 1] if index < len(knots) - 2 else float("inf")
+        return Line(values[index] + slope * (context_sum - knots[index]), slope, limit)
+
+    def prefill_attention_s(self, *, new_tokens: int, prefix_tokens: int) -> float:
+        """See `StepCost.prefill_attention_s`. [s]"""
+        if new_tokens == 0:
+            return 0.0
+        column, weight = _locate(self._tokens, new_tokens)
+        row, share = _locate(self._contexts, prefix_tokens)
+        low = _blend(self._prefill_rows[row], column, weight)
+        if share:
+            low += share * (_blend(self._prefill_rows[row + 1], column, weight) - low)
+        return new_tokens * low
+
+
+def _locate(knots: tuple[float, ...], x: float) -> tuple[int, float]:
+    """Segment that holds ``x`` and the weight of its right end; the last segment extends."""
+    index = min(max(bisect_right(knots, x) - 1, 0), len(knots) - 2)
+    return index, (x - knots[index]) / (knots[index + 1] - knots[index])
+
+
+def _blend(values: list[float], index: int, weight: float) -> float:
+    return values[index] + weight * (values[index + 1] - values[index])

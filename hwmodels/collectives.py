@@ -1,0 +1,98 @@
+"""Seconds of one collective among the ranks of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workloads.ops import OpKind
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from workloads.ops import Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveFit:
+    """Latency and efficiency of one kind of collective inside one scale-up domain.
+
+    Parameters
+    ----------
+    latency_s:
+        Time of a small message. [s]
+    efficiency:
+        Share of the scale-up bandwidth per direction that a large message reaches (bus
+        bandwidth over link bandwidth; above 1 where a switch reduces in the network). [-]
+    scaleout_latency_s:
+        Added once where the group spans scale-up domains. [s]
+    scaleout_efficiency:
+        Share of the network bandwidth per direction that is reached. [-]
+    """
+
+    latency_s: float
+    efficiency: float
+    scaleout_latency_s: float
+    scaleout_efficiency: float
+
+
+def group_scaleup_bytes_per_s(*, sku: Sku, group_size: int) -> float:
+    """Scale-up bandwidth of one chip towards a group, per direction. [B/s]
+
+    Behind a switch a chip can send at its full rate to any number of peers. In a mesh of
+    point-to-point links only the links to the members of the group carry traffic, so two chips
+    of an eight-chip mesh see one link (MI300X: 47.7 GB/s measured by RCCL with two, 313 with
+    eight).
+    """
+    full = float(sku.scaleup_bytes_per_s)
+    if sku.scaleup_pair_bytes_per_s is None:
+        return full
+    return min(full, float(sku.scaleup_pair_bytes_per_s) * max(group_size - 1, 1))
+
+
+def collective_s(
+    *, kind: OpKind, message_bytes: Quantity, group_size: int, sku: Sku, fit: CollectiveFit
+) -> Quantity:
+    """Time of one collective. [s]
+
+    Parameters
+    ----------
+    kind:
+        Which collective.
+    message_bytes:
+        As defined by `workloads.ops.Op.message_bytes`. [B]
+    group_size:
+        Ranks g that take part; one rank costs nothing.
+    sku, fit:
+        Link bandwidths, and the latency and efficiency reached on them.
+
+    Notes
+    -----
+    Bytes that cross a chip's links: all-reduce ``2 (g-1)/g m``; all-gather, reduce-scatter and
+    all-to-all ``(g-1)/g m``; point-to-point ``m`` (nccl-tests, PERFORMANCE.md). A group that
+    spans scale-up domains of ``w`` chips sends ``(w-1)/(g-1)`` of them inside (``w < g``) and
+    the rest over the network; the two run side by side, so the slower one counts. Reductions
+    and gathers are hierarchical: they cross the network once per domain, spread over its ``w``
+    network ports.
+    """
+    if group_size <= 1:
+        return np.zeros_like(np.asarray(message_bytes, dtype=float))
+    g = group_size
+    w = min(g, int(sku.scaleup_world or 1))
+    factor = {OpKind.ALL_REDUCE: 2.0 * (g - 1) / g, OpKind.POINT_TO_POINT: 1.0}.get(
+        kind, (g - 1) / g
+    )
+    link_bytes = factor * np.asarray(message_bytes, dtype=float)
+    inside_rate = fit.efficiency * group_scaleup_bytes_per_s(sku=sku, group_size=w)
+    if w == g:
+        return fit.latency_s + link_bytes / inside_rate
+    network_rate = fit.scaleout_efficiency * float(sku.scaleout_bytes_per_s)
+    if kind in (OpKind.ALL_TO_ALL, OpKind.POINT_TO_POINT):
+        inside_share = (w - 1) / (g - 1)
+        inside_s = link_bytes * inside_share / inside_rate
+        network_s = link_bytes * (1.0 - inside_share) / network_rate
+        return fit.latency_s + fit.scaleout_latency_s + np.maximum(inside_s, network_s)
+    inside_s = link_bytes / inside_rate if w > 1 else 0.0
+    network_s = link_bytes / w / network_rate
+    return fit.latency_s + fit.scaleout_latency_s + inside_s + network_s

@@ -1,0 +1,249 @@
+"""Software levels: what an engine of a certain date reaches on a SKU.
+
+A level says which kernels run (`workloads.plan.ExecutionPlan`) and how well: the floor ``t0``
+and the efficiencies ``e_c`` and ``e_m`` of each kernel family, and the host's share of a step.
+The base figures belong to chip generations and come from measured kernel tables
+(``software/kernels.yaml``); a level scales them by few factors (``software/<engine>.yaml``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hwmodels.collectives import CollectiveFit
+from workloads.errors import UserError, unknown_name
+from workloads.plan import ExecutionPlan
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from workloads.ops import OpKind
+
+MEDIAN_LEVEL = "median-2026-07"
+MEDIAN_DATE = dt.date(2026, 7, 19)
+_SCALES = ("t0_scale", "compute_scale", "memory_scale", "collective_scale")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelFit:
+    """Floor and efficiencies of one kernel family on one chip generation.
+
+    ``t0_s`` is the time of a launch with nothing to do inside a graph [s]; the efficiencies are
+    shares of the dense peak rate and of the memory bandwidth [-].
+    """
+
+    t0_s: float
+    compute_efficiency: float
+    memory_efficiency: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareLevel:
+    """One engine at one date on one SKU.
+
+    Parameters
+    ----------
+    name:
+        Such as ``sglang@2026-05-21``.
+    kind:
+        ``calibrated`` (this SKU and engine were fitted), ``transferred`` (fitted on kin) or
+        ``specification`` (kernel tables and data sheets only).
+    plan:
+        Kernels in use.
+    kernels, collectives:
+        Families by (kind, precision) and by kind, scales applied.
+    host_step_s:
+        Host time of a step that the GPU does not hide. [s]
+    eager_launch_s:
+        Host time to launch one kernel outside a graph. [s]
+    messages:
+        What was assumed in choosing the level.
+    provenance:
+        Source of each parameter that the level sets.
+    """
+
+    engine: str
+    name: str
+    date: dt.date | None
+    kind: str
+    plan: ExecutionPlan
+    kernels: dict[tuple[str, str], KernelFit]
+    collectives: dict[str, CollectiveFit]
+    host_step_s: float
+    eager_launch_s: float
+    messages: tuple[str, ...] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def kernel(self, *, kind: OpKind, precision: str) -> KernelFit:
+        """Efficiencies of a kernel family; a family without the precision uses its widest."""
+        fit = self.kernels.get((kind.value, precision)) or self.kernels.get((kind.value, "any"))
+        if fit is None:
+            raise KeyError(f"no kernel family {kind.value} with precision {precision}")
+        return fit
+
+    def collective(self, *, kind: OpKind) -> CollectiveFit:
+        """Latency and efficiency of a kind of collective."""
+        return self.collectives[kind.value]
+
+    def with_plan(self, **changes: Any) -> SoftwareLevel:
+        """The same level with some fields of its execution plan replaced."""
+        return replace(self, plan=replace(self.plan, **changes))
+
+
+def parse_date(text: str) -> dt.date:
+    """Last day that a date text covers: ``2026-05`` is 2026-05-31, ``2026-05-21`` itself.
+
+    Raises
+    ------
+    UserError
+        If the text is neither ``YYYY-MM`` nor ``YYYY-MM-DD``.
+    """
+    try:
+        if len(text) == 7:
+            first = dt.date.fromisoformat(f"{text}-01")
+            return (first.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(1)
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"date '{text}' is not a date; write YYYY-MM or YYYY-MM-DD") from None
+
+
+@lru_cache(maxsize=32)
+def _read(name: str, directory: Path | None) -> dict[str, Any]:
+    base = directory or Path(str(resources.files("hwmodels") / "software"))
+    path = base / f"{name}.yaml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    data: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    return data
+
+
+def list_engines() -> list[str]:
+    """Engines that software levels exist for."""
+    folder = resources.files("hwmodels") / "software"
+    names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
+    return [name for name in names if name != "kernels"]
+
+
+def list_levels(*, engine: str, directory: Path | None = None) -> list[dict[str, Any]]:
+    """All software levels of an engine as they stand in its file, in order of date."""
+    if engine not in list_engines():
+        raise unknown_name(field="engine", value=engine, known=list_engines())
+    levels: list[dict[str, Any]] = list(_read(engine, directory)["levels"])
+    return levels
+
+
+def _value(figure: Any) -> float:
+    return float(figure["value"])
+
+
+def _kernels(*, generation: str, scales: dict[str, float]) -> dict[tuple[str, str], KernelFit]:
+    table: dict[tuple[str, str], KernelFit] = {}
+    for family, paths in _read("kernels", None)["families"].items():
+        for path, generations in paths.items():
+            fit = generations.get(generation, generations["generic"])
+            table[family, path] = KernelFit(
+                t0_s=_value(fit["t0_s"]) * scales["t0_scale"],
+                compute_efficiency=min(1.0, _value(fit["e_c"]) * scales["compute_scale"]),
+                memory_efficiency=min(1.0, _value(fit["e_m"]) * scales["memory_scale"]),
+            )
+    return table
+
+
+def _collectives(*, generation: str, scale: float) -> dict[str, CollectiveFit]:
+    table: dict[str, CollectiveFit] = {}
+    for kind, generations in _read("kernels", None)["collectives"].items():
+        fit = generations.get(generation, generations["generic"])
+        table[kind] = CollectiveFit(
+            latency_s=_value(fit["latency_s"]),
+            efficiency=_value(fit["efficiency"]) * scale,
+            scaleout_latency_s=_value(fit["scaleout_latency_s"]),
+            scaleout_efficiency=_value(fit["scaleout_efficiency"]),
+        )
+    return table
+
+
+def _candidates(
+    *, levels: list[dict[str, Any]], sku: Sku, model: str
+) -> tuple[list[dict[str, Any]], str]:
+    """The most specific levels that apply to a SKU, and what had to be assumed."""
+    of_model = [lv for lv in levels if model in lv.get("models", [model])]
+    own = [lv for lv in of_model if sku.key in lv.get("skus", [])]
+    if own:
+        return own, ""
+    for kin in sku.kin:
+        kin_levels = [lv for lv in of_model if kin in lv.get("skus", []) and lv.get("parameters")]
+        if kin_levels:
+            return kin_levels, f"software level transferred from {kin}"
+    return [lv for lv in of_model if "skus" not in lv], ""
+
+
+def load_software(
+    *,
+    engine: str,
+    sku: Sku,
+    model: str,
+    date: dt.date | None = None,
+    median: bool = False,
+    directory: Path | None = None,
+) -> SoftwareLevel:
+    """The software level of an engine on a SKU at a date.
+
+    Parameters
+    ----------
+    engine:
+        ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
+    sku, model:
+        Select the levels: the SKU's own, else those fitted on its kin, else the general ones.
+    date:
+        The last level not after it; before the first, the first, with a message. ``None`` is
+        the latest.
+    median:
+        Ask for the undated median of runs up to 2026-07-19 instead; without one, the last
+        level not after that day.
+    directory:
+        Levels written by a calibration, in place of the shipped ones.
+
+    Raises
+    ------
+    UserError
+        If the engine is unknown.
+    """
+    data = _read(engine, directory) if engine in list_engines() else None
+    if data is None:
+        raise unknown_name(field="engine", value=engine, known=list_engines())
+    levels, assumed = _candidates(levels=data["levels"], sku=sku, model=model)
+    messages = [assumed] if assumed else []
+    chosen = [lv for lv in levels if lv.get("name") == MEDIAN_LEVEL] if median else []
+    if not chosen:
+        dated = sorted((lv for lv in levels if lv.get("date")), key=lambda lv: str(lv["date"]))
+        wanted = date or (MEDIAN_DATE if median else None)
+        before = [lv for lv in dated if wanted is None or lv["date"] <= wanted]
+        if dated and not before:
+            messages.append(f"no {engine} level before {wanted}; the first one stands in")
+            before = dated[:1]
+        undated = [lv for lv in levels if not lv.get("date") and not lv.get("name")]
+        chosen = before or undated
+    level = chosen[-1]
+    parameters: dict[str, Any] = {**data["defaults"], **level.get("parameters", {})}
+    scales = {s: _value(parameters[s]) if s in parameters else 1.0 for s in _SCALES}
+    fitted = any(p["kind"] == "fitted" for p in level.get("parameters", {}).values())
+    kind = "specification" if not fitted else "transferred" if assumed else "calibrated"
+    stamp = level.get("name") or str(level.get("date") or "undated")
+    return SoftwareLevel(
+        engine=engine,
+        name=f"{engine}@{stamp}",
+        date=level.get("date"),
+        kind=kind,
+        plan=ExecutionPlan(**{**data.get("plan", {}), **level.get("plan", {})}),
+        kernels=_kernels(generation=sku.generation, scales=scales),
+        collectives=_collectives(generation=sku.generation, scale=scales["collective_scale"]),
+        host_step_s=_value(parameters["host_step_s"]),
+        eager_launch_s=_value(parameters["eager_launch_s"]),
+        messages=tuple(messages),
+        provenance={name: f"{p['kind']}: {p['source']}" for name, p in parameters.items()},
+    )

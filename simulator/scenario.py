@@ -1,0 +1,121 @@
+"""What a user asks for: one flat set of named settings, each remembering where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workloads.errors import UserError, unknown_name
+
+
+class Scenario(BaseModel):
+    """Settings of one curve; a field that is ``None`` is resolved from data files.
+
+    Defaults are InferenceX's single-node job on DeepSeek-V4-Pro.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sku: str = Field(description="chip or rack, see `simulate list skus`")
+    model: str = Field("deepseek-v4-pro", description="model, see `simulate list models`")
+    engine: str | None = Field(
+        None, description="engine, optionally of a date: sglang or sglang@2026-05"
+    )
+    precision: Literal["fp4", "fp8", "bf16"] = Field("fp4", description="of the routed experts")
+    gpus: int | None = Field(None, ge=1, description="chips of one worker; None: one node")
+    tp: int | None = Field(None, ge=1, description="tensor parallel degree; None: all that fit")
+    ep: int | None = Field(None, ge=1, description="expert parallel degree; None: all that fit")
+    dp_attention: bool | None = Field(None, description="attention data parallelism; None: both")
+    isl: int = Field(8192, ge=1, description="nominal input length [tokens]")
+    osl: int = Field(1024, ge=1, description="nominal output length [tokens]")
+    length_distribution: Literal["uniform_0.8", "uniform_0_to_cap", "fixed"] = Field(
+        "uniform_0.8", description="InferenceX draws lengths uniformly from [0.8 L, L]"
+    )
+    concurrency: tuple[int, ...] | None = Field(
+        None, description="closed-loop clients; None: powers of two to 2,048 while it pays"
+    )
+    spec: str = Field("none", description="speculation: none, mtp:K or dspark:K")
+    acceptance_length: float | None = Field(
+        None, ge=1, description="tokens per step under speculation; None: the recipe's"
+    )
+    economics: str = Field("latest", description="dated cost and power file, such as 2026-04")
+    overrides: dict[str, float] = Field(
+        default_factory=dict, description="SKU fields to change, in SI units"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random stream")
+
+
+class ScenarioSource(BaseModel):
+    """A scenario and where each of its settings came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scenario: Scenario
+    origin: dict[str, str]
+
+
+def build_scenario(
+    *, flags: Mapping[str, Any], file: Path | None = None
+) -> ScenarioSource:
+    """A scenario from a YAML file with flags on top.
+
+    Parameters
+    ----------
+    flags:
+        Settings given on the command line; ``None`` means not given.
+    file:
+        YAML file of settings.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or parsed (line and column), or a setting is unknown or out
+        of range.
+    """
+    values: dict[str, Any] = {}
+    origin = {name: "default" for name in Scenario.model_fields}
+    if file is not None:
+        for name, value in read_yaml_mapping(file).items():
+            values[name] = value
+            origin[name] = f"file {file}"
+    for name, value in flags.items():
+        if value is not None:
+            values[name] = value
+            origin[name] = "flag"
+    for name in values:
+        if name not in Scenario.model_fields:
+            raise unknown_name(field="setting", value=name, known=Scenario.model_fields)
+    try:
+        return ScenarioSource(scenario=Scenario(**values), origin=origin)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+        raise UserError(
+            f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that must hold a mapping.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not YAML (line and column) or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{place}: {error.problem or 'not valid YAML'}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold settings as 'name: value' lines")
+    return data
