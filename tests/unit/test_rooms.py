@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("workloads", "hwmodels", "simulator", "calibration")
-CONTRACT = {"workloads.ops", "workloads.layout", "workloads.plan", "workloads.errors"}
+# What hwmodels may know of workloads: the three contract types, and how files and errors read.
+CONTRACT = {f"workloads.{name}" for name in ("ops", "layout", "plan", "errors", "datafiles")}
 
 
 @dataclass(frozen=True)
