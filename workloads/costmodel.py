@@ -67,14 +67,22 @@ class CostModel(Protocol):
     each a function of few numbers, so that a step's time can be tabulated group by group.
     """
 
-    layout: Layout
-    plan: ExecutionPlan
+    @property
+    def layout(self) -> Layout:
+        """Parallel layout of the worker."""
+        ...
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        """Kernels that the engine runs."""
+        ...
 
     def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """Projections, mHC, router, experts and their communication.
 
         ``rank_tokens`` are the tokens of the slowest attention rank, ``group_tokens`` those of
         all attention ranks of the worker together (equal where attention is tensor parallel).
+        A model bound with drafts adds the first draft pass, which runs over all tokens.
         """
         ...
 
@@ -93,7 +101,7 @@ class CostModel(Protocol):
         ...
 
     def draft_ops(self, *, requests: Quantity, group_requests: Quantity, drafts: int) -> list[Op]:
-        """All draft passes of one speculative step; an empty list without drafts."""
+        """Draft passes after the first and all draft heads; an empty list without drafts."""
         ...
 
     def weight_bytes_per_rank(self, *, speculative: bool) -> dict[str, float]:

@@ -1,0 +1,189 @@
+"""Model architectures: the numbers of a published ``config.json``, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, ClassVar
+
+import yaml
+
+from workloads.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What every architecture states; field names are those of the published ``config.json``.
+
+    Parameters
+    ----------
+    name:
+        Canonical name, such as ``deepseek-v4-pro``.
+    hidden_size, num_hidden_layers, vocab_size:
+        Width of the residual stream, decoder layers, vocabulary. [-]
+    max_position_embeddings:
+        Longest context. [tokens]
+    native_expert_path, native_dense_path:
+        Arithmetic paths that the published checkpoint is made for, in the terms of
+        `workloads.plan.ExecutionPlan`.
+    """
+
+    family: ClassVar[str] = ""
+
+    name: str
+    hidden_size: int
+    num_hidden_layers: int
+    vocab_size: int
+    max_position_embeddings: int
+    native_expert_path: str
+    native_dense_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DsparkDraft:
+    """The draft module of the DSpark releases, in place of the MTP block.
+
+    Parameters
+    ----------
+    stages:
+        Draft layers (sliding window, experts, mHC each). [-]
+    block_size:
+        Tokens that the module was trained to draft in one pass. [tokens]
+    markov_rank:
+        Rank of the token-to-token correction of the draft distribution. [-]
+    target_layers:
+        Layers of the main model whose hidden states it reads. [-]
+    """
+
+    stages: int
+    block_size: int
+    markov_rank: int
+    target_layers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepseekV4Architecture(Architecture):
+    """DeepSeek V4: compressed sparse attention (CSA), heavily compressed attention (HCA), mHC, MoE.
+
+    Parameters
+    ----------
+    compress_ratios:
+        Tokens per compressed KV entry of each layer: 4 is CSA, 128 HCA, 0 sliding window only.
+        One entry per decoder layer and one for the MTP block. [tokens]
+    num_attention_heads, head_dim, qk_rope_head_dim:
+        Query heads and their width; the KV latent has one head of the same width. [-]
+    q_lora_rank, o_groups, o_lora_rank:
+        Low-rank query projection; groups and rank of the output projection. [-]
+    index_n_heads, index_head_dim, index_topk:
+        Lightning indexer of the CSA layers. [-]
+    sliding_window:
+        Uncompressed recent tokens that every layer attends to. [tokens]
+    n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
+        Mixture of experts, the same in every layer. [-]
+    num_hash_layers:
+        First layers, whose experts are looked up by token id. [-]
+    hc_mult, hc_sinkhorn_iters:
+        Residual streams and normalisation rounds of the manifold-constrained hyper-connections.
+    num_nextn_predict_layers:
+        MTP blocks. [-]
+    dspark:
+        Draft module of the DSpark releases, else ``None``.
+    """
+
+    family: ClassVar[str] = "deepseek_v4"
+
+    compress_ratios: tuple[int, ...]
+    num_attention_heads: int
+    head_dim: int
+    qk_rope_head_dim: int
+    q_lora_rank: int
+    o_groups: int
+    o_lora_rank: int
+    index_n_heads: int
+    index_head_dim: int
+    index_topk: int
+    sliding_window: int
+    n_routed_experts: int
+    num_experts_per_tok: int
+    n_shared_experts: int
+    moe_intermediate_size: int
+    num_hash_layers: int
+    hc_mult: int
+    hc_sinkhorn_iters: int
+    num_nextn_predict_layers: int
+    dspark: DsparkDraft | None = None
+
+    def layers_of_ratio(self, ratio: int) -> int:
+        """Decoder layers (without MTP) that compress by ``ratio``; 0: sliding window only."""
+        return self.compress_ratios[: self.num_hidden_layers].count(ratio)
+
+
+_FAMILIES: dict[str, type[Architecture]] = {
+    architecture.family: architecture for architecture in (DeepseekV4Architecture,)
+}
+
+
+def load_architecture(name: str) -> Architecture:
+    """The architecture of a model, by canonical name or alias (case does not matter).
+
+    Parameters
+    ----------
+    name:
+        Such as ``deepseek-v4-pro``, ``dsv4-pro`` or ``deepseek-ai/DeepSeek-V4-Pro``.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown; the message proposes the nearest names.
+    """
+    files, names = _catalogue()
+    key = names.get(name.strip().lower())
+    if key is None:
+        raise unknown_name(field="model", value=name, known=names)
+    return _load(files[key])
+
+
+def architecture_names() -> dict[str, tuple[str, ...]]:
+    """Canonical names of all architectures, each with its aliases."""
+    files, names = _catalogue()
+    return {
+        canonical: tuple(sorted(alias for alias, of in names.items() if of == canonical))
+        for canonical in sorted(files)
+    }
+
+
+@cache
+def _catalogue() -> tuple[dict[str, str], dict[str, str]]:
+    """File of each canonical name, and canonical name of each lower-case alias."""
+    files: dict[str, str] = {}
+    names: dict[str, str] = {}
+    folder = resources.files("workloads") / "architectures"
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if not entry.name.endswith(".yaml"):
+            continue
+        text = entry.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
+        canonical = str(document["name"])
+        files[canonical] = text
+        for alias in (canonical, *document.get("aliases", ())):
+            if names.setdefault(str(alias).lower(), canonical) != canonical:
+                raise UserError(f"architecture alias '{alias}' names two models; see {entry.name}")
+    return files, names
+
+
+@cache
+def _load(text: str) -> Architecture:
+    document = yaml.safe_load(text)
+    family = _FAMILIES[document["family"]]
+    values: dict[str, Any] = dict(document["config"])
+    if "compress_ratios" in values:
+        values["compress_ratios"] = tuple(values["compress_ratios"])
+    if "dspark" in values:
+        values["dspark"] = DsparkDraft(**values["dspark"])
+    return family(
+        name=document["name"],
+        native_expert_path=document["checkpoint"]["expert_path"],
+        native_dense_path=document["checkpoint"]["dense_path"],
+        **values,
+    )

@@ -1,0 +1,55 @@
+"""Cost models: a model's operations for a batch on a layout under an execution plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workloads.architecture import DeepseekV4Architecture
+from workloads.errors import UserError
+from workloads.expert_load import UNIFORM, ExpertLoad
+from workloads.models.deepseek_v4 import DeepseekV4
+
+if TYPE_CHECKING:
+    from workloads.architecture import Architecture
+    from workloads.costmodel import CostModel
+    from workloads.layout import Layout
+    from workloads.plan import ExecutionPlan
+
+
+def bind(
+    *,
+    architecture: Architecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    expert_load: ExpertLoad = UNIFORM,
+    drafts: int = 0,
+) -> CostModel:
+    """The cost model of an architecture on a layout under an execution plan.
+
+    Parameters
+    ----------
+    architecture:
+        From `workloads.architecture.load_architecture`.
+    layout, plan:
+        Parallel layout of one worker, and the kernels that its engine runs.
+    expert_load:
+        Distribution of tokens over the experts.
+    drafts:
+        Tokens drafted per step by the model's own draft module; 0 without speculation. [tokens]
+
+    Raises
+    ------
+    UserError
+        If the layout does not divide the model, or the model has no cost functions.
+    """
+    if isinstance(architecture, DeepseekV4Architecture):
+        model = DeepseekV4(
+            architecture=architecture,
+            layout=layout,
+            plan=plan,
+            expert_load=expert_load,
+            drafts=drafts,
+        )
+        model.validate()
+        return model
+    raise UserError(f"model {architecture.name}: no cost model for family {architecture.family}")

@@ -1,0 +1,34 @@
+"""Reference count of kernel launches per operation, inside a CUDA graph.
+
+The count is that of the fused kernels which vLLM and SGLang run on DeepSeek V4 since May 2026
+(vLLM blog "DeepSeek V4", 2026-04-24, section on kernel fusion; `vllm/models/deepseek_v4`). An
+engine that fuses more or less scales all of them with `ExecutionPlan.kernels_scale`. Collectives
+are operations of their own and carry their own latency.
+"""
+
+from __future__ import annotations
+
+KERNELS: dict[str, float] = {
+    "gemm": 1,  # the matrix product itself
+    "quantise": 1,  # BF16 activations to FP8 or FP4, fused with the norm before it
+    "mhc.pre": 2,  # coefficient GEMM with RMS statistics; Sinkhorn and stream mixing
+    "mhc.post": 1,  # residual update of the four streams
+    "window_insert": 1,  # q head norm, rope of q and kv, quantise and insert the KV entry
+    "compress": 1,  # state update; on a boundary pool, norm, rope, quantise, insert
+    "index_query": 1,  # rope, Hadamard rotation and quantisation of the indexer queries
+    "index_score": 1,  # all keys of a request
+    "top_k": 1,  # selection over the scores
+    "core.decode": 2,  # split-KV attention and its combination
+    "core.prefill": 2,  # gather and dequantise into a workspace; attention
+    "select": 1,  # top-k of the router scores with bias, or the hash table
+    "experts.permute": 1,  # sort token-expert pairs by expert
+    "experts.activation": 1,  # SwiGLU and quantisation between the two grouped GEMMs
+    "experts.reduce": 1,  # weighted sum over a token's experts and the shared expert
+    "experts.fused": 1,  # MegaMoE: exchange, both GEMMs and activation
+    "shared.activation": 1,  # SwiGLU and quantisation
+    "embedding": 1,  # gather
+    "head.mix": 1,  # final mHC combination and norm
+    "sampling": 4,  # penalties, temperature, softmax, draw
+    "draft.combine": 2,  # norms of embedding and hidden state; input of the draft
+    "markov": 2,  # row gather and low-rank correction of the logits, per drafted token
+}

@@ -1,0 +1,320 @@
+"""Mixture of experts: router, routed and shared experts, and their exchange between ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workloads.errors import UserError
+from workloads.expert_load import load_table
+from workloads.models.kernels import KERNELS
+from workloads.models.parts import BF16_BYTES, all_reduce, gemm
+from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
+from workloads.ops import Component, Op, OpKind
+
+if TYPE_CHECKING:
+    from workloads.expert_load import ExpertLoad
+    from workloads.layout import Layout
+    from workloads.ops import Quantity
+    from workloads.plan import ExecutionPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moe:
+    """A mixture-of-experts layer on a layout.
+
+    Parameters
+    ----------
+    hidden, intermediate:
+        Width of the residual stream and of one expert. [-]
+    experts, experts_per_token, shared_experts:
+        Routed experts, those of one token, and those that every token uses. [-]
+    load:
+        Distribution of tokens over the routed experts.
+    """
+
+    hidden: int
+    intermediate: int
+    experts: int
+    experts_per_token: int
+    shared_experts: int
+    layout: Layout
+    plan: ExecutionPlan
+    load: ExpertLoad
+
+    def validate(self) -> None:
+        """Check that the experts divide over the layout.
+
+        Raises
+        ------
+        UserError
+            Naming the degree, what it must divide, and the degrees that do.
+        """
+        ep, moe_tp = self.layout.ep, self.layout.moe_tp
+        slots = self.experts + self.load.redundant_experts
+        if self.experts % ep:
+            raise UserError(
+                f"ep is {ep}, which does not divide the {self.experts} routed experts; "
+                f"choose a divisor of {self.experts}"
+            )
+        if slots % ep:
+            raise UserError(
+                f"redundant_experts is {self.load.redundant_experts}: {slots} expert slots do not "
+                f"divide over ep {ep}; choose a multiple of {ep}"
+            )
+        if self.intermediate % moe_tp:
+            raise UserError(
+                f"tp / ep is {moe_tp}, which does not divide the expert width "
+                f"{self.intermediate}; raise ep or choose another tp"
+            )
+
+    @property
+    def expert_parameters(self) -> float:
+        """Parameters of one expert: gate, up and down projection. [-]"""
+        return 3.0 * self.hidden * self.intermediate
+
+    @property
+    def expert_bytes_per_rank(self) -> float:
+        """Resident bytes of one layer's routed experts on one rank. [B]"""
+        slots = self.experts + self.load.redundant_experts
+        shard = self.expert_parameters / self.layout.moe_tp
+        return slots / self.layout.ep * shard * WEIGHT_BYTES[self.plan.expert_path]
+
+    @property
+    def shared_tp(self) -> int:
+        """Ranks over which the shared expert is split: those that hold the same tokens."""
+        return self.layout.attention_tp
+
+    def ops(
+        self,
+        *,
+        rank_tokens: Quantity,
+        group_tokens: Quantity,
+        layers: int,
+    ) -> list[Op]:
+        """Operations of ``layers`` mixture-of-experts layers on the slowest rank.
+
+        Parameters
+        ----------
+        rank_tokens:
+            Tokens of the slowest attention rank. [tokens]
+        group_tokens:
+            Tokens of all attention ranks of the worker. [tokens]
+        """
+        routed = self._routed(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=layers)
+        shared = self._shared(tokens=rank_tokens, layers=layers)
+        router = gemm(
+            name="moe.router",
+            component=Component.EXPERTS,
+            path="bf16",
+            tokens=rank_tokens,
+            inputs=self.hidden,
+            outputs=self.experts,
+            layers=layers,
+            scale=self.plan.kernels_scale,
+            extra_kernels=KERNELS["select"],
+        )
+        return [router, *routed, *shared]
+
+    def _routed(self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int) -> list[Op]:
+        layout, plan = self.layout, self.plan
+        exchanged = layout.dp_attention and layout.tp > 1
+        by_pair = exchanged and layout.moe_tp == 1 and plan.moe_backend in _PAIR_EXCHANGE
+        fused = by_pair and plan.moe_backend == "fused"
+        stage = "moe" if fused or (plan.shared_expert_overlap and self.shared_experts) else ""
+        table = load_table(
+            load=self.load,
+            experts=self.experts,
+            experts_per_token=self.experts_per_token,
+            ep=layout.ep,
+        )
+        slowest = table.slowest_rank_factor(tokens=group_tokens)
+        pairs = group_tokens * slowest * (self.experts_per_token / layout.ep)
+        touched = table.touched_share(tokens=group_tokens)
+        experts = self._experts(
+            pairs=pairs,
+            touched=touched,
+            rank_tokens=rank_tokens,
+            layers=layers,
+            stage=stage,
+            fused=fused,
+        )
+        if not exchanged:
+            if layout.tp == 1:
+                return experts
+            reduce = all_reduce(
+                name="moe.all_reduce",
+                tokens=group_tokens,
+                hidden_size=self.hidden,
+                ranks=layout.tp,
+                layers=layers,
+            )
+            return [*experts, reduce]
+        if by_pair:
+            kind_in = kind_out = OpKind.ALL_TO_ALL
+            sent = rank_tokens * float(self.experts_per_token)
+            values: Quantity = np.maximum(sent, pairs) * self.hidden
+        else:
+            kind_in, kind_out = OpKind.ALL_GATHER, OpKind.REDUCE_SCATTER
+            values = group_tokens * float(self.hidden)
+        exchange = [
+            Op(
+                name=f"moe.{name}",
+                component=Component.COMMUNICATION,
+                kind=kind,
+                message_bytes=values * bytes_per_value,
+                group_size=layout.tp,
+                layers=layers,
+                stage=stage,
+                stream=1 if fused else 0,
+            )
+            for name, kind, bytes_per_value in (
+                ("dispatch", kind_in, plan.dispatch_bytes_per_value),
+                ("combine", kind_out, plan.combine_bytes_per_value),
+            )
+        ]
+        return [exchange[0], *experts, exchange[1]]
+
+    def _experts(
+        self,
+        *,
+        pairs: Quantity,
+        touched: Quantity,
+        rank_tokens: Quantity,
+        layers: int,
+        stage: str,
+        fused: bool,
+    ) -> list[Op]:
+        """Grouped GEMMs of the slowest rank, with what surrounds them."""
+        plan = self.plan
+        scale = plan.kernels_scale
+        path = plan.expert_path
+        width = self.intermediate / self.layout.moe_tp
+        weight_bytes = touched * self.expert_bytes_per_rank
+        value_bytes = ACTIVATION_BYTES[path]
+        quantise_bytes = BF16_BYTES + value_bytes if quantises(path) else 0.0
+        per_pair_in = self.hidden * value_bytes
+        per_pair_mid = 2.0 * width * BF16_BYTES
+        per_pair_out = self.hidden * BF16_BYTES
+        flops = pairs * (6.0 * self.hidden * width)
+        if fused:
+            return [
+                Op(
+                    name="experts.fused",
+                    component=Component.EXPERTS,
+                    kind=OpKind.GROUPED_GEMM,
+                    precision=path,
+                    flops=flops,
+                    weight_bytes=weight_bytes,
+                    activation_bytes=pairs
+                    * (per_pair_in + 2.0 * width * value_bytes + per_pair_out)
+                    + rank_tokens * (self.hidden * quantise_bytes),
+                    kernels=(KERNELS["quantise"] + KERNELS["experts.fused"]) * scale,
+                    layers=layers,
+                    stage=stage,
+                )
+            ]
+        permute = Op(
+            name="experts.permute",
+            component=Component.EXPERTS,
+            kind=OpKind.MEMORY,
+            activation_bytes=pairs * (2.0 * per_pair_in)
+            + rank_tokens * (self.hidden * quantise_bytes),
+            kernels=(KERNELS["experts.permute"] + (KERNELS["quantise"] if quantises(path) else 0))
+            * scale,
+            layers=layers,
+            stage=stage,
+        )
+        up = Op(
+            name="experts.w13",
+            component=Component.EXPERTS,
+            kind=OpKind.GROUPED_GEMM,
+            precision=path,
+            flops=flops * (2.0 / 3.0),
+            weight_bytes=weight_bytes * (2.0 / 3.0),
+            activation_bytes=pairs * (per_pair_in + per_pair_mid),
+            kernels=KERNELS["gemm"] * scale,
+            layers=layers,
+            stage=stage,
+        )
+        activation = Op(
+            name="experts.activation",
+            component=Component.EXPERTS,
+            kind=OpKind.MEMORY,
+            activation_bytes=pairs * (per_pair_mid + width * value_bytes),
+            kernels=KERNELS["experts.activation"] * scale,
+            layers=layers,
+            stage=stage,
+        )
+        down = Op(
+            name="experts.w2",
+            component=Component.EXPERTS,
+            kind=OpKind.GROUPED_GEMM,
+            precision=path,
+            flops=flops / 3.0,
+            weight_bytes=weight_bytes / 3.0,
+            activation_bytes=pairs * (width * value_bytes + per_pair_out),
+            kernels=KERNELS["gemm"] * scale,
+            layers=layers,
+            stage=stage,
+        )
+        reduce = Op(
+            name="experts.reduce",
+            component=Component.EXPERTS,
+            kind=OpKind.MEMORY,
+            activation_bytes=pairs * per_pair_out + rank_tokens * per_pair_out,
+            kernels=KERNELS["experts.reduce"] * scale,
+            layers=layers,
+            stage=stage,
+        )
+        return [permute, up, activation, down, reduce]
+
+    def _shared(self, *, tokens: Quantity, layers: int) -> list[Op]:
+        """Shared expert; beside the routed ones where the plan overlaps them."""
+        if not self.shared_experts:
+            return []
+        plan = self.plan
+        overlap = plan.shared_expert_overlap
+        stage = "moe" if overlap else ""
+        stream = 2 if overlap else 0
+        width = self.shared_experts * self.intermediate / self.shared_tp
+        up = gemm(
+            name="shared.w13",
+            component=Component.EXPERTS,
+            path=plan.dense_path,
+            tokens=tokens,
+            inputs=self.hidden,
+            outputs=2.0 * width,
+            layers=layers,
+            scale=plan.kernels_scale,
+            stage=stage,
+            stream=stream,
+        )
+        activation = Op(
+            name="shared.activation",
+            component=Component.EXPERTS,
+            kind=OpKind.MEMORY,
+            activation_bytes=tokens * (3.0 * width * BF16_BYTES),
+            kernels=KERNELS["shared.activation"] * plan.kernels_scale,
+            layers=layers,
+            stage=stage,
+            stream=stream,
+        )
+        down = gemm(
+            name="shared.w2",
+            component=Component.EXPERTS,
+            path=plan.dense_path,
+            tokens=tokens,
+            inputs=width,
+            outputs=self.hidden,
+            layers=layers,
+            scale=plan.kernels_scale,
+            stage=stage,
+            stream=stream,
+        )
+        return [up, activation, down]
+
+
+_PAIR_EXCHANGE = ("dispatch_combine", "fused")
