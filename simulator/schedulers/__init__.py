@@ -1,0 +1,27 @@
+"""Schedulers of the serving engines, one module each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.schedulers.atom import AtomScheduler
+from simulator.schedulers.sglang import SglangScheduler
+from simulator.schedulers.trtllm import TrtllmScheduler
+from simulator.schedulers.vllm import VllmScheduler
+from simulator.settings import SglangSettings, TrtllmSettings, VllmSettings
+
+if TYPE_CHECKING:
+    from simulator.engine import Worker
+    from simulator.schedulers.base import Scheduler
+    from simulator.settings import EngineSettings
+
+
+def build_scheduler(*, worker: Worker, settings: EngineSettings) -> Scheduler:
+    """The scheduler of an engine, bound to a worker."""
+    if isinstance(settings, VllmSettings):
+        return VllmScheduler(worker=worker, settings=settings)
+    if isinstance(settings, SglangSettings):
+        return SglangScheduler(worker=worker, settings=settings)
+    if isinstance(settings, TrtllmSettings):
+        return TrtllmScheduler(worker=worker, settings=settings)
+    return AtomScheduler(worker=worker, settings=settings)

@@ -1,0 +1,171 @@
+"""SGLang's scheduler (as of 0.5.x, 2025-10 to 2026-08).
+
+Prefill comes first: whenever waiting requests and memory allow, the next step is a prefill
+batch and the decode batch stands still; it advances only in steps without prefill, unless
+mixed chunks are enabled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.rank import NEVER
+from simulator.schedulers.base import Alignment, PrefillFirstScheduler
+
+if TYPE_CHECKING:
+    from simulator.engine import Worker
+    from simulator.rank import Rank, Sequence
+    from simulator.settings import SglangSettings
+
+CLIP_MAX_NEW_TOKENS = 4096
+"""Output that admission reserves for one request at most (``SGLANG_CLIP_MAX_NEW_TOKENS``)."""
+INITIAL_NEW_TOKEN_RATIO = 0.7
+MIN_NEW_TOKEN_RATIO = 0.7 * 0.14
+NEW_TOKEN_RATIO_DECAY = (INITIAL_NEW_TOKEN_RATIO - MIN_NEW_TOKEN_RATIO) / 600
+"""Share of the remaining output that admission reserves, and its decay per decode step
+(``SGLANG_INIT_NEW_TOKEN_RATIO``, ``..._MIN_..._FACTOR``, ``..._DECAY_STEPS``)."""
+RETRACT_DECODE_STEPS = 20
+"""Steps that a retraction makes room for (``SGLANG_RETRACT_DECODE_STEPS``)."""
+
+
+class SglangScheduler(PrefillFirstScheduler):
+    """Prefill-first batches, chunked prefill, retraction, prefill delayer.
+
+    Notes
+    -----
+    Rules, in the engine's order (``managers/scheduler.py``, ``schedule_policy.py``):
+
+    1. A prompt in progress continues first. Then waiting requests are admitted in order while
+       fewer than ``max_running_requests`` (per data-parallel rank: divided by the ranks) run
+       and their tokens fit. ``chunked_prefill_size``, divided by the ranks, bounds the step; a
+       prompt that exceeds what is left of it is cut at a page boundary and ends the batch.
+       ``max_prefill_tokens`` bounds every prompt after the first of a batch.
+    2. Without a radix cache, where requests run to their full length, a request is admitted if
+       no future step can run out of memory (``add_one_req_ignore_eos``). With one, it is
+       admitted if its prompt, its output up to 4,096 tokens and a decaying share of what the
+       running requests have yet to write are free.
+    3. If a decode step does not fit, the requests with the fewest output tokens are retracted,
+       return to the end of the queue and are recomputed.
+    4. Prefill delayer: under attention data parallelism prefills are held back while only some
+       ranks could prefill, for at most ``prefill_delayer_max_delay_passes`` steps.
+    5. Attention ranks without a prefill decode beside those that have one; with speculation
+       prefill and decode do not share a step, so they idle.
+    """
+
+    def __init__(self, *, worker: Worker, settings: SglangSettings) -> None:
+        ranks = len(worker.ranks)
+        cap = settings.max_running_requests
+        super().__init__(worker=worker, max_running=NEVER if cap is None else max(cap // ranks, 1))
+        chunk = settings.chunked_prefill_size
+        self.chunk = max(chunk // ranks, 1) if chunk > 0 else NEVER
+        self.page = settings.page_size
+        self.max_prefill = settings.max_prefill_tokens
+        self.mixes = settings.enable_mixed_chunk
+        self.joint_prefill = not self.mixes and self.queries > 1
+        self.runs_to_length = settings.disable_radix_cache
+        delays = settings.prefill_delayer_max_delay_passes if settings.enable_prefill_delayer else 0
+        self.alignment = Alignment(delays if ranks > 1 else 0)
+        self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * ranks
+
+    def fill(self, rank: Rank) -> None:
+        """See `PrefillFirstScheduler.fill`."""
+        budget = self.chunk
+        input_left = self.max_prefill
+        if self.mixes:
+            budget -= rank.decoding * self.queries
+        for sequence in rank.prefilling:
+            tokens = self._cut(sequence.target - sequence.computed, budget)
+            if tokens <= 0:
+                return
+            rank.chunks.append((sequence, tokens))
+            budget -= tokens
+            input_left -= tokens
+        waiting = rank.waiting
+        running = rank.decoding + len(rank.prefilling)
+        while waiting and budget > 0 and input_left > 0 and running < self.max_running:
+            sequence = waiting[0]
+            left = sequence.target
+            if rank.chunks and left > input_left:
+                return
+            tokens = self._cut(left, budget)
+            if tokens <= 0 or rank.blocked:
+                return
+            if self.admit_head(rank) is None:
+                return
+            tokens = min(tokens, sequence.target - sequence.computed)
+            rank.chunks.append((sequence, tokens))
+            budget -= tokens
+            input_left -= tokens
+            running += 1
+            if tokens < left:
+                return
+
+    def _cut(self, tokens: int, budget: int) -> int:
+        """Tokens of a prompt that this step takes: all, or whole pages of the budget."""
+        return tokens if tokens <= budget else budget // self.page * self.page
+
+    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+        """See `Scheduler.has_room`."""
+        if not (rank.decoding or rank.prefilling):
+            return True
+        page = rank.pool.block_tokens
+        step = self.worker.steps - rank.lag
+        blocks = rank.pool.blocks(sequence.target) + rank.pool.admission_blocks
+        if self.runs_to_length:
+            rest = sequence.final_tokens - sequence.target
+            rest += sum(s.final_tokens - s.target for s in rank.prefilling)
+            rest_decoding = rank.final_context_sum - rank.context_at(step)
+            if rank.has_room(blocks + (rest + rest_decoding) / page + 1, step):
+                return True
+            return rank.has_room(blocks, step) and self._never_runs_out(rank, sequence, step)
+        rest = min(sequence.final_tokens - sequence.target, CLIP_MAX_NEW_TOKENS)
+        rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.prefilling)
+        rest_decoding = rank.final_context_sum - rank.context_at(step)
+        return rank.has_room(blocks + (rest + self._ratio(rank, step) * rest_decoding) / page, step)
+
+    def _never_runs_out(self, rank: Rank, sequence: Sequence, step: int) -> bool:
+        """Whether the batch with this request fits in every step until all have finished."""
+        page = rank.pool.block_tokens
+        fixed = rank.pool.fixed_blocks_per_request
+        free: float = (rank.pool.total_blocks - rank.used_blocks(step)) * page
+        free -= rank.pool.blocks(sequence.target) * page
+        states: list[tuple[float, float]] = [
+            (sequence.final_tokens - sequence.target, sequence.target)
+        ]
+        states += [(s.final_tokens - s.target, s.target) for s in rank.prefilling]
+        for _, _, s in rank.running:
+            occupied = s.base_tokens + s.rate * (step - s.start)
+            states.append((s.final_tokens - occupied, occupied))
+        states.sort()
+        batch = len(states)
+        for left, occupied in states:
+            if free - left * batch <= batch:
+                return False
+            free += occupied + fixed * page
+            batch -= 1
+        return True
+
+    def _ratio(self, rank: Rank, step: int) -> float:
+        ratio, since = self.ratios[rank.index]
+        return max(ratio - NEW_TOKEN_RATIO_DECAY * (step - since), MIN_NEW_TOKEN_RATIO)
+
+    def preempt(self, rank: Rank, step: int) -> Sequence:
+        """Retract the request with the fewest output tokens, the longest prompt among equals."""
+        entry = min(
+            rank.running,
+            key=lambda e: (
+                e[2].rate * (step - e[2].start),
+                -e[2].request.prompt_tokens,
+                -e[1],
+            ),
+        )
+        rank.remove_decoding(entry, step)
+        sequence = entry[2]
+        rank.requeue(sequence)
+        rank.waiting.rotate(-1)
+        written = sum(s.rate * (step - s.start) for _, _, s in rank.running)
+        total = sum(s.request.output_tokens for _, _, s in rank.running)
+        if total:
+            ratio = (written + RETRACT_DECODE_STEPS * rank.decoding) / total
+            self.ratios[rank.index] = (min(ratio, 1.0), step)
+        return sequence
