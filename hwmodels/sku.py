@@ -1,0 +1,300 @@
+"""What a chip can do: one record per SKU, every figure with its source.
+
+Peak rates are dense. Link bandwidth is per direction and per chip. Memory counts bytes. The
+shipped records are ``catalog/<key>.yaml``; a user's own chip is a file of the same form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwmodels.figures import Figure
+from workloads.datafiles import invalid_data, mapping_of, read_yaml_mapping
+from workloads.errors import UserError, unknown_name
+
+__all__ = [
+    "CollectiveFigures",
+    "Figure",
+    "GemmEfficiency",
+    "Sku",
+    "figure_fields",
+    "list_skus",
+    "load_sku",
+]
+
+
+def _quantity(unit: str, text: str, *, required: bool = False, most: float | None = None) -> Any:
+    return Field(
+        ... if required else None,
+        gt=0,
+        le=most,
+        description=f"{text} [{unit}]",
+        json_schema_extra={"unit": unit},
+    )
+
+
+class _Quantities(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GemmEfficiency(_Quantities):
+    """Share of the dense peak that large matrix products reach, by precision.
+
+    A planning figure: the median over shapes where one was published, not the best shape.
+    """
+
+    bf16: float | None = _quantity("-", "BF16", most=1.0)
+    fp8: float | None = _quantity("-", "FP8", most=1.0)
+    fp4: float | None = _quantity("-", "FP4", most=1.0)
+    int8: float | None = _quantity("-", "INT8", most=1.0)
+
+
+class CollectiveFigures(_Quantities):
+    """What the vendor's communication library reaches inside one scale-up domain.
+
+    An efficiency is bus bandwidth (nccl-tests, PERFORMANCE.md) over `Sku.scaleup_bytes_per_s`.
+    All-reduce may exceed 1 where the switch reduces; its bus bandwidth is bounded by 2.
+    """
+
+    allreduce_latency_s: float | None = _quantity("s", "library all-reduce up to 16 KiB")
+    allreduce_oneshot_latency_s: float | None = _quantity(
+        "s", "an engine's own all-reduce of 8 KiB inside a graph"
+    )
+    allgather_latency_s: float | None = _quantity("s", "all-gather up to 16 KiB")
+    reducescatter_latency_s: float | None = _quantity("s", "reduce-scatter up to 16 KiB")
+    alltoall_latency_s: float | None = _quantity("s", "all-to-all up to 16 KiB")
+    allreduce_efficiency: float | None = _quantity("-", "large all-reduce", most=2.0)
+    allgather_efficiency: float | None = _quantity("-", "large all-gather", most=1.0)
+    reducescatter_efficiency: float | None = _quantity("-", "large reduce-scatter", most=1.0)
+    alltoall_efficiency: float | None = _quantity("-", "large all-to-all", most=1.0)
+    p2p_efficiency: float | None = _quantity(
+        "-", "one pair, over the pair's link where there is one, else over the chip's", most=1.0
+    )
+    scaleout_efficiency: float | None = _quantity("-", "large blocks over the network", most=1.0)
+
+
+_GROUPS: dict[str, type[_Quantities]] = {
+    "gemm_efficiency": GemmEfficiency,
+    "collective": CollectiveFigures,
+}
+
+
+class Sku(_Quantities):
+    """One chip as sold in one system, in SI base units.
+
+    Every quantity below comes from a `Figure` of the same name in `figures` (dotted for the
+    two groups, as in ``gemm_efficiency.fp8``), which keeps unit, kind, source and range. An
+    unknown quantity is ``None``.
+
+    Raises
+    ------
+    ValueError
+        If a required figure is missing, a field is unknown, or a figure's unit is of another
+        dimension than the field's.
+    """
+
+    key: str
+    name: str = Field(description="display name")
+    vendor: Literal["nvidia", "amd", "huawei", "google", "aws", "intel", "user"]
+    generation: str = Field(description="chip generation; kernels are alike within one")
+    status: Literal["shipping", "announced", "cancelled"]
+    scaleup_topology: Literal["switch", "mesh", "torus"]
+    aliases: tuple[str, ...] = ()
+    kin: tuple[str, ...] = Field(default=(), description="related SKUs, nearest first")
+    announced: str | None = Field(default=None, description="year, month or half-year")
+    shipping_since: str | None = Field(default=None, description="year, month or half-year")
+    note: str = ""
+    sources: tuple[str, ...] = Field(default=(), description="every source that the figures cite")
+    figures: Mapping[str, Figure] = Field(description="by dotted field name; read only")
+
+    flops_fp4: float | None = _quantity("FLOP/s", "dense peak, FP4")
+    flops_fp6: float | None = _quantity("FLOP/s", "dense peak, FP6")
+    flops_fp8: float | None = _quantity("FLOP/s", "dense peak, FP8")
+    flops_bf16: float = _quantity("FLOP/s", "dense peak, BF16", required=True)
+    flops_fp32: float | None = _quantity("FLOP/s", "peak of the FP32 vector units")
+    flops_int8: float | None = _quantity("FLOP/s", "dense peak, INT8")
+    hbm_bytes: float = _quantity("B", "marketed memory, as bytes", required=True)
+    hbm_usable_bytes: float = _quantity("B", "memory that the driver reports", required=True)
+    hbm_bytes_per_s: float = _quantity("B/s", "peak memory bandwidth", required=True)
+    l2_bytes: float | None = _quantity("B", "last-level cache or on-chip memory")
+    clock_hz: float | None = _quantity("Hz", "boost clock")
+    sm_count: int | None = _quantity("cores", "SMs, CUs or the vendor's counterpart")
+    scaleup_bytes_per_s: float = _quantity("B/s", "scale-up, all links", required=True)
+    scaleup_pair_bytes_per_s: float | None = _quantity(
+        "B/s", "scale-up, one pair of a mesh or one neighbour of a torus"
+    )
+    scaleup_world: int = _quantity("chips", "one scale-up domain", required=True)
+    scaleout_bytes_per_s: float | None = _quantity("B/s", "network")
+    host_link_bytes_per_s: float | None = _quantity("B/s", "host memory link")
+    node_gpus: int = _quantity("chips", "one server or tray as sold", required=True)
+    rack_gpus: int | None = _quantity("chips", "one rack, where the rack is the product")
+    tdp_w: float | None = _quantity("W", "thermal design power of the chip")
+    hbm_efficiency: float | None = _quantity("-", "share of memory bandwidth, large reads", most=1)
+    gemm_efficiency: GemmEfficiency = GemmEfficiency()
+    collective: CollectiveFigures = CollectiveFigures()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_figures(cls, data: Any) -> Any:
+        figures = _flatten(mapping_of("figures", data.get("figures")))
+        units = figure_fields()
+        values: dict[str, Any] = {}
+        for name, figure in figures.items():
+            if name not in units:
+                raise unknown_name(field="figure", value=name, known=units)
+            if figure.si_unit != units[name]:
+                raise ValueError(f"{name} is in {figure.unit}; it needs a unit of {units[name]}")
+            group, _, member = name.rpartition(".")
+            target = values.setdefault(group, {}) if group else values
+            target[member] = figure.si
+        for name in (*units, *_GROUPS):
+            if name in data:
+                raise ValueError(f"{name} belongs under 'figures', with unit, kind and source")
+        return {**data, "figures": figures, **values}
+
+    def override(self, changes: Mapping[str, float]) -> Sku:
+        """The same chip with some quantities replaced by a user's.
+
+        Parameters
+        ----------
+        changes:
+            New values by dotted field name, in SI base units, as in
+            ``{"hbm_usable_bytes": 298e9}``. The figure becomes one of kind ``user`` whose note
+            keeps what it replaces.
+
+        Raises
+        ------
+        UserError
+            If a field is unknown, or a value is not a positive number within its bounds.
+        """
+        units = figure_fields()
+        figures = dict(self.figures)
+        for name, value in changes.items():
+            if name not in units:
+                raise unknown_name(field="sku field", value=name, known=units)
+            number = _positive(name=name, value=value, unit=units[name])
+            old = figures.get(name)
+            note = f"replaces {old.value:g} {old.unit} ({old.kind})" if old else "was unknown"
+            figures[name] = Figure(value=number, unit=units[name], kind="user", note=note)
+        identity = {name: getattr(self, name) for name in _identity_fields()}
+        try:
+            return Sku.model_validate({**identity, "figures": figures})
+        except ValidationError as error:
+            raise invalid_data(source=f"override of {self.key}", error=error) from None
+
+
+@lru_cache(maxsize=1)
+def figure_fields() -> dict[str, str]:
+    """Every quantity of a `Sku` by its dotted name, and its SI unit."""
+    fields: dict[str, str] = {}
+    models: dict[str, type[BaseModel]] = {"": Sku}
+    models.update({f"{group}.": model for group, model in _GROUPS.items()})
+    for prefix, model in models.items():
+        for name, field in model.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict):
+                fields[prefix + name] = str(extra["unit"])
+    return fields
+
+
+def _identity_fields() -> list[str]:
+    quantities = {*figure_fields(), *_GROUPS, "figures"}
+    return [name for name in Sku.model_fields if name not in quantities]
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[str, Figure]:
+    flat: dict[str, Figure] = {}
+    for name, node in tree.items():
+        if name in _GROUPS:
+            group = mapping_of(name, node)
+            leaves = {f"{name}.{member}": leaf for member, leaf in group.items()}
+        else:
+            leaves = {name: node}
+        for path, leaf in leaves.items():
+            try:
+                flat[path] = leaf if isinstance(leaf, Figure) else Figure.model_validate(leaf)
+            except ValidationError as error:
+                raise invalid_data(source=path, error=error) from None
+    return flat
+
+
+def _positive(*, name: str, value: object, unit: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not 0.0 < number < float("inf"):
+        raise UserError(f"{name} is {value!r}; it must be a positive number in {unit}")
+    return number
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _catalogue() -> Path:
+    return Path(str(resources.files("hwmodels") / "catalog"))
+
+
+@lru_cache(maxsize=1)
+def _keys() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _catalogue().glob("*.yaml")))
+
+
+@lru_cache(maxsize=1)
+def _aliases() -> dict[str, str]:
+    return {_normal(alias): key for key in _keys() for alias in _shipped(key).aliases}
+
+
+def _read_sku(path: Path) -> Sku:
+    data = read_yaml_mapping(path)
+    try:
+        return Sku.model_validate({"key": path.stem, **data})
+    except ValidationError as error:
+        raise invalid_data(source=str(path), error=error) from None
+
+
+@lru_cache(maxsize=64)
+def _shipped(key: str) -> Sku:
+    return _read_sku(_catalogue() / f"{key}.yaml")
+
+
+def list_skus() -> list[str]:
+    """Keys of the shipped catalogue, in alphabetical order."""
+    return list(_keys())
+
+
+def load_sku(name: str) -> Sku:
+    """A SKU by name, or from a user's file.
+
+    Parameters
+    ----------
+    name:
+        A key or an alias, whatever its case and punctuation (``GB200-NVL72``, ``gb200``), or
+        the path of a YAML file of the catalogue's form (``my_chip.yaml``).
+
+    Raises
+    ------
+    UserError
+        If no SKU is called so (with the nearest names), or the file cannot be read, is not
+        YAML (with line and column) or does not fit the schema (with the field).
+    """
+    if name.lower().endswith((".yaml", ".yml")):
+        return _read_sku(Path(name))
+    wanted = _normal(name)
+    for key in _keys():
+        if _normal(key) == wanted:
+            return _shipped(key)
+    if wanted in _aliases():
+        return _shipped(_aliases()[wanted])
+    raise unknown_name(field="sku", value=name, known=_keys())
