@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
+from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 
@@ -119,8 +119,51 @@ class DeepseekV4Architecture(Architecture):
         return self.compress_ratios[: self.num_hidden_layers].count(ratio)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepseekV3Architecture(Architecture):
+    """DeepSeek V3, R1 and V3.2: multi-head latent attention (MLA) and MoE.
+
+    Parameters
+    ----------
+    num_attention_heads:
+        Query heads. [-]
+    q_lora_rank, kv_lora_rank:
+        Ranks of the query and of the shared KV latent. [-]
+    qk_nope_head_dim, qk_rope_head_dim, v_head_dim:
+        Widths of a head. [-]
+    index_n_heads, index_head_dim, index_topk:
+        Lightning indexer of V3.2, in every layer; 0 without. [-]
+    intermediate_size, first_k_dense_replace:
+        Width of the dense feed-forward layers and how many layers have one. [-]
+    n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
+        Mixture of experts of the other layers. [-]
+    num_nextn_predict_layers:
+        MTP blocks. [-]
+    """
+
+    family: ClassVar[str] = "deepseek_v3"
+
+    num_attention_heads: int
+    q_lora_rank: int
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    intermediate_size: int
+    first_k_dense_replace: int
+    n_routed_experts: int
+    num_experts_per_tok: int
+    n_shared_experts: int
+    moe_intermediate_size: int
+    num_nextn_predict_layers: int
+    index_n_heads: int = 0
+    index_head_dim: int = 0
+    index_topk: int = 0
+
+
 _FAMILIES: dict[str, type[Architecture]] = {
-    architecture.family: architecture for architecture in (DeepseekV4Architecture,)
+    architecture.family: architecture
+    for architecture in (DeepseekV3Architecture, DeepseekV4Architecture)
 }
 
 
@@ -137,53 +180,45 @@ def load_architecture(name: str) -> Architecture:
     UserError
         If the name is unknown; the message proposes the nearest names.
     """
-    files, names = _catalogue()
+    documents, names = _catalogue()
     key = names.get(name.strip().lower())
     if key is None:
         raise unknown_name(field="model", value=name, known=names)
-    return _load(files[key])
-
-
-def architecture_names() -> dict[str, tuple[str, ...]]:
-    """Canonical names of all architectures, each with its aliases."""
-    files, names = _catalogue()
-    return {
-        canonical: tuple(sorted(alias for alias, of in names.items() if of == canonical))
-        for canonical in sorted(files)
-    }
-
-
-@cache
-def _catalogue() -> tuple[dict[str, str], dict[str, str]]:
-    """File of each canonical name, and canonical name of each lower-case alias."""
-    files: dict[str, str] = {}
-    names: dict[str, str] = {}
-    folder = resources.files("workloads") / "architectures"
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if not entry.name.endswith(".yaml"):
-            continue
-        text = entry.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
-        canonical = str(document["name"])
-        files[canonical] = text
-        for alias in (canonical, *document.get("aliases", ())):
-            if names.setdefault(str(alias).lower(), canonical) != canonical:
-                raise UserError(f"architecture alias '{alias}' names two models; see {entry.name}")
-    return files, names
-
-
-@cache
-def _load(text: str) -> Architecture:
-    document = yaml.safe_load(text)
-    family = _FAMILIES[document["family"]]
-    values: dict[str, Any] = dict(document["config"])
+    document = documents[key]
+    values: dict[str, Any] = dict(documents[document.get("base", key)]["config"])
+    values |= document["config"]
     if "compress_ratios" in values:
         values["compress_ratios"] = tuple(values["compress_ratios"])
     if "dspark" in values:
         values["dspark"] = DsparkDraft(**values["dspark"])
-    return family(
+    return _FAMILIES[document["family"]](
         name=document["name"],
         native_expert_path=document["checkpoint"]["expert_path"],
         native_dense_path=document["checkpoint"]["dense_path"],
         **values,
     )
+
+
+def architecture_names() -> dict[str, tuple[str, ...]]:
+    """Canonical names of all architectures, each with its aliases."""
+    documents, names = _catalogue()
+    return {
+        canonical: tuple(sorted(alias for alias, of in names.items() if of == canonical))
+        for canonical in sorted(documents)
+    }
+
+
+@cache
+def _catalogue() -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Document of each canonical name, and canonical name of each lower-case alias."""
+    documents: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    folder = Path(str(resources.files("workloads") / "architectures"))
+    for path in sorted(folder.glob("*.yaml")):
+        document = read_yaml_mapping(path)
+        canonical = str(document["name"])
+        documents[canonical] = document
+        for alias in (canonical, *document.get("aliases", ())):
+            if names.setdefault(str(alias).lower(), canonical) != canonical:
+                raise UserError(f"architecture alias '{alias}' names two models; see {path.name}")
+    return documents, names

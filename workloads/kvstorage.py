@@ -1,13 +1,168 @@
-"""Bytes of the KV cache of DeepSeek V4: entries, indexer keys and compressor state."""
+"""Bytes of the KV cache that a sequence needs: entries, indexer keys, state, transfers.
+
+What an engine's pool takes for them is another thing: `workloads.kvpools`.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
+from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from workloads.architecture import Architecture
+    from workloads.ops import Quantity
+    from workloads.plan import IndexStorage, KvStorage
+
 ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 584.0, "fp8": 512.0, "bf16": 1024.0}
-"""One KV entry of 512 values. [B]
+"""One KV entry of DeepSeek V4, 512 values. [B]
 
 ``fp8_ds_mla``: 448 FP8 values, 64 BF16 rope values, 7 ue8m0 scales and a pad byte; the same for
 window, CSA and HCA entries (vLLM, SGLang). ``fp8``: per-tensor scale. ``bf16``: no scale.
 """
 
+MLA_ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 656.0, "fp8": 576.0, "bf16": 1152.0}
+"""One KV entry of DeepSeek V3, 512 latent and 64 rope values. [B]
+
+``fp8_ds_mla``: 512 FP8 values with 4 FP32 scales, 64 BF16 rope values (FlashMLA).
+"""
+
 INDEX_KEY_BYTES: dict[str, float] = {"fp4": 68.0, "fp8": 132.0, "bf16": 256.0}
 """One indexer key of 128 values with its scales. [B]"""
+
+STORAGES: dict[str, tuple[KvStorage, IndexStorage]] = {
+    "fp8_fp4idx": ("fp8_ds_mla", "fp4"),
+    "fp8_fp8idx": ("fp8_ds_mla", "fp8"),
+    "bf16": ("bf16", "bf16"),
+}
+"""Named pairs of KV and indexer storage."""
+
+CSA_RATIO = 4
+HCA_RATIO = 128
+_FP32_BYTES = 4.0
+
+
+def storage_of(name: str) -> tuple[KvStorage, IndexStorage]:
+    """KV and indexer storage of a name in `STORAGES`.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown.
+    """
+    if name not in STORAGES:
+        raise unknown_name(field="KV storage", value=name, known=STORAGES)
+    return STORAGES[name]
+
+
+def kv_bytes_per_sequence(
+    *, architecture: Architecture, context: Quantity, kv: KvStorage, index: IndexStorage
+) -> Quantity:
+    """Logical KV bytes of one sequence, without page rounding and compressor state. [B]
+
+    Parameters
+    ----------
+    context:
+        Tokens of the sequence. [tokens]
+    kv, index:
+        Storage of entries and indexer keys.
+
+    Notes
+    -----
+    V4: ``min(n, 128) e L + n/4 (e + k) L_CSA + n/128 e L_HCA`` with entry e and key k. V3:
+    ``n (e + k) L``, k only with an indexer (V3.2).
+    """
+    if isinstance(architecture, DeepseekV3Architecture):
+        return context * mla_bytes_per_token(architecture=architecture, kv=kv, index=index)
+    arch = _v4(architecture)
+    window = np.minimum(context, arch.sliding_window) * (ENTRY_BYTES[kv] * arch.num_hidden_layers)
+    return window + context * compressed_bytes_per_token(architecture=arch, kv=kv, index=index)
+
+
+def compressed_bytes_per_token(
+    *, architecture: DeepseekV4Architecture, kv: KvStorage, index: IndexStorage
+) -> float:
+    """Marginal KV bytes of a context token of DeepSeek V4, beyond the window. [B/token]"""
+    csa = architecture.layers_of_ratio(CSA_RATIO)
+    hca = architecture.layers_of_ratio(HCA_RATIO)
+    return (
+        csa * (ENTRY_BYTES[kv] + INDEX_KEY_BYTES[index]) / CSA_RATIO
+        + hca * ENTRY_BYTES[kv] / HCA_RATIO
+    )
+
+
+def mla_bytes_per_token(
+    *, architecture: DeepseekV3Architecture, kv: KvStorage, index: IndexStorage
+) -> float:
+    """KV bytes of a context token of DeepSeek V3, R1 or V3.2. [B/token]"""
+    key = INDEX_KEY_BYTES[index] if architecture.index_topk else 0.0
+    return architecture.num_hidden_layers * (MLA_ENTRY_BYTES[kv] + key)
+
+
+def csa_state_bytes(*, architecture: DeepseekV4Architecture) -> tuple[float, float]:
+    """FP32 compressor row of one token in a CSA layer: entries, indexer keys. [B]
+
+    Two overlapping windows, each with a value and a gate: ``2 * 2 * width * 4`` bytes.
+    """
+    row = 2.0 * 2.0 * _FP32_BYTES
+    return row * architecture.head_dim, row * architecture.index_head_dim
+
+
+def hca_state_bytes(*, architecture: DeepseekV4Architecture) -> float:
+    """FP32 compressor row of one token in an HCA layer: value and gate. [B]"""
+    return 2.0 * _FP32_BYTES * architecture.head_dim
+
+
+def hca_online_state_bytes(*, architecture: DeepseekV4Architecture) -> float:
+    """Running row (max, sum, value) of the online HCA compressor, per request and layer. [B]"""
+    return 3.0 * _FP32_BYTES * architecture.head_dim
+
+
+def compressor_state_bytes(*, architecture: DeepseekV4Architecture, online: bool) -> float:
+    """Compressor state of one request over all layers. [B]
+
+    A CSA layer keeps the 8 tokens of its overlapping windows, an HCA layer the 128 of its
+    window or, ``online``, one running row.
+    """
+    csa = (
+        architecture.layers_of_ratio(CSA_RATIO)
+        * 2
+        * CSA_RATIO
+        * sum(csa_state_bytes(architecture=architecture))
+    )
+    per_layer = (
+        hca_online_state_bytes(architecture=architecture)
+        if online
+        else HCA_RATIO * hca_state_bytes(architecture=architecture)
+    )
+    return csa + architecture.layers_of_ratio(HCA_RATIO) * per_layer
+
+
+def transfer_bytes(
+    *,
+    architecture: Architecture,
+    context: Quantity,
+    kv: KvStorage,
+    index: IndexStorage,
+    online_state: bool = False,
+) -> Quantity:
+    """Bytes that a prefill worker hands to a decode worker for one request. [B]
+
+    All compressed entries, the last window and the compressor state (vLLM blog "DeepSeek V4",
+    2026-04-24); every KV entry for models without compression.
+    """
+    total = kv_bytes_per_sequence(architecture=architecture, context=context, kv=kv, index=index)
+    if isinstance(architecture, DeepseekV4Architecture):
+        total = total + compressor_state_bytes(architecture=architecture, online=online_state)
+    return total
+
+
+def _v4(architecture: Architecture) -> DeepseekV4Architecture:
+    if not isinstance(architecture, DeepseekV4Architecture):
+        raise UserError(
+            f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
+        )
+    return architecture

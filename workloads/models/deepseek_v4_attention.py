@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.kvstorage import ENTRY_BYTES, INDEX_KEY_BYTES
+from workloads.kvstorage import CSA_RATIO, ENTRY_BYTES, HCA_RATIO, INDEX_KEY_BYTES
+from workloads.models.deepseek_v4_compressor import compressor, indexer_projections
+from workloads.models.indexer import chunk_sum, index_ops
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, all_reduce, gemm
 from workloads.ops import Component, Op, OpKind
@@ -18,33 +20,7 @@ if TYPE_CHECKING:
     from workloads.ops import Quantity
     from workloads.plan import ExecutionPlan
 
-FP32_BYTES = 4.0
-CSA_RATIO = 4
-HCA_RATIO = 128
 _NAMES = {CSA_RATIO: "csa", HCA_RATIO: "hca", 0: "swa"}
-_INDEX_PRECISION = {"fp4": "mxfp4", "fp8": "fp8", "bf16": "bf16"}
-
-
-def window_sum(*, context: Quantity, window: int) -> Quantity:
-    """Entries that a sliding window gives the tokens 1..context in all. [-]
-
-    ``sum of min(n, w) for n = 1..N``: ``N (N + 1) / 2`` up to w, then w per token.
-    """
-    inside = np.minimum(context, window)
-    return inside * (inside + 1.0) / 2.0 + (context - inside) * window
-
-
-def ramp_sum(*, context: Quantity, ratio: int, limit: float = np.inf) -> Quantity:
-    """Compressed entries that the tokens 1..context attend to in all. [-]
-
-    ``sum of min(n / m, K)``: continuous in n, the mean of the staircase ``floor(n / m)`` to
-    within one entry per token.
-    """
-    rising = np.minimum(context, limit * ratio)
-    total = rising * (rising + 1.0) / (2.0 * ratio)
-    if limit == np.inf:
-        return total
-    return total + (context - rising) * limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +60,12 @@ class AttentionLayers:
         """One KV entry. [B]"""
         return ENTRY_BYTES[self.plan.kv_storage]
 
-    @property
-    def index_limit(self) -> float:
-        """Compressed entries that one query attends to at the most. [-]"""
-        return float(self.architecture.index_topk) if self.ratio == CSA_RATIO else np.inf
-
     def projections(self, *, tokens: Quantity) -> list[Op]:
         """Query, KV, compressor and indexer projections with the writes to the KV cache."""
         arch, plan = self.architecture, self.plan
         name, scale = self.name, plan.kernels_scale
         beside = bool(self.ratio) and plan.aux_stream_overlap
         stage = f"{name}.projections" if beside else ""
-        stream = 1 if beside else 0
         inputs = arch.hidden_size
         query = self.heads * arch.head_dim
         main = [
@@ -134,118 +104,18 @@ class AttentionLayers:
         ]
         if not self.ratio:
             return main
-        side = self._compressor(
+        side = compressor(
+            layers=self,
             tokens=tokens,
             part=name,
+            component=Component.ATTENTION,
             width=arch.head_dim,
             entry_bytes=self.entry_bytes,
-            component=Component.ATTENTION,
             stage=stage,
-            stream=stream,
         )
         if self.ratio == CSA_RATIO:
-            side += self._indexer(tokens=tokens, stage=stage, stream=stream)
+            side += indexer_projections(layers=self, tokens=tokens, stage=stage)
         return main + side
-
-    def _compressor(
-        self,
-        *,
-        tokens: Quantity,
-        part: str,
-        width: int,
-        entry_bytes: float,
-        component: Component,
-        stage: str,
-        stream: int,
-    ) -> list[Op]:
-        """Projection to key and gate of the window, and the state that pools it.
-
-        CSA windows overlap (8 tokens every 4), so that rows are twice as wide and each is read
-        twice. The online form of HCA keeps one running row (max, sum, value) per request.
-        """
-        arch, plan = self.architecture, self.plan
-        overlap = 2.0 if self.ratio == CSA_RATIO else 1.0
-        row_bytes = 2.0 * overlap * width * FP32_BYTES
-        reads = overlap
-        if self.ratio == HCA_RATIO and plan.online_compressor_state:
-            row_bytes, reads = 3.0 * width * FP32_BYTES, 1.0
-        return [
-            gemm(
-                name=f"{part}.compressor",
-                component=component,
-                path="bf16",
-                tokens=tokens,
-                inputs=arch.hidden_size,
-                outputs=2.0 * overlap * width,
-                layers=self.layers,
-                scale=plan.kernels_scale,
-                stage=stage,
-                stream=stream,
-            ),
-            Op(
-                name=f"{part}.compress",
-                component=component,
-                kind=OpKind.MEMORY,
-                kv_bytes=tokens * (row_bytes * (1.0 + reads) + entry_bytes / self.ratio),
-                activation_bytes=tokens * (2.0 * overlap * width * BF16_BYTES),
-                kernels=KERNELS["compress"] * plan.kernels_scale,
-                layers=self.layers,
-                stage=stage,
-                stream=stream,
-            ),
-        ]
-
-    def _indexer(self, *, tokens: Quantity, stage: str, stream: int) -> list[Op]:
-        """Query, head weights and key compressor of the lightning indexer."""
-        arch, plan = self.architecture, self.plan
-        scale = plan.kernels_scale
-        query = arch.index_n_heads * arch.index_head_dim
-        key_bytes = INDEX_KEY_BYTES[plan.index_storage]
-        return [
-            gemm(
-                name="indexer.wq_b",
-                component=Component.INDEXER,
-                path=plan.dense_path,
-                tokens=tokens,
-                inputs=arch.q_lora_rank,
-                outputs=query,
-                layers=self.layers,
-                scale=scale,
-                stage=stage,
-                stream=stream,
-            ),
-            gemm(
-                name="indexer.weights",
-                component=Component.INDEXER,
-                path="bf16",
-                tokens=tokens,
-                inputs=arch.hidden_size,
-                outputs=arch.index_n_heads,
-                layers=self.layers,
-                scale=scale,
-                stage=stage,
-                stream=stream,
-            ),
-            Op(
-                name="indexer.query",
-                component=Component.INDEXER,
-                kind=OpKind.MEMORY,
-                activation_bytes=tokens * (query * (BF16_BYTES + key_bytes / arch.index_head_dim)),
-                kernels=KERNELS["index_query"] * scale,
-                layers=self.layers,
-                stage=stage,
-                stream=stream,
-            ),
-            *self._compressor(
-                tokens=tokens,
-                part="indexer",
-                width=arch.index_head_dim,
-                entry_bytes=key_bytes,
-                component=Component.INDEXER,
-                stage=stage,
-                stream=stream,
-            ),
-        ]
 
     def core(
         self,
@@ -255,7 +125,7 @@ class AttentionLayers:
         window_entries: Quantity,
         compressed_entries: Quantity,
         workspace_bytes_per_entry: float,
-        kernels: float,
+        phase: str,
     ) -> Op:
         """Attention over the window and the compressed entries in one softmax.
 
@@ -269,6 +139,8 @@ class AttentionLayers:
             Distinct entries read from the cache. [-]
         workspace_bytes_per_entry:
             Traffic per entry of a dequantised copy. [B]
+        phase:
+            ``decode`` or ``prefill``; they are different kernels.
 
         Notes
         -----
@@ -281,48 +153,29 @@ class AttentionLayers:
             component=Component.ATTENTION,
             kind=OpKind.ATTENTION,
             precision="bf16",
+            variant=phase,
             flops=attended * (4.0 * width),
             kv_bytes=entries * (self.entry_bytes + workspace_bytes_per_entry),
             activation_bytes=queries * (2.0 * width * BF16_BYTES),
-            kernels=kernels * self.plan.kernels_scale,
+            kernels=KERNELS[f"core.{phase}"] * self.plan.kernels_scale,
             layers=self.layers,
         )
 
     def score(self, *, queries: Quantity, scored: Quantity, keys: Quantity) -> list[Op]:
-        """Indexer scores of all keys and the selection of the best.
-
-        Parameters
-        ----------
-        queries:
-            Query tokens. [tokens]
-        scored:
-            Keys scored, summed over the queries. [-]
-        keys:
-            Distinct keys read. [-]
-        """
-        arch, plan = self.architecture, self.plan
-        width = arch.index_n_heads * arch.index_head_dim
-        return [
-            Op(
-                name="indexer.score",
-                component=Component.INDEXER,
-                kind=OpKind.INDEXER,
-                precision=_INDEX_PRECISION[plan.index_storage],
-                flops=scored * (2.0 * width),
-                kv_bytes=keys * INDEX_KEY_BYTES[plan.index_storage],
-                activation_bytes=scored * FP32_BYTES,
-                kernels=KERNELS["index_score"] * plan.kernels_scale,
-                layers=self.layers,
-            ),
-            Op(
-                name="indexer.top_k",
-                component=Component.INDEXER,
-                kind=OpKind.MEMORY,
-                activation_bytes=scored * FP32_BYTES + queries * (arch.index_topk * FP32_BYTES),
-                kernels=KERNELS["top_k"] * plan.kernels_scale,
-                layers=self.layers,
-            ),
-        ]
+        """Indexer scores of a CSA layer; nothing elsewhere. See `workloads.models.indexer`."""
+        if self.ratio != CSA_RATIO:
+            return []
+        arch = self.architecture
+        return index_ops(
+            queries=queries,
+            scored=scored,
+            keys=keys,
+            heads=arch.index_n_heads,
+            head_dim=arch.index_head_dim,
+            top_k=arch.index_topk,
+            plan=self.plan,
+            layers=self.layers,
+        )
 
     def decode(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity
@@ -341,57 +194,83 @@ class AttentionLayers:
         read: Quantity = 0.0
         if self.ratio:
             entries = context / self.ratio
-            chosen = np.minimum(entries, self.index_limit)
-            read = np.minimum(entries, self.index_limit * queries_per_request)
-            if self.ratio == CSA_RATIO:
-                ops = self.score(queries=queries, scored=queries * entries, keys=requests * entries)
+            ops = self.score(queries=queries, scored=queries * entries, keys=requests * entries)
+            chosen = read = entries
+        if self.ratio == CSA_RATIO:
+            chosen = np.minimum(entries, arch.index_topk)
+            read = np.minimum(entries, arch.index_topk * float(queries_per_request))
         core = self.core(
             queries=queries,
             attended=queries * (window + chosen),
             window_entries=requests * window_read,
             compressed_entries=requests * read,
             workspace_bytes_per_entry=0.0,
-            kernels=KERNELS["core.decode"],
+            phase="decode",
         )
         return [*ops, core]
 
-    def prefill(self, *, new_tokens: Quantity, prefix_tokens: Quantity) -> list[Op]:
-        """Core and scores of one prompt chunk.
+    def prefill(
+        self, *, new_tokens: Quantity, prefix_tokens: Quantity, context_ranks: int = 1
+    ) -> list[Op]:
+        """Core and scores of one prompt chunk, of which a rank has ``1 / context_ranks``.
 
         Notes
         -----
         Entries are first dequantised to a BF16 workspace, each written and read once (vLLM
         `nvidia/flashmla.py`); gathers of one entry by many queries are served by the cache.
+        Context-parallel ranks hold equal shares of the queries (zig-zag) and all entries.
         """
         arch = self.architecture
-        end = prefix_tokens + new_tokens
-        attended = window_sum(context=end, window=arch.sliding_window) - window_sum(
-            context=prefix_tokens, window=arch.sliding_window
+        queries = new_tokens / context_ranks
+        attended = chunk_sum(
+            new_tokens=new_tokens, prefix_tokens=prefix_tokens, limit=arch.sliding_window
         )
-        window_read = np.minimum(prefix_tokens, arch.sliding_window) + new_tokens
+        window_read = np.minimum(prefix_tokens, arch.sliding_window) + queries
         ops: list[Op] = []
         compressed: Quantity = 0.0
         if self.ratio:
-            compressed = end / self.ratio
-            attended = attended + (
-                ramp_sum(context=end, ratio=self.ratio, limit=self.index_limit)
-                - ramp_sum(context=prefix_tokens, ratio=self.ratio, limit=self.index_limit)
+            compressed = (prefix_tokens + new_tokens) / self.ratio
+            attended = attended + chunk_sum(
+                new_tokens=new_tokens,
+                prefix_tokens=prefix_tokens,
+                ratio=self.ratio,
+                limit=arch.index_topk if self.ratio == CSA_RATIO else None,
             )
-        if self.ratio == CSA_RATIO:
-            scored = ramp_sum(context=end, ratio=self.ratio) - ramp_sum(
-                context=prefix_tokens, ratio=self.ratio
-            )
-            ops = self.score(queries=new_tokens, scored=scored, keys=compressed)
+            scored = chunk_sum(new_tokens=new_tokens, prefix_tokens=prefix_tokens, ratio=self.ratio)
+            ops = self.score(queries=queries, scored=scored / context_ranks, keys=compressed)
         copies = 0.0 if self.plan.kv_storage == "bf16" else 2.0 * arch.head_dim * BF16_BYTES
         core = self.core(
-            queries=new_tokens,
-            attended=attended,
+            queries=queries,
+            attended=attended / context_ranks,
             window_entries=window_read,
             compressed_entries=compressed,
             workspace_bytes_per_entry=copies,
-            kernels=KERNELS["core.prefill"],
+            phase="prefill",
         )
         return [*ops, core]
+
+    def context_exchange(self, *, new_tokens: Quantity, context_ranks: int) -> list[Op]:
+        """Gathers of context-parallel prefill: boundary windows and new compressed entries.
+
+        Each rank needs the window before each of its two zig-zag pieces, and every rank all
+        compressed entries and indexer keys (CANN `deepseek_v4_inference_guide.md`).
+        """
+        arch = self.architecture
+        row_bytes = arch.head_dim * BF16_BYTES
+        gathered: Quantity = 2.0 * context_ranks * arch.sliding_window * row_bytes
+        if self.ratio:
+            key = INDEX_KEY_BYTES[self.plan.index_storage] if self.ratio == CSA_RATIO else 0.0
+            gathered = gathered + new_tokens * ((self.entry_bytes + key) / self.ratio)
+        return [
+            Op(
+                name=f"{self.name}.context_gather",
+                component=Component.COMMUNICATION,
+                kind=OpKind.ALL_GATHER,
+                message_bytes=gathered,
+                group_size=context_ranks,
+                layers=self.layers,
+            )
+        ]
 
 
 def output_projection(
@@ -430,17 +309,13 @@ def output_projection(
             scale=plan.kernels_scale,
         ),
     ]
-    if ranks > 1:
-        ops.append(
-            all_reduce(
-                name="attention.all_reduce",
-                tokens=tokens,
-                hidden_size=architecture.hidden_size,
-                ranks=ranks,
-                layers=layers,
-            )
-        )
-    return ops
+    return ops + all_reduce(
+        name="attention.all_reduce",
+        tokens=tokens,
+        hidden=architecture.hidden_size,
+        ranks=ranks,
+        layers=layers,
+    )
 
 
 def attention_weight_bytes(

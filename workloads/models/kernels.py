@@ -29,6 +29,6 @@ KERNELS: dict[str, float] = {
     "embedding": 1,  # gather
     "head.mix": 1,  # final mHC combination and norm
     "sampling": 4,  # penalties, temperature, softmax, draw
-    "draft.combine": 2,  # norms of embedding and hidden state; input of the draft
+    "draft.norm": 1,  # norm of an input of the draft module
     "markov": 2,  # row gather and low-rank correction of the logits, per drafted token
 }

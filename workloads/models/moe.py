@@ -83,6 +83,12 @@ class Moe:
         return slots / self.layout.ep * shard * WEIGHT_BYTES[self.plan.expert_path]
 
     @property
+    def dense_bytes_per_rank(self) -> float:
+        """Resident bytes of one layer's router and shared expert on one rank. [B]"""
+        ops = [self._router(tokens=0.0, layers=1), *self._shared(tokens=0.0, layers=1)]
+        return float(sum(op.weight_bytes for op in ops))
+
+    @property
     def shared_tp(self) -> int:
         """Ranks over which the shared expert is split: those that hold the same tokens."""
         return self.layout.attention_tp
@@ -105,18 +111,20 @@ class Moe:
         """
         routed = self._routed(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=layers)
         shared = self._shared(tokens=rank_tokens, layers=layers)
-        router = gemm(
+        return [self._router(tokens=rank_tokens, layers=layers), *routed, *shared]
+
+    def _router(self, *, tokens: Quantity, layers: int) -> Op:
+        return gemm(
             name="moe.router",
             component=Component.EXPERTS,
             path="bf16",
-            tokens=rank_tokens,
+            tokens=tokens,
             inputs=self.hidden,
             outputs=self.experts,
             layers=layers,
             scale=self.plan.kernels_scale,
             extra_kernels=KERNELS["select"],
         )
-        return [router, *routed, *shared]
 
     def _routed(self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int) -> list[Op]:
         layout, plan = self.layout, self.plan
@@ -142,16 +150,13 @@ class Moe:
             fused=fused,
         )
         if not exchanged:
-            if layout.tp == 1:
-                return experts
-            reduce = all_reduce(
+            return experts + all_reduce(
                 name="moe.all_reduce",
                 tokens=group_tokens,
-                hidden_size=self.hidden,
+                hidden=self.hidden,
                 ranks=layout.tp,
                 layers=layers,
             )
-            return [*experts, reduce]
         if by_pair:
             kind_in = kind_out = OpKind.ALL_TO_ALL
             sent = rank_tokens * float(self.experts_per_token)

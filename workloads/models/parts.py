@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workloads.errors import UserError
 from workloads.models.kernels import KERNELS
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
+    from workloads.layout import Layout
     from workloads.ops import Quantity
 
 BF16_BYTES = 2.0
+FP32_BYTES = 4.0
 
 
 def gemm(
@@ -70,13 +74,166 @@ def gemm(
     )
 
 
-def all_reduce(*, name: str, tokens: Quantity, hidden_size: int, ranks: int, layers: int) -> Op:
-    """All-reduce of BF16 hidden states over ``ranks``."""
+def memory(
+    *,
+    name: str,
+    component: Component,
+    activation_bytes: Quantity,
+    kernels: float,
+    layers: int,
+    stage: str = "",
+    stream: int = 0,
+) -> Op:
+    """An elementwise or gathering operation that moves ``activation_bytes``. [B]"""
     return Op(
         name=name,
-        component=Component.COMMUNICATION,
-        kind=OpKind.ALL_REDUCE,
-        message_bytes=tokens * (hidden_size * BF16_BYTES),
-        group_size=ranks,
+        component=component,
+        kind=OpKind.MEMORY,
+        activation_bytes=activation_bytes,
+        kernels=kernels,
         layers=layers,
+        stage=stage,
+        stream=stream,
     )
+
+
+def all_reduce(*, name: str, tokens: Quantity, hidden: int, ranks: int, layers: int) -> list[Op]:
+    """All-reduce of BF16 hidden states over ``ranks``; nothing on one rank."""
+    if ranks == 1:
+        return []
+    return [
+        Op(
+            name=name,
+            component=Component.COMMUNICATION,
+            kind=OpKind.ALL_REDUCE,
+            message_bytes=tokens * (hidden * BF16_BYTES),
+            group_size=ranks,
+            layers=layers,
+        )
+    ]
+
+
+def pipeline_send(*, tokens: Quantity, values_per_token: float, layout: Layout) -> list[Op]:
+    """Transfer of the BF16 residual stream to the next pipeline stage, if there is one."""
+    if layout.pp == 1:
+        return []
+    return [
+        Op(
+            name="pipeline.send",
+            component=Component.COMMUNICATION,
+            kind=OpKind.POINT_TO_POINT,
+            message_bytes=tokens * (values_per_token * BF16_BYTES),
+            group_size=2,
+        )
+    ]
+
+
+def language_model_head(
+    *,
+    name: str,
+    component: Component,
+    samples: Quantity,
+    hidden: int,
+    vocabulary: int,
+    layout: Layout,
+    passes: int,
+    scale: float,
+) -> list[Op]:
+    """Logits of ``samples`` positions in BF16 and sampling from them.
+
+    The head is divided by vocabulary over the ranks that share the attention, which then gather
+    the logits; under attention data parallelism it is whole on every rank.
+    """
+    ranks = layout.attention_tp
+    ops = [
+        gemm(
+            name=f"{name}.lm_head",
+            component=component,
+            path="bf16",
+            tokens=samples,
+            inputs=hidden,
+            outputs=vocabulary / ranks,
+            layers=passes,
+            scale=scale,
+        )
+    ]
+    if ranks > 1:
+        ops.append(
+            Op(
+                name=f"{name}.gather",
+                component=Component.COMMUNICATION,
+                kind=OpKind.ALL_GATHER,
+                message_bytes=samples * (vocabulary * BF16_BYTES),
+                group_size=ranks,
+                layers=passes,
+            )
+        )
+    ops.append(
+        memory(
+            name=f"{name}.sampling",
+            component=component,
+            activation_bytes=samples * (vocabulary * FP32_BYTES),
+            kernels=KERNELS["sampling"] * scale,
+            layers=passes,
+        )
+    )
+    return ops
+
+
+def as_draft(ops: list[Op], *, name: str) -> list[Op]:
+    """The same operations, booked as draft work; communication stays communication."""
+    return [
+        replace(
+            op,
+            name=f"{name}.{op.name}",
+            component=op.component if op.kind.is_communication else Component.DRAFT,
+            stage=f"{name}.{op.stage}" if op.stage else "",
+        )
+        for op in ops
+    ]
+
+
+def stage_layers(*, layers: int, layout: Layout) -> int:
+    """Of ``layers`` equal layers, those of the fullest pipeline stage."""
+    return -(-layers // layout.pp)
+
+
+def check_layout(
+    *, model: str, layout: Layout, divided: dict[str, int], layers: int, drafts: int
+) -> None:
+    """Check that what attention ranks share divides over them, and the other degrees.
+
+    Parameters
+    ----------
+    divided:
+        Counts that the tensor parallel degree of attention must divide, by name. [-]
+
+    Raises
+    ------
+    UserError
+        Naming the field, its value, the limit and what to do.
+    """
+    ranks = layout.attention_tp
+    smallest = min(divided.values())
+    for what, count in divided.items():
+        if count % ranks:
+            raise UserError(
+                f"tp is {ranks}, which does not divide the {count} {what} of {model}; "
+                f"choose a divisor of {smallest}, or attention data parallelism"
+            )
+    if layout.pp > layers:
+        raise UserError(f"pp is {layout.pp}; {model} has only {layers} layers to divide")
+    if drafts < 0:
+        raise UserError(f"drafts is {drafts}; it must be 0 (no speculation) or more")
+
+
+def check_drafts(*, bound: int, drafts: int) -> None:
+    """Refuse draft operations of a model that was bound without drafts.
+
+    Raises
+    ------
+    UserError
+        If drafts are asked of a model without them.
+    """
+    if drafts and not bound:
+        raise UserError(f"drafts is {drafts} for a model bound with drafts=0; bind it with drafts")
