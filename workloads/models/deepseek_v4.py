@@ -307,9 +307,7 @@ class DeepseekV4:
             "attention": float(sum(op.weight_bytes for op in attention)),
             "routed experts": self.moe.expert_bytes_per_rank,
             "shared expert and router": self.moe.dense_bytes_per_rank,
-            "mHC": float(
-                sum(op.layers * op.weight_bytes for op in self._mhc(tokens=0.0, layers=1))
-            ),
+            "mHC": float(sum(op.layers * op.weight_bytes for op in mhc)),
         }
 
     def weight_bytes_per_rank(self, *, speculative: bool) -> dict[str, float]:
