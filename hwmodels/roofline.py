@@ -105,7 +105,7 @@ def op_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
             sku=sku,
             fit=software.collective(kind=op.kind),
         )
-    fit = software.kernel(kind=op.kind, precision=op.precision)
+    fit = software.kernel(op=op)
     return fit.t0_s * op.kernels + roofline_s(
         flops=np.asarray(op.flops, dtype=float),
         hbm_bytes=np.asarray(op.hbm_bytes, dtype=float),

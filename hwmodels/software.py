@@ -23,7 +23,7 @@ from workloads.plan import ExecutionPlan
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
-    from workloads.ops import OpKind
+    from workloads.ops import Op, OpKind
 
 MEDIAN_LEVEL = "median-2026-07"
 MEDIAN_DATE = dt.date(2026, 7, 19)
@@ -80,12 +80,14 @@ class SoftwareLevel:
     messages: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
 
-    def kernel(self, *, kind: OpKind, precision: str) -> KernelFit:
-        """Efficiencies of a kernel family; a family without the precision uses its widest."""
-        fit = self.kernels.get((kind.value, precision)) or self.kernels.get((kind.value, "any"))
-        if fit is None:
-            raise KeyError(f"no kernel family {kind.value} with precision {precision}")
-        return fit
+    def kernel(self, *, op: Op) -> KernelFit:
+        """Efficiencies of an operation's kernel: by variant, by precision, else of any path."""
+        kernels, family = self.kernels, op.kind.value
+        return (
+            kernels.get((family, op.variant))
+            or kernels.get((family, op.precision))
+            or kernels[family, "any"]
+        )
 
     def collective(self, *, kind: OpKind) -> CollectiveFit:
         """Latency and efficiency of a kind of collective."""

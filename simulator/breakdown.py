@@ -86,7 +86,7 @@ def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:
         return OpTime(
             op=op, seconds=seconds, floor_s=0.0, compute_s=0.0, memory_s=0.0, limit=Limit.NETWORK
         )
-    fit = software.kernel(kind=op.kind, precision=op.precision)
+    fit = software.kernel(op=op)
     rate = peak_flops_per_s(sku=sku, precision=op.precision)
     floor_s = op.layers * fit.t0_s * op.kernels
     compute_s = op.layers * float(op.flops) / (fit.compute_efficiency * rate)

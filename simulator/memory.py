@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.configuration import DoesNotFitError
-from simulator.kvcache import KvPoolSpec
 from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
 
 if TYPE_CHECKING:
@@ -75,6 +73,16 @@ def step_token_budget(*, settings: EngineSettings, attention_dp: int) -> int:
     if isinstance(settings, TrtllmSettings):
         return settings.max_num_tokens
     return settings.max_num_batched_tokens
+
+
+def running_cap(*, settings: EngineSettings, attention_dp: int) -> float:
+    """Most requests that one rank runs at a time by its settings. [requests]"""
+    if isinstance(settings, SglangSettings):
+        cap = settings.max_running_requests
+        return float("inf") if cap is None else max(1, cap // attention_dp)
+    if isinstance(settings, TrtllmSettings):
+        return settings.max_batch_size
+    return settings.max_num_seqs
 
 
 def plan_memory(

@@ -78,6 +78,9 @@ class Op:
     precision:
         Arithmetic path, such as ``fp8``, ``bf16``, ``mxfp4xfp8`` (FP4 weights, FP8 activations)
         or ``w4a16``. The hardware model maps it to a peak rate and an efficiency.
+    variant:
+        Kernel within the family whose efficiencies apply where the precision does not tell,
+        such as ``decode`` or ``prefill`` for attention cores.
     flops:
         Floating-point operations, two per multiply-add. [FLOP]
     weight_bytes, kv_bytes, activation_bytes:
@@ -102,6 +105,7 @@ class Op:
     component: Component
     kind: OpKind
     precision: str = "bf16"
+    variant: str = ""
     flops: Quantity = 0.0
     weight_bytes: Quantity = 0.0
     kv_bytes: Quantity = 0.0

@@ -1,0 +1,115 @@
+"""KV pool of one rank in blocks: an engine's pool arithmetic applied to the bytes it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.configuration import DoesNotFitError
+from simulator.kvcache import KvPoolSpec
+from simulator.memory import step_token_budget
+from simulator.settings import SglangSettings, TrtllmSettings, VllmSettings
+from workloads.architecture import DeepseekV4Architecture
+from workloads.kvpools import KvPoolLayout, plain_pool, sglang_pool, vllm_pool
+
+if TYPE_CHECKING:
+    from simulator.memory import MemoryPlan
+    from simulator.settings import EngineSettings
+    from workloads.architecture import Architecture
+    from workloads.layout import Layout
+    from workloads.plan import ExecutionPlan
+
+_SGLANG_DEFAULT_RUNNING = 2048
+
+
+def pool_layout(
+    *, architecture: Architecture, plan: ExecutionPlan, settings: EngineSettings, drafts: int
+) -> KvPoolLayout:
+    """How an engine charges its KV pool for a request of a model."""
+    if isinstance(architecture, DeepseekV4Architecture):
+        if isinstance(settings, VllmSettings):
+            return vllm_pool(
+                architecture=architecture,
+                kv=plan.kv_storage,
+                index=plan.index_storage,
+                draft_layers=min(drafts, 1),
+            )
+        if isinstance(settings, SglangSettings):
+            return sglang_pool(
+                architecture=architecture,
+                kv=plan.kv_storage,
+                index=plan.index_storage,
+                swa_full_tokens_ratio=settings.swa_full_tokens_ratio,
+                speculative=drafts > 0,
+                online_state=plan.online_compressor_state,
+                page_tokens=settings.page_size,
+            )
+    return plain_pool(
+        architecture=architecture,
+        block_tokens=_block_tokens(settings),
+        kv=plan.kv_storage,
+        index=plan.index_storage,
+        online_state=plan.online_compressor_state,
+    )
+
+
+def size_pool(
+    *,
+    memory: MemoryPlan,
+    architecture: Architecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    settings: EngineSettings,
+    drafts: int,
+    label: str,
+) -> KvPoolSpec:
+    """The KV pool that the memory of a rank holds.
+
+    Raises
+    ------
+    DoesNotFitError
+        If nothing is left for a single block, with the byte table.
+    """
+    charge = pool_layout(architecture=architecture, plan=plan, settings=settings, drafts=drafts)
+    stage_share = 1.0 / layout.pp
+    block_bytes = charge.block_bytes * stage_share
+    request_bytes = charge.request_bytes * stage_share
+    fixed = charge.fixed_blocks(in_flight_tokens=drafts + 1)
+    pool_bytes = memory.pool_bytes
+    slots: int | None = None
+    admission = 0
+    if isinstance(settings, VllmSettings):
+        budget = step_token_budget(settings=settings, attention_dp=layout.attention_dp)
+        admission = max(0, charge.fixed_blocks(in_flight_tokens=budget) - fixed)
+    elif isinstance(settings, SglangSettings):
+        # the state pool is allotted for all running requests before the token pools
+        cap = settings.max_running_requests or _SGLANG_DEFAULT_RUNNING
+        running = max(1, cap // layout.attention_dp)
+        slots = running if request_bytes else None
+        pool_bytes -= running * request_bytes
+    elif request_bytes:
+        fixed += -(-int(request_bytes) // int(block_bytes))
+    total = int(pool_bytes // block_bytes) if pool_bytes > 0 else 0
+    if total < 1:
+        raise DoesNotFitError(
+            f"{label} does not fit: {memory.pool_bytes / 1e9:.1f} GB of "
+            f"{memory.usable_bytes / 1e9:.1f} GB usable are left for KV on each GPU; take more "
+            f"GPUs, a higher ep or a SKU with more memory\n{memory.table()}"
+        )
+    if charge.slot_tokens:
+        windows = charge.request_slots(total_blocks=total)
+        slots = windows if slots is None else min(slots, windows or slots)
+    return KvPoolSpec(
+        total_blocks=total,
+        block_tokens=charge.block_tokens,
+        fixed_blocks_per_request=fixed,
+        admission_blocks=min(admission, max(0, total - fixed - 1)),
+        request_slots=slots,
+    )
+
+
+def _block_tokens(settings: EngineSettings) -> int:
+    if isinstance(settings, SglangSettings):
+        return settings.page_size
+    if isinstance(settings, TrtllmSettings):
+        return settings.tokens_per_block
+    return settings.block_size
