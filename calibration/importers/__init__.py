@@ -1,0 +1,1 @@
+"""Readers of measurements that others publish or that a user brings."""

@@ -1,0 +1,432 @@
+"""Measured op tables of the ``aiconfigurator-core`` wheel, read in place.
+
+The wheel (PyPI, NVIDIA, Apache-2.0; ``pip install 'forecurve[op-tables]'``) carries parquet
+tables ``systems/data/<system>/<family>/<engine>/<version>/<table>_perf.parquet`` of kernel and
+module times on NVIDIA GPUs. Nothing of it is copied: each reader below opens the tables where
+they lie, drops rows that are known to be wrong, and returns one row per measured shape with the
+time in seconds. FLOPs and bytes of a shape are `calibration.kernel_work`'s business.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGE = "aiconfigurator_core"
+
+SYSTEM_OF_SKU = {
+    "h100": "h100_sxm",
+    "h200": "h200_sxm",
+    "b200": "b200_sxm",
+    "b300": "b300_sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
+}
+"""Folder of the wheel that holds each SKU's tables."""
+
+_DEVICE_OF_SKU = {
+    "h100": "H100",
+    "h200": "H200",
+    "b200": " B200",
+    "b300": " B300",
+    "gb200": "GB200",
+    "gb300": "GB300",
+}
+_ENGINES = ("trtllm", "sglang", "vllm")
+_GPUS_PER_NODE = {"gb200": 4, "gb300": 4}
+_EXCHANGE_VERSIONS = ("0.5.12", "0.5.6.post2")  # one node; up to eight nodes of H100
+
+
+def find_tables(root: str | Path | None = None) -> Path:
+    """Folder ``systems/data`` of the installed wheel, or of an unpacked copy of it.
+
+    Parameters
+    ----------
+    root:
+        Folder that holds ``<system>/<family>/...``; ``None`` looks for the installed package
+        without importing it.
+
+    Raises
+    ------
+    UserError
+        If the tables are not there.
+    """
+    if root is None:
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or spec.origin is None:
+            raise UserError(
+                "op tables: the package aiconfigurator-core is not installed; "
+                "run pip install 'forecurve[op-tables]' or name the folder of its tables"
+            )
+        path = Path(spec.origin).parent / "systems" / "data"
+    else:
+        path = Path(root)
+    if not any((path / system).is_dir() for system in SYSTEM_OF_SKU.values()):
+        raise UserError(
+            f"op tables: {path} holds none of {', '.join(SYSTEM_OF_SKU.values())}; "
+            "name the folder systems/data of an aiconfigurator-core wheel"
+        )
+    return path
+
+
+def wheel_version(root: Path) -> str:
+    """Version of the wheel that a folder of tables belongs to, or ``unknown``."""
+    name = "aiconfigurator_core-"
+    found = [path.name for path in root.parents[2].glob(f"{name}*.dist-info")]
+    return found[0].removeprefix(name).removesuffix(".dist-info") if found else "unknown"
+
+
+def _version_key(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", name))
+
+
+def read_table(
+    root: Path, *, sku: str, family: str, engine: str, table: str, version: str | None = None
+) -> pd.DataFrame | None:
+    """One table as it stands, or ``None`` where the wheel has none for this SKU and engine.
+
+    Parameters
+    ----------
+    root:
+        From `find_tables`.
+    sku:
+        Key of `SYSTEM_OF_SKU`.
+    family, engine, table:
+        Parts of the path, such as ``gemm``, ``trtllm``, ``gemm``.
+    version:
+        Engine version; ``None`` takes the newest table that is not a fragment (at least a
+        third of the rows of the fullest version; some releases only add a model's shapes).
+
+    Returns
+    -------
+    The rows measured on the device that the folder names (a few folders hold rows of another),
+    with ``sku``, ``engine``, ``version`` and ``time_s`` (from ``latency``, in ms) added. [s]
+
+    Raises
+    ------
+    UserError
+        If the SKU is not one of the wheel's.
+    """
+    import pandas as pd
+    from pyarrow import parquet
+
+    if sku not in SYSTEM_OF_SKU:
+        raise unknown_name(field="sku", value=sku, known=list(SYSTEM_OF_SKU))
+    base = root / SYSTEM_OF_SKU[sku] / family / engine
+    paths = sorted(base.glob(f"*/{table}_perf.parquet"), key=lambda p: _version_key(p.parent.name))
+    if version is not None:
+        paths = [path for path in paths if path.parent.name == version]
+    if not paths:
+        return None
+    rows = [parquet.ParquetFile(path).metadata.num_rows for path in paths]
+    chosen = max(i for i, n in enumerate(rows) if 3 * n >= max(rows))
+    frame = pd.read_parquet(paths[chosen])
+    if "device" in frame:
+        frame = frame[frame["device"].str.contains(_DEVICE_OF_SKU[sku], regex=False)]
+    if frame.empty:
+        return None
+    frame = frame.drop(columns=["framework", "device"], errors="ignore")
+    frame = frame.assign(sku=sku, engine=engine, version=paths[chosen].parent.name)
+    return frame.assign(time_s=frame["latency"] * 1e-3) if "latency" in frame else frame
+
+
+def _gather(
+    root: Path, *, skus: list[str], family: str, table: str, engines: tuple[str, ...] = _ENGINES
+) -> pd.DataFrame:
+    import pandas as pd
+
+    frames = [
+        frame
+        for sku in skus
+        for engine in engines
+        if (frame := read_table(root, sku=sku, family=family, engine=engine, table=table))
+        is not None
+    ]
+    if not frames:
+        raise UserError(f"op tables: no {table} table for {', '.join(skus)} under {root}")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _per_shape(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Repeated rows of one shape become their median."""
+    return frame.groupby(keys)["time_s"].median().reset_index()
+
+
+def read_gemm(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Dense GEMMs.
+
+    Columns ``sku, engine, path, m, n, k, time_s``; ``path`` is ``bf16``, ``fp8`` (128×128 blocks, the activation quantisation included),
+    ``fp8_tensor`` (one scale per tensor) or ``nvfp4``. vLLM's block-FP8 rows are left out: they
+    were timed eagerly and show floors of 70 to 390 µs.
+    """
+    paths = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "nvfp4"}
+    frame = _gather(root, skus=skus, family="gemm", table="gemm")
+    frame = frame.assign(path=frame["gemm_dtype"].map(paths))
+    frame = frame[frame["path"].notna() & (frame["m"] > 0)]
+    frame = frame[~((frame["engine"] == "vllm") & (frame["path"] == "fp8"))]
+    return _per_shape(frame, ["sku", "engine", "path", "m", "n", "k"])
+
+
+def read_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Routed experts of one rank.
+
+    Columns ``sku, engine, kernel, path, tokens, hidden, inter, top_k, experts, moe_tp, moe_ep,
+    time_s``; ``tokens`` are those of the whole expert-parallel group; the time is one rank's share. Only
+    balanced routing is taken: which experts the power-law rows touch is not recorded.
+    """
+    paths = {
+        "bfloat16": "bf16",
+        "fp8_block": "fp8",
+        "nvfp4": "nvfp4",
+        "w4a8_mxfp4_mxfp8": "mxfp4xfp8",
+        "w4a16_mxfp4": "w4a16",
+        "int4_wo": "w4a16",
+    }
+    frame = _gather(root, skus=skus, family="moe", table="moe")
+    frame = frame.assign(path=frame["moe_dtype"].map(paths), kernel=frame["kernel_source"])
+    gated = ~frame["kernel"].str.contains("nongated")
+    frame = frame[frame["path"].notna() & gated & (frame["distribution"] == "balanced")]
+    frame = frame.rename(
+        columns={
+            "num_tokens": "tokens",
+            "hidden_size": "hidden",
+            "inter_size": "inter",
+            "topk": "top_k",
+            "num_experts": "experts",
+            "moe_tp_size": "moe_tp",
+            "moe_ep_size": "moe_ep",
+        }
+    )
+    shape = ["tokens", "hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep"]
+    return _per_shape(frame, ["sku", "engine", "kernel", "path", *shape])
+
+
+def read_mega_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Fused dispatch, experts and combine (DeepGEMM MegaMoE) under balanced routing.
+
+    Columns ``sku, tokens_per_rank, hidden, inter, top_k, experts, ep, time_s``.
+    """
+    frame = _gather(root, skus=skus, family="moe", table="dsv4_megamoe_module", engines=("sglang",))
+    frame = frame[frame["distribution"] == "balanced"].rename(
+        columns={
+            "num_tokens": "tokens_per_rank",
+            "hidden_size": "hidden",
+            "inter_size": "inter",
+            "topk": "top_k",
+            "num_experts": "experts",
+            "moe_ep_size": "ep",
+        }
+    )
+    return _per_shape(
+        frame, ["sku", "tokens_per_rank", "hidden", "inter", "top_k", "experts", "ep"]
+    )
+
+
+def read_attention_core(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """FlashMLA sparse core over window and compressed entries, 64 heads of 512, ratio 128.
+
+    Columns ``sku, batch, queries, prefix, heads, time_s``; ``queries`` new tokens of each
+    request.
+    """
+    frame = _gather(
+        root, skus=skus, family="sparse_attention", table="dsv4_hca_attn_module", engines=("vllm",)
+    )
+    frame = frame.rename(
+        columns={
+            "batch_size": "batch",
+            "isl": "queries",
+            "step": "prefix",
+            "local_num_heads": "heads",
+        }
+    )
+    return _per_shape(frame, ["sku", "batch", "queries", "prefix", "heads"])
+
+
+def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Paged FP8 indexer scores, 64 heads of 128, ratio 4.
+
+    Columns ``sku, engine, batch, queries, prefix, time_s``.
+    """
+    frame = _gather(
+        root,
+        skus=skus,
+        family="sparse_attention",
+        table="dsv4_paged_mqa_logits_module",
+        engines=("sglang", "vllm"),
+    )
+    frame = frame.rename(columns={"batch_size": "batch", "isl": "queries", "step": "prefix"})
+    return _per_shape(frame, ["sku", "engine", "batch", "queries", "prefix"])
+
+
+def read_top_k(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Top-k selection over indexer scores with distinct values.
+
+    Columns ``sku, batch, queries, prefix, num_heads, time_s``. Rows with flat scores are left out: equal keys drive the radix select into its worst case,
+    75 to 80 µs too slow at 8k to 64k.
+    """
+    frame = _gather(
+        root,
+        skus=skus,
+        family="sparse_attention",
+        table="dsv4_csa_topk_calib",
+        engines=("sglang",),
+    )
+    frame = frame[(frame["score_mode"] == "v2_top_last") & (frame["time_s"] > 0)]
+    frame = frame.rename(columns={"batch_size": "batch", "isl": "queries", "step": "prefix"})
+    return _per_shape(frame, ["sku", "batch", "queries", "prefix", "num_heads"])
+
+
+def read_attention_module(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Whole CSA and HCA modules of DeepSeek V4, projections included.
+
+    Columns ``sku, engine, model, ratio, path, tp, batch, queries, prefix, time_s``. SGLang's CSA decode rows from 8k tokens of context on are left out (flat scores, see
+    `read_top_k`).
+    """
+    import pandas as pd
+
+    frames = [
+        _gather(root, skus=skus, family="sparse_attention", table=f"dsv4_{kind}_{phase}_module")
+        for kind in ("csa", "hca")
+        for phase in ("context", "generation")
+    ]
+    frame = pd.concat(frames, ignore_index=True).rename(
+        columns={
+            "batch_size": "batch",
+            "isl": "queries",
+            "step": "prefix",
+            "tp_size": "tp",
+            "compress_ratio": "ratio",
+        }
+    )
+    frame["path"] = frame["gemm_type"].map({"bfloat16": "bf16", "fp8_block": "fp8"})
+    frame["model"] = frame["model"].str.extract(r"(Pro|Flash)", expand=False).str.lower()
+    flat = (
+        (frame["engine"] == "sglang")
+        & (frame["ratio"] == 4)
+        & (frame["queries"] == 1)
+        & (frame["prefix"] >= 8192)
+    )
+    keys = ["sku", "engine", "model", "ratio", "path", "tp", "batch", "queries", "prefix"]
+    return _per_shape(frame[~flat & frame["path"].notna()], keys)
+
+
+def read_mhc(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Hyper-connection kernels of a layer, both sites.
+
+    Columns ``sku, engine, part, tokens, hidden, time_s`` with ``part`` ``pre`` (mixing,
+    sinkhorn, reduction) or ``post`` (expansion).
+    """
+    frame = _gather(root, skus=skus, family="mhc", table="mhc_module")
+    frame = frame.rename(
+        columns={"op_name": "part", "num_tokens": "tokens", "hidden_size": "hidden"}
+    )
+    return _per_shape(frame, ["sku", "engine", "part", "tokens", "hidden"])
+
+
+def read_collectives(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """NCCL collectives and the engines' own all-reduce inside CUDA graphs.
+
+    Columns ``sku, kernel, kind, group, message_bytes, time_s``. The tables state message sizes in elements of two bytes, of the full tensor. Eager rows of
+    the custom all-reduce are left out: they time the launch (20 to 60 µs).
+    """
+    import pandas as pd
+
+    nccl = _gather(root, skus=skus, family="comm", table="nccl", engines=("nccl",))
+    nccl = nccl[nccl["nccl_dtype"] == "half"].assign(kernel="nccl")
+    nccl["kind"] = nccl["op_name"].replace({"alltoall": "all_to_all"})
+    custom = _gather(root, skus=skus, family="comm", table="custom_allreduce")
+    custom = custom[~custom["kernel_source"].str.contains("eager")]
+    custom = custom.assign(kernel="custom", kind="all_reduce")
+    frame = pd.concat([nccl, custom], ignore_index=True)
+    frame = frame.assign(group=frame["num_gpus"], message_bytes=2.0 * frame["message_size"])
+    keys = ["sku", "kernel", "kind", "group", "message_bytes"]
+    return frame.groupby(keys)["time_s"].min().reset_index()
+
+
+def read_moe_exchange(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Dispatch and combine of routed tokens.
+
+    Columns ``sku, kernel, phase, ranks, nodes, tokens_per_rank, hidden, top_k, value_bytes,
+    time_s``. Kernels: ``deepep_ll`` (low latency), ``deepep_normal`` (20 or 24 SMs) and ``nvlink_one_sided``
+    (TensorRT-LLM on GB200). ``value_bytes`` is the wire format of one value: FP8 with a scale per
+    128 values on dispatch, BF16 on combine, NVFP4 on the one-sided dispatch. The inter-node rows
+    of H100 and H200 are one measurement under two names; they are taken once, from H200.
+    """
+    import pandas as pd
+
+    shape = ["nodes", "tokens_per_rank", "hidden", "top_k"]
+    keys = ["sku", "kernel", "phase", "ranks", *shape, "value_bytes"]
+    parts = []
+    for sku in skus:
+        for version in _EXCHANGE_VERSIONS:
+            for table, kernel in (("ll", "deepep_ll"), ("normal", "deepep_normal")):
+                name = f"wideep_deepep_{table}"
+                frame = read_table(
+                    root, sku=sku, family="comm", engine="sglang", table=name, version=version
+                )
+                if frame is not None:
+                    parts.append(_deepep(frame, kernel=kernel)[[*keys, "time_s"]])
+    if "gb200" in skus:
+        parts.append(_one_sided(root)[[*keys, "time_s"]])
+    if not parts:
+        raise UserError(f"op tables: no MoE exchange table for {', '.join(skus)} under {root}")
+    frame = pd.concat(parts, ignore_index=True)
+    return _per_shape(frame[~((frame["sku"] == "h100") & (frame["nodes"] > 1))], keys)
+
+
+def _deepep(frame: pd.DataFrame, *, kernel: str) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = frame.rename(
+        columns={
+            "node_num": "nodes",
+            "hidden_size": "hidden",
+            "num_token": "tokens_per_rank",
+            "num_topk": "top_k",
+        }
+    )
+    if kernel == "deepep_normal":
+        frame = frame[frame["dispatch_sms"].isin([20, 24])]
+    parts = []
+    for phase, value_bytes in (("dispatch", 1.0 + 4.0 / 128.0), ("combine", 2.0)):
+        times = [f"{phase}_transmit_us", f"{phase}_notify_us"]
+        if kernel == "deepep_ll":
+            times = [f"{phase}_avg_t_us"]
+        time_s = frame[times].sum(axis=1, skipna=False) * 1e-6
+        gpus = frame["sku"].map(_GPUS_PER_NODE).fillna(8).astype(int)
+        parts.append(
+            frame.assign(
+                kernel=kernel,
+                phase=phase,
+                ranks=gpus * frame["nodes"],
+                value_bytes=value_bytes,
+                time_s=time_s,
+            )[time_s.notna()]
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _one_sided(root: Path) -> pd.DataFrame:
+    frame = read_table(root, sku="gb200", family="comm", engine="trtllm", table="trtllm_alltoall")
+    if frame is None:
+        raise UserError(f"op tables: no trtllm_alltoall table for gb200 under {root}")
+    frame = frame[frame["kernel_source"].str.contains("OneSided")]
+    phase = frame["op_name"].str.extract(r"_(dispatch|combine)$", expand=False)
+    frame = frame.assign(phase=phase, kernel="nvlink_one_sided", nodes=1)
+    frame = frame[frame["phase"].notna() & (frame["moe_dtype"] == "nvfp4")]
+    frame["value_bytes"] = (frame["phase"] == "dispatch").map({True: 0.5625, False: 2.0})
+    return frame.rename(
+        columns={
+            "moe_ep_size": "ranks",
+            "num_tokens": "tokens_per_rank",
+            "hidden_size": "hidden",
+            "topk": "top_k",
+        }
+    )
