@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -222,3 +224,22 @@ def test_named_workloads_give_the_requests_asked_for():
         assert not workload.is_timed
     with pytest.raises(UserError, match="8k1k has no length of its own"):
         list(NAMED_WORKLOADS["8k1k"].requests(rng=np.random.default_rng(0)))
+
+
+def test_a_long_open_loop_needs_the_memory_of_a_chunk():
+    stream = open_loop_requests(
+        arrivals=poisson(rate_per_s=10.0),
+        prompt=UniformLength(100, 200),
+        output=FixedLength(10),
+        rng=np.random.default_rng(0),
+        count=60_000,
+        chunk=1000,
+    )
+    next(stream)
+    tracemalloc.start()
+    sent = sum(len(chunk) for chunk in stream)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sent == 59_000
+    # some 100 B a request: all 59,000 at once would take more than 10 MB
+    assert peak_bytes < 2e6

@@ -135,6 +135,43 @@ def test_aiperf_export_leaves_warm_up_out_and_keeps_pauses():
     assert workload.bad_rows == ()
 
 
+def test_weka_sessions_keep_pauses_and_their_own_hashes(tmp_path):
+    workload = read("weka.jsonl")
+    assert not workload.is_timed
+    *turns, other = workload.recorded
+    assert [(t.prompt_tokens, t.output_tokens) for t in turns] == [(200, 30), (100, 10), (300, 40)]
+    # the subagent starts 1.5 s after the first call ended, the main agent 1.5 s after it
+    assert [t.think_s for t in turns] == [0.0, 1.5, 1.5]
+    assert [(t.session, t.turn) for t in turns] == [(0, 0), (0, 1), (0, 2)]
+    assert [len(t.block_hashes) for t in turns] == [3, 1, 4]
+    assert turns[0].block_hashes == turns[2].block_hashes[:3]
+    assert set(other.block_hashes).isdisjoint(turns[0].block_hashes)
+    assert {t.block_tokens for t in workload.recorded} == {64}
+    lines = (DATA / "weka.jsonl").read_text(encoding="utf-8").splitlines()
+    array = write(tmp_path, "weka.json", json.dumps([json.loads(line) for line in lines], indent=1))
+    assert load_workload(array).recorded == workload.recorded
+
+
+def test_weka_sessions_must_agree_in_block_size(tmp_path):
+    call = {"t": 0, "in": 10, "out": 2}
+    path = write(
+        tmp_path,
+        "a.jsonl",
+        "\n".join(
+            json.dumps(session)
+            for session in (
+                {"block_size": 64, "requests": [call]},
+                {"block_size": 16, "requests": [call]},
+                {"block_size": 64, "requests": []},
+            )
+        ),
+    )
+    with pytest.raises(UserError, match="line 2: block_size is 16, but 64"):
+        load_workload(path)
+    workload = load_workload(path, options=TraceOptions(on_error="skip"))
+    assert [bad.line for bad in workload.bad_rows] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

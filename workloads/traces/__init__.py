@@ -14,6 +14,7 @@ from workloads.traces.burstgpt import read_burstgpt
 from workloads.traces.mooncake import read_bailian, read_mooncake
 from workloads.traces.rows import BadRow, TraceOptions, TraceSource
 from workloads.traces.vllm_bench import read_sharegpt, read_vllm_custom, read_vllm_result
+from workloads.traces.weka import read_weka, read_weka_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +25,15 @@ __all__ = ["BadRow", "TraceOptions", "read_trace"]
 
 FORMATS = (
     "JSON lines: Mooncake, AIPerf (mooncake_trace, single_turn, multi_turn, profile_export), "
-    "Bailian, vLLM custom; JSON: vllm bench --save-detailed, ShareGPT, AIPerf inputs.json; "
+    "Bailian, AgentX (Weka), vLLM custom; JSON: vllm bench --save-detailed, ShareGPT, "
+    "AIPerf inputs.json, AgentX (Weka); "
     "CSV: Azure LLM inference, BurstGPT"
 )
 
 _JSON_LINES = (
     ({"chat_id", "parent_chat_id"}, read_bailian),
     ({"metadata", "metrics"}, read_aiperf_records),
+    ({"requests", "block_size"}, read_weka_lines),
     ({"turns"}, read_aiperf_turns),
     ({"input_length"}, read_mooncake),
     ({"text_input"}, read_mooncake),
@@ -75,6 +78,9 @@ def _read(source: TraceSource) -> list[Request]:
                 return reader(source)
     if source.path.suffix != ".jsonl":
         document = head if isinstance(head, list) else source.json_document()
+        traces = document if isinstance(document, list) else [document]
+        if traces and isinstance(traces[0], dict) and "block_size" in traces[0]:
+            return read_weka(source, traces)
         if isinstance(document, list):
             return read_sharegpt(source, document)
         if isinstance(document, dict) and "output_lens" in document:

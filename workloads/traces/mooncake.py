@@ -17,6 +17,7 @@ from workloads.traces.rows import (
     RowError,
     TraceRow,
     TraceSource,
+    hash_ids,
     number,
     output_tokens,
     requests_from_rows,
@@ -54,7 +55,7 @@ def read_mooncake(source: TraceSource) -> list[Request]:
             prompt_tokens=prompt,
             output_tokens=output_tokens(row, "output_length", options),
             arrival_s=_seconds(row, "timestamp"),
-            hash_ids=_hash_ids(row, prompt, block_tokens),
+            hash_ids=hash_ids(row, prompt_tokens=prompt, block_tokens=block_tokens),
             session=None if session is None else str(session),
             think_s=_seconds(row, "delay") or 0.0,
             adds_to_history=session is not None,
@@ -79,7 +80,7 @@ def read_bailian(source: TraceSource) -> list[Request]:
             prompt_tokens=prompt,
             output_tokens=output_tokens(row, "output_length", source.options),
             arrival_s=number(row, "timestamp"),
-            hash_ids=_hash_ids(row, prompt, block_tokens),
+            hash_ids=hash_ids(row, prompt_tokens=prompt, block_tokens=block_tokens),
             session=str(root_of[chat]),
         )
 
@@ -94,18 +95,3 @@ def _seconds(row: dict[str, Any], name: str) -> float | None:
     if milliseconds < 0:
         raise RowError(f"{name} is {row[name]!r}; it must not be negative")
     return milliseconds / 1000
-
-
-def _hash_ids(row: dict[str, Any], prompt_tokens: int, block_tokens: int) -> tuple[int, ...]:
-    ids = row.get("hash_ids")
-    if not ids:
-        return ()
-    if not isinstance(ids, list) or not all(type(item) is int for item in ids):
-        raise RowError("hash_ids must be a list of whole numbers")
-    whole, rest = divmod(prompt_tokens, block_tokens)
-    if len(ids) not in (whole, whole + bool(rest)):
-        raise RowError(
-            f"hash_ids has {len(ids)} blocks, but {prompt_tokens} tokens are "
-            f"{whole + bool(rest)} blocks of {block_tokens}; set block_tokens to the trace's own"
-        )
-    return tuple(ids)

@@ -222,6 +222,29 @@ def text_tokens(text: object, name: str, options: TraceOptions) -> int:
     return max(1, round(len(text) / options.characters_per_token))
 
 
+def hash_ids(
+    row: Mapping[str, Any], *, prompt_tokens: int, block_tokens: int, whole_prompt: bool = True
+) -> tuple[int, ...]:
+    """The ``hash_ids`` of a row, whose number must fit the prompt's blocks, else `RowError`.
+
+    The partly filled last block may be hashed or not. Without `whole_prompt` the hashes may
+    cover only the beginning of the prompt.
+    """
+    ids = row.get("hash_ids")
+    if not ids:
+        return ()
+    if not isinstance(ids, list) or not all(type(item) is int for item in ids):
+        raise RowError("hash_ids must be a list of whole numbers")
+    full, rest = divmod(prompt_tokens, block_tokens)
+    most = full + bool(rest)
+    if len(ids) > most or (whole_prompt and len(ids) < full):
+        raise RowError(
+            f"hash_ids has {len(ids)} blocks, but {prompt_tokens} tokens are {most} blocks of "
+            f"{block_tokens}; set block_tokens to the trace's own"
+        )
+    return tuple(ids)
+
+
 def requests_from_rows(
     rows: list[TraceRow], *, source: TraceSource, block_tokens: int = 0
 ) -> list[Request]:
