@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workloads.architecture import DeepseekV4Architecture
+from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
 from workloads.errors import UserError
 from workloads.expert_load import UNIFORM, ExpertLoad
+from workloads.models.deepseek_v3 import DeepseekV3
 from workloads.models.deepseek_v4 import DeepseekV4
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def bind(
     UserError
         If the layout does not divide the model, or the model has no cost functions.
     """
+    model: DeepseekV3 | DeepseekV4
     if isinstance(architecture, DeepseekV4Architecture):
         model = DeepseekV4(
             architecture=architecture,
@@ -50,6 +52,17 @@ def bind(
             expert_load=expert_load,
             drafts=drafts,
         )
-        model.validate()
-        return model
-    raise UserError(f"model {architecture.name}: no cost model for family {architecture.family}")
+    elif isinstance(architecture, DeepseekV3Architecture):
+        model = DeepseekV3(
+            architecture=architecture,
+            layout=layout,
+            plan=plan,
+            expert_load=expert_load,
+            drafts=drafts,
+        )
+    else:
+        raise UserError(
+            f"model {architecture.name}: no cost model for family {architecture.family}"
+        )
+    model.validate()
+    return model

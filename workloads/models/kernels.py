@@ -25,7 +25,8 @@ KERNELS: dict[str, float] = {
     "experts.activation": 1,  # SwiGLU and quantisation between the two grouped GEMMs
     "experts.reduce": 1,  # weighted sum over a token's experts and the shared expert
     "experts.fused": 1,  # MegaMoE: exchange, both GEMMs and activation
-    "shared.activation": 1,  # SwiGLU and quantisation
+    "activation": 1,  # SwiGLU of a dense feed-forward layer
+    "add_norm": 1,  # residual addition and RMS norm
     "embedding": 1,  # gather
     "head.mix": 1,  # final mHC combination and norm
     "sampling": 4,  # penalties, temperature, softmax, draw

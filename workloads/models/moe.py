@@ -10,7 +10,7 @@ import numpy as np
 from workloads.errors import UserError
 from workloads.expert_load import load_table
 from workloads.models.kernels import KERNELS
-from workloads.models.parts import BF16_BYTES, all_reduce, gemm
+from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
 from workloads.ops import Component, Op, OpKind
 
@@ -282,44 +282,18 @@ class Moe:
             return []
         plan = self.plan
         overlap = plan.shared_expert_overlap
-        stage = "moe" if overlap else ""
-        stream = 2 if overlap else 0
-        width = self.shared_experts * self.intermediate / self.shared_tp
-        up = gemm(
-            name="shared.w13",
+        return gated_mlp(
+            name="shared",
             component=Component.EXPERTS,
             path=plan.dense_path,
             tokens=tokens,
-            inputs=self.hidden,
-            outputs=2.0 * width,
+            hidden=self.hidden,
+            width=self.shared_experts * self.intermediate / self.shared_tp,
             layers=layers,
             scale=plan.kernels_scale,
-            stage=stage,
-            stream=stream,
+            stage="moe" if overlap else "",
+            stream=2 if overlap else 0,
         )
-        activation = Op(
-            name="shared.activation",
-            component=Component.EXPERTS,
-            kind=OpKind.MEMORY,
-            activation_bytes=tokens * (3.0 * width * BF16_BYTES),
-            kernels=KERNELS["shared.activation"] * plan.kernels_scale,
-            layers=layers,
-            stage=stage,
-            stream=stream,
-        )
-        down = gemm(
-            name="shared.w2",
-            component=Component.EXPERTS,
-            path=plan.dense_path,
-            tokens=tokens,
-            inputs=width,
-            outputs=self.hidden,
-            layers=layers,
-            scale=plan.kernels_scale,
-            stage=stage,
-            stream=stream,
-        )
-        return [up, activation, down]
 
 
 _PAIR_EXCHANGE = ("dispatch_combine", "fused")

@@ -97,6 +97,56 @@ def memory(
     )
 
 
+def gated_mlp(
+    *,
+    name: str,
+    component: Component,
+    path: str,
+    tokens: Quantity,
+    hidden: float,
+    width: float,
+    layers: int,
+    scale: float,
+    stage: str = "",
+    stream: int = 0,
+) -> list[Op]:
+    """Gate and up projection, SwiGLU, down projection; ``width`` is this rank's share."""
+    up = gemm(
+        name=f"{name}.w13",
+        component=component,
+        path=path,
+        tokens=tokens,
+        inputs=hidden,
+        outputs=2.0 * width,
+        layers=layers,
+        scale=scale,
+        stage=stage,
+        stream=stream,
+    )
+    activation = memory(
+        name=f"{name}.activation",
+        component=component,
+        activation_bytes=tokens * (3.0 * width * BF16_BYTES),
+        kernels=KERNELS["activation"] * scale,
+        layers=layers,
+        stage=stage,
+        stream=stream,
+    )
+    down = gemm(
+        name=f"{name}.w2",
+        component=component,
+        path=path,
+        tokens=tokens,
+        inputs=width,
+        outputs=hidden,
+        layers=layers,
+        scale=scale,
+        stage=stage,
+        stream=stream,
+    )
+    return [up, activation, down]
+
+
 def all_reduce(*, name: str, tokens: Quantity, hidden: int, ranks: int, layers: int) -> list[Op]:
     """All-reduce of BF16 hidden states over ``ranks``; nothing on one rank."""
     if ranks == 1:
