@@ -1,7 +1,7 @@
 """InferenceX's serving metrics, computed from per-request records.
 
 Definitions follow ``benchmark_serving.py`` and ``process_result.py`` of InferenceX
-(github.com/SemiAnalysisAI/InferenceX) to the letter; docs/reference states each.
+(github.com/SemiAnalysisAI/InferenceX) to the letter.
 """
 
 from __future__ import annotations
