@@ -31,6 +31,12 @@ class VllmSettings(_Settings):
     max_cudagraph_capture_size: int = Field(512, ge=0, description="largest graph [tokens]")
     enforce_eager: bool = False
     async_scheduling: bool = True
+    offload_group_size: int = Field(
+        0, ge=0, description="layers of a group with weights in host memory; 0: no offloading"
+    )
+    offload_num_in_group: int = Field(
+        1, ge=1, description="layers of a group whose weights are streamed from the host each step"
+    )
 
 
 class SglangSettings(_Settings):
@@ -48,6 +54,7 @@ class SglangSettings(_Settings):
     page_size: int = Field(256, ge=1, description="tokens of a KV page [tokens]")
     swa_full_tokens_ratio: float = Field(0.1, gt=0, le=1, description="SWA pool over full pool")
     enable_mixed_chunk: bool = False
+    enable_two_batch_overlap: bool = False
     enable_prefill_delayer: bool = False
     prefill_delayer_max_delay_passes: int = Field(30, ge=0, description="longest wait [steps]")
     disable_radix_cache: bool = True

@@ -1,0 +1,168 @@
+"""Canonical names of models and serving engines, and the labels that benchmark tables use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hwmodels.software import MEDIAN_DATE, MEDIAN_LEVEL, parse_date
+from workloads.architecture import architecture_names
+from workloads.errors import unknown_name
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+# Models that published benchmark tables name and no architecture file describes yet, with the
+# labels that those tables use.
+_MODELS: dict[str, tuple[str, ...]] = {
+    "deepseek-r1": ("dsr1", "deepseek-r1-0528", "deepseek-ai/deepseek-r1-0528"),
+    "deepseek-v3.2": ("dsv3.2", "deepseek-ai/deepseek-v3.2"),
+    "gpt-oss-120b": ("gptoss120b", "gptoss", "gpt-oss", "openai/gpt-oss-120b"),
+    "llama-3.x-70b": ("llama70b", "llama-3.1-70b", "llama-3.3-70b"),
+    "minimax-m2.5": ("minimaxm2.5", "minimaxai/minimax-m2.5"),
+    "qwen3.5": ("qwen3.5-397b-a17b", "qwen/qwen3.5-397b-a17b"),
+    "kimi-k2.5": ("kimik2.5", "moonshotai/kimi-k2.5"),
+    "glm-5": ("glm5", "zai-org/glm-5"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLabel:
+    """A serving stack as benchmark tables label it: an orchestrator before an engine.
+
+    Parameters
+    ----------
+    label:
+        Canonical label, such as ``dynamo-vllm``.
+    engine:
+        Whose scheduler runs: ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
+    orchestrator:
+        What routes requests and moves KV between pools; empty for a bare server.
+    kernels:
+        Whose kernels run: the engine's own, or ATOM's where its plug-in is loaded.
+    """
+
+    label: str
+    engine: str
+    orchestrator: str = ""
+    kernels: str = ""
+
+    @property
+    def software(self) -> str:
+        """Engine whose software levels describe the kernels."""
+        return self.kernels or self.engine
+
+
+_LABELS = (
+    EngineLabel(label="vllm", engine="vllm"),
+    EngineLabel(label="sglang", engine="sglang"),
+    EngineLabel(label="trt", engine="trtllm"),
+    EngineLabel(label="atom", engine="atom"),
+    EngineLabel(label="dynamo-vllm", engine="vllm", orchestrator="dynamo"),
+    EngineLabel(label="dynamo-sglang", engine="sglang", orchestrator="dynamo"),
+    EngineLabel(label="dynamo-trt", engine="trtllm", orchestrator="dynamo"),
+    EngineLabel(label="llmd-vllm", engine="vllm", orchestrator="llm-d"),
+    EngineLabel(label="vllm-disagg", engine="vllm", orchestrator="vllm-router"),
+    EngineLabel(label="mori-sglang", engine="sglang", orchestrator="mori"),
+    EngineLabel(label="atom-disagg", engine="atom", orchestrator="atomesh"),
+    EngineLabel(label="atomesh-vllm", engine="vllm", orchestrator="atomesh", kernels="atom"),
+    EngineLabel(label="atom-vllm", engine="vllm", kernels="atom"),
+    EngineLabel(label="atom-sglang", engine="sglang", kernels="atom"),
+)
+_LABEL_ALIASES = {
+    "trtllm": "trt",
+    "trt-llm": "trt",
+    "tensorrt-llm": "trt",
+    "dynamo-trtllm": "dynamo-trt",
+    "dynamo-tensorrt-llm": "dynamo-trt",
+    "llm-d-vllm": "llmd-vllm",
+    "llm-d": "llmd-vllm",
+    "sglang-disagg": "mori-sglang",
+    "atomesh-atom": "atom-disagg",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """An engine as a user names it, optionally of a date.
+
+    Parameters
+    ----------
+    engine:
+        The serving stack.
+    date:
+        Last day that the date covers; ``None`` asks for the latest level.
+    median:
+        Whether the undated median of runs up to 2026-07-19 is meant; ``date`` is then that day.
+    """
+
+    engine: EngineLabel
+    date: dt.date | None = None
+    median: bool = False
+
+
+def engine_labels() -> dict[str, EngineLabel]:
+    """All canonical engine labels."""
+    return {engine.label: engine for engine in _LABELS}
+
+
+def load_engine(name: str) -> EngineLabel:
+    """The engine of a label or alias (case and underscores do not matter).
+
+    Raises
+    ------
+    UserError
+        If the label is unknown; the message proposes the nearest ones.
+    """
+    key = name.strip().lower().replace("_", "-")
+    labels = engine_labels()
+    found = labels.get(_LABEL_ALIASES.get(key, key))
+    if found is None:
+        raise unknown_name(field="engine", value=name, known=labels)
+    return found
+
+
+def parse_engine(text: str) -> EngineRequest:
+    """An engine with an optional date: ``sglang``, ``sglang@2026-05``, ``vllm@median-2026-07``.
+
+    Raises
+    ------
+    UserError
+        If the engine is unknown or what follows ``@`` is not a date.
+    """
+    name, _, stamp = text.partition("@")
+    engine = load_engine(name)
+    stamp = stamp.strip()
+    if stamp == MEDIAN_LEVEL:
+        return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)
+    return EngineRequest(engine=engine, date=parse_date(stamp) if stamp else None)
+
+
+@cache
+def _model_aliases() -> dict[str, str]:
+    names = {name: name for name in _MODELS}
+    names |= {alias: name for name, aliases in _MODELS.items() for alias in aliases}
+    for canonical, aliases in architecture_names().items():
+        names |= {alias.lower(): canonical for alias in (canonical, *aliases)}
+    return names
+
+
+def canonical_model(name: str) -> str:
+    """The canonical name of a model label, whether or not the model can be simulated.
+
+    Raises
+    ------
+    UserError
+        If the label is unknown; the message proposes the nearest ones.
+    """
+    names = _model_aliases()
+    found = names.get(name.strip().lower())
+    if found is None:
+        raise unknown_name(field="model", value=name, known=names)
+    return found
+
+
+def model_is_supported(name: str) -> bool:
+    """Whether a canonical model name has an architecture file."""
+    return name in architecture_names()
