@@ -24,6 +24,13 @@ from simulator.step_cost import TabulatedStepCost
 from workloads.architecture import load_architecture
 from workloads.errors import UserError
 from workloads.models import bind
+from workloads.speculation import (
+    NO_SPECULATION,
+    Acceptance,
+    acceptance_of_length,
+    draw_decode_steps,
+    published_acceptance,
+)
 from workloads.synthetic import inferencex_requests
 
 if TYPE_CHECKING:
@@ -203,6 +210,29 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
+def acceptance_of(configuration: RunConfiguration) -> Acceptance:
+    """Accepted drafts per step of a configuration: its length, else its published source.
+
+    Raises
+    ------
+    UserError
+        If it speculates and neither is given.
+    """
+    drafts = configuration.drafts
+    if not drafts:
+        return NO_SPECULATION
+    if configuration.acceptance_length is not None:
+        return acceptance_of_length(
+            acceptance_length=configuration.acceptance_length, drafts=drafts
+        )
+    if configuration.acceptance_source is not None:
+        return published_acceptance(name=configuration.acceptance_source, drafts=drafts)
+    raise UserError(
+        f"acceptance of {drafts} drafts is unknown for {configuration.model}; give the mean "
+        "tokens per step with --acceptance-length"
+    )
+
+
 def simulate_run(
     configuration: RunConfiguration, *, on_step: Callable[[StepRun], None] | None = None
 ) -> RunOutcome:
@@ -217,13 +247,17 @@ def simulate_run(
         As `assemble`, or if a request can never be served.
     """
     assembly = assemble(configuration)
-    rng = np.random.default_rng(configuration.seed)
+    lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
+    acceptance = acceptance_of(configuration)
     requests = inferencex_requests(
         isl=configuration.isl,
         osl=configuration.osl,
         count=configuration.requests_per_client * configuration.concurrency,
-        rng=rng,
+        rng=lengths_rng,
         distribution=configuration.length_distribution,
+        decode_steps=lambda output_tokens: draw_decode_steps(
+            rng=acceptance_rng, output_tokens=output_tokens, acceptance=acceptance
+        ),
     )
     columns = run_deployment(
         deployment=Deployment(aggregated=assembly.pools[0]),
