@@ -52,9 +52,7 @@ def name_bottleneck(
     ranks = model.layout.attention_dp
     queries = drafts + 1
     decode_ops = [
-        *model.token_ops(
-            rank_tokens=decoding * queries, group_tokens=decoding * queries * ranks
-        ),
+        *model.token_ops(rank_tokens=decoding * queries, group_tokens=decoding * queries * ranks),
         *model.decode_attention_ops(
             requests=decoding, queries_per_request=queries, context=context
         ),

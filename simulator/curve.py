@@ -206,9 +206,7 @@ def explore_curve(
             [point.metrics.total_tput_per_gpu for point in points],
         )
     )
-    points = [
-        replace(point, on_frontier=index in frontier) for index, point in enumerate(points)
-    ]
+    points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
     level = run.software_name or engine_text
     resolved = _resolved(source) | {
         "sku": {"value": sku.key, "origin": source.origin["sku"]},
@@ -222,7 +220,9 @@ def explore_curve(
         refused=refused,
         resolved=resolved,
         messages=list(dict.fromkeys(run.messages)),
-        caption=_caption(scenario=scenario, sku=sku, model=model, level=level, dated=economics.name),
+        caption=_caption(
+            scenario=scenario, sku=sku, model=model, level=level, dated=economics.name
+        ),
         records=records,
     )
 
@@ -297,7 +297,9 @@ def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
         return "none", 0
     if name in ("mtp", "dspark") and count.isdigit() and 1 <= int(count) <= 16:
         return ("mtp" if name == "mtp" else "dspark"), int(count)
-    raise UserError(f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to 16")
+    raise UserError(
+        f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to 16"
+    )
 
 
 class _Explorer:
@@ -414,9 +416,7 @@ def _per_mw(rate: float, kw: float | None) -> float | None:
 
 def _resolved(source: ScenarioSource) -> dict[str, dict[str, Any]]:
     values = source.scenario.model_dump(mode="json")
-    return {
-        name: {"value": value, "origin": source.origin[name]} for name, value in values.items()
-    }
+    return {name: {"value": value, "origin": source.origin[name]} for name, value in values.items()}
 
 
 def _caption(*, scenario: Scenario, sku: Sku, model: str, level: str, dated: str) -> str:

@@ -128,9 +128,7 @@ def assemble(configuration: RunConfiguration) -> Assembly:
             drafts=configuration.drafts,
             label=f"{architecture.name} on {pool.layout.gpus} x {sku.name} as {pool.layout.label}",
         )
-        tokens = step_token_budget(
-            settings=pool.settings, attention_dp=pool.layout.attention_dp
-        )
+        tokens = step_token_budget(settings=pool.settings, attention_dp=pool.layout.attention_dp)
         cost = _step_cost(
             architecture=architecture,
             layout=pool.layout,

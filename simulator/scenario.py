@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 class Scenario(BaseModel):
@@ -58,9 +60,7 @@ class ScenarioSource(BaseModel):
     origin: dict[str, str]
 
 
-def build_scenario(
-    *, flags: Mapping[str, Any], file: Path | None = None
-) -> ScenarioSource:
+def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> ScenarioSource:
     """A scenario from a YAML file with flags on top.
 
     Parameters
@@ -77,7 +77,7 @@ def build_scenario(
         of range.
     """
     values: dict[str, Any] = {}
-    origin = {name: "default" for name in Scenario.model_fields}
+    origin = dict.fromkeys(Scenario.model_fields, "default")
     if file is not None:
         for name, value in read_yaml_mapping(file).items():
             values[name] = value
@@ -95,27 +95,4 @@ def build_scenario(
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f" is {first['input']!r}"
-        raise UserError(
-            f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        ) from None
-
-
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """A YAML file that must hold a mapping.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, not YAML (line and column) or not a mapping.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: {error.problem or 'not valid YAML'}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold settings as 'name: value' lines")
-    return data
+        raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

@@ -125,15 +125,13 @@ class TabulatedStepCost:
         self._memo: dict[tuple[int, int, int, int, bool], float] = {}
         self._samples_memo: dict[tuple[int, int], float] = {}
 
-    def _seconds(
-        self, ops: list[Op], shape: tuple[int, ...]
-    ) -> npt.NDArray[np.float64]:
+    def _seconds(self, ops: list[Op], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         total = step_ops_s(ops=ops, sku=self.sku, software=self.software)
         return np.broadcast_to(np.asarray(total, dtype=float), shape)
 
     def _tabulate_tokens(self) -> list[tuple[float, list[float]]]:
         """Rows of (group-to-rank ratio, seconds over token knots)."""
-        ratios = [1.0] if self._dp == 1 else [r for r in geometric_knots(largest=self._dp)]
+        ratios = [1.0] if self._dp == 1 else list(geometric_knots(largest=self._dp))
         tokens = np.array(self._tokens)
         grid_ratio, grid_tokens = np.meshgrid(ratios, tokens, indexing="ij")
         ops = self.model.token_ops(rank_tokens=grid_tokens, group_tokens=grid_tokens * grid_ratio)
