@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from workloads.plan import DensePath, ExpertPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,8 @@ class Architecture:
     num_hidden_layers: int
     vocab_size: int
     max_position_embeddings: int
-    native_expert_path: str
-    native_dense_path: str
+    native_expert_path: ExpertPath
+    native_dense_path: DensePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

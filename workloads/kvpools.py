@@ -16,12 +16,11 @@ from workloads.kvstorage import (
     ENTRY_BYTES,
     HCA_RATIO,
     INDEX_KEY_BYTES,
-    compressed_bytes_per_token,
     compressor_state_bytes,
     csa_state_bytes,
     hca_online_state_bytes,
     hca_state_bytes,
-    kv_bytes_per_sequence,
+    kv_bytes_per_context_token,
 )
 
 if TYPE_CHECKING:
@@ -284,16 +283,13 @@ def plain_pool(
     For engines whose pool arithmetic is not published (TensorRT-LLM, ATOM), and for models
     without compression.
     """
+    per_token = kv_bytes_per_context_token(architecture=architecture, kv=kv, index=index)
+    request_bytes = 0.0
     if isinstance(architecture, DeepseekV4Architecture):
-        per_token = compressed_bytes_per_token(architecture=architecture, kv=kv, index=index)
-        request_bytes = architecture.num_hidden_layers * architecture.sliding_window * ENTRY_BYTES[
-            kv
-        ] + compressor_state_bytes(architecture=architecture, online=online_state)
-    else:
-        per_token = float(
-            kv_bytes_per_sequence(architecture=architecture, context=1.0, kv=kv, index=index)
+        windows = architecture.num_hidden_layers * architecture.sliding_window * ENTRY_BYTES[kv]
+        request_bytes = windows + compressor_state_bytes(
+            architecture=architecture, online=online_state
         )
-        request_bytes = 0.0
     return KvPoolLayout(
         block_tokens=block_tokens,
         block_bytes=per_token * block_tokens,

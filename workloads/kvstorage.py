@@ -75,31 +75,34 @@ def kv_bytes_per_sequence(
     V4: ``min(n, 128) e L + n/4 (e + k) L_CSA + n/128 e L_HCA`` with entry e and key k. V3:
     ``n (e + k) L``, k only with an indexer (V3.2).
     """
+    total = context * kv_bytes_per_context_token(architecture=architecture, kv=kv, index=index)
+    if isinstance(architecture, DeepseekV4Architecture):
+        window = np.minimum(context, architecture.sliding_window)
+        total = total + window * (ENTRY_BYTES[kv] * architecture.num_hidden_layers)
+    return total
+
+
+def kv_bytes_per_context_token(
+    *, architecture: Architecture, kv: KvStorage, index: IndexStorage
+) -> float:
+    """Marginal KV bytes of a context token, beyond the window of V4. [B/token]
+
+    Raises
+    ------
+    UserError
+        If the family has no KV arithmetic here.
+    """
+    key = INDEX_KEY_BYTES[index]
+    if isinstance(architecture, DeepseekV4Architecture):
+        csa = architecture.layers_of_ratio(CSA_RATIO)
+        hca = architecture.layers_of_ratio(HCA_RATIO)
+        return csa * (ENTRY_BYTES[kv] + key) / CSA_RATIO + hca * ENTRY_BYTES[kv] / HCA_RATIO
     if isinstance(architecture, DeepseekV3Architecture):
-        return context * mla_bytes_per_token(architecture=architecture, kv=kv, index=index)
-    arch = _v4(architecture)
-    window = np.minimum(context, arch.sliding_window) * (ENTRY_BYTES[kv] * arch.num_hidden_layers)
-    return window + context * compressed_bytes_per_token(architecture=arch, kv=kv, index=index)
-
-
-def compressed_bytes_per_token(
-    *, architecture: DeepseekV4Architecture, kv: KvStorage, index: IndexStorage
-) -> float:
-    """Marginal KV bytes of a context token of DeepSeek V4, beyond the window. [B/token]"""
-    csa = architecture.layers_of_ratio(CSA_RATIO)
-    hca = architecture.layers_of_ratio(HCA_RATIO)
-    return (
-        csa * (ENTRY_BYTES[kv] + INDEX_KEY_BYTES[index]) / CSA_RATIO
-        + hca * ENTRY_BYTES[kv] / HCA_RATIO
+        entry = MLA_ENTRY_BYTES[kv] + (key if architecture.index_topk else 0.0)
+        return architecture.num_hidden_layers * entry
+    raise UserError(
+        f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
     )
-
-
-def mla_bytes_per_token(
-    *, architecture: DeepseekV3Architecture, kv: KvStorage, index: IndexStorage
-) -> float:
-    """KV bytes of a context token of DeepSeek V3, R1 or V3.2. [B/token]"""
-    key = INDEX_KEY_BYTES[index] if architecture.index_topk else 0.0
-    return architecture.num_hidden_layers * (MLA_ENTRY_BYTES[kv] + key)
 
 
 def csa_state_bytes(*, architecture: DeepseekV4Architecture) -> tuple[float, float]:
@@ -158,11 +161,3 @@ def transfer_bytes(
     if isinstance(architecture, DeepseekV4Architecture):
         total = total + compressor_state_bytes(architecture=architecture, online=online_state)
     return total
-
-
-def _v4(architecture: Architecture) -> DeepseekV4Architecture:
-    if not isinstance(architecture, DeepseekV4Architecture):
-        raise UserError(
-            f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
-        )
-    return architecture

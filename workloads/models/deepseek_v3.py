@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workloads.expert_load import UNIFORM, ExpertLoad
-from workloads.kvstorage import mla_bytes_per_token
+from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.deepseek_v3_attention import LatentAttention
 from workloads.models.kernels import KERNELS
 from workloads.models.moe import Moe
@@ -272,7 +272,7 @@ class DeepseekV3:
     def kv_bytes_per_token(self) -> float:
         """See `CostModel.kv_bytes_per_token`. [B/token]"""
         layers = self._layers + (self.architecture.num_nextn_predict_layers if self.drafts else 0)
-        return mla_bytes_per_token(
+        return kv_bytes_per_context_token(
             architecture=replace(self.architecture, num_hidden_layers=layers),
             kv=self.plan.kv_storage,
             index=self.plan.index_storage,
