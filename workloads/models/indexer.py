@@ -60,6 +60,7 @@ def index_ops(
         memory(
             name="indexer.top_k",
             component=Component.INDEXER,
+            variant="top_k",
             activation_bytes=scored * FP32_BYTES + queries * (top_k * FP32_BYTES),
             kernels=KERNELS["top_k"] * plan.kernels_scale,
             layers=layers,

@@ -211,6 +211,7 @@ class Moe:
                     component=Component.EXPERTS,
                     kind=OpKind.GROUPED_GEMM,
                     precision=path,
+                    variant="fused",
                     flops=flops,
                     weight_bytes=weight_bytes,
                     activation_bytes=pairs

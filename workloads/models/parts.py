@@ -81,6 +81,7 @@ def memory(
     activation_bytes: Quantity,
     kernels: float,
     layers: int,
+    variant: str = "",
     stage: str = "",
     stream: int = 0,
 ) -> Op:
@@ -89,6 +90,7 @@ def memory(
         name=name,
         component=component,
         kind=OpKind.MEMORY,
+        variant=variant,
         activation_bytes=activation_bytes,
         kernels=kernels,
         layers=layers,
