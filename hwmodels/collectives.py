@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workloads.errors import UserError
 from workloads.ops import OpKind
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ def collective_s(
     the rest over the network; the two run side by side, so the slower one counts. Reductions
     and gathers are hierarchical: they cross the network once per domain, spread over its ``w``
     network ports.
+
+    Raises
+    ------
+    UserError
+        If the group spans scale-up domains and the SKU states no network bandwidth.
     """
     if group_size <= 1:
         return np.zeros_like(np.asarray(message_bytes, dtype=float))
@@ -87,12 +93,20 @@ def collective_s(
     inside_rate = fit.efficiency * group_scaleup_bytes_per_s(sku=sku, group_size=w)
     if w == g:
         return fit.latency_s + link_bytes / inside_rate
+    if sku.scaleout_bytes_per_s is None:
+        raise UserError(
+            f"scaleout_bytes_per_s of {sku.key} is unknown, and {g} ranks span scale-up domains of "
+            f"{w} chips; give it with --set scaleout_bytes_per_s=50e9 (400 Gb/s) or use at most "
+            f"{w} chips"
+        )
     network_rate = fit.scaleout_efficiency * float(sku.scaleout_bytes_per_s)
+    latency_s = fit.latency_s + fit.scaleout_latency_s
     if kind in (OpKind.ALL_TO_ALL, OpKind.POINT_TO_POINT):
         inside_share = (w - 1) / (g - 1)
         inside_s = link_bytes * inside_share / inside_rate
         network_s = link_bytes * (1.0 - inside_share) / network_rate
-        return fit.latency_s + fit.scaleout_latency_s + np.maximum(inside_s, network_s)
-    inside_s = link_bytes / inside_rate if w > 1 else 0.0
+        return latency_s + np.maximum(inside_s, network_s)
     network_s = link_bytes / w / network_rate
-    return fit.latency_s + fit.scaleout_latency_s + inside_s + network_s
+    if w == 1:
+        return latency_s + network_s
+    return latency_s + link_bytes / inside_rate + network_s

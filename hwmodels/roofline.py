@@ -88,7 +88,8 @@ def roofline_s(
     ratio = np.divide(
         smaller_s, larger_s, out=np.zeros_like(larger_s, dtype=float), where=larger_s > 0
     )
-    return larger_s * (1.0 + ratio**exponent) ** (1.0 / exponent)
+    seconds: Quantity = larger_s * (1.0 + ratio**exponent) ** (1.0 / exponent)
+    return seconds
 
 
 def op_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
