@@ -155,12 +155,15 @@ class LatentAttention:
             packed = 1.0
             attended = np.minimum(context, arch.index_topk)
             read = np.minimum(context, arch.index_topk * float(queries_per_request))
-            ops = self._score(queries=queries, scored=queries * context, keys=requests * context)
+            ops = self._score(
+                phase="decode", queries=queries, scored=queries * context, keys=requests * context
+            )
         heads = max(self.heads, self.plan.attention_head_multiple / packed)
         core = Op(
-            name="mla.core",
+            name="mla.decode",
             component=Component.ATTENTION,
             kind=OpKind.ATTENTION,
+            variant="decode",
             flops=queries * attended * (2.0 * heads * self._latent_width),
             kv_bytes=requests * read * self.entry_bytes,
             activation_bytes=queries * (heads * self._latent_width * BF16_BYTES),
@@ -188,6 +191,7 @@ class LatentAttention:
             flops = attended * (2.0 * heads * self._latent_width)
             moved = new_tokens * (heads * self._latent_width * BF16_BYTES)
             ops = self._score(
+                phase="prefill",
                 queries=new_tokens,
                 scored=chunk_sum(new_tokens=new_tokens, prefix_tokens=prefix_tokens),
                 keys=end,
@@ -203,9 +207,10 @@ class LatentAttention:
             )
             ops = []
         core = Op(
-            name="mla.core",
+            name="mla.prefill",
             component=Component.ATTENTION,
             kind=OpKind.ATTENTION,
+            variant="prefill",
             flops=flops,
             kv_bytes=end * self.entry_bytes,
             activation_bytes=moved,
@@ -214,9 +219,12 @@ class LatentAttention:
         )
         return [*ops, core]
 
-    def _score(self, *, queries: Quantity, scored: Quantity, keys: Quantity) -> list[Op]:
+    def _score(
+        self, *, phase: str, queries: Quantity, scored: Quantity, keys: Quantity
+    ) -> list[Op]:
         arch = self.architecture
         return index_ops(
+            phase=phase,
             queries=queries,
             scored=scored,
             keys=keys,

@@ -149,7 +149,7 @@ class AttentionLayers:
         width = self.core_heads * self.architecture.head_dim
         entries = window_entries + compressed_entries
         return Op(
-            name=f"{self.name}.core",
+            name=f"{self.name}.{phase}",
             component=Component.ATTENTION,
             kind=OpKind.ATTENTION,
             precision="bf16",
@@ -161,12 +161,13 @@ class AttentionLayers:
             layers=self.layers,
         )
 
-    def score(self, *, queries: Quantity, scored: Quantity, keys: Quantity) -> list[Op]:
+    def score(self, *, phase: str, queries: Quantity, scored: Quantity, keys: Quantity) -> list[Op]:
         """Indexer scores of a CSA layer; nothing elsewhere. See `workloads.models.indexer`."""
         if self.ratio != CSA_RATIO:
             return []
         arch = self.architecture
         return index_ops(
+            phase=phase,
             queries=queries,
             scored=scored,
             keys=keys,
@@ -194,7 +195,9 @@ class AttentionLayers:
         read: Quantity = 0.0
         if self.ratio:
             entries = context / self.ratio
-            ops = self.score(queries=queries, scored=queries * entries, keys=requests * entries)
+            ops = self.score(
+                phase="decode", queries=queries, scored=queries * entries, keys=requests * entries
+            )
             chosen = read = entries
         if self.ratio == CSA_RATIO:
             chosen = np.minimum(entries, arch.index_topk)
@@ -237,7 +240,9 @@ class AttentionLayers:
                 limit=arch.index_topk if self.ratio == CSA_RATIO else None,
             )
             scored = chunk_sum(new_tokens=new_tokens, prefix_tokens=prefix_tokens, ratio=self.ratio)
-            ops = self.score(queries=queries, scored=scored / context_ranks, keys=compressed)
+            ops = self.score(
+                phase="prefill", queries=queries, scored=scored / context_ranks, keys=compressed
+            )
         copies = 0.0 if self.plan.kv_storage == "bf16" else 2.0 * arch.head_dim * BF16_BYTES
         core = self.core(
             queries=queries,

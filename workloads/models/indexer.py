@@ -20,6 +20,7 @@ _PRECISION = {"fp4": "mxfp4", "fp8": "fp8", "bf16": "bf16"}
 
 def index_ops(
     *,
+    phase: str,
     queries: Quantity,
     scored: Quantity,
     keys: Quantity,
@@ -33,6 +34,8 @@ def index_ops(
 
     Parameters
     ----------
+    phase:
+        ``decode`` or ``prefill``.
     queries:
         Query tokens. [tokens]
     scored:
@@ -47,7 +50,7 @@ def index_ops(
     """
     return [
         Op(
-            name="indexer.score",
+            name=f"indexer.{phase}_score",
             component=Component.INDEXER,
             kind=OpKind.INDEXER,
             precision=_PRECISION[plan.index_storage],
@@ -58,7 +61,7 @@ def index_ops(
             layers=layers,
         ),
         memory(
-            name="indexer.top_k",
+            name=f"indexer.{phase}_top_k",
             component=Component.INDEXER,
             variant="top_k",
             activation_bytes=scored * FP32_BYTES + queries * (top_k * FP32_BYTES),
