@@ -15,41 +15,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from calibration import kernel_work as work
 from calibration.importers import aiconfigurator as tables
-from calibration.kernels import fit_family, kernel_samples
-from calibration.links import collective_samples, fit_links, network_samples
+from calibration.kernel_fits import UNBOUND, fit_all_links, fit_families
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pandas as pd
 
     from calibration.kernels import FamilyFit, KernelParameters
     from calibration.links import LinkFit
     from hwmodels.sku import Sku
 
 FIGURES = Path(__file__).parent / "measurements" / "kernel_figures.yaml"
-NO_FP4 = ("h100", "h200")
-INDEXED_CONTEXT = 4096
-"""Up to here every compressed entry is selected and the indexer is skipped. [tokens]"""
-UNBOUND = {
-    "memory": {"e_c": 0.5},
-    "indexer": {"e_m": 0.84},
-}
-"""Efficiencies that no row of a family is bound by, held at: one half for the few FLOPs of
-memory kernels; for the indexer that of the memory family, since the keys of its tables, at most
-35 MB, sit in the last-level cache."""
 _FIELDS = {"t0_s": "s", "e_c": "-", "e_m": "-"}
-_RATE = {"fp8": "fp8", "mxfp4xfp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}
-"""Peak rate of a path, where it is not BF16."""
+_RATE = {"fp8": "fp8", "mxfp4xfp8": "fp8", "fused": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}
+_FAMILY_RATE = {
+    "gemm": "bf16",
+    "grouped_gemm": "bf16",
+    "attention": "bf16",
+    "indexer": "fp8",
+    "memory": None,
+}
+"""Peak rate that a path runs at, and that of a family's other paths."""
+_HEADER = """\
+# Kernel efficiencies by family, path and chip generation; written by
+# `python -m calibration.kernel_table`. Meaning and errors: docs/background/kernels.md.
+"""
+_WITHOUT_HEADER = """\
+# Kernel parameters of each SKU's generation fitted without the rows of that SKU: t0_s [s], e_c,
+# e_m; latency_s [s], efficiency. Written by `python -m calibration.kernel_table`.
+"""
 _TABLES = {
     "gemm": "gemm_perf",
     "grouped_gemm": "moe_perf, balanced routing",
     "attention": "dsv4_hca_attn_module_perf",
     "indexer": "dsv4_paged_mqa_logits_module_perf",
-    "memory": "mhc_module_perf",
+    "memory": "mhc_module_perf, scale_matrix_perf and dsv4_csa_topk_calib_perf",
     "all_reduce": "nccl_perf and custom_allreduce_perf",
     "all_gather": "nccl_perf",
     "reduce_scatter": "nccl_perf",
@@ -59,110 +60,6 @@ _TABLES = {
     "nvlink_one_sided": "trtllm_alltoall_perf",
     "network": "wideep_deepep_ll_perf, 2 to 8 nodes",
 }
-
-
-def _experts(root: Path, skus: list[str]) -> pd.DataFrame:
-    """Expert rows of language-model size; of several kernels of an engine the fastest."""
-    frame = work.moe_work(tables.read_moe(root, skus=skus))
-    wide = (frame["hidden"] >= 2048) & (frame["inter"] / frame["moe_tp"] >= 256)
-    many = frame["experts"].between(32, 512) & (frame["top_k"] >= 4)
-    held = frame["experts"] / frame["moe_ep"] >= 4
-    busy = frame["tokens"] * frame["top_k"] >= frame["moe_ep"]
-    kernel = frame["kernel"].str.contains("marlin|trtllm") | (frame["path"] != "w4a16")
-    frame = frame[wide & many & held & busy & kernel]
-    shape = [column for column in frame.columns if column not in ("kernel", "time_s")]
-    return frame.groupby(shape)["time_s"].min().reset_index()
-
-
-def _around_experts_s(
-    frame: pd.DataFrame, *, memory: dict[str, FamilyFit], skus: dict[str, Sku]
-) -> pd.Series:
-    """Time of the kernels around the grouped GEMMs by the memory family. [s]"""
-    fit = frame["sku"].map({key: memory[sku.generation].parameters for key, sku in skus.items()})
-    rate = frame["sku"].map({key: sku.hbm_bytes_per_s for key, sku in skus.items()})
-    floor_s = frame["memory_kernels"] * fit.map(lambda p: p.t0_s)
-    return floor_s + frame["memory_bytes"] / (rate * fit.map(lambda p: p.e_m))
-
-
-def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dict[str, FamilyFit]]]:
-    """Fits of all families by family, path and generation.
-
-    Parameters
-    ----------
-    root:
-        From `calibration.importers.aiconfigurator.find_tables`.
-    skus:
-        Chips whose tables are read, by key.
-    """
-    keys = list(skus)
-    generation_of = {key: sku.generation for key, sku in skus.items()}
-
-    def fit(frame: pd.DataFrame, precision: str, family: str = "") -> dict[str, FamilyFit]:
-        if precision in ("nvfp4", "mxfp4xfp8"):
-            frame = frame[~frame["sku"].isin(NO_FP4)]
-        samples = kernel_samples(frame, skus=skus, precision=precision)
-        return fit_family(samples, generation_of=generation_of, fixed=UNBOUND.get(family))
-
-    gemm = work.gemm_work(tables.read_gemm(root, skus=keys))
-    size = gemm["n"] * gemm["k"]
-    gemm = gemm[size.between(2**20, 2**28) & (gemm["m"] <= 16384)]
-    mhc = work.mhc_work(tables.read_mhc(root, skus=keys))
-    mhc["engine"] = mhc["engine"] + mhc["part"]
-    memory = {"any": fit(mhc, "bf16", "memory")}
-    for part in ("pre", "post"):
-        memory[f"mhc_{part}"] = fit(mhc[mhc["part"] == part], "bf16", "memory")
-    experts = _experts(root, keys)
-    experts["fixed_s"] = _around_experts_s(experts, memory=memory["any"], skus=skus)
-    core = work.attention_work(tables.read_attention_core(root, skus=keys))
-    core["engine"] = core["phase"]
-    index = work.indexer_work(tables.read_indexer(root, skus=keys))
-    index = index[index["prefix"] + index["queries"] > INDEXED_CONTEXT]
-    return {
-        "gemm": {p: fit(gemm[gemm["path"] == p], p) for p in ("bf16", "fp8", "nvfp4")},
-        "grouped_gemm": {
-            p: fit(experts[experts["path"] == p], p)
-            for p in ("bf16", "fp8", "mxfp4xfp8", "nvfp4", "w4a16")
-        },
-        "attention": {
-            "any": fit(core, "bf16"),
-            **{p: fit(core[core["phase"] == p], "bf16") for p in ("decode", "prefill")},
-        },
-        "indexer": {"fp8": fit(index, "fp8", "indexer")},
-        "memory": memory,
-    }
-
-
-def fit_all_links(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, LinkFit]]:
-    """Fits of all collectives by kind and generation.
-
-    Beside the kinds: named exchange kernels, and the exchange across nodes (``network``).
-    """
-    keys = list(skus)
-    generation_of = {key: sku.generation for key, sku in skus.items()}
-    frame = work.collective_work(tables.read_collectives(root, skus=keys))
-    samples = collective_samples(frame[frame["group"] >= 4], skus=skus)
-    fits = {
-        str(kind): fit_links(
-            rows,
-            generation_of=generation_of,
-            max_efficiency=2.0 if kind == "all_reduce" else 1.0,
-        )
-        for kind, rows in samples.groupby("kind")
-        if kind != "all_to_all"
-    }
-    exchange = work.exchange_work(tables.read_moe_exchange(root, skus=keys))
-    exchange = exchange[exchange["hidden"] >= 4096]
-    inside = exchange[exchange["nodes"] == 1]
-    fits["all_to_all"] = fit_links(
-        collective_samples(inside, skus=skus), generation_of=generation_of
-    )
-    for kernel, rows in inside.groupby("kernel"):
-        fits[str(kernel)] = fit_links(
-            collective_samples(rows, skus=skus), generation_of=generation_of
-        )
-    across = exchange[exchange["kernel"] == "deepep_ll"]
-    fits["network"] = fit_links(network_samples(across, skus=skus), generation_of=generation_of)
-    return fits
 
 
 def _round(value: float) -> float:
@@ -216,18 +113,23 @@ def _estimate(entry: dict[str, Any], *, scale: dict[str, float], source: str) ->
     return estimate
 
 
-def _amd(path: str, entry: dict[str, Any], *, generation: str, published: dict[str, Any]) -> Any:
-    gemm, stream = published["large_gemm"], published["stream"]
-    rate = _RATE.get(path, "bf16")
-    own = gemm[generation].get(rate) or gemm[generation]["fp8"]
-    scale = {
-        "e_c": own["value"] / gemm["nvidia"][rate if rate in gemm[generation] else "fp8"]["value"],
-        "e_m": stream[generation]["value"] / stream["nvidia"]["value"],
-    }
+def _amd(
+    entry: dict[str, Any], *, rate: str | None, generation: str, published: dict[str, Any]
+) -> dict[str, Any]:
+    """The generic values in proportion to published figures of an AMD generation.
+
+    ``rate`` is the peak rate that the path runs at, ``None`` where FLOPs do not count.
+    """
+    own, nvidia = published["large_gemm"][generation], published["large_gemm"]["nvidia"]
+    stream = published["stream"]
     source = (
         "generic fit in proportion to published large GEMMs and memory streams, "
         "calibration/measurements/kernel_figures.yaml"
     )
+    scale = {"e_m": stream[generation]["value"] / stream["nvidia"]["value"]}
+    if rate is not None:
+        rate = rate if rate in own else "fp8"
+        scale["e_c"] = own[rate]["value"] / nvidia[rate]["value"]
     return _estimate(entry, scale=scale, source=source)
 
 
@@ -274,7 +176,10 @@ def family_table(
             for generation in ("cdna3", "cdna4"):
                 if generation not in generations:
                     generations[generation] = _amd(
-                        path, generations["generic"], generation=generation, published=published
+                        generations["generic"],
+                        rate=_RATE.get(path, _FAMILY_RATE[family]),
+                        generation=generation,
+                        published=published,
                     )
     return families
 
@@ -331,16 +236,23 @@ def collective_table(
     return section
 
 
-def build_table(root: Path, *, version: str) -> dict[str, Any]:
-    """The whole table as it is written to ``hwmodels/software/kernels.yaml``."""
+def build_tables(root: Path, *, version: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table of ``hwmodels/software/kernels.yaml``, and the one with each SKU left out.
+
+    Parameters
+    ----------
+    root:
+        From `calibration.importers.aiconfigurator.find_tables`.
+    version:
+        Of the wheel, for the sources.
+    """
     skus = {key: load_sku(key) for key in tables.SYSTEM_OF_SKU}
     published = yaml.safe_load(FIGURES.read_text(encoding="utf-8"))
+    fits = fit_families(root, skus=skus)
     links = fit_all_links(root, skus=skus)
-    return {
+    kernels = {
         "model": "t = t0_s kernels + ((flops / (e_c peak))^4 + (hbm_bytes / (e_m rate))^4)^(1/4)",
-        "families": family_table(
-            fit_families(root, skus=skus), skus=skus, version=version, published=published
-        ),
+        "families": family_table(fits, skus=skus, version=version, published=published),
         "collectives": collective_table(links, version=version, published=published),
         "exchange_kernels": {
             kernel: {
@@ -350,6 +262,35 @@ def build_table(root: Path, *, version: str) -> dict[str, Any]:
             for kernel in ("deepep_ll", "deepep_normal", "nvlink_one_sided")
         },
     }
+    without = {
+        key: _without(key, sku.generation, fits=fits, links=links) for key, sku in skus.items()
+    }
+    return kernels, without
+
+
+def _without(
+    sku: str,
+    generation: str,
+    *,
+    fits: dict[str, dict[str, dict[str, FamilyFit]]],
+    links: dict[str, dict[str, LinkFit]],
+) -> dict[str, Any]:
+    """Parameters of a SKU's generation from the other SKUs of it, by family and path."""
+    families = {
+        family: {
+            path: _values(fit.without[sku])
+            for path, generations in paths.items()
+            if (fit := generations.get(generation)) is not None and sku in fit.without
+        }
+        for family, paths in fits.items()
+    }
+    collectives = {
+        kind: {"latency_s": _round(p.latency_s), "efficiency": _round(p.efficiency)}
+        for kind, generations in links.items()
+        if (link := generations.get(generation)) is not None
+        and (p := link.without.get(sku)) is not None
+    }
+    return {"families": families, "collectives": collectives}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -368,24 +309,24 @@ class _Dumper(yaml.SafeDumper):
         return super().represent_mapping(tag, mapping, flow_style=leaf)
 
 
-def write_table(table: dict[str, Any], path: Path) -> None:
-    """Write a table as YAML."""
+def write_table(table: dict[str, Any], path: Path, *, header: str) -> None:
+    """Write a table as YAML, one line per figure."""
     text = yaml.dump(table, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
-    header = (
-        "# Kernel efficiencies by family, path and chip generation; written by\n"
-        "# `python -m calibration.kernel_table`. Meaning and errors: docs/background/kernels.md.\n"
-    )
     path.write_text(header + text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: ``--tables FOLDER --out FILE``."""
+    """Command line: ``--tables FOLDER --out FILE --without FILE``."""
     parser = argparse.ArgumentParser(description="fit kernel efficiencies to measured op tables")
     parser.add_argument("--tables", type=Path, help="systems/data folder of the wheel")
     parser.add_argument("--out", type=Path, required=True, help="YAML file to write")
+    parser.add_argument("--without", type=Path, help="YAML file for the fits with a SKU left out")
     options = parser.parse_args(arguments)
     root = tables.find_tables(options.tables)
-    write_table(build_table(root, version=tables.wheel_version(root)), options.out)
+    kernels, without = build_tables(root, version=tables.wheel_version(root))
+    write_table(kernels, options.out, header=_HEADER)
+    if options.without is not None:
+        write_table(without, options.without, header=_WITHOUT_HEADER)
 
 
 if __name__ == "__main__":

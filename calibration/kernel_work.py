@@ -112,7 +112,7 @@ def _entries(frame: pd.DataFrame, *, ratio: int) -> npt.NDArray[np.float64]:
 
     def total(n: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         q = n // ratio
-        return ratio * q * (q - 1) / 2.0 + q * (n - ratio * q + 1)
+        return np.asarray(ratio * q * (q - 1) / 2.0 + q * (n - ratio * q + 1))
 
     prefix = frame["prefix"].to_numpy(float)
     return total(prefix + frame["queries"].to_numpy(float)) - total(prefix)
@@ -173,6 +173,27 @@ def mhc_work(frame: pd.DataFrame) -> pd.DataFrame:
         flops=0.0,
         hbm_bytes=2.0 * 18.0 * frame["tokens"] * frame["hidden"],
         kernels=2.0 * part.map(KERNELS),
+    )
+
+
+def quantise_work(frame: pd.DataFrame) -> pd.DataFrame:
+    """Element-wise kernel: BF16 read, FP8 written."""
+    return frame.assign(
+        flops=0.0,
+        hbm_bytes=(BF16_BYTES + 1.0) * frame["m"] * frame["k"],
+        kernels=float(KERNELS["quantise"]),
+    )
+
+
+def top_k_work(frame: pd.DataFrame) -> pd.DataFrame:
+    """Selection over FP32 scores, each read once; indices written."""
+    scored = frame["batch"] * _entries(frame, ratio=4)
+    selected = frame["model"].map({"pro": 1024.0, "flash": 512.0})
+    queries = frame["batch"] * frame["queries"]
+    return frame.assign(
+        flops=0.0,
+        hbm_bytes=FP32_BYTES * (scored + queries * selected),
+        kernels=float(KERNELS["top_k"]),
     )
 
 

@@ -55,7 +55,7 @@ class FamilyFit:
     without:
         The fit with one SKU left out, by SKU.
     spread:
-        Lowest and highest value of the fits to single SKUs, by parameter.
+        Lowest and highest value of the fits to a single engine on a single SKU, by parameter.
     in_sample_error:
         Median of ``|predicted / measured - 1|``. [-]
     cross_sku_error:
@@ -94,7 +94,7 @@ def kernel_samples(
 
     Returns
     -------
-    ``sku, flop_peak_s`` (time at peak rate), ``byte_peak_s`` (time at full bandwidth),
+    ``sku, engine, flop_peak_s`` (time at peak rate), ``byte_peak_s`` (time at full bandwidth),
     ``kernels, fixed_s, time_s, weight``. Rows are thinned to `MAX_ROWS_PER_GROUP` per SKU and
     engine, and weighted so that each SKU counts the same and, within it, each engine.
     """
@@ -103,7 +103,7 @@ def kernel_samples(
     rng = np.random.default_rng(seed)
     engines = frame["engine"] if "engine" in frame else pd.Series("", index=frame.index)
     parts = []
-    for (sku, _), rows in frame.groupby([frame["sku"], engines]):
+    for (sku, engine), rows in frame.groupby([frame["sku"], engines]):
         kept = rows
         if len(rows) > MAX_ROWS_PER_GROUP:
             kept = rows.iloc[np.sort(rng.choice(len(rows), MAX_ROWS_PER_GROUP, replace=False))]
@@ -112,6 +112,7 @@ def kernel_samples(
             pd.DataFrame(
                 {
                     "sku": sku,
+                    "engine": engine,
                     "flop_peak_s": kept["flops"] / peak_flops_per_s(sku=chip, precision=precision),
                     "byte_peak_s": kept["hbm_bytes"] / chip.hbm_bytes_per_s,
                     "kernels": kept["kernels"],
@@ -215,7 +216,7 @@ def fit_family(
         others = samples[generation != name]
         skus = tuple(sorted(own["sku"].unique()))
         parameters = fit_kernel(own, fixed=fixed)
-        single = [fit_kernel(own[own["sku"] == sku], fixed=fixed) for sku in skus]
+        single = [fit_kernel(rows, fixed=fixed) for _, rows in own.groupby(["sku", "engine"])]
         without = {
             sku: fit_kernel(own[own["sku"] != sku], fixed=fixed) for sku in skus if len(skus) > 1
         }

@@ -40,8 +40,6 @@ _DEVICE_OF_SKU = {
     "gb300": "GB300",
 }
 _ENGINES = ("trtllm", "sglang", "vllm")
-_GPUS_PER_NODE = {"gb200": 4, "gb300": 4}
-_EXCHANGE_VERSIONS = ("0.5.12", "0.5.6.post2")  # one node; up to eight nodes of H100
 
 
 def find_tables(root: str | Path | None = None) -> Path:
@@ -134,12 +132,22 @@ def read_table(
         return None
     frame = frame.drop(columns=["framework", "device"], errors="ignore")
     frame = frame.assign(sku=sku, engine=engine, version=paths[chosen].parent.name)
-    return frame.assign(time_s=frame["latency"] * 1e-3) if "latency" in frame else frame
+    if "latency" in frame:
+        frame = frame[frame["latency"] > 0]
+        frame = frame.assign(time_s=frame["latency"] * 1e-3)
+    return frame
 
 
-def _gather(
+def gather(
     root: Path, *, skus: list[str], family: str, table: str, engines: tuple[str, ...] = _ENGINES
 ) -> pd.DataFrame:
+    """`read_table` of several SKUs and engines, one below the other.
+
+    Raises
+    ------
+    UserError
+        If none of them has the table.
+    """
     import pandas as pd
 
     frames = [
@@ -154,7 +162,7 @@ def _gather(
     return pd.concat(frames, ignore_index=True)
 
 
-def _per_shape(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def per_shape(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Repeated rows of one shape become their median."""
     return frame.groupby(keys)["time_s"].median().reset_index()
 
@@ -162,24 +170,25 @@ def _per_shape(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def read_gemm(root: Path, *, skus: list[str]) -> pd.DataFrame:
     """Dense GEMMs.
 
-    Columns ``sku, engine, path, m, n, k, time_s``; ``path`` is ``bf16``, ``fp8`` (128×128 blocks, the activation quantisation included),
-    ``fp8_tensor`` (one scale per tensor) or ``nvfp4``. vLLM's block-FP8 rows are left out: they
-    were timed eagerly and show floors of 70 to 390 µs.
+    Columns ``sku, engine, path, m, n, k, time_s``; ``path`` is ``bf16``, ``fp8`` (128×128
+    blocks, the activation quantisation included), ``fp8_tensor`` (one scale per tensor) or
+    ``nvfp4``. vLLM's block-FP8 rows are left out: they were timed eagerly and show floors of 70
+    to 390 µs.
     """
     paths = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "nvfp4"}
-    frame = _gather(root, skus=skus, family="gemm", table="gemm")
+    frame = gather(root, skus=skus, family="gemm", table="gemm")
     frame = frame.assign(path=frame["gemm_dtype"].map(paths))
     frame = frame[frame["path"].notna() & (frame["m"] > 0)]
     frame = frame[~((frame["engine"] == "vllm") & (frame["path"] == "fp8"))]
-    return _per_shape(frame, ["sku", "engine", "path", "m", "n", "k"])
+    return per_shape(frame, ["sku", "engine", "path", "m", "n", "k"])
 
 
 def read_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
     """Routed experts of one rank.
 
     Columns ``sku, engine, kernel, path, tokens, hidden, inter, top_k, experts, moe_tp, moe_ep,
-    time_s``; ``tokens`` are those of the whole expert-parallel group; the time is one rank's share. Only
-    balanced routing is taken: which experts the power-law rows touch is not recorded.
+    time_s``; ``tokens`` are those of the whole expert-parallel group, the time is one rank's
+    share. Only balanced routing is taken: which experts the power-law rows touch is not recorded.
     """
     paths = {
         "bfloat16": "bf16",
@@ -189,7 +198,7 @@ def read_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
         "w4a16_mxfp4": "w4a16",
         "int4_wo": "w4a16",
     }
-    frame = _gather(root, skus=skus, family="moe", table="moe")
+    frame = gather(root, skus=skus, family="moe", table="moe")
     frame = frame.assign(path=frame["moe_dtype"].map(paths), kernel=frame["kernel_source"])
     gated = ~frame["kernel"].str.contains("nongated")
     frame = frame[frame["path"].notna() & gated & (frame["distribution"] == "balanced")]
@@ -205,7 +214,7 @@ def read_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
         }
     )
     shape = ["tokens", "hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep"]
-    return _per_shape(frame, ["sku", "engine", "kernel", "path", *shape])
+    return per_shape(frame, ["sku", "engine", "kernel", "path", *shape])
 
 
 def read_mega_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
@@ -213,7 +222,7 @@ def read_mega_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
 
     Columns ``sku, tokens_per_rank, hidden, inter, top_k, experts, ep, time_s``.
     """
-    frame = _gather(root, skus=skus, family="moe", table="dsv4_megamoe_module", engines=("sglang",))
+    frame = gather(root, skus=skus, family="moe", table="dsv4_megamoe_module", engines=("sglang",))
     frame = frame[frame["distribution"] == "balanced"].rename(
         columns={
             "num_tokens": "tokens_per_rank",
@@ -224,9 +233,7 @@ def read_mega_moe(root: Path, *, skus: list[str]) -> pd.DataFrame:
             "moe_ep_size": "ep",
         }
     )
-    return _per_shape(
-        frame, ["sku", "tokens_per_rank", "hidden", "inter", "top_k", "experts", "ep"]
-    )
+    return per_shape(frame, ["sku", "tokens_per_rank", "hidden", "inter", "top_k", "experts", "ep"])
 
 
 def read_attention_core(root: Path, *, skus: list[str]) -> pd.DataFrame:
@@ -235,7 +242,7 @@ def read_attention_core(root: Path, *, skus: list[str]) -> pd.DataFrame:
     Columns ``sku, batch, queries, prefix, heads, time_s``; ``queries`` new tokens of each
     request.
     """
-    frame = _gather(
+    frame = gather(
         root, skus=skus, family="sparse_attention", table="dsv4_hca_attn_module", engines=("vllm",)
     )
     frame = frame.rename(
@@ -246,7 +253,7 @@ def read_attention_core(root: Path, *, skus: list[str]) -> pd.DataFrame:
             "local_num_heads": "heads",
         }
     )
-    return _per_shape(frame, ["sku", "batch", "queries", "prefix", "heads"])
+    return per_shape(frame, ["sku", "batch", "queries", "prefix", "heads"])
 
 
 def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
@@ -254,7 +261,7 @@ def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
 
     Columns ``sku, engine, batch, queries, prefix, time_s``.
     """
-    frame = _gather(
+    frame = gather(
         root,
         skus=skus,
         family="sparse_attention",
@@ -262,37 +269,42 @@ def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
         engines=("sglang", "vllm"),
     )
     frame = frame.rename(columns={"batch_size": "batch", "isl": "queries", "step": "prefix"})
-    return _per_shape(frame, ["sku", "engine", "batch", "queries", "prefix"])
+    return per_shape(frame, ["sku", "engine", "batch", "queries", "prefix"])
 
 
 def read_top_k(root: Path, *, skus: list[str]) -> pd.DataFrame:
     """Top-k selection over indexer scores with distinct values.
 
-    Columns ``sku, batch, queries, prefix, num_heads, time_s``. Rows with flat scores are left out: equal keys drive the radix select into its worst case,
-    75 to 80 µs too slow at 8k to 64k.
+    Columns ``sku, model, batch, queries, prefix, time_s``. Rows with flat scores are left out:
+    equal keys drive the radix select into its worst case, 75 to 80 µs too slow at 8k to 64k.
     """
-    frame = _gather(
+    frame = gather(
         root,
         skus=skus,
         family="sparse_attention",
         table="dsv4_csa_topk_calib",
         engines=("sglang",),
     )
-    frame = frame[(frame["score_mode"] == "v2_top_last") & (frame["time_s"] > 0)]
+    decode = (frame["score_mode"] == "v2_top_last") & (frame["isl"] == 1)
+    prefill = (frame["score_mode"] == "v1_top_last") & (frame["isl"] > 1)
+    frame = frame[decode | prefill]
     frame = frame.rename(columns={"batch_size": "batch", "isl": "queries", "step": "prefix"})
-    return _per_shape(frame, ["sku", "batch", "queries", "prefix", "num_heads"])
+    frame["model"] = frame["model"].str.extract(r"(Pro|Flash)", expand=False).str.lower()
+    return per_shape(frame, ["sku", "model", "batch", "queries", "prefix"])
 
 
 def read_attention_module(root: Path, *, skus: list[str]) -> pd.DataFrame:
     """Whole CSA and HCA modules of DeepSeek V4, projections included.
 
-    Columns ``sku, engine, model, ratio, path, tp, batch, queries, prefix, time_s``. SGLang's CSA decode rows from 8k tokens of context on are left out (flat scores, see
-    `read_top_k`).
+    Columns ``sku, engine, model, ratio, path, tp, batch, queries, prefix, time_s``. CSA rows in
+    which the selection works on flat scores (see `read_top_k`) are left out: SGLang decode from
+    8k tokens on, and vLLM and TensorRT-LLM prefill as soon as there are more compressed entries
+    than the indexer selects; there the modules jump by 1 to 3 ms at 8192 tokens.
     """
     import pandas as pd
 
     frames = [
-        _gather(root, skus=skus, family="sparse_attention", table=f"dsv4_{kind}_{phase}_module")
+        gather(root, skus=skus, family="sparse_attention", table=f"dsv4_{kind}_{phase}_module")
         for kind in ("csa", "hca")
         for phase in ("context", "generation")
     ]
@@ -307,14 +319,13 @@ def read_attention_module(root: Path, *, skus: list[str]) -> pd.DataFrame:
     )
     frame["path"] = frame["gemm_type"].map({"bfloat16": "bf16", "fp8_block": "fp8"})
     frame["model"] = frame["model"].str.extract(r"(Pro|Flash)", expand=False).str.lower()
-    flat = (
-        (frame["engine"] == "sglang")
-        & (frame["ratio"] == 4)
-        & (frame["queries"] == 1)
-        & (frame["prefix"] >= 8192)
-    )
+    decode, csa = frame["queries"] == 1, frame["ratio"] == 4
+    entries = (frame["prefix"] + frame["queries"]) // 4
+    selecting = entries > frame["model"].map({"pro": 1024, "flash": 512})
+    sglang = frame["engine"] == "sglang"
+    flat = csa & ((sglang & decode & (frame["prefix"] >= 8192)) | (~sglang & ~decode & selecting))
     keys = ["sku", "engine", "model", "ratio", "path", "tp", "batch", "queries", "prefix"]
-    return _per_shape(frame[~flat & frame["path"].notna()], keys)
+    return per_shape(frame[~flat & frame["path"].notna()], keys)
 
 
 def read_mhc(root: Path, *, skus: list[str]) -> pd.DataFrame:
@@ -323,110 +334,19 @@ def read_mhc(root: Path, *, skus: list[str]) -> pd.DataFrame:
     Columns ``sku, engine, part, tokens, hidden, time_s`` with ``part`` ``pre`` (mixing,
     sinkhorn, reduction) or ``post`` (expansion).
     """
-    frame = _gather(root, skus=skus, family="mhc", table="mhc_module")
+    frame = gather(root, skus=skus, family="mhc", table="mhc_module")
     frame = frame.rename(
         columns={"op_name": "part", "num_tokens": "tokens", "hidden_size": "hidden"}
     )
-    return _per_shape(frame, ["sku", "engine", "part", "tokens", "hidden"])
+    return per_shape(frame, ["sku", "engine", "part", "tokens", "hidden"])
 
 
-def read_collectives(root: Path, *, skus: list[str]) -> pd.DataFrame:
-    """NCCL collectives and the engines' own all-reduce inside CUDA graphs.
+def read_quantise(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Element-wise BF16 to FP8 kernels, one scale per tensor: ``sku, engine, m, k, time_s``.
 
-    Columns ``sku, kernel, kind, group, message_bytes, time_s``. The tables state message sizes in elements of two bytes, of the full tensor. Eager rows of
-    the custom all-reduce are left out: they time the launch (20 to 60 µs).
+    SGLang's rows are left out: they time a call of 5 to 7 µs that moves a tenth of the bandwidth.
     """
-    import pandas as pd
-
-    nccl = _gather(root, skus=skus, family="comm", table="nccl", engines=("nccl",))
-    nccl = nccl[nccl["nccl_dtype"] == "half"].assign(kernel="nccl")
-    nccl["kind"] = nccl["op_name"].replace({"alltoall": "all_to_all"})
-    custom = _gather(root, skus=skus, family="comm", table="custom_allreduce")
-    custom = custom[~custom["kernel_source"].str.contains("eager")]
-    custom = custom.assign(kernel="custom", kind="all_reduce")
-    frame = pd.concat([nccl, custom], ignore_index=True)
-    frame = frame.assign(group=frame["num_gpus"], message_bytes=2.0 * frame["message_size"])
-    keys = ["sku", "kernel", "kind", "group", "message_bytes"]
-    return frame.groupby(keys)["time_s"].min().reset_index()
-
-
-def read_moe_exchange(root: Path, *, skus: list[str]) -> pd.DataFrame:
-    """Dispatch and combine of routed tokens.
-
-    Columns ``sku, kernel, phase, ranks, nodes, tokens_per_rank, hidden, top_k, value_bytes,
-    time_s``. Kernels: ``deepep_ll`` (low latency), ``deepep_normal`` (20 or 24 SMs) and ``nvlink_one_sided``
-    (TensorRT-LLM on GB200). ``value_bytes`` is the wire format of one value: FP8 with a scale per
-    128 values on dispatch, BF16 on combine, NVFP4 on the one-sided dispatch. The inter-node rows
-    of H100 and H200 are one measurement under two names; they are taken once, from H200.
-    """
-    import pandas as pd
-
-    shape = ["nodes", "tokens_per_rank", "hidden", "top_k"]
-    keys = ["sku", "kernel", "phase", "ranks", *shape, "value_bytes"]
-    parts = []
-    for sku in skus:
-        for version in _EXCHANGE_VERSIONS:
-            for table, kernel in (("ll", "deepep_ll"), ("normal", "deepep_normal")):
-                name = f"wideep_deepep_{table}"
-                frame = read_table(
-                    root, sku=sku, family="comm", engine="sglang", table=name, version=version
-                )
-                if frame is not None:
-                    parts.append(_deepep(frame, kernel=kernel)[[*keys, "time_s"]])
-    if "gb200" in skus:
-        parts.append(_one_sided(root)[[*keys, "time_s"]])
-    if not parts:
-        raise UserError(f"op tables: no MoE exchange table for {', '.join(skus)} under {root}")
-    frame = pd.concat(parts, ignore_index=True)
-    return _per_shape(frame[~((frame["sku"] == "h100") & (frame["nodes"] > 1))], keys)
-
-
-def _deepep(frame: pd.DataFrame, *, kernel: str) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = frame.rename(
-        columns={
-            "node_num": "nodes",
-            "hidden_size": "hidden",
-            "num_token": "tokens_per_rank",
-            "num_topk": "top_k",
-        }
+    frame = gather(
+        root, skus=skus, family="quantize", table="scale_matrix", engines=("trtllm", "vllm")
     )
-    if kernel == "deepep_normal":
-        frame = frame[frame["dispatch_sms"].isin([20, 24])]
-    parts = []
-    for phase, value_bytes in (("dispatch", 1.0 + 4.0 / 128.0), ("combine", 2.0)):
-        times = [f"{phase}_transmit_us", f"{phase}_notify_us"]
-        if kernel == "deepep_ll":
-            times = [f"{phase}_avg_t_us"]
-        time_s = frame[times].sum(axis=1, skipna=False) * 1e-6
-        gpus = frame["sku"].map(_GPUS_PER_NODE).fillna(8).astype(int)
-        parts.append(
-            frame.assign(
-                kernel=kernel,
-                phase=phase,
-                ranks=gpus * frame["nodes"],
-                value_bytes=value_bytes,
-                time_s=time_s,
-            )[time_s.notna()]
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
-def _one_sided(root: Path) -> pd.DataFrame:
-    frame = read_table(root, sku="gb200", family="comm", engine="trtllm", table="trtllm_alltoall")
-    if frame is None:
-        raise UserError(f"op tables: no trtllm_alltoall table for gb200 under {root}")
-    frame = frame[frame["kernel_source"].str.contains("OneSided")]
-    phase = frame["op_name"].str.extract(r"_(dispatch|combine)$", expand=False)
-    frame = frame.assign(phase=phase, kernel="nvlink_one_sided", nodes=1)
-    frame = frame[frame["phase"].notna() & (frame["moe_dtype"] == "nvfp4")]
-    frame["value_bytes"] = (frame["phase"] == "dispatch").map({True: 0.5625, False: 2.0})
-    return frame.rename(
-        columns={
-            "moe_ep_size": "ranks",
-            "num_tokens": "tokens_per_rank",
-            "hidden_size": "hidden",
-            "topk": "top_k",
-        }
-    )
+    return per_shape(frame, ["sku", "engine", "m", "k"])
