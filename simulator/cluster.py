@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from simulator.settings import EngineSettings
     from simulator.step_cost import StepCost
     from workloads.layout import Layout
+    from workloads.requests import Request
 
-Routing: TypeAlias = Literal["round_robin", "least_loaded"]
+Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,13 @@ class WorkerPool:
 
 
 class Router:
-    """Picks the worker and the attention rank of a request; ties go to the lowest index."""
+    """Picks the worker and the attention rank of a request; ties go to the lowest index.
+
+    ``round_robin`` takes turns, ``least_loaded`` picks the fewest requests (queued and running).
+    ``kv_aware`` picks the least work in blocks, as Dynamo's KV router does: prompt blocks that
+    are neither cached there nor computed yet, the request's own and the queue's, plus the
+    blocks of the decode batch.
+    """
 
     def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
         self.workers = workers
@@ -70,16 +77,21 @@ class Router:
         self._next_worker = 0
         self._next_rank = [0] * len(workers)
 
-    def route(self) -> tuple[Worker, Rank]:
-        """The worker and the rank that serve the next request."""
+    def route(self, request: Request) -> tuple[Worker, Rank]:
+        """The worker and the rank that serve a request."""
         workers = self.workers
-        if len(workers) == 1:
-            index = 0
-        elif self.routing == "round_robin":
-            index = self._next_worker
-            self._next_worker = (index + 1) % len(workers)
-        else:
-            index = min(range(len(workers)), key=lambda i: sum(map(_load, workers[i].ranks)))
+        index = 0
+        if len(workers) > 1:
+            if self.routing == "round_robin":
+                index = self._next_worker
+                self._next_worker = (index + 1) % len(workers)
+            elif self.routing == "least_loaded":
+                index = min(range(len(workers)), key=lambda i: sum(map(_load, workers[i].ranks)))
+            else:
+                index = min(
+                    range(len(workers)),
+                    key=lambda i: min(_work_blocks(rank, request) for rank in workers[i].ranks),
+                )
         worker = workers[index]
         ranks = worker.ranks
         if len(ranks) == 1:
@@ -88,9 +100,21 @@ class Router:
             position = self._next_rank[index]
             self._next_rank[index] = (position + 1) % len(ranks)
             return worker, ranks[position]
-        return worker, min(ranks, key=_load)
+        if self.rank_routing == "least_loaded":
+            return worker, min(ranks, key=_load)
+        return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
 
 
 def _load(rank: Rank) -> int:
     """Requests that a rank has to serve."""
-    return rank.decoding + len(rank.prefilling) + len(rank.waiting)
+    return rank.admitted_count() + len(rank.waiting) + len(rank.expected)
+
+
+def _work_blocks(rank: Rank, request: Request) -> float:
+    """Blocks that a rank would have to compute or read for its requests and this one."""
+    tokens = float(request.prompt_tokens)
+    if rank.cache is not None and request.block_hashes:
+        tokens -= rank.cache.match(request, request.prompt_tokens).tokens
+    tokens += sum(s.target - s.computed for s in rank.prefilling)
+    tokens += sum(s.target for s in rank.waiting)
+    return (tokens + rank.context_sum) / rank.pool.block_tokens

@@ -2,77 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.client import Client, Load
+from simulator.client import Load, build_clients
 from simulator.clock import Clock
 from simulator.cluster import Router, WorkerPool
-from simulator.engine import StepRun, Worker
-from simulator.rank import Sequence
+from simulator.engine import StepRun, Worker, WorkerEvents
+from simulator.records import Records
+from simulator.sequence import Sequence
+from simulator.transfer import FirstToken, KvTransfers, Transfer, TransferLink
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy.typing as npt
-
+    from simulator.kvcache import KvPoolSpec
+    from simulator.rank import Rank
     from workloads.requests import Request
 
-_CHUNK_RECORDS = 1 << 16
+RECORDS_PER_CHUNK = 1 << 16
+"""Finished requests that are turned into arrays at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What serves the requests.
+    """What serves the requests: aggregated workers, or a prefill and a decode pool.
 
     Parameters
     ----------
     aggregated:
         Workers that prefill and decode.
+    prefill, decode:
+        Workers that only prefill, and those that decode what the first have prefilled.
+    transfer:
+        How KV entries get from one pool to the other.
+    first_token_at:
+        Who streams the first token: the prefill worker when the prompt is done, or the decode
+        worker when the request joins its batch.
+
+    Raises
+    ------
+    UserError
+        If the pools are neither the one nor the other.
     """
 
-    aggregated: WorkerPool
+    aggregated: WorkerPool | None = None
+    prefill: WorkerPool | None = None
+    decode: WorkerPool | None = None
+    transfer: TransferLink | None = None
+    first_token_at: FirstToken = "prefill"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordColumns:
-    """One row per finished request, in the order of their last tokens.
-
-    Attributes
-    ----------
-    request:
-        Index in the workload.
-    worker, rank:
-        Where it ran.
-    arrival_s, scheduled_s, first_token_s, finish_s:
-        Sent; first admitted; first and last token out. [s]
-    prompt_tokens, output_tokens:
-        Lengths. [tokens]
-    cached_tokens:
-        Prompt tokens found in a prefix cache at the first admission. [tokens]
-    preemptions:
-        Times its KV cache was dropped and recomputed.
-    accepted_drafts:
-        Draft tokens that verification accepted. [tokens]
-    """
-
-    request: npt.NDArray[np.int64]
-    worker: npt.NDArray[np.int32]
-    rank: npt.NDArray[np.int32]
-    arrival_s: npt.NDArray[np.float64]
-    scheduled_s: npt.NDArray[np.float64]
-    first_token_s: npt.NDArray[np.float64]
-    finish_s: npt.NDArray[np.float64]
-    prompt_tokens: npt.NDArray[np.int64]
-    output_tokens: npt.NDArray[np.int64]
-    cached_tokens: npt.NDArray[np.int64]
-    preemptions: npt.NDArray[np.int32]
-    accepted_drafts: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.request)
+    def __post_init__(self) -> None:
+        split = (self.prefill, self.decode, self.transfer)
+        if self.aggregated is not None:
+            valid = all(part is None for part in split)
+        else:
+            valid = all(part is not None for part in split)
+        if not valid:
+            raise UserError(
+                "a deployment has either an aggregated pool, or a prefill pool, a decode pool "
+                "and the transfer link between them"
+            )
 
 
 def run_deployment(
@@ -82,111 +75,192 @@ def run_deployment(
     load: Load,
     step_by_step: bool = False,
     on_step: Callable[[StepRun], None] | None = None,
-    sink: Callable[[RecordColumns], None] | None = None,
-) -> RecordColumns:
+    on_transfer: Callable[[Transfer], None] | None = None,
+    sink: Callable[[Records], None] | None = None,
+) -> Records:
     """Serve all requests and return what happened to each.
 
     Parameters
     ----------
     deployment:
-        What serves the requests.
+        What serves the requests. Workers are numbered from 0, prefill before decode.
     requests:
-        The workload; an iterator is consumed as it is sent. All randomness (lengths,
-        acceptance, arrivals) was drawn before, so the run itself is deterministic.
+        The workload; an iterator is read as it is sent. All randomness (lengths, acceptance,
+        arrivals) was drawn before, so the run itself is deterministic.
     load:
         When the requests are sent.
     step_by_step:
         Wake after every engine step; same results, slower.
-    on_step:
-        Called after every run of steps.
+    on_step, on_transfer:
+        Called after every run of steps and after every KV transfer.
     sink:
-        Takes records in chunks as they come, so that memory stays bounded; the returned
-        columns are then empty.
+        Takes records in chunks as requests finish, so that memory stays bounded; the returned
+        records are then empty.
+
+    Returns
+    -------
+    Records
+        One row per request, in the order of their last tokens.
 
     Raises
     ------
     UserError
         If a request could never be served or its arrival is missing.
     """
-    clock = Clock()
-    pool = deployment.aggregated
-    collector = _Collector(sink)
+    return _Run(
+        deployment=deployment,
+        requests=requests,
+        load=load,
+        step_by_step=step_by_step,
+        on_step=on_step,
+        on_transfer=on_transfer,
+        collector=_Collector(sink),
+    ).records()
 
-    def finish(sequence: Sequence, _now: float) -> None:
-        collector.add(sequence)
-        client.finished()
 
-    def send(request: Request) -> None:
-        kv_pool.check_fits(
-            prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens + queries - 1
+class _Run:
+    """Clients, routers, workers and transfers of one simulation, wired together."""
+
+    def __init__(
+        self,
+        *,
+        deployment: Deployment,
+        requests: Iterable[Request],
+        load: Load,
+        step_by_step: bool,
+        on_step: Callable[[StepRun], None] | None,
+        on_transfer: Callable[[Transfer], None] | None,
+        collector: _Collector,
+    ) -> None:
+        self.clock = Clock()
+        self.collector = collector
+        self.clients = build_clients(
+            clock=self.clock, requests=requests, load=load, send=self._send
         )
-        worker, rank = router.route()
-        worker.submit(Sequence(request, clock.now, queries), rank)
+        self._step_by_step = step_by_step
+        entry = deployment.prefill or deployment.aggregated
+        last = deployment.decode or deployment.aggregated
+        assert entry is not None
+        assert last is not None
+        self._total = entry.workers + (last.workers if last is not entry else 0)
+        self._entry_pool = _lane_pool(entry)
+        self._last_pool = _lane_pool(last)
+        self._entry_queries = entry.cost.queries_per_request
+        self._last_queries = last.cost.queries_per_request
+        if deployment.decode is None:
+            workers = self._build(entry, 0, WorkerEvents(on_finish=self._finished, on_step=on_step))
+        else:
+            assert deployment.transfer is not None
+            workers = self._build(
+                entry,
+                0,
+                WorkerEvents(
+                    on_finish=self._finished, on_prefilled=self._prefilled, on_step=on_step
+                ),
+            )
+            decoders = self._build(
+                last,
+                entry.workers,
+                WorkerEvents(on_finish=self._finished, on_reserved=self._reserved, on_step=on_step),
+            )
+            self.transfers = KvTransfers(
+                clock=self.clock,
+                link=deployment.transfer,
+                router=Router(pool=last, workers=decoders),
+                queries_per_request=self._last_queries,
+                first_token_at=deployment.first_token_at,
+                on_transfer=on_transfer,
+            )
+        self.router = Router(pool=entry, workers=workers)
 
-    kv_pool = pool.kv_pool
-    queries = pool.cost.queries_per_request
-    workers = [
-        Worker(
-            index=index,
-            clock=clock,
-            completion_priority=1 + index,
-            decision_priority=1 + pool.workers + index,
-            ranks=pool.layout.attention_dp,
-            pool=pool.kv_pool,
-            cost=pool.cost,
-            settings=pool.settings,
-            on_finish=finish,
-            step_by_step=step_by_step,
-            on_step=on_step,
-        )
-        for index in range(pool.workers)
-    ]
-    router = Router(pool=pool, workers=workers)
-    client = Client(clock=clock, requests=iter(requests), load=load, send=send)
-    client.start()
-    clock.run()
-    return collector.close()
+    def records(self) -> Records:
+        self.clients.start()
+        self.clock.run()
+        return self.collector.close()
+
+    def _build(self, pool: WorkerPool, first: int, events: WorkerEvents) -> list[Worker]:
+        return [
+            Worker(
+                index=index,
+                clock=self.clock,
+                completion_priority=1 + index,
+                decision_priority=1 + self._total + index,
+                attention_dp=pool.layout.attention_dp,
+                stages=pool.layout.pp,
+                pool=_lane_pool(pool),
+                cost=pool.cost,
+                settings=pool.settings,
+                events=events,
+                step_by_step=self._step_by_step,
+            )
+            for index in range(first, first + pool.workers)
+        ]
+
+    def _send(self, request: Request) -> None:
+        tokens = request.output_tokens + self._last_queries - 1
+        self._last_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=tokens)
+        if self._entry_pool is not self._last_pool:
+            self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
+        worker, rank = self.router.route(request)
+        worker.submit(Sequence(request, self.clock.now, self._entry_queries), rank)
+
+    def _finished(self, sequence: Sequence, _now: float) -> None:
+        self.collector.add(sequence)
+        self.clients.finished(sequence.request)
+
+    def _prefilled(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
+        self.transfers.prefilled(sequence, worker, rank)
+
+    def _reserved(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
+        self.transfers.reserved(sequence, worker, rank)
+
+
+def _lane_pool(pool: WorkerPool) -> KvPoolSpec:
+    """The share of a rank's KV pool that one micro-batch in flight has."""
+    stages = pool.layout.pp
+    spec = pool.kv_pool
+    if stages == 1:
+        return spec
+    slots = spec.request_slots
+    return replace(
+        spec,
+        total_blocks=max(spec.total_blocks // stages, 1),
+        request_slots=None if slots is None else max(slots // stages, 1),
+    )
 
 
 class _Collector:
-    """Turns finished sequences into columns, a chunk at a time."""
+    """Turns finished sequences into records, a chunk at a time."""
 
-    def __init__(self, sink: Callable[[RecordColumns], None] | None) -> None:
+    def __init__(self, sink: Callable[[Records], None] | None) -> None:
         self._sink = sink
         self._finished: list[Sequence] = []
-        self._chunks: list[RecordColumns] = []
+        self._chunks: list[Records] = []
 
     def add(self, sequence: Sequence) -> None:
         self._finished.append(sequence)
-        if len(self._finished) >= _CHUNK_RECORDS:
+        if len(self._finished) >= RECORDS_PER_CHUNK:
             self._flush()
 
-    def close(self) -> RecordColumns:
-        self._flush()
+    def close(self) -> Records:
+        if self._finished:
+            self._flush()
         if not self._chunks:
-            return _columns([])
-        if len(self._chunks) == 1:
-            return self._chunks[0]
-        return RecordColumns(
-            **{
-                name: np.concatenate([getattr(chunk, name) for chunk in self._chunks])
-                for name in RecordColumns.__slots__
-            }
-        )
+            return _records([])
+        return self._chunks[0] if len(self._chunks) == 1 else Records.concatenate(self._chunks)
 
     def _flush(self) -> None:
-        if self._finished:
-            columns = _columns(self._finished)
-            self._finished = []
-            if self._sink is None:
-                self._chunks.append(columns)
-            else:
-                self._sink(columns)
+        records = _records(self._finished)
+        self._finished = []
+        if self._sink is None:
+            self._chunks.append(records)
+        else:
+            self._sink(records)
 
 
-def _columns(rows: list[Sequence]) -> RecordColumns:
+def _records(rows: list[Sequence]) -> Records:
     requests = [row.request for row in rows]
-    return RecordColumns(
+    return Records(
         request=np.array([r.index for r in requests], dtype=np.int64),
         worker=np.array([row.worker for row in rows], dtype=np.int32),
         rank=np.array([row.rank for row in rows], dtype=np.int32),

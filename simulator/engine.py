@@ -8,12 +8,12 @@ step boundary. Times are in seconds.
 
 from __future__ import annotations
 
-from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.clock import boundary_s, first_boundary_from
-from simulator.rank import NEVER, Rank, Sequence
-from simulator.schedulers import build_scheduler
+from simulator.clock import ARRIVAL
+from simulator.pricing import StepPricer
+from simulator.rank import NEVER, Rank
+from simulator.schedulers import build_scheduler, caches_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
     from simulator.clock import Clock
     from simulator.kvcache import KvPoolSpec
+    from simulator.sequence import Sequence
     from simulator.settings import EngineSettings
     from simulator.step_cost import StepCost
-
-_MEMO_LIMIT = 1 << 18
-"""Remembered step costs; forgotten all at once beyond, so that memory stays bounded."""
 
 
 class StepRun(NamedTuple):
@@ -60,6 +58,39 @@ class StepRun(NamedTuple):
     used_blocks: tuple[int, ...]
 
 
+class WorkerEvents:
+    """What a worker tells its surroundings; the defaults suit a worker on its own.
+
+    Parameters
+    ----------
+    on_finish:
+        Called with a request whose last token is out and the time.
+    on_prefilled:
+        Called with a request whose prompt is done, the worker and the rank, where another
+        worker is to decode it; its blocks stay held until `Worker.release`.
+    on_reserved:
+        Called with a request that has got its blocks here, the worker and the rank, where its
+        KV entries come from another worker; `Worker.arrive` is to be called once they have.
+    on_step:
+        Called after every run of steps, for logs and traces.
+    """
+
+    __slots__ = ("on_finish", "on_prefilled", "on_reserved", "on_step")
+
+    def __init__(
+        self,
+        *,
+        on_finish: Callable[[Sequence, float], None],
+        on_prefilled: Callable[[Sequence, Worker, Rank], None] | None = None,
+        on_reserved: Callable[[Sequence, Worker, Rank], None] | None = None,
+        on_step: Callable[[StepRun], None] | None = None,
+    ) -> None:
+        self.on_finish = on_finish
+        self.on_prefilled = on_prefilled
+        self.on_reserved = on_reserved
+        self.on_step = on_step
+
+
 class Worker:
     """One engine instance: its ranks, its scheduler and its step clock.
 
@@ -71,20 +102,20 @@ class Worker:
         The shared clock.
     completion_priority, decision_priority:
         Priorities of this worker's events at one instant, see `simulator.clock`.
-    ranks:
-        Attention data-parallel ranks.
+    attention_dp:
+        Attention data-parallel ranks, in lockstep.
+    stages:
+        Pipeline stages; each has one micro-batch in flight, with ranks and KV pools of its own.
     pool:
         KV pool of each rank.
     cost:
         Seconds of a step.
     settings:
         Engine and scheduler settings.
-    on_finish:
-        Called with a request whose last token is out and the time.
+    events:
+        Whom to tell.
     step_by_step:
         Wake after every step, for comparison with the runs of steps; the results are the same.
-    on_step:
-        Called after every run of steps, for logs and traces.
 
     Attributes
     ----------
@@ -92,6 +123,8 @@ class Worker:
         Steps in which decode batches advanced; a rank that stood still lags behind.
     engine_steps:
         All steps.
+    now_s:
+        Time of the last decision. [s]
     """
 
     def __init__(
@@ -101,49 +134,53 @@ class Worker:
         clock: Clock,
         completion_priority: int,
         decision_priority: int,
-        ranks: int,
+        attention_dp: int,
+        stages: int,
         pool: KvPoolSpec,
         cost: StepCost,
         settings: EngineSettings,
-        on_finish: Callable[[Sequence, float], None],
+        events: WorkerEvents,
         step_by_step: bool = False,
-        on_step: Callable[[StepRun], None] | None = None,
     ) -> None:
         self.index = index
         self.clock = clock
         self.completion_priority = completion_priority
         self.decision_priority = decision_priority
+        self.attention_dp = attention_dp
+        self.stages = stages
         self.pool = pool
         self.cost = cost
-        self.ranks = [Rank(index=i, pool=pool, cost=cost) for i in range(ranks)]
-        self.on_finish = on_finish
+        self.events = events
         self.step_by_step = step_by_step
-        self.on_step = on_step
+        cached = caches_prefixes(settings)
+        self.ranks = [
+            Rank(index=i, pool=pool, cost=cost, caches_prefixes=cached)
+            for i in range(attention_dp * stages)
+        ]
+        self.pricer = StepPricer(
+            cost=cost,
+            lanes=[
+                self.ranks[first : first + attention_dp]
+                for first in range(0, len(self.ranks), attention_dp)
+            ],
+        )
         self.now_s = 0.0
         self.steps = 0
         self.engine_steps = 0
         self._order = 0
-        self._fixed_memo: dict[tuple[int, int, int, int, bool], float] = {}
-        self._prefill_memo: dict[tuple[int, int], float] = {}
-        # of the step or run under way
+        self._due = [NEVER] * len(self.ranks)
         self._idle = True
         self._deciding = False
+        self._visited = False
         self._wake_event: simpy.Event | None = None
         self._run_start_s = 0.0
         self._run_steps = 0
         self._prefilling: list[Rank] = []
         self._advancing: list[Rank] = []
-        # a decode batch's price: boundaries count from _base_s at _base_step
-        self._stale = True
-        self._due = [NEVER] * ranks
-        self._critical = self.ranks[0]
-        self._decode_fixed_s = 0.0
-        self._base_s = self._first_s = self._growth_s = 0.0
-        self._base_step = 0
-        self._segment_end = 0
+        self._load_free_s = [0.0] * len(self.ranks)
         self.scheduler = build_scheduler(worker=self, settings=settings)
 
-    # what schedulers and routers ask -------------------------------------------------------
+    # what schedulers ask and do ------------------------------------------------------------
 
     def next_order(self) -> int:
         """A number that grows with every admission."""
@@ -152,11 +189,11 @@ class Worker:
 
     def is_decoding(self) -> bool:
         """Whether any rank has a decode batch."""
-        return any(rank.decoding for rank in self.ranks)
+        return min(self._due) < NEVER
 
     def is_running(self) -> bool:
-        """Whether any rank has admitted requests."""
-        return any(rank.decoding or rank.prefilling for rank in self.ranks)
+        """Whether any rank computes something."""
+        return min(self._due) < NEVER or any(rank.prefilling for rank in self.ranks)
 
     def has_queued(self) -> bool:
         """Whether any rank has requests whose prompt is not finished."""
@@ -164,8 +201,15 @@ class Worker:
 
     def batch_changed(self, rank: Rank) -> None:
         """Note that a rank's decode batch is not what it was priced as."""
-        self._stale = True
-        self._due[rank.index] = rank.next_finish() + rank.lag
+        self.pricer.stale = True
+        self._due[rank.index] = rank.next_finish() + rank.lag if rank.running else NEVER
+
+    def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
+        """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
+        index = rank.index
+        done_s = max(self._load_free_s[index], self.clock.now) + load_s
+        self._load_free_s[index] = done_s
+        self.clock.at(done_s, ARRIVAL, lambda _event: self.arrive(sequence, rank))
 
     # events --------------------------------------------------------------------------------
 
@@ -174,44 +218,53 @@ class Worker:
         sequence.worker = self.index
         sequence.rank = rank.index
         rank.waiting.append(sequence)
+        if self._idle or (len(rank.waiting) == 1 and self.scheduler.may_start(rank)):
+            self._ask_decision()
+
+    def expect(self, sequence: Sequence, rank: Rank) -> None:
+        """Queue a request whose prompt another worker has computed, now."""
+        sequence.worker = self.index
+        sequence.rank = rank.index
+        rank.expected.append(sequence)
+        self._visited = True
+        self._ask_decision()
+
+    def arrive(self, sequence: Sequence, rank: Rank) -> None:
+        """The KV entries of a reserved request are here, now."""
+        rank.arrived.append(sequence)
+        self._visited = True
+        self._ask_decision()
+
+    def release(self, sequence: Sequence, rank: Rank) -> None:
+        """The KV entries of a handed-over request have gone, now; free its blocks."""
+        rank.drop(sequence)
+        if rank.waiting:
+            self._ask_decision()
+
+    def _ask_decision(self) -> None:
+        """Decide at the next step boundary, or at this instant if no step is under way."""
+        if self._deciding:
+            return
         if self._idle:
-            self.ask_decision()
-        elif (
-            self._run_steps > 1
-            and not self._deciding
-            and len(rank.waiting) == 1
-            and self.scheduler.may_start(rank)
-        ):
-            self._end_run_at_boundary()
-
-    def ask_decision(self) -> None:
-        """Schedule a decision at this instant, after all arrivals and completions."""
-        if not self._deciding:
-            self._deciding = True
             self._idle = False
+            self._deciding = True
             self.clock.at(self.clock.now, self.decision_priority, self._decide)
-
-    def _end_run_at_boundary(self) -> None:
-        done = self.steps - self._base_step
-        steps = first_boundary_from(
-            self.clock.now,
-            base_s=self._base_s,
-            first_s=self._first_s,
-            growth_s=self._growth_s,
-            low=done + 1,
-            high=done + self._run_steps,
-        )
-        if steps < done + self._run_steps:
-            self._run_steps = steps - done
-            end_s = boundary_s(self._base_s, self._first_s, self._growth_s, steps)
-            self._wake_event = self.clock.at(end_s, self.completion_priority, self._wake)
+        elif self._run_steps > 1:
+            low = self.steps + 1
+            high = self.steps + self._run_steps
+            end = self.pricer.first_step_ending_from(self.clock.now, low=low, high=high)
+            if end < high:
+                self._run_steps = end - self.steps
+                self._wake_event = self.clock.at(
+                    self.pricer.end_s(end), self.completion_priority, self._wake
+                )
 
     def _wake(self, event: simpy.Event) -> None:
         if event is not self._wake_event:
-            return  # a run that an arrival has cut short
+            return  # of a run that was cut short
         clock = self.clock
         now = clock.now
-        if self.on_step is not None:
+        if self.events.on_step is not None:
             self._report(now)
         self._deciding = True
         if self._prefilling:
@@ -219,8 +272,8 @@ class Worker:
         else:
             self.steps += self._run_steps
             self.engine_steps += self._run_steps
-        if min(self._due) <= self.steps:
-            self._complete_decode(now)
+            if min(self._due) <= self.steps:
+                self._complete_decode(now)
         if clock.peek() > now:
             self._decide(event)
         else:
@@ -228,65 +281,79 @@ class Worker:
 
     def _complete_prefill(self, now: float) -> None:
         self.engine_steps += 1
-        self._stale = True
+        self.pricer.stale = True
+        due = self._due
         if self._advancing:
             self.steps += 1
-            for rank in self.ranks:
-                if rank.decoding and rank not in self._advancing:
-                    rank.lag += 1
-                    self._due[rank.index] += 1
-        # decode completions first: their blocks and slots are free before new ones start
-        if min(self._due) <= self.steps:
-            self._complete_decode(now)
+            if len(self.ranks) > 1:
+                advancing = {rank.index for rank in self._advancing}
+                for rank in self.ranks:
+                    if rank.decoding and rank.index not in advancing:
+                        rank.lag += 1
+                        due[rank.index] += 1
+            # decode completions first: their slots and blocks are free before others start
+            if min(due) <= self.steps:
+                self._complete_decode(now)
         for rank in self._prefilling:
-            joined = False
             for sequence, tokens in rank.chunks:
                 sequence.computed += tokens
                 if sequence.computed >= sequence.target:
                     rank.prefilling.remove(sequence)
                     self._finish_prefill(rank, sequence, now)
-                    joined = True
             rank.chunks.clear()
-            if joined:
-                self._due[rank.index] = rank.next_finish() + rank.lag
+            if rank.running:
+                due[rank.index] = rank.running[0][0] + rank.lag
         self._prefilling = []
 
     def _finish_prefill(self, rank: Rank, sequence: Sequence, now: float) -> None:
         """The prompt is done: its last step gave the first token, or the next after recompute."""
-        rank.release(sequence.blocks)
+        rank.finish_prefill(sequence)
         if sequence.first_token_s < 0:
             sequence.first_token_s = now
         else:
             sequence.steps_done += 1
         if sequence.steps_done >= sequence.request.decode_steps:
+            rank.drop(sequence, finished=True)
             self._finish(sequence, now)
+        elif self.events.on_prefilled is not None:
+            self.events.on_prefilled(sequence, self, rank)
         else:
             rank.start_decode(sequence, self.steps - rank.lag)
 
     def _complete_decode(self, now: float) -> None:
         steps = self.steps
-        self._stale = True
+        due = self._due
+        self.pricer.stale = True
         for rank in self.ranks:
-            if self._due[rank.index] > steps:
+            if due[rank.index] > steps:
                 continue
             step = steps - rank.lag
             while rank.next_finish() <= step:
                 self._finish(rank.pop_finished(step), now)
-            self._due[rank.index] = rank.next_finish() + rank.lag
+            due[rank.index] = rank.next_finish() + rank.lag if rank.running else NEVER
 
     def _finish(self, sequence: Sequence, now: float) -> None:
         sequence.finish_s = now
-        self.on_finish(sequence, now)
+        self.events.on_finish(sequence, now)
 
     def _decide(self, _event: simpy.Event) -> None:
-        self._deciding = False
         now = self.now_s = self.clock.now
-        limit = self.scheduler.schedule()
+        self._deciding = False
+        if self._visited:
+            self._receive(now)
+        scheduler = self.scheduler
+        limit = scheduler.schedule()
         self._run_start_s = now
-        self._prefilling = [rank for rank in self.ranks if rank.chunks]
-        if self._prefilling:
+        prefilling = self._prefilling = [rank for rank in self.ranks if rank.chunks]
+        if prefilling:
+            self._advancing.clear()
             self._run_steps = 1
-            end_s = now + self._price_prefill_step()
+            end_s = now + self.pricer.prefill_step_s(
+                steps=self.steps,
+                mixes=scheduler.mixes,
+                joint_prefill=scheduler.joint_prefill,
+                advancing=self._advancing,
+            )
         elif min(self._due) < NEVER:
             end_s = self._plan_decode_run(now, limit)
         else:
@@ -295,53 +362,13 @@ class Worker:
             return
         self._wake_event = self.clock.at(end_s, self.completion_priority, self._wake)
 
-    # steps -----------------------------------------------------------------------------------
-
-    def _price_prefill_step(self) -> float:
-        """Seconds of a step with prompt chunks; notes which ranks' decode batches advance."""
-        scheduler = self.scheduler
-        queries = scheduler.queries
-        memo = self._prefill_memo
-        advancing = self._advancing
-        advancing.clear()
-        group_tokens = group_samples = rank_tokens = rank_samples = 0
-        attention_s = 0.0
-        for rank in self.ranks:
-            tokens = samples = 0
-            seconds = 0.0
-            chunks = rank.chunks
-            for sequence, new in chunks:
-                prefix = sequence.computed
-                tokens += new
-                if prefix + new >= sequence.target:
-                    samples += 1
-                cost = memo.get((new, prefix))
-                if cost is None:
-                    cost = self._remember_prefill(new, prefix)
-                seconds += cost
-            if rank.decoding and (scheduler.mixes or not (chunks or scheduler.joint_prefill)):
-                advancing.append(rank)
-                tokens += rank.decoding * queries
-                samples += rank.decoding
-                seconds += rank.decode_attention_s(self.steps - rank.lag)
-            group_tokens += tokens
-            group_samples += samples
-            if tokens > rank_tokens:
-                rank_tokens = tokens
-            if samples > rank_samples:
-                rank_samples = samples
-            if seconds > attention_s:
-                attention_s = seconds
-        return self._fixed_s(rank_tokens, group_tokens, rank_samples, group_samples, True) + (
-            attention_s
-        )
-
     def _plan_decode_run(self, now: float, limit: int) -> float:
         """Fix the length of a run of decode steps and return when it ends."""
         steps = self.steps
-        if self._stale or steps >= self._segment_end:
-            self._price_decode(now)
-        run = min(min(self._due), self._segment_end) - steps
+        pricer = self.pricer
+        if pricer.stale or steps >= pricer.segment_end:
+            pricer.price_decode(now, steps)
+        run = min(min(self._due), pricer.segment_end) - steps
         if limit < run:
             run = limit
         if self.step_by_step:
@@ -353,89 +380,43 @@ class Worker:
                     if step + run - 1 > rank.safe_step:
                         run = rank.last_fitting_step(step, step + run - 1) - step + 1
         self._run_steps = run
-        return boundary_s(
-            self._base_s, self._first_s, self._growth_s, steps - self._base_step + run
-        )
+        return pricer.end_s(steps + run)
 
-    def _price_decode(self, now: float) -> None:
-        """Price the decode batches from here to the end of the critical rank's cost segment.
-
-        The critical rank, whose attention takes longest, is chosen when a batch changes and
-        kept until the next change.
-        """
-        steps = self.steps
-        if self._stale:
-            rank_requests = group_requests = 0
-            slowest = -1.0
-            for rank in self.ranks:
-                requests = rank.decoding
-                if requests:
-                    group_requests += requests
-                    if requests > rank_requests:
-                        rank_requests = requests
-                    seconds = rank.decode_attention_s(steps - rank.lag)
-                    if seconds > slowest:
-                        slowest = seconds
-                        self._critical = rank
-            queries = self.scheduler.queries
-            self._decode_fixed_s = self._fixed_s(
-                rank_requests * queries,
-                group_requests * queries,
-                rank_requests,
-                group_requests,
-                False,
-            )
-            self._stale = False
-        critical = self._critical
-        step = steps - critical.lag
-        context = critical.context_at(step)
-        if critical.line_stale or context > critical.line_limit:
-            critical.refresh_line(context)
-        growth = critical.rate_sum
-        span = (critical.line_limit - context) / growth if growth > 0.0 else NEVER
-        self._base_s = now
-        self._base_step = steps
-        self._first_s = self._decode_fixed_s + critical.decode_attention_s(step)
-        self._growth_s = critical.line_slope_s * growth
-        self._segment_end = steps + (floor(span) + 1 if span < NEVER else NEVER)
-
-    def _fixed_s(
-        self,
-        rank_tokens: int,
-        group_tokens: int,
-        rank_samples: int,
-        group_samples: int,
-        has_prefill: bool,
-    ) -> float:
-        memo = self._fixed_memo
-        key = (rank_tokens, group_tokens, rank_samples, group_samples, has_prefill)
-        seconds = memo.get(key)
-        if seconds is None:
-            if len(memo) >= _MEMO_LIMIT:
-                memo.clear()
-            seconds = memo[key] = self.cost.fixed_s(
-                rank_tokens=rank_tokens,
-                group_tokens=group_tokens,
-                rank_samples=rank_samples,
-                group_samples=group_samples,
-                has_prefill=has_prefill,
-            )
-        return seconds
-
-    def _remember_prefill(self, new_tokens: int, prefix_tokens: int) -> float:
-        memo = self._prefill_memo
-        if len(memo) >= _MEMO_LIMIT:
-            memo.clear()
-        seconds = memo[new_tokens, prefix_tokens] = self.cost.prefill_attention_s(
-            new_tokens=new_tokens, prefix_tokens=prefix_tokens
-        )
-        return seconds
+    def _receive(self, now: float) -> None:
+        """Take in what arrived since the last decision, and reserve blocks for what is to come."""
+        waits = False
+        for rank in self.ranks:
+            step = self.steps - rank.lag
+            for sequence in rank.arrived:
+                rank.reserved.remove(sequence)
+                if sequence.computed < sequence.target:
+                    rank.prefilling.append(sequence)
+                    continue
+                if sequence.first_token_s < 0:
+                    sequence.first_token_s = now
+                rank.start_decode(sequence, step)
+                self.batch_changed(rank)
+            rank.arrived.clear()
+            while rank.expected and not rank.waiting:
+                sequence = rank.expected[0]
+                scheduler = self.scheduler
+                if rank.blocked or not scheduler.may_start(rank):
+                    break
+                if not scheduler.has_room(rank, sequence):
+                    rank.blocked = True
+                    break
+                rank.expected.popleft()
+                rank.reserve(sequence, self.next_order())
+                assert self.events.on_reserved is not None
+                self.events.on_reserved(sequence, self, rank)
+            waits = waits or bool(rank.expected)
+        self._visited = waits
 
     def _report(self, now: float) -> None:
-        assert self.on_step is not None
+        assert self.events.on_step is not None
         prefill = bool(self._prefilling)
         last = self.steps + (0 if prefill else self._run_steps - 1)
-        self.on_step(
+        self.events.on_step(
             StepRun(
                 worker=self.index,
                 start_s=self._run_start_s,
@@ -448,7 +429,7 @@ class Worker:
                     0 if prefill and rank not in self._advancing else rank.decoding
                     for rank in self.ranks
                 ),
-                waiting=tuple(len(rank.waiting) for rank in self.ranks),
+                waiting=tuple(len(rank.waiting) + len(rank.expected) for rank in self.ranks),
                 used_blocks=tuple(rank.used_blocks(last - rank.lag) for rank in self.ranks),
             )
         )

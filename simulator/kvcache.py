@@ -9,6 +9,45 @@ from workloads.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadTier:
+    """Memory outside the KV pool that keeps blocks for later: host DRAM, a local disk.
+
+    Parameters
+    ----------
+    name:
+        Such as ``host``.
+    capacity_bytes:
+        Room for one rank's blocks. [B]
+    bandwidth_bytes_per_s:
+        Of the way back into the pool, for one rank. [B/s]
+    latency_s:
+        Fixed time of one load. [s]
+
+    Raises
+    ------
+    UserError
+        If a figure is out of range.
+    """
+
+    name: str
+    capacity_bytes: float
+    bandwidth_bytes_per_s: float
+    latency_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.capacity_bytes < 0 or self.bandwidth_bytes_per_s <= 0 or self.latency_s < 0:
+            raise UserError(
+                f"offload tier '{self.name}' has capacity_bytes {self.capacity_bytes}, "
+                f"bandwidth_bytes_per_s {self.bandwidth_bytes_per_s} and latency_s "
+                f"{self.latency_s}; bandwidth must be positive and nothing negative"
+            )
+
+    def load_s(self, size_bytes: float) -> float:
+        """Time to bring this much back into the pool. [s]"""
+        return self.latency_s + size_bytes / self.bandwidth_bytes_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KvPoolSpec:
     """The KV pool of one attention data-parallel rank.
 
@@ -27,6 +66,14 @@ class KvPoolSpec:
     request_slots:
         Requests that a second, separate pool can hold (SGLang's sliding-window and state
         pools); ``None`` if everything lives in one pool. [requests]
+    block_bytes:
+        Size of a block; needed where blocks move (offload, swap). [B]
+    prefix_hit_interval_tokens:
+        Where a cached prefix can be resumed: see `simulator.prefixcache.PrefixCache`. [tokens]
+    offload:
+        Tiers that keep evicted prefix blocks, the fastest first.
+    swap:
+        Where a preempted request's blocks go; ``None``: they are dropped and recomputed.
 
     Raises
     ------
@@ -39,6 +86,10 @@ class KvPoolSpec:
     fixed_blocks_per_request: int = 0
     admission_blocks: int = 0
     request_slots: int | None = None
+    block_bytes: float = 0.0
+    prefix_hit_interval_tokens: int | None = None
+    offload: tuple[OffloadTier, ...] = ()
+    swap: OffloadTier | None = None
 
     def __post_init__(self) -> None:
         for field, least in (
@@ -56,6 +107,16 @@ class KvPoolSpec:
                 f"request_slots of the KV pool is {self.request_slots}; the state pool must hold "
                 "at least one request"
             )
+        if (self.offload or self.swap) and self.block_bytes <= 0:
+            raise UserError(
+                f"block_bytes of the KV pool is {self.block_bytes}; blocks that move to another "
+                "tier need a size"
+            )
+
+    @property
+    def token_bytes(self) -> float:
+        """Pool bytes of one context token. [B/token]"""
+        return self.block_bytes / self.block_tokens
 
     def blocks(self, tokens: float) -> int:
         """Blocks that a request with this context holds. [blocks]"""

@@ -10,89 +10,20 @@ from __future__ import annotations
 from collections import deque
 from heapq import heapify, heappop, heappush
 from math import ceil, floor, inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from workloads.errors import UserError
+from simulator.prefixcache import PrefixCache
 
 if TYPE_CHECKING:
     from simulator.kvcache import KvPoolSpec
+    from simulator.sequence import Sequence
     from simulator.step_cost import StepCost
-    from workloads.requests import Request
 
 NEVER = 1 << 62
 """A step that no run reaches."""
 
-
-class Sequence:
-    """The engine's state of one request.
-
-    Attributes
-    ----------
-    base_tokens, rate:
-        Context of decode step ``j`` (from 0), its own tokens included, is
-        ``base_tokens + rate * j``. [tokens], [tokens/step]
-    steps_done:
-        Decode steps behind the request when it last left or joined a batch. [steps]
-    final_tokens:
-        Prompt and output. [tokens]
-    start:
-        Rank step that would have been this request's decode step 0.
-    target, computed:
-        Tokens whose KV entries its prefill must produce, and those that exist. [tokens]
-    blocks:
-        Pool blocks held while it is not decoding. [blocks]
-    order:
-        Admission order within the worker; breaks ties.
-    """
-
-    __slots__ = (
-        "arrival_s",
-        "base_tokens",
-        "blocks",
-        "cached_tokens",
-        "computed",
-        "final_tokens",
-        "finish_s",
-        "first_token_s",
-        "order",
-        "preemptions",
-        "rank",
-        "rate",
-        "request",
-        "scheduled_s",
-        "start",
-        "steps_done",
-        "target",
-        "worker",
-    )
-
-    def __init__(self, request: Request, arrival_s: float, queries_per_request: int) -> None:
-        steps = request.decode_steps
-        generated = request.output_tokens - 1
-        if generated < 0 or request.prompt_tokens < 1 or (steps == 0) != (generated == 0):
-            raise UserError(
-                f"request {request.index} has prompt_tokens {request.prompt_tokens}, output_tokens "
-                f"{request.output_tokens} and decode_steps {steps}; lengths must be at least 1 and "
-                "decode_steps 0 exactly where output_tokens is 1"
-            )
-        self.request = request
-        self.arrival_s = arrival_s
-        self.scheduled_s = -1.0
-        self.first_token_s = -1.0
-        self.finish_s = -1.0
-        self.base_tokens = request.prompt_tokens + queries_per_request
-        self.final_tokens = request.prompt_tokens + request.output_tokens
-        self.rate = generated / steps if steps else 0.0
-        self.steps_done = 0
-        self.start = 0
-        self.target = request.prompt_tokens
-        self.computed = 0
-        self.blocks = 0
-        self.cached_tokens = 0
-        self.preemptions = 0
-        self.order = 0
-        self.worker = 0
-        self.rank = 0
+Entry: TypeAlias = "tuple[int, int, Sequence]"
+"""A request of the decode batch: the step after its last, its admission order, itself."""
 
 
 class Rank:
@@ -104,27 +35,36 @@ class Rank:
     ----------
     waiting:
         Requests that hold nothing yet, first come first.
+    expected:
+        Requests that were prefilled elsewhere and have no blocks here yet.
+    reserved:
+        Admitted requests whose KV entries are on their way (transfer, load, swap).
+    arrived:
+        Those of them whose KV entries have come since the last decision.
     prefilling:
         Admitted requests whose prompt is not finished, in admission order.
     chunks:
         Prompt chunks (request, tokens) of the step that is running.
-    decoding:
-        Requests of the decode batch.
+    running, decoding:
+        The decode batch as a heap, and its size. [requests]
     context_sum, rate_sum, final_context_sum:
         Over the batch: context in step ``mark`` [tokens], its growth [tokens/step], and the
         context at the end [tokens].
     held:
-        Blocks of requests that are not decoding (in prefill, or awaiting transfer). [blocks]
+        Blocks in use beyond what `context_sum` and the batch's fixed blocks account for. [blocks]
     blocked:
         The head of the queue did not fit; nothing changes that until something is released.
     """
 
     __slots__ = (
+        "arrived",
         "blocked",
+        "cache",
         "chunks",
         "context_sum",
         "cost",
         "decoding",
+        "expected",
         "final_context_sum",
         "held",
         "index",
@@ -138,31 +78,52 @@ class Rank:
         "pool",
         "prefilling",
         "rate_sum",
+        "reserved",
         "running",
         "safe_step",
+        "swapped_bytes",
         "waiting",
     )
 
-    def __init__(self, *, index: int, pool: KvPoolSpec, cost: StepCost) -> None:
+    def __init__(
+        self, *, index: int, pool: KvPoolSpec, cost: StepCost, caches_prefixes: bool
+    ) -> None:
         self.index = index
         self.pool = pool
         self.cost = cost
+        self.cache = PrefixCache(pool) if caches_prefixes else None
         self.waiting: deque[Sequence] = deque()
+        self.expected: deque[Sequence] = deque()
+        self.reserved: list[Sequence] = []
+        self.arrived: list[Sequence] = []
         self.prefilling: list[Sequence] = []
         self.chunks: list[tuple[Sequence, int]] = []
-        self.running: list[tuple[int, int, Sequence]] = []
+        self.running: list[Entry] = []
         self.decoding = 0
         self.held = 0
+        self.swapped_bytes = 0.0
         self.blocked = False
         self.lag = 0
         self.mark = 0
         self.context_sum = 0.0
-        self.final_context_sum = 0
         self.rate_sum = 0.0
+        self.final_context_sum = 0
         self.safe_step = -1
         self.line_stale = True
         self.line_value_s = self.line_slope_s = self.line_x0 = 0.0
         self.line_limit = inf
+
+    def admitted_count(self) -> int:
+        """Requests that hold blocks here. [requests]"""
+        return self.decoding + len(self.prefilling) + len(self.reserved)
+
+    def admitted(self) -> list[Sequence]:
+        """Requests that hold blocks here."""
+        return self.filling() + [sequence for _, _, sequence in self.running]
+
+    def filling(self) -> list[Sequence]:
+        """Admitted requests that do not decode yet."""
+        return self.reserved + self.prefilling
 
     # decode batch -------------------------------------------------------------------------
 
@@ -170,8 +131,8 @@ class Rank:
         """Summed context of the batch in a step. [tokens]"""
         return self.context_sum + self.rate_sum * (step - self.mark)
 
-    def start_decode(self, sequence: Sequence, step: int) -> int:
-        """Add a request to the batch from this step on; return the step after its last."""
+    def start_decode(self, sequence: Sequence, step: int) -> None:
+        """Add a request to the batch from this step on."""
         done = sequence.steps_done
         self.context_sum += (
             self.rate_sum * (step - self.mark) + sequence.base_tokens + sequence.rate * done
@@ -182,10 +143,11 @@ class Rank:
         self.decoding += 1
         self.safe_step = -1
         self.line_stale = True
+        self.held -= sequence.blocks + sequence.shared_blocks
+        sequence.blocks = 0
         sequence.start = step - done
-        finish = sequence.start + sequence.request.decode_steps
-        heappush(self.running, (finish, sequence.order, sequence))
-        return finish
+        last = sequence.start + sequence.request.decode_steps
+        heappush(self.running, (last, sequence.order, sequence))
 
     def next_finish(self) -> int:
         """Step before which the next request leaves the batch."""
@@ -193,54 +155,30 @@ class Rank:
 
     def pop_finished(self, step: int) -> Sequence:
         """Remove the request that leaves the batch next, all of its steps done."""
-        _, _, sequence = heappop(self.running)
-        sequence.steps_done = step - sequence.start
+        sequence = heappop(self.running)[2]
         self._leave(sequence, step)
+        self.drop(sequence, finished=True)
         return sequence
 
-    def preempt_last(self, step: int) -> Sequence:
-        """Take back the request admitted last, decoding or in prefill, and free its blocks.
-
-        It returns to the head of the queue and will recompute its prompt and what it generated.
-        """
-        last_prefill = self.prefilling[-1] if self.prefilling else None
-        last_decode = max(self.running, key=_order_of, default=None)
-        if last_prefill is not None and (
-            last_decode is None or last_prefill.order > last_decode[1]
-        ):
-            sequence = self.prefilling.pop()
-            self.held -= sequence.blocks
-            self.safe_step = -1
-        else:
-            assert last_decode is not None
-            sequence = last_decode[2]
-            self.remove_decoding(last_decode, step)
-        self.requeue(sequence)
-        return sequence
-
-    def remove_decoding(self, entry: tuple[int, int, Sequence], step: int) -> None:
-        """Take a request out of the batch before its last step."""
+    def remove_decoding(self, entry: Entry, step: int) -> Sequence:
+        """Take a request out of the batch before its last step; its blocks are free."""
         self.running.remove(entry)
         heapify(self.running)
         sequence = entry[2]
-        sequence.steps_done = step - sequence.start
         self._leave(sequence, step)
+        self.drop(sequence)
+        return sequence
 
-    def requeue(self, sequence: Sequence) -> None:
-        """Put a preempted request at the head of the queue, to be recomputed."""
-        request = sequence.request
-        generated = 1 + floor(sequence.rate * sequence.steps_done)
-        sequence.target = request.prompt_tokens + (generated if sequence.first_token_s >= 0 else 0)
-        sequence.computed = 0
-        sequence.blocks = 0
-        sequence.preemptions += 1
-        self.waiting.appendleft(sequence)
+    def last_admitted(self) -> Entry | None:
+        """The request of the batch that was admitted last."""
+        return max(self.running, key=_order_of, default=None)
 
     def _leave(self, sequence: Sequence, step: int) -> None:
+        if self.cache is not None:
+            self.trim_cache(step)  # evict for the fullest moment before anything is freed
         self.decoding -= 1
-        self.safe_step = -1
         self.line_stale = True
-        self.blocked = False
+        sequence.steps_done = step - sequence.start
         if self.decoding:
             self.context_sum += (
                 self.rate_sum * (step - self.mark)
@@ -253,28 +191,133 @@ class Rank:
             self.context_sum = self.rate_sum = 0.0
             self.final_context_sum = 0
         self.mark = step
+        self.held += sequence.shared_blocks
 
     # KV pool ------------------------------------------------------------------------------
 
-    def admit(self, sequence: Sequence, now: float, order: int) -> None:
-        """Take the head of the queue into prefill; its prompt's blocks are held from now on."""
+    def prefill_tokens(self, sequence: Sequence, step: int) -> int:
+        """Tokens of the head of the queue that are not in the prefix cache. [tokens]"""
+        if self.cache is None or sequence.swapped or not sequence.request.block_hashes:
+            return sequence.target
+        self.trim_cache(step)
+        sequence.match = self.cache.match(sequence.request, sequence.target)
+        return sequence.target - sequence.match.tokens
+
+    def blocks_needed(self, sequence: Sequence) -> int:
+        """Pool blocks that admission takes, those that others already hold left out. [blocks]"""
+        blocks = self.pool.blocks(sequence.target)
+        if sequence.match is not None:
+            size = sequence.request.block_tokens
+            blocks -= sequence.match.live_keys * size // self.pool.block_tokens
+        return blocks
+
+    def admit(self, sequence: Sequence, now: float, order: int) -> float:
+        """Give a request its blocks and put it into prefill.
+
+        Returns
+        -------
+        float
+            Time until its KV entries have come from another tier, 0 if nothing has to come; in
+            the first case it is reserved, not yet in prefill. [s]
+        """
         sequence.order = order
+        self.safe_step = -1
+        load_s = 0.0
+        match = sequence.match
+        if match is not None:
+            assert self.cache is not None
+            size = sequence.request.block_tokens
+            before = self.cache.held_blocks
+            self.cache.hold(sequence.request.block_hashes[: match.device_keys])
+            self.held += self.cache.held_blocks - before
+            sequence.shared_keys = match.device_keys
+            sequence.shared_blocks = match.device_keys * size // self.pool.block_tokens
+            sequence.computed = match.tokens
+            load_s = match.load_s
+            sequence.match = None
+        elif sequence.swapped:
+            assert self.pool.swap is not None
+            size_bytes = sequence.target * self.pool.token_bytes
+            load_s = self.pool.swap.load_s(size_bytes)
+            self.swapped_bytes -= size_bytes
+            sequence.computed = sequence.target
+            sequence.swapped = False
         if sequence.scheduled_s < 0:
             sequence.scheduled_s = now
+            sequence.cached_tokens = sequence.computed
+        sequence.blocks = self.pool.blocks(sequence.target) - sequence.shared_blocks
+        self.held += sequence.blocks
+        (self.reserved if load_s else self.prefilling).append(sequence)
+        return load_s
+
+    def reserve(self, sequence: Sequence, order: int) -> None:
+        """Give blocks to a request that was prefilled elsewhere."""
+        sequence.order = order
+        sequence.computed = sequence.target
         sequence.blocks = self.pool.blocks(sequence.target)
         self.held += sequence.blocks
         self.safe_step = -1
-        self.prefilling.append(sequence)
+        self.reserved.append(sequence)
 
-    def admitted(self) -> list[Sequence]:
-        """Requests that hold blocks: in prefill and in the decode batch."""
-        return self.prefilling + [sequence for _, _, sequence in self.running]
+    def requeue(self, sequence: Sequence) -> None:
+        """Put a preempted request, its blocks freed, back to the head of the queue.
 
-    def release(self, blocks: int) -> None:
-        """Return blocks that a request held outside the decode batch."""
-        self.held -= blocks
+        Its KV entries are swapped out where there is room, else dropped to be recomputed.
+        """
+        swap = self.pool.swap
+        if swap is not None and sequence.steps_done and sequence.computed >= sequence.target:
+            size_bytes = self.pool.token_bytes * ceil(
+                sequence.base_tokens + sequence.rate * sequence.steps_done
+            )
+            if self.swapped_bytes + size_bytes <= swap.capacity_bytes:
+                self.swapped_bytes += size_bytes
+                sequence.swap_out()
+                self.waiting.appendleft(sequence)
+                return
+        sequence.restart()
+        self.waiting.appendleft(sequence)
+
+    def finish_prefill(self, sequence: Sequence) -> None:
+        """The whole prompt has its KV entries; its blocks may serve later prompts from now on."""
+        cache = self.cache
+        request = sequence.request
+        if cache is None or not request.block_hashes:
+            return
+        before = cache.held_blocks
+        cache.insert(request.block_hashes, request.block_tokens, sequence.shared_keys)
+        self.held += cache.held_blocks - before
+        keys = len(request.block_hashes)
+        shared = keys * request.block_tokens // self.pool.block_tokens
+        self.held -= shared - sequence.shared_blocks
+        sequence.blocks -= shared - sequence.shared_blocks
+        sequence.shared_keys = keys
+        sequence.shared_blocks = shared
+        self.safe_step = -1
+
+    def drop(self, sequence: Sequence, *, finished: bool = False) -> None:
+        """Free what a request holds outside the decode batch."""
+        self.held -= sequence.blocks
+        sequence.blocks = 0
+        if sequence.shared_keys:
+            cache = self.cache
+            assert cache is not None
+            request = sequence.request
+            before = cache.held_blocks
+            cache.release(request.block_hashes[: sequence.shared_keys])
+            if finished and request.session >= 0:
+                cache.keep_output(request)
+            self.held += cache.held_blocks - before
+            sequence.shared_keys = sequence.shared_blocks = 0
         self.safe_step = -1
         self.blocked = False
+
+    def trim_cache(self, step: int) -> None:
+        """Evict cached blocks whose room the running requests need in this step."""
+        assert self.cache is not None
+        pool = self.pool
+        growing = self.context_at(step) / pool.block_tokens + self.decoding
+        fixed = self.decoding * pool.fixed_blocks_per_request
+        self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
     def has_room(self, blocks: float, step: int) -> bool:
         """Whether this many blocks are free once the batch has what its next step needs."""
@@ -306,10 +349,10 @@ class Rank:
             return horizon
         pool = self.pool
         room = pool.total_blocks - self.held - self.decoding * pool.fixed_blocks_per_request
-        spare = (room - self.decoding) * pool.block_tokens - self.context_sum
         if self.rate_sum <= 0.0:
             self.safe_step = NEVER if self._growing_blocks(step) <= room else step - 1
             return min(self.safe_step, horizon)
+        spare = (room - self.decoding) * pool.block_tokens - self.context_sum
         self.safe_step = max(self.mark + floor(spare / self.rate_sum), step - 1)
         if horizon <= self.safe_step:
             return horizon
@@ -341,16 +384,13 @@ class Rank:
         """
         context = self.context_sum + self.rate_sum * (step - self.mark)
         if self.line_stale or context > self.line_limit:
-            self.refresh_line(context)
+            line = self.cost.decode_attention(requests=self.decoding, context_sum=context)
+            self.line_value_s, self.line_slope_s, self.line_limit = line
+            self.line_x0 = context
+            self.line_stale = False
+            return self.line_value_s
         return self.line_value_s + self.line_slope_s * (context - self.line_x0)
 
-    def refresh_line(self, context: float) -> None:
-        """Ask the step cost for the segment that holds this summed context."""
-        line = self.cost.decode_attention(requests=self.decoding, context_sum=context)
-        self.line_value_s, self.line_slope_s, self.line_limit = line
-        self.line_x0 = context
-        self.line_stale = False
 
-
-def _order_of(entry: tuple[int, int, Sequence]) -> int:
+def _order_of(entry: Entry) -> int:
     return entry[1]

@@ -25,3 +25,12 @@ def build_scheduler(*, worker: Worker, settings: EngineSettings) -> Scheduler:
     if isinstance(settings, TrtllmSettings):
         return TrtllmScheduler(worker=worker, settings=settings)
     return AtomScheduler(worker=worker, settings=settings)
+
+
+def caches_prefixes(settings: EngineSettings) -> bool:
+    """Whether an engine keeps the blocks of finished prompts for later ones."""
+    if isinstance(settings, VllmSettings):
+        return settings.enable_prefix_caching
+    if isinstance(settings, SglangSettings):
+        return not settings.disable_radix_cache
+    return False

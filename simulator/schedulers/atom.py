@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.schedulers.base import Alignment, PrefillFirstScheduler
+from simulator.schedulers.base import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
@@ -41,15 +41,18 @@ class AtomScheduler(PrefillFirstScheduler):
             tokens = min(sequence.target - sequence.computed, budget)
             rank.chunks.append((sequence, tokens))
             budget -= tokens
-        running = rank.decoding + len(rank.prefilling)
-        while rank.waiting and running < self.max_running and not rank.blocked:
-            left = rank.waiting[0].target
+        waiting = rank.waiting
+        running = rank.admitted_count()
+        while waiting and running < self.max_running and not rank.blocked:
+            sequence = waiting[0]
+            left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
             if left > budget and budget < self.budget:
                 return
-            admitted = self.admit_head(rank)
-            if admitted is None:
+            left = self.admit_head(rank)
+            if left == NO_ROOM:
                 return
-            tokens = min(admitted.target - admitted.computed, budget)
-            rank.chunks.append((admitted, tokens))
-            budget -= tokens
+            if left:
+                tokens = min(left, budget)
+                rank.chunks.append((sequence, tokens))
+                budget -= tokens
             running += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from simulator.rank import NEVER
@@ -9,6 +10,9 @@ from simulator.rank import NEVER
 if TYPE_CHECKING:
     from simulator.engine import Worker
     from simulator.rank import Rank, Sequence
+
+
+NO_ROOM = -1
 
 
 class Scheduler:
@@ -19,7 +23,8 @@ class Scheduler:
     worker:
         The worker to schedule.
     max_running:
-        Requests of one rank that may be admitted at a time. [requests]
+        Requests of one attention rank that may be admitted at a time, over all micro-batches
+        in flight. [requests]
 
     Attributes
     ----------
@@ -34,8 +39,9 @@ class Scheduler:
 
     def __init__(self, *, worker: Worker, max_running: int) -> None:
         slots = worker.pool.request_slots
+        share = max(max_running // worker.stages, 1)
         self.worker = worker
-        self.max_running = max_running if slots is None else min(max_running, slots)
+        self.max_running = share if slots is None else min(share, slots)
         self.queries = worker.cost.queries_per_request
 
     def schedule(self) -> int:
@@ -51,10 +57,10 @@ class Scheduler:
 
     def may_start(self, rank: Rank) -> bool:
         """Whether a request that arrives at an empty queue could be admitted at once."""
-        return rank.decoding + len(rank.prefilling) < self.max_running
+        return rank.admitted_count() < self.max_running
 
     def make_room(self, rank: Rank) -> bool:
-        """Preempt the last admitted requests until the next decode step fits; whether any was."""
+        """Preempt requests until the blocks of the next decode step fit; whether any was."""
         worker = self.worker
         preempted = False
         step = worker.steps - rank.lag
@@ -65,25 +71,43 @@ class Scheduler:
             worker.batch_changed(rank)
         return preempted
 
-    def preempt(self, rank: Rank, step: int) -> Sequence:
-        """Take back one request of a rank that ran out of blocks."""
-        return rank.preempt_last(step)
+    def preempt(self, rank: Rank, step: int) -> None:
+        """Take back the request admitted last; it returns to the head of the queue."""
+        decoding = rank.last_admitted()
+        prefilling = max(rank.prefilling, key=attrgetter("order"), default=None)
+        if prefilling is not None and (decoding is None or prefilling.order > decoding[1]):
+            rank.prefilling.remove(prefilling)
+            rank.drop(prefilling)
+            rank.requeue(prefilling)
+        else:
+            assert decoding is not None
+            rank.requeue(rank.remove_decoding(decoding, step))
 
     def has_room(self, rank: Rank, sequence: Sequence) -> bool:
         """Whether the pool has the blocks that this engine asks for before it admits a request."""
-        pool = rank.pool
-        needed = pool.blocks(sequence.target) + pool.admission_blocks
+        needed = rank.blocks_needed(sequence) + rank.pool.admission_blocks
         return rank.has_room(needed, self.worker.steps - rank.lag)
 
-    def admit_head(self, rank: Rank) -> Sequence | None:
-        """Admit the head of a rank's queue if there is room, else mark the rank blocked."""
+    def admit_head(self, rank: Rank) -> int:
+        """Admit the head of a rank's queue if there is room, else mark the rank blocked.
+
+        Returns
+        -------
+        int
+            Tokens that it has to compute; 0 if its KV entries have to come from another tier
+            first, `NO_ROOM` if it was not admitted. [tokens]
+        """
         sequence = rank.waiting[0]
+        worker = self.worker
         if not self.has_room(rank, sequence):
             rank.blocked = True
-            return None
+            return NO_ROOM
         rank.waiting.popleft()
-        rank.admit(sequence, self.worker.now_s, self.worker.next_order())
-        return sequence
+        load_s = rank.admit(sequence, worker.now_s, worker.next_order())
+        if load_s:
+            worker.load(sequence, rank, load_s)
+            return 0
+        return sequence.target - sequence.computed
 
     def hold_back(self, alignment: Alignment) -> int:
         """Decode steps that ranks which could start a prefill should wait for the others."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.rank import NEVER
-from simulator.schedulers.base import Alignment, PrefillFirstScheduler
+from simulator.schedulers.base import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
@@ -53,19 +53,19 @@ class SglangScheduler(PrefillFirstScheduler):
     """
 
     def __init__(self, *, worker: Worker, settings: SglangSettings) -> None:
-        ranks = len(worker.ranks)
+        ranks = worker.attention_dp
         cap = settings.max_running_requests
         super().__init__(worker=worker, max_running=NEVER if cap is None else max(cap // ranks, 1))
         chunk = settings.chunked_prefill_size
-        self.chunk = max(chunk // ranks, 1) if chunk > 0 else NEVER
         self.page = settings.page_size
+        self.chunk = max(chunk // ranks, self.page) if chunk > 0 else NEVER
         self.max_prefill = settings.max_prefill_tokens
         self.mixes = settings.enable_mixed_chunk
         self.joint_prefill = not self.mixes and self.queries > 1
         self.runs_to_length = settings.disable_radix_cache
         delays = settings.prefill_delayer_max_delay_passes if settings.enable_prefill_delayer else 0
         self.alignment = Alignment(delays if ranks > 1 else 0)
-        self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * ranks
+        self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * len(worker.ranks)
 
     def fill(self, rank: Rank) -> None:
         """See `PrefillFirstScheduler.fill`."""
@@ -81,22 +81,26 @@ class SglangScheduler(PrefillFirstScheduler):
             budget -= tokens
             input_left -= tokens
         waiting = rank.waiting
-        running = rank.decoding + len(rank.prefilling)
+        running = rank.admitted_count()
         while waiting and budget > 0 and input_left > 0 and running < self.max_running:
+            if rank.blocked:
+                return
             sequence = waiting[0]
-            left = sequence.target
+            left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
             if rank.chunks and left > input_left:
                 return
             tokens = self._cut(left, budget)
-            if tokens <= 0 or rank.blocked:
+            if tokens <= 0:
                 return
-            if self.admit_head(rank) is None:
+            left = self.admit_head(rank)
+            if left == NO_ROOM:
                 return
-            tokens = min(tokens, sequence.target - sequence.computed)
+            running += 1
+            if not left:
+                continue
             rank.chunks.append((sequence, tokens))
             budget -= tokens
             input_left -= tokens
-            running += 1
             if tokens < left:
                 return
 
@@ -106,20 +110,20 @@ class SglangScheduler(PrefillFirstScheduler):
 
     def has_room(self, rank: Rank, sequence: Sequence) -> bool:
         """See `Scheduler.has_room`."""
-        if not (rank.decoding or rank.prefilling):
+        if not rank.admitted_count():
             return True
         page = rank.pool.block_tokens
         step = self.worker.steps - rank.lag
-        blocks = rank.pool.blocks(sequence.target) + rank.pool.admission_blocks
+        blocks = rank.blocks_needed(sequence) + rank.pool.admission_blocks
         if self.runs_to_length:
             rest = sequence.final_tokens - sequence.target
-            rest += sum(s.final_tokens - s.target for s in rank.prefilling)
+            rest += sum(s.final_tokens - s.target for s in rank.filling())
             rest_decoding = rank.final_context_sum - rank.context_at(step)
             if rank.has_room(blocks + (rest + rest_decoding) / page + 1, step):
                 return True
             return rank.has_room(blocks, step) and self._never_runs_out(rank, sequence, step)
         rest = min(sequence.final_tokens - sequence.target, CLIP_MAX_NEW_TOKENS)
-        rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.prefilling)
+        rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.filling())
         rest_decoding = rank.final_context_sum - rank.context_at(step)
         return rank.has_room(blocks + (rest + self._ratio(rank, step) * rest_decoding) / page, step)
 
@@ -128,13 +132,13 @@ class SglangScheduler(PrefillFirstScheduler):
         page = rank.pool.block_tokens
         fixed = rank.pool.fixed_blocks_per_request
         free: float = (rank.pool.total_blocks - rank.used_blocks(step)) * page
-        free -= rank.pool.blocks(sequence.target) * page
+        free -= rank.blocks_needed(sequence) * page
         states: list[tuple[float, float]] = [
             (sequence.final_tokens - sequence.target, sequence.target)
         ]
-        states += [(s.final_tokens - s.target, s.target) for s in rank.prefilling]
+        states += [(s.final_tokens - s.target, s.target) for s in rank.filling()]
         for _, _, s in rank.running:
-            occupied = s.base_tokens + s.rate * (step - s.start)
+            occupied = s.context_at(step)
             states.append((s.final_tokens - occupied, occupied))
         states.sort()
         batch = len(states)
@@ -149,23 +153,16 @@ class SglangScheduler(PrefillFirstScheduler):
         ratio, since = self.ratios[rank.index]
         return max(ratio - NEW_TOKEN_RATIO_DECAY * (step - since), MIN_NEW_TOKEN_RATIO)
 
-    def preempt(self, rank: Rank, step: int) -> Sequence:
+    def preempt(self, rank: Rank, step: int) -> None:
         """Retract the request with the fewest output tokens, the longest prompt among equals."""
         entry = min(
             rank.running,
-            key=lambda e: (
-                e[2].rate * (step - e[2].start),
-                -e[2].request.prompt_tokens,
-                -e[1],
-            ),
+            key=lambda e: (e[2].rate * (step - e[2].start), -e[2].request.prompt_tokens, -e[1]),
         )
-        rank.remove_decoding(entry, step)
-        sequence = entry[2]
-        rank.requeue(sequence)
+        rank.requeue(rank.remove_decoding(entry, step))
         rank.waiting.rotate(-1)
         written = sum(s.rate * (step - s.start) for _, _, s in rank.running)
         total = sum(s.request.output_tokens for _, _, s in rank.running)
         if total:
             ratio = (written + RETRACT_DECODE_STEPS * rank.decoding) / total
             self.ratios[rank.index] = (min(ratio, 1.0), step)
-        return sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.rank import NEVER
-from simulator.schedulers.base import Alignment, Scheduler
+from simulator.schedulers.base import NO_ROOM, Alignment, Scheduler
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class TrtllmScheduler(Scheduler):
     """
 
     def __init__(self, *, worker: Worker, settings: TrtllmSettings) -> None:
-        super().__init__(worker=worker, max_running=settings.max_batch_size)
         self.budget = settings.max_num_tokens
+        decodable = max(self.budget // worker.cost.queries_per_request, 1)
+        super().__init__(worker=worker, max_running=min(settings.max_batch_size, decodable))
         self.chunked = settings.enable_chunked_prefill
         self.block = settings.tokens_per_block
         self.evicts = settings.capacity_policy == "max_utilization"
@@ -75,9 +76,11 @@ class TrtllmScheduler(Scheduler):
                 return
             rank.chunks.append((sequence, tokens))
             budget -= tokens
-        running = rank.decoding + len(rank.prefilling)
-        while may_start and rank.waiting and running < self.max_running and not rank.blocked:
-            left = rank.waiting[0].target
+        waiting = rank.waiting
+        running = rank.admitted_count()
+        while may_start and waiting and running < self.max_running and not rank.blocked:
+            sequence = waiting[0]
+            left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
             if not self.chunked and left > self.budget:
                 raise UserError(
                     f"a prompt of {left} tokens exceeds max_num_tokens {self.budget}; raise it or "
@@ -85,12 +88,13 @@ class TrtllmScheduler(Scheduler):
                 )
             if self._cut(left, budget) <= 0:
                 return
-            admitted = self.admit_head(rank)
-            if admitted is None:
+            left = self.admit_head(rank)
+            if left == NO_ROOM:
                 return
-            tokens = self._cut(admitted.target - admitted.computed, budget)
-            rank.chunks.append((admitted, tokens))
-            budget -= tokens
+            if left:
+                tokens = self._cut(left, budget)
+                rank.chunks.append((sequence, tokens))
+                budget -= tokens
             running += 1
 
     def _cut(self, tokens: int, budget: int) -> int:

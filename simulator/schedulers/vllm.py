@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.rank import NEVER
-from simulator.schedulers.base import Scheduler
+from simulator.schedulers.base import NO_ROOM, Scheduler
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
@@ -38,8 +38,9 @@ class VllmScheduler(Scheduler):
     """
 
     def __init__(self, *, worker: Worker, settings: VllmSettings) -> None:
-        super().__init__(worker=worker, max_running=settings.max_num_seqs)
         self.budget = settings.max_num_batched_tokens
+        decodable = max(self.budget // worker.cost.queries_per_request, 1)
+        super().__init__(worker=worker, max_running=min(settings.max_num_seqs, decodable))
         self.chunked = settings.enable_chunked_prefill
         self.interval = settings.prefill_schedule_interval
 
@@ -73,15 +74,18 @@ class VllmScheduler(Scheduler):
         return limit
 
     def _admit(self, rank: Rank, budget: int) -> None:
-        running = rank.decoding + len(rank.prefilling)
-        while rank.waiting and budget > 0 and running < self.max_running and not rank.blocked:
-            left = rank.waiting[0].target
+        waiting = rank.waiting
+        running = rank.admitted_count()
+        while waiting and budget > 0 and running < self.max_running and not rank.blocked:
+            sequence = waiting[0]
+            left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
             if not self.chunked and budget < left and budget < self.budget:
-                break
-            sequence = self.admit_head(rank)
-            if sequence is None:
-                break
-            tokens = min(sequence.target - sequence.computed, budget)
-            rank.chunks.append((sequence, tokens))
-            budget -= tokens
+                return
+            left = self.admit_head(rank)
+            if left == NO_ROOM:
+                return
+            if left:
+                tokens = min(left, budget)
+                rank.chunks.append((sequence, tokens))
+                budget -= tokens
             running += 1
