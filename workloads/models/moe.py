@@ -10,7 +10,7 @@ import numpy as np
 from workloads.errors import UserError
 from workloads.expert_load import load_table
 from workloads.models.kernels import KERNELS
-from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm
+from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm, memory
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
 from workloads.ops import Component, Op, OpKind
 
@@ -205,23 +205,27 @@ class Moe:
         per_pair_out = self.hidden * BF16_BYTES
         flops = pairs * (6.0 * self.hidden * width)
         if fused:
-            return [
-                Op(
-                    name="experts.fused",
-                    component=Component.EXPERTS,
-                    kind=OpKind.GROUPED_GEMM,
-                    precision=path,
-                    variant="fused",
-                    flops=flops,
-                    weight_bytes=weight_bytes,
-                    activation_bytes=pairs
-                    * (per_pair_in + 2.0 * width * value_bytes + per_pair_out)
-                    + rank_tokens * (self.hidden * quantise_bytes),
-                    kernels=(KERNELS["quantise"] + KERNELS["experts.fused"]) * scale,
-                    layers=layers,
-                    stage=stage,
-                )
-            ]
+            quantise = memory(
+                name="experts.quantise",
+                component=Component.EXPERTS,
+                activation_bytes=rank_tokens * (self.hidden * quantise_bytes),
+                kernels=KERNELS["quantise"] * scale,
+                layers=layers,
+            )
+            kernel = Op(
+                name="experts.fused",
+                component=Component.EXPERTS,
+                kind=OpKind.GROUPED_GEMM,
+                precision=path,
+                variant="fused",
+                flops=flops,
+                weight_bytes=weight_bytes,
+                activation_bytes=pairs * (per_pair_in + 2.0 * width * value_bytes + per_pair_out),
+                kernels=KERNELS["experts.fused"] * scale,
+                layers=layers,
+                stage=stage,
+            )
+            return [quantise, kernel] if quantises(path) else [kernel]
         permute = Op(
             name="experts.permute",
             component=Component.EXPERTS,
