@@ -8,6 +8,7 @@ them. Cells are read top to bottom: where two that apply set the same field, the
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -122,7 +123,10 @@ class Cell(_Conditional):
     @field_validator("plan")
     @classmethod
     def _valid_plan(cls, plan: dict[str, Scalar]) -> dict[str, Scalar]:
-        ExecutionPlan(**plan)  # type: ignore[arg-type]
+        known = [field.name for field in fields(ExecutionPlan)]
+        unknown = sorted(plan.keys() - set(known))
+        if unknown:
+            raise ValueError(f"{unknown[0]} is not one of {', '.join(known)}")
         return plan
 
     @model_validator(mode="after")
@@ -162,7 +166,8 @@ class Level(_Model):
     date_kind:
         ``image_tag``: the tag of the container image shows it; ``release``: the day by which
         the package index had the release; ``run``: a published run of that day;
-        ``validity``: a day on which the configuration was in force, since when is unknown.
+        ``validity``: a day on which the configuration was in force, since when is unknown;
+        ``any``: engine defaults, without a date.
     source:
         Public place of the settings.
     extends:
@@ -172,13 +177,19 @@ class Level(_Model):
     """
 
     name: str
-    date: dt.date
-    date_kind: Literal["image_tag", "release", "run", "validity"]
+    date: dt.date | None = None
+    date_kind: Literal["image_tag", "release", "run", "validity", "any"]
     source: str = Field(min_length=1)
     extends: str | None = None
     assumed: str = ""
     layouts: list[OfferedLayout] = Field(default_factory=list)
     cells: list[Cell] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _dated_unless_general(self) -> Level:
+        if (self.date is None) != (self.date_kind == "any"):
+            raise ValueError(f"level {self.name}: a date belongs to every date_kind but 'any'")
+        return self
 
     @property
     def is_median(self) -> bool:
@@ -244,9 +255,11 @@ class Recipe(_Model):
                         stray = sorted(expression_names(value) - fields - set(VARIABLES))
                         if stray:
                             raise ValueError(f"level {level.name}: {name} reads {stray[0]}")
-        dates = [level.date for level in self.levels if not level.is_median]
+        dates = [level.date for level in self.levels if level.date and not level.is_median]
         if dates != sorted(dates):
             raise ValueError("levels are not in order of date")
+        if len(self.levels) > 1 and None in [level.date for level in self.levels]:
+            raise ValueError("a level without a date stands alone")
         return self
 
     def level(self, name: str) -> Level:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,12 @@ from simulator.recipe_files import (
     Level,
     Recipe,
     Scalar,
-    Speculation,
     load_recipes,
 )
 from simulator.recipe_layouts import PoolRequest, fill_layouts
+from simulator.recipe_speculation import resolve_speculation
 from workloads.datafiles import invalid_data
 from workloads.errors import UserError
-from workloads.speculation import acceptance_names
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,10 +31,6 @@ if TYPE_CHECKING:
     from simulator.names import EngineLabel
     from simulator.settings import EngineSettings
 
-# Where neither the user nor a recipe says how many drafts a step has: DeepSeek V4 shipped with
-# one MTP draft in production; DSpark was trained with blocks of 5 (DSpark paper, section 5).
-_DRAFTS_UNRECORDED = {"mtp": 1, "dspark": 5}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedRecipe:
@@ -45,7 +39,7 @@ class ResolvedRecipe:
     Parameters
     ----------
     level, date:
-        Level in force, such as ``vllm@v0.25.0``, and its date.
+        Level in force, such as ``vllm@v0.25.0``, and its date; engine defaults have none.
     pools:
         Layouts, settings and execution-plan overrides.
     drafts, acceptance_length, acceptance_source:
@@ -58,7 +52,7 @@ class ResolvedRecipe:
     """
 
     level: str
-    date: dt.date
+    date: dt.date | None
     pools: tuple[PoolConfiguration, ...]
     drafts: int = 0
     acceptance_length: float | None = None
@@ -124,15 +118,17 @@ def choose_level(
     The median of undated runs is its own pseudo-level where the recipe has one, else the last
     level not after 2026-07-19.
     """
-    dated = [level for level in recipe.levels if not level.is_median]
+    if recipe.levels[0].date is None:
+        return recipe.levels[0], ()
+    dated = [level for level in recipe.levels if level.date and not level.is_median]
     messages: list[str] = []
     if median:
         wanted: dt.date | None = MEDIAN_DATE
         pseudo = [level for level in recipe.levels if level.is_median]
-        before = pseudo or [level for level in dated if level.date <= MEDIAN_DATE]
+        before = pseudo or _not_after(dated, MEDIAN_DATE)
     else:
         wanted = date
-        before = [level for level in dated if date is None or level.date <= date]
+        before = dated if date is None else _not_after(dated, date)
     level = recipe.level((before or dated)[-1 if before else 0].name)
     if median and before:
         messages.append(f"undated median of runs to {MEDIAN_DATE}: settings of {level.name}")
@@ -144,6 +140,10 @@ def choose_level(
     if level.assumed:
         messages.append(level.assumed)
     return level, tuple(messages)
+
+
+def _not_after(levels: Sequence[Level], day: dt.date) -> list[Level]:
+    return [level for level in levels if level.date is not None and level.date <= day]
 
 
 def resolve_recipe(
@@ -207,7 +207,7 @@ def resolve_recipe(
     messages += filled
     context["layout"] = deployment_label(layouts)
     plain = _Cells(recipe=recipe, level=level, context=_pool_context(context, layouts[-1]))
-    spec = _speculation(
+    spec = resolve_speculation(
         plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
     )
     messages += spec.messages
@@ -350,59 +350,3 @@ def _graph_tokens(settings: EngineSettings, *, drafts: int) -> int | None:
             if "cudagraph_max_capture_size" in given:
                 return settings.cudagraph_max_capture_size * (drafts + 1)
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ResolvedSpeculation:
-    drafts: int = 0
-    acceptance_length: float | None = None
-    acceptance_source: str | None = None
-    messages: tuple[str, ...] = ()
-
-
-def _speculation(
-    cells: Sequence[Cell],
-    *,
-    model: str,
-    method: SpeculationMethod,
-    drafts: int | None,
-    length: float | None,
-) -> _ResolvedSpeculation:
-    if method == "none":
-        return _ResolvedSpeculation()
-    recorded: dict[str, Any] = {}
-    for cell in cells:
-        if cell.speculation is not None:
-            recorded |= cell.speculation.model_dump(exclude_none=True)
-    spec = Speculation(**recorded)
-    messages: list[str] = []
-    used = drafts if drafts is not None else spec.drafts
-    if used is None:
-        used = _DRAFTS_UNRECORDED[method]
-        messages.append(f"drafts per step not recorded: {used} assumed")
-    elif drafts is None:
-        messages.append(f"{used} drafts per step from the recipe")
-    source = None
-    if length is None and spec.acceptance_length is not None and used == spec.drafts:
-        length = spec.acceptance_length
-        messages.append(f"acceptance length {length} from the recipe")
-    elif length is None:
-        source = spec.acceptance_source or _nearest_acceptance(model=model, method=method)
-        if source is not None:
-            messages.append(f"acceptance from {source}")
-    return _ResolvedSpeculation(
-        drafts=used,
-        acceptance_length=length,
-        acceptance_source=source,
-        messages=tuple(messages),
-    )
-
-
-def _nearest_acceptance(*, model: str, method: SpeculationMethod) -> str | None:
-    """A published distribution for a model without a recorded one: random tokens before text."""
-    known = acceptance_names()
-    bases = dict.fromkeys((model, re.sub(r"-\d{4}$", "", model)))
-    names = (
-        f"{base}-{method}-{load}" for base in bases for load in ("random", "thinking", "serving")
-    )
-    return next((name for name in names if name in known), None)
