@@ -22,12 +22,25 @@ from workloads.errors import UserError, unknown_name
 from workloads.plan import ExecutionPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hwmodels.sku import Sku
     from workloads.ops import Op, OpKind
 
 MEDIAN_LEVEL = "median-2026-07"
 MEDIAN_DATE = dt.date(2026, 7, 19)
-_SCALES = ("t0_scale", "compute_scale", "memory_scale", "collective_scale")
+
+PARAMETERS: dict[str, str] = {
+    "t0_scale": "kernel floors over those of the kernel table [-]",
+    "compute_scale": "matrix-product efficiency over the kernel table's [-]",
+    "memory_scale": "weight-streaming efficiency over the kernel table's [-]",
+    "collective_scale": "link efficiency of collectives over the kernel table's [-]",
+    "host_step_s": "host time of a step that the GPU does not hide [s]",
+    "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
+}
+"""What a software level sets, with its meaning and unit; scales are 1 where a level is silent."""
+
+_MATRIX_FAMILIES = ("gemm", "grouped_gemm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +75,10 @@ class SoftwareLevel:
         Host time of a step that the GPU does not hide. [s]
     eager_launch_s:
         Host time to launch one kernel outside a graph. [s]
+    generation:
+        Chip generation whose kernel table it scales.
+    parameters:
+        Values that the families and times above were made with, by name, see `PARAMETERS`.
     messages:
         What was assumed in choosing the level.
     provenance:
@@ -77,6 +94,8 @@ class SoftwareLevel:
     collectives: dict[str, CollectiveFit]
     host_step_s: float
     eager_launch_s: float
+    generation: str
+    parameters: dict[str, float]
     messages: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
 
@@ -93,9 +112,21 @@ class SoftwareLevel:
         """Latency and efficiency of a kind of collective."""
         return self.collectives[kind.value]
 
-    def with_plan(self, **changes: Any) -> SoftwareLevel:
-        """The same level with some fields of its execution plan replaced."""
-        return replace(self, plan=replace(self.plan, **changes))
+    def with_parameters(self, changes: Mapping[str, float]) -> SoftwareLevel:
+        """The same level with some of its parameters replaced.
+
+        Raises
+        ------
+        UserError
+            If a parameter is unknown.
+        """
+        for name in changes:
+            if name not in PARAMETERS:
+                raise unknown_name(field="software parameter", value=name, known=PARAMETERS)
+        parameters = {**self.parameters, **changes}
+        return replace(
+            self, parameters=parameters, **_derived(generation=self.generation, values=parameters)
+        )
 
 
 def parse_date(text: str) -> dt.date:
@@ -143,30 +174,40 @@ def _value(figure: Any) -> float:
     return float(figure["value"])
 
 
-def _kernels(*, generation: str, scales: dict[str, float]) -> dict[tuple[str, str], KernelFit]:
-    table: dict[tuple[str, str], KernelFit] = {}
-    for family, paths in _read("kernels", None)["families"].items():
+def _derived(*, generation: str, values: Mapping[str, float]) -> dict[str, Any]:
+    """Kernel families, collectives and host times that follow from a level's parameters.
+
+    Efficiencies of matrix products are scaled, those of attention, indexer and stream kernels
+    stay at the kernel table's; floors scale for all, since an engine launches them alike.
+    """
+    kernels: dict[tuple[str, str], KernelFit] = {}
+    table = _read("kernels", None)
+    for family, paths in table["families"].items():
+        matrix = family in _MATRIX_FAMILIES
+        compute = values.get("compute_scale", 1.0) if matrix else 1.0
+        memory = values.get("memory_scale", 1.0) if matrix else 1.0
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
-            table[family, path] = KernelFit(
-                t0_s=_value(fit["t0_s"]) * scales["t0_scale"],
-                compute_efficiency=min(1.0, _value(fit["e_c"]) * scales["compute_scale"]),
-                memory_efficiency=min(1.0, _value(fit["e_m"]) * scales["memory_scale"]),
+            kernels[family, path] = KernelFit(
+                t0_s=_value(fit["t0_s"]) * values.get("t0_scale", 1.0),
+                compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
+                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
             )
-    return table
-
-
-def _collectives(*, generation: str, scale: float) -> dict[str, CollectiveFit]:
-    table: dict[str, CollectiveFit] = {}
-    for kind, generations in _read("kernels", None)["collectives"].items():
+    collectives: dict[str, CollectiveFit] = {}
+    for kind, generations in table["collectives"].items():
         fit = generations.get(generation, generations["generic"])
-        table[kind] = CollectiveFit(
+        collectives[kind] = CollectiveFit(
             latency_s=_value(fit["latency_s"]),
-            efficiency=_value(fit["efficiency"]) * scale,
+            efficiency=_value(fit["efficiency"]) * values.get("collective_scale", 1.0),
             scaleout_latency_s=_value(fit["scaleout_latency_s"]),
             scaleout_efficiency=_value(fit["scaleout_efficiency"]),
         )
-    return table
+    return {
+        "kernels": kernels,
+        "collectives": collectives,
+        "host_step_s": values["host_step_s"],
+        "eager_launch_s": values["eager_launch_s"],
+    }
 
 
 def _candidates(
@@ -232,7 +273,7 @@ def load_software(
         chosen = before or undated
     level = chosen[-1]
     parameters: dict[str, Any] = {**data["defaults"], **level.get("parameters", {})}
-    scales = {s: _value(parameters[s]) if s in parameters else 1.0 for s in _SCALES}
+    values = {name: _value(figure) for name, figure in parameters.items()}
     fitted = any(p["kind"] == "fitted" for p in level.get("parameters", {}).values())
     kind = "specification" if not fitted else "transferred" if assumed else "calibrated"
     stamp = level.get("name") or str(level.get("date") or "undated")
@@ -242,10 +283,9 @@ def load_software(
         date=level.get("date"),
         kind=kind,
         plan=ExecutionPlan(**{**data.get("plan", {}), **level.get("plan", {})}),
-        kernels=_kernels(generation=sku.generation, scales=scales),
-        collectives=_collectives(generation=sku.generation, scale=scales["collective_scale"]),
-        host_step_s=_value(parameters["host_step_s"]),
-        eager_launch_s=_value(parameters["eager_launch_s"]),
+        generation=sku.generation,
+        parameters=values,
+        **_derived(generation=sku.generation, values=values),
         messages=tuple(messages),
         provenance={name: f"{p['kind']}: {p['source']}" for name, p in parameters.items()},
     )

@@ -146,12 +146,23 @@ def test_every_generation_without_its_own_fit_uses_the_generic_one():
     assert level("tpu7x", "vllm").kernels != level("b300", "vllm").kernels
 
 
-def test_with_plan_changes_only_the_plan():
+def test_with_parameters_scales_floors_everywhere_and_efficiencies_of_matrix_products_only():
     software = level()
-    eager = software.with_plan(graph_max_tokens=0)
-    assert eager.plan.graph_max_tokens == 0
-    assert eager.kernels == software.kernels
-    assert software.plan.graph_max_tokens > 0
+    tuned = software.with_parameters({"t0_scale": 2.0, "compute_scale": 0.5, "host_step_s": 0.003})
+    gemm, attention = ("gemm", "fp8"), ("attention", "decode")
+    for key in (gemm, attention):
+        assert tuned.kernels[key].t0_s == pytest.approx(2.0 * software.kernels[key].t0_s)
+    halved = 0.5 * software.kernels[gemm].compute_efficiency
+    assert tuned.kernels[gemm].compute_efficiency == pytest.approx(halved)
+    kept = software.kernels[attention].compute_efficiency
+    assert tuned.kernels[attention].compute_efficiency == kept
+    assert tuned.host_step_s == 0.003
+    assert tuned.plan == software.plan
+
+
+def test_an_unknown_parameter_is_named_with_its_neighbours():
+    with pytest.raises(UserError, match="software parameter 't0_scle' is unknown.*t0_scale"):
+        level().with_parameters({"t0_scle": 2.0})
 
 
 def test_a_directory_of_own_levels_replaces_the_shipped_ones(own_levels):
@@ -195,4 +206,5 @@ def test_scales_never_push_an_efficiency_beyond_the_peak(tmp_path):
         "memory_scale": {"value": 10.0, "unit": "-", "kind": "fitted", "source": "runs"}
     }
     software = level("b200", "vllm", directory=write(tmp_path, yaml.safe_dump(data)))
-    assert {fit.memory_efficiency for fit in software.kernels.values()} == {1.0}
+    products = [fit for (family, _), fit in software.kernels.items() if "gemm" in family]
+    assert {fit.memory_efficiency for fit in products} == {1.0}
