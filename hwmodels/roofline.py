@@ -27,6 +27,9 @@ _RATE_OF_PRECISION: dict[str, tuple[str, ...]] = {
     "fp32": ("fp32", "bf16"),
 }
 
+KNEE_EXPONENT = 4.0
+"""Sharpness of the roofline's knee, see `roofline_s`. [-]"""
+
 
 def peak_flops_per_s(*, sku: Sku, precision: str) -> float:
     """Dense peak rate of an arithmetic path on a SKU. [FLOP/s]
@@ -58,7 +61,7 @@ def roofline_s(
     hbm_bytes_per_s: float,
     compute_efficiency: float,
     memory_efficiency: float,
-    exponent: float = 4.0,
+    exponent: float = KNEE_EXPONENT,
 ) -> Quantity:
     """Time of one kernel without its floor. [s]
 

@@ -1,14 +1,16 @@
 """Seconds of one engine step, as the scheduler needs them: few numbers in, one number out.
 
 The op model is evaluated once, over grids of token counts and contexts, and the engine reads
-piecewise linear tables. Knots are geometric, four to a doubling; the interpolation error
-against the op model is bounded by a test (`tests/theory/test_step_cost.py`).
+piecewise linear tables. Knots are geometric, four to a doubling (eight in the prefix of a prompt
+chunk); a test bounds the error against the op model at 1 % of each part and of a step
+(`tests/theory/test_step_cost.py`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from functools import lru_cache
+from math import ceil, log2
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from hwmodels.software import SoftwareLevel
     from workloads.costmodel import CostModel
     from workloads.ops import Op
+    from workloads.plan import ExecutionPlan
 
 
 class Line(NamedTuple):
@@ -70,12 +73,47 @@ KNOTS_PER_DOUBLING = 4
 
 
 @lru_cache(maxsize=64)
-def geometric_knots(*, largest: int) -> tuple[float, ...]:
-    """Every integer to 16, then four knots to a doubling up to at least ``largest``."""
+def geometric_knots(*, largest: int, per_doubling: int = KNOTS_PER_DOUBLING) -> tuple[float, ...]:
+    """Every integer to 16, then some knots to a doubling up to at least ``largest``.
+
+    Powers of two are among them: the cost bends where windows and selections are full.
+    """
     knots = [float(n) for n in range(1, 17)]
     while knots[-1] < largest:
-        knots.append(float(round(knots[-1] * 2.0 ** (1.0 / KNOTS_PER_DOUBLING))))
+        steps = len(knots) - 15
+        knots.append(float(round(16.0 * 2.0 ** (steps / per_doubling))))
     return tuple(knots)
+
+
+@lru_cache(maxsize=64)
+def share_knots(*, ranks: int) -> tuple[float, ...]:
+    """Shares of a group's tokens that its fullest rank can have: from ``1 / ranks`` to 1."""
+    steps = ceil(KNOTS_PER_DOUBLING * log2(ranks))
+    return tuple(ranks ** (step / steps - 1.0) for step in range(steps + 1)) if steps else (1.0,)
+
+
+def eager_wait_s(
+    *,
+    plan: ExecutionPlan,
+    software: SoftwareLevel,
+    gpu_s: float,
+    kernels: float,
+    rank_tokens: int,
+    has_prefill: bool,
+) -> float:
+    """What the GPU waits for the host's launches; nothing where a step replays a graph. [s]
+
+    Parameters
+    ----------
+    gpu_s, kernels:
+        GPU time and launches of the part that is compared. [s]
+    rank_tokens, has_prefill:
+        Tokens of the fullest rank and whether prompts are among them: whether a graph was
+        captured for the step. [tokens]
+    """
+    if rank_tokens <= plan.graph_max_tokens and (plan.graph_prefill or not has_prefill):
+        return 0.0
+    return max(0.0, kernels * software.eager_launch_s - gpu_s)
 
 
 class TabulatedStepCost:
@@ -115,9 +153,15 @@ class TabulatedStepCost:
         self.software = software
         self.drafts = drafts
         self.queries_per_request = drafts + 1
-        self._dp = model.layout.attention_dp
+        dp = model.layout.attention_dp
         self._tokens = geometric_knots(largest=max(max_tokens, 64))
+        self._group_tokens = geometric_knots(largest=int(self._tokens[-1]) * dp)
+        self._shares = share_knots(ranks=dp)
         self._contexts = (0.0, *geometric_knots(largest=max_context))
+        self._prefixes = (
+            0.0,
+            *geometric_knots(largest=max_context, per_doubling=2 * KNOTS_PER_DOUBLING),
+        )
         self._token_rows = self._tabulate_tokens()
         self._decode_rows: dict[int, tuple[list[float], list[float]]] = {}
         self._decode_table = self._tabulate_decode()
@@ -129,15 +173,13 @@ class TabulatedStepCost:
         total = step_ops_s(ops=ops, sku=self.sku, software=self.software)
         return np.broadcast_to(np.asarray(total, dtype=float), shape)
 
-    def _tabulate_tokens(self) -> list[tuple[float, list[float]]]:
-        """Rows of (group-to-rank ratio, seconds over token knots)."""
-        ratios = [1.0] if self._dp == 1 else list(geometric_knots(largest=self._dp))
-        tokens = np.array(self._tokens)
-        grid_ratio, grid_tokens = np.meshgrid(ratios, tokens, indexing="ij")
-        ops = self.model.token_ops(rank_tokens=grid_tokens, group_tokens=grid_tokens * grid_ratio)
+    def _tabulate_tokens(self) -> list[list[float]]:
+        """Seconds over (share knots, group-token knots)."""
+        shares, groups = np.meshgrid(self._shares, self._group_tokens, indexing="ij")
+        ops = self.model.token_ops(rank_tokens=shares * groups, group_tokens=groups)
         self.token_kernels = sum(op.kernels * op.layers for op in ops)
-        seconds = self._seconds(ops, grid_tokens.shape)
-        return [(r, row.tolist()) for r, row in zip(ratios, seconds, strict=True)]
+        rows: list[list[float]] = self._seconds(ops, groups.shape).tolist()
+        return rows
 
     def _tabulate_decode(self) -> npt.NDArray[np.float64]:
         """Seconds over (request knots, context knots)."""
@@ -151,23 +193,18 @@ class TabulatedStepCost:
 
     def _tabulate_prefill(self) -> list[list[float]]:
         """Seconds per new token over (prefix knots, new-token knots)."""
-        grid_prefix, grid_new = np.meshgrid(self._contexts, self._tokens, indexing="ij")
+        grid_prefix, grid_new = np.meshgrid(self._prefixes, self._tokens, indexing="ij")
         ops = self.model.prefill_attention_ops(new_tokens=grid_new, prefix_tokens=grid_prefix)
         per_token = self._seconds(ops, grid_new.shape) / grid_new
         return [row.tolist() for row in per_token]
 
     def _tokens_s(self, rank_tokens: int, group_tokens: int) -> float:
-        position, weight = _locate(self._tokens, rank_tokens)
-        rows = self._token_rows
-        if len(rows) == 1:
-            return _blend(rows[0][1], position, weight)
-        ratio = min(max(group_tokens / rank_tokens, 1.0), rows[-1][0])
-        index = min(bisect_right(rows, ratio, key=lambda row: row[0]) - 1, len(rows) - 2)
-        (low, low_row), (high, high_row) = rows[index], rows[index + 1]
-        share = (ratio - low) / (high - low)
-        return (1.0 - share) * _blend(low_row, position, weight) + share * _blend(
-            high_row, position, weight
-        )
+        column, weight = _locate(self._group_tokens, group_tokens)
+        if len(self._shares) == 1:
+            return _blend(self._token_rows[0], column, weight)
+        row, part = _locate(self._shares, rank_tokens / group_tokens)
+        low = _blend(self._token_rows[row], column, weight)
+        return low + part * (_blend(self._token_rows[row + 1], column, weight) - low)
 
     def _samples_s(self, rank_samples: int, group_samples: int) -> float:
         key = (rank_samples, group_samples)
@@ -199,10 +236,14 @@ class TabulatedStepCost:
         gpu_s = self._tokens_s(rank_tokens, group_tokens)
         if rank_samples:
             gpu_s += self._samples_s(rank_samples, group_samples)
-        plan = self.model.plan
-        graph = rank_tokens <= plan.graph_max_tokens and (plan.graph_prefill or not has_prefill)
-        if not graph:
-            gpu_s = max(gpu_s, self.token_kernels * self.software.eager_launch_s)
+        gpu_s += eager_wait_s(
+            plan=self.model.plan,
+            software=self.software,
+            gpu_s=gpu_s,
+            kernels=self.token_kernels,
+            rank_tokens=rank_tokens,
+            has_prefill=has_prefill,
+        )
         seconds = gpu_s + self.software.host_step_s
         self._memo[key] = seconds
         return seconds
@@ -230,7 +271,7 @@ class TabulatedStepCost:
         if new_tokens == 0:
             return 0.0
         column, weight = _locate(self._tokens, new_tokens)
-        row, share = _locate(self._contexts, prefix_tokens)
+        row, share = _locate(self._prefixes, prefix_tokens)
         low = _blend(self._prefill_rows[row], column, weight)
         if share:
             low += share * (_blend(self._prefill_rows[row + 1], column, weight) - low)

@@ -40,9 +40,10 @@ class StepBatch:
     queries_per_request:
         Tokens verified per decoding request: 1, or drafts + 1 under speculation. [tokens]
     prefill:
-        Prompt chunks of this rank.
-    group_tokens:
-        Tokens of all attention ranks of the worker together; ``None`` if all are alike. [tokens]
+        Prompt chunks of this rank; each ends its prompt, so that a token is sampled.
+    group_tokens, group_samples:
+        Tokens, and requests that emit one, of all attention ranks of the worker together;
+        ``None`` if all are alike. [tokens], [requests]
     """
 
     decode_requests: int = 0
@@ -50,12 +51,26 @@ class StepBatch:
     queries_per_request: int = 1
     prefill: tuple[PrefillChunk, ...] = ()
     group_tokens: int | None = None
+    group_samples: int | None = None
 
     @property
     def rank_tokens(self) -> int:
         """Tokens that this rank's GEMMs see. [tokens]"""
         return self.decode_requests * self.queries_per_request + sum(
             chunk.new_tokens for chunk in self.prefill
+        )
+
+    @property
+    def rank_samples(self) -> int:
+        """Requests of this rank that emit a token. [requests]"""
+        return self.decode_requests + len(self.prefill)
+
+    def of_group(self, *, ranks: int) -> tuple[int, int]:
+        """Tokens and samples of ``ranks`` attention ranks together. [tokens], [requests]"""
+        tokens, samples = self.group_tokens, self.group_samples
+        return (
+            ranks * self.rank_tokens if tokens is None else tokens,
+            ranks * self.rank_samples if samples is None else samples,
         )
 
 
