@@ -99,6 +99,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             plan=plan,
             settings=pool.settings,
             drafts=configuration.drafts,
+            longest_context=longest,
             label=f"{architecture.name} on {pool.layout.gpus} x {sku.name} as {pool.layout.label}",
         )
         tokens = step_token_budget(settings=pool.settings, attention_dp=pool.layout.attention_dp)

@@ -60,9 +60,13 @@ def size_pool(
     plan: ExecutionPlan,
     settings: EngineSettings,
     drafts: int,
+    longest_context: int,
     label: str,
 ) -> KvPoolSpec:
     """The KV pool that the memory of a rank holds.
+
+    vLLM charges an admitted request for windows and state of all tokens that can be in flight:
+    the token budget, but no more than the longest context (``max_model_len``).
 
     Raises
     ------
@@ -79,7 +83,8 @@ def size_pool(
     admission = 0
     if isinstance(settings, VllmSettings):
         budget = step_token_budget(settings=settings, attention_dp=layout.attention_dp)
-        admission = max(0, charge.fixed_blocks(in_flight_tokens=budget) - fixed)
+        in_flight = min(budget, longest_context)
+        admission = max(0, charge.fixed_blocks(in_flight_tokens=in_flight) - fixed)
     elif isinstance(settings, SglangSettings):
         # the state pool is allotted for all running requests before the token pools
         cap = settings.max_running_requests or _SGLANG_DEFAULT_RUNNING
@@ -102,7 +107,7 @@ def size_pool(
         total_blocks=total,
         block_tokens=charge.block_tokens,
         fixed_blocks_per_request=fixed,
-        admission_blocks=min(admission, max(0, total - fixed - 1)),
+        admission_blocks=admission,
         request_slots=slots,
     )
 
