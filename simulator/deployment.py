@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from simulator.kvcache import KvPoolSpec
-    from simulator.rank import Rank
     from workloads.requests import Request
 
 RECORDS_PER_CHUNK = 1 << 16
@@ -107,19 +106,30 @@ def run_deployment(
     UserError
         If a request could never be served or its arrival is missing.
     """
-    return _Run(
+    simulation = Simulation(
         deployment=deployment,
         requests=requests,
         load=load,
         step_by_step=step_by_step,
         on_step=on_step,
         on_transfer=on_transfer,
-        collector=_Collector(sink),
-    ).records()
+        sink=sink,
+    )
+    return simulation.run()
 
 
-class _Run:
-    """Clients, routers, workers and transfers of one simulation, wired together."""
+class Simulation:
+    """Clients, routers, workers and transfers of one run, wired together.
+
+    Takes the parameters of `run_deployment`, which is all that most callers need.
+
+    Attributes
+    ----------
+    clock:
+        The event queue.
+    workers:
+        All workers by index, prefill before decode.
+    """
 
     def __init__(
         self,
@@ -127,56 +137,57 @@ class _Run:
         deployment: Deployment,
         requests: Iterable[Request],
         load: Load,
-        step_by_step: bool,
-        on_step: Callable[[StepRun], None] | None,
-        on_transfer: Callable[[Transfer], None] | None,
-        collector: _Collector,
+        step_by_step: bool = False,
+        on_step: Callable[[StepRun], None] | None = None,
+        on_transfer: Callable[[Transfer], None] | None = None,
+        sink: Callable[[Records], None] | None = None,
     ) -> None:
-        self.clock = Clock()
-        self.collector = collector
-        self.clients = build_clients(
-            clock=self.clock, requests=requests, load=load, send=self._send
-        )
-        self._step_by_step = step_by_step
         entry = deployment.prefill or deployment.aggregated
         last = deployment.decode or deployment.aggregated
         assert entry is not None
         assert last is not None
-        self._total = entry.workers + (last.workers if last is not entry else 0)
+        self.clock = Clock()
+        self._collector = _Collector(sink)
+        self._clients = build_clients(
+            clock=self.clock, requests=requests, load=load, send=self._send
+        )
+        self._step_by_step = step_by_step
         self._entry_pool = _lane_pool(entry)
         self._last_pool = _lane_pool(last)
         self._entry_queries = entry.cost.queries_per_request
         self._last_queries = last.cost.queries_per_request
+        self._total = entry.workers
         if deployment.decode is None:
-            workers = self._build(entry, 0, WorkerEvents(on_finish=self._finished, on_step=on_step))
+            self.workers = self._build(
+                entry, 0, WorkerEvents(on_finish=self._finished, on_step=on_step)
+            )
         else:
             assert deployment.transfer is not None
-            workers = self._build(
-                entry,
-                0,
-                WorkerEvents(
-                    on_finish=self._finished, on_prefilled=self._prefilled, on_step=on_step
-                ),
-            )
-            decoders = self._build(
-                last,
-                entry.workers,
-                WorkerEvents(on_finish=self._finished, on_reserved=self._reserved, on_step=on_step),
-            )
-            self.transfers = KvTransfers(
+            self._total += last.workers
+            transfers = KvTransfers(
                 clock=self.clock,
                 link=deployment.transfer,
-                router=Router(pool=last, workers=decoders),
                 queries_per_request=self._last_queries,
                 first_token_at=deployment.first_token_at,
                 on_transfer=on_transfer,
             )
-        self.router = Router(pool=entry, workers=workers)
+            prefill = WorkerEvents(
+                on_finish=self._finished, on_prefilled=transfers.prefilled, on_step=on_step
+            )
+            decode = WorkerEvents(
+                on_finish=self._finished, on_reserved=transfers.reserved, on_step=on_step
+            )
+            self.workers = self._build(entry, 0, prefill)
+            decoders = self._build(last, entry.workers, decode)
+            transfers.router = Router(pool=last, workers=decoders)
+            self.workers += decoders
+        self._router = Router(pool=entry, workers=self.workers[: entry.workers])
 
-    def records(self) -> Records:
-        self.clients.start()
+    def run(self) -> Records:
+        """Serve all requests; see `run_deployment`."""
+        self._clients.start()
         self.clock.run()
-        return self.collector.close()
+        return self._collector.close()
 
     def _build(self, pool: WorkerPool, first: int, events: WorkerEvents) -> list[Worker]:
         return [
@@ -197,22 +208,18 @@ class _Run:
         ]
 
     def _send(self, request: Request) -> None:
-        tokens = request.output_tokens + self._last_queries - 1
-        self._last_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=tokens)
+        self._last_pool.check_fits(
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=request.output_tokens + self._last_queries - 1,
+        )
         if self._entry_pool is not self._last_pool:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
-        worker, rank = self.router.route(request)
+        worker, rank = self._router.route(request)
         worker.submit(Sequence(request, self.clock.now, self._entry_queries), rank)
 
-    def _finished(self, sequence: Sequence, _now: float) -> None:
-        self.collector.add(sequence)
-        self.clients.finished(sequence.request)
-
-    def _prefilled(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
-        self.transfers.prefilled(sequence, worker, rank)
-
-    def _reserved(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
-        self.transfers.reserved(sequence, worker, rank)
+    def _finished(self, sequence: Sequence) -> None:
+        self._collector.add(sequence)
+        self._clients.finished(sequence.request)
 
 
 def _lane_pool(pool: WorkerPool) -> KvPoolSpec:

@@ -64,7 +64,7 @@ class WorkerEvents:
     Parameters
     ----------
     on_finish:
-        Called with a request whose last token is out and the time.
+        Called with a request whose last token is out.
     on_prefilled:
         Called with a request whose prompt is done, the worker and the rank, where another
         worker is to decode it; its blocks stay held until `Worker.release`.
@@ -80,7 +80,7 @@ class WorkerEvents:
     def __init__(
         self,
         *,
-        on_finish: Callable[[Sequence, float], None],
+        on_finish: Callable[[Sequence], None],
         on_prefilled: Callable[[Sequence, Worker, Rank], None] | None = None,
         on_reserved: Callable[[Sequence, Worker, Rank], None] | None = None,
         on_step: Callable[[StepRun], None] | None = None,
@@ -334,7 +334,7 @@ class Worker:
 
     def _finish(self, sequence: Sequence, now: float) -> None:
         sequence.finish_s = now
-        self.events.on_finish(sequence, now)
+        self.events.on_finish(sequence)
 
     def _decide(self, _event: simpy.Event) -> None:
         now = self.now_s = self.clock.now
@@ -343,6 +343,8 @@ class Worker:
             self._receive(now)
         scheduler = self.scheduler
         limit = scheduler.schedule()
+        if self._visited and any(self._can_reserve(rank) for rank in self.ranks):
+            limit = 1  # the queue that went first is empty now
         self._run_start_s = now
         prefilling = self._prefilling = [rank for rank in self.ranks if rank.chunks]
         if prefilling:
@@ -397,12 +399,9 @@ class Worker:
                 rank.start_decode(sequence, step)
                 self.batch_changed(rank)
             rank.arrived.clear()
-            while rank.expected and not rank.waiting:
+            while self._can_reserve(rank):
                 sequence = rank.expected[0]
-                scheduler = self.scheduler
-                if rank.blocked or not scheduler.may_start(rank):
-                    break
-                if not scheduler.has_room(rank, sequence):
+                if not self.scheduler.has_room(rank, sequence):
                     rank.blocked = True
                     break
                 rank.expected.popleft()
@@ -411,6 +410,15 @@ class Worker:
                 self.events.on_reserved(sequence, self, rank)
             waits = waits or bool(rank.expected)
         self._visited = waits
+
+    def _can_reserve(self, rank: Rank) -> bool:
+        """Whether a rank could look for blocks for a request prefilled elsewhere."""
+        return bool(
+            rank.expected
+            and not rank.waiting
+            and not rank.blocked
+            and self.scheduler.may_start(rank)
+        )
 
     def _report(self, now: float) -> None:
         assert self.events.on_step is not None

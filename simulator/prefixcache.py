@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from workloads.synthetic import private_block
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
     from simulator.kvcache import KvPoolSpec, OffloadTier
     from workloads.requests import Request
+
+
+BlockKey: TypeAlias = int | tuple[int]
+"""Identity of a prompt block; in a tuple, of the state at its end."""
 
 
 class PrefixMatch(NamedTuple):
@@ -41,7 +45,7 @@ class _Tier:
     def __init__(self, spec: OffloadTier, token_bytes: float) -> None:
         self.spec = spec
         self.capacity_tokens = spec.capacity_bytes / token_bytes
-        self.weights: dict[int, int] = {}
+        self.weights: dict[BlockKey, int] = {}
         self.tokens = 0
 
 
@@ -53,9 +57,10 @@ class PrefixCache:
     then falls to the first offload tier, from there to the next, and out of the last.
 
     Sliding-window and compressor state exists only at some boundaries. With
-    ``prefix_hit_interval_tokens`` n a prompt can be resumed only at multiples of n and at the
-    last pool block of an earlier prompt (0: only there), and each such boundary keeps
-    ``fixed_blocks_per_request`` blocks beside its tokens; without it, at every pool block.
+    ``prefix_hit_interval_tokens`` n it is kept at multiples of n and at the last pool block of
+    a prompt (0: only there), in ``fixed_blocks_per_request`` blocks of its own that nobody
+    holds, and a prompt can be resumed only where it still exists. Without the setting, prompts
+    can be resumed at every pool block.
 
     Parameters
     ----------
@@ -66,13 +71,13 @@ class PrefixCache:
     def __init__(self, pool: KvPoolSpec) -> None:
         self.pool = pool
         self._tiers = [_Tier(spec, pool.token_bytes) for spec in pool.offload]
-        self._weights: dict[int, int] = {}  # blocks in the pool [tokens]
+        self._weights: dict[BlockKey, int] = {}  # what lies in the pool [tokens]
         self._holders: dict[int, int] = {}
-        self._idle: dict[int, None] = {}  # least recently released first
-        self._states: set[int] = set()
-        self._state_tokens = pool.fixed_blocks_per_request * pool.block_tokens
+        self._idle: dict[BlockKey, None] = {}  # least recently released first
+        self._state_tokens = max(pool.fixed_blocks_per_request * pool.block_tokens, 1)
         self._held_tokens = 0
         self._idle_tokens = 0
+        self._keeps_states = pool.prefix_hit_interval_tokens is not None
 
     @property
     def held_blocks(self) -> int:
@@ -97,11 +102,25 @@ class PrefixCache:
             device += 1
         live = sum(1 for key in keys[:device] if key in self._holders)
         load_s = 0.0
+        state_tier = self._tier_of((keys[found - 1],)) if found else None
         for tier in self._tiers:
-            blocks = sources[device:found].count(tier)
-            if blocks:
-                load_s += tier.spec.load_s(blocks * size * self.pool.token_bytes)
+            tokens = sources[device:found].count(tier) * size
+            if tier is state_tier:
+                tokens += self._state_tokens
+            if tokens:
+                load_s += tier.spec.load_s(tokens * self.pool.token_bytes)
         return PrefixMatch(found * size, device, live, load_s)
+
+    def use(self, request: Request, match: PrefixMatch) -> None:
+        """Hold the blocks of a match that lie in the pool, and bring its state up to date."""
+        self.hold(request.block_hashes[: match.device_keys])
+        if self._keeps_states and match.tokens:
+            state = (request.block_hashes[match.tokens // request.block_tokens - 1],)
+            if state in self._idle:
+                del self._idle[state]
+                self._idle[state] = None
+            else:
+                self._place(state, self._state_tokens)
 
     def hold(self, keys: Sequence[int]) -> None:
         """Hold blocks that lie in the pool."""
@@ -160,36 +179,35 @@ class PrefixCache:
             if key in self._weights:
                 sources.append(None)
                 continue
-            tier = next((tier for tier in self._tiers if key in tier.weights), None)
+            tier = self._tier_of(key)
             if tier is None:
                 break
             sources.append(tier)
         return len(sources), sources
 
+    def _tier_of(self, key: BlockKey) -> _Tier | None:
+        return next((tier for tier in self._tiers if key in tier.weights), None)
+
     def _resumable(self, last_key: int, tokens: int) -> bool:
         if tokens % self.pool.block_tokens:
             return False
-        return self.pool.prefix_hit_interval_tokens is None or last_key in self._states
+        state = (last_key,)
+        return not self._keeps_states or state in self._weights or bool(self._tier_of(state))
 
     def _keep_states(self, keys: Sequence[int], size: int) -> None:
         """Keep the state at the boundaries of a prompt from which it can be resumed."""
-        interval = self.pool.prefix_hit_interval_tokens
-        if interval is None:
+        if not self._keeps_states:
             return
+        interval = self.pool.prefix_hit_interval_tokens
         block = self.pool.block_tokens
         count = len(keys)
         while count and count * size % block:
             count -= 1
         for position in range(1, count + 1):
-            key = keys[position - 1]
-            wanted = position == count or (interval and position * size % interval == 0)
-            if wanted and key in self._weights and key not in self._states:
-                self._states.add(key)
-                self._weights[key] += self._state_tokens
-                if key in self._holders:
-                    self._held_tokens += self._state_tokens
-                else:
-                    self._idle_tokens += self._state_tokens
+            if position == count or (interval and position * size % interval == 0):
+                state = (keys[position - 1],)
+                if state not in self._weights:
+                    self._place(state, self._state_tokens)
 
     def _move_to_held(self, key: int) -> None:
         del self._idle[key]
@@ -197,21 +215,17 @@ class PrefixCache:
         self._idle_tokens -= weight
         self._held_tokens += weight
 
-    def _place(self, key: int, size: int) -> None:
-        """Put a block into the pool, out of the tier that had it."""
-        weight = 0
-        for tier in self._tiers:
-            weight = tier.weights.pop(key, 0)
-            if weight:
-                tier.tokens -= weight
-                break
-        self._weights[key] = weight = weight or size
+    def _place(self, key: BlockKey, weight: int) -> None:
+        """Put something into the pool that nobody holds yet, out of the tier that had it."""
+        tier = self._tier_of(key)
+        if tier is not None:
+            tier.tokens -= tier.weights.pop(key)
+        self._weights[key] = weight
         self._idle[key] = None
         self._idle_tokens += weight
 
-    def _demote(self, key: int, weight: int, level: int) -> None:
+    def _demote(self, key: BlockKey, weight: int, level: int) -> None:
         if level == len(self._tiers):
-            self._states.discard(key)
             return
         tier = self._tiers[level]
         tier.weights[key] = weight

@@ -228,7 +228,7 @@ class Rank:
             assert self.cache is not None
             size = sequence.request.block_tokens
             before = self.cache.held_blocks
-            self.cache.hold(sequence.request.block_hashes[: match.device_keys])
+            self.cache.use(sequence.request, match)
             self.held += self.cache.held_blocks - before
             sequence.shared_keys = match.device_keys
             sequence.shared_blocks = match.device_keys * size // self.pool.block_tokens

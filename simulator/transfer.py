@@ -115,8 +115,6 @@ class KvTransfers:
         The shared clock.
     link:
         What a transfer takes.
-    router:
-        Picks the decode worker and rank of a request when its prompt is done.
     queries_per_request:
         Tokens per request and step of the decode workers. [tokens]
     first_token_at:
@@ -124,6 +122,12 @@ class KvTransfers:
         streamed by the decode worker, when the request joins its batch.
     on_transfer:
         Called after every transfer, for traces.
+
+    Attributes
+    ----------
+    router:
+        Picks the decode worker and rank of a request when its prompt is done; to be set before
+        the run, since the decode workers need this object first.
     """
 
     def __init__(
@@ -131,14 +135,13 @@ class KvTransfers:
         *,
         clock: Clock,
         link: TransferLink,
-        router: Router,
         queries_per_request: int,
         first_token_at: FirstToken,
         on_transfer: Callable[[Transfer], None] | None,
     ) -> None:
         self.clock = clock
         self.link = link
-        self.router = router
+        self.router: Router | None = None
         self.queries = queries_per_request
         self.first_token_at = first_token_at
         self.on_transfer = on_transfer
@@ -156,6 +159,7 @@ class KvTransfers:
         if self.first_token_at == "prefill":
             decode.first_token_s = sequence.first_token_s
         self._sources[id(decode)] = (sequence, worker, rank)
+        assert self.router is not None
         target, target_rank = self.router.route(request)
         target.expect(decode, target_rank)
 

@@ -32,7 +32,7 @@ class AtomScheduler(PrefillFirstScheduler):
     def __init__(self, *, worker: Worker, settings: AtomSettings) -> None:
         super().__init__(worker=worker, max_running=settings.max_num_seqs)
         self.budget = settings.max_num_batched_tokens
-        self.alignment = Alignment(settings.prefill_align_steps if len(worker.ranks) > 1 else 0)
+        self.alignment = Alignment(settings.prefill_align_steps if worker.attention_dp > 1 else 0)
 
     def fill(self, rank: Rank) -> None:
         """See `PrefillFirstScheduler.fill`."""

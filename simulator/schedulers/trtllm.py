@@ -43,7 +43,7 @@ class TrtllmScheduler(Scheduler):
         self.block = settings.tokens_per_block
         self.evicts = settings.capacity_policy == "max_utilization"
         self.alignment = Alignment(
-            settings.attention_dp_batching_wait_iters if len(worker.ranks) > 1 else 0
+            settings.attention_dp_batching_wait_iters if worker.attention_dp > 1 else 0
         )
 
     def schedule(self) -> int:

@@ -1,4 +1,4 @@
-"""Sleeping through runs of steps gives exactly what waking at every step gives."""
+"""Sleeping through runs of steps gives what waking at every step gives, to the last bit."""
 
 import numpy as np
 from engine_scenarios import scenarios
@@ -16,8 +16,4 @@ def test_runs_of_steps_equal_single_steps(scenario) -> None:
     slow = run_deployment(deployment=deployment, requests=requests, load=load, step_by_step=True)
     assert len(fast) == len(requests)
     for name in Records.names:
-        ours, reference = getattr(fast, name), getattr(slow, name)
-        if name.endswith("_s"):
-            np.testing.assert_allclose(ours, reference, rtol=1e-9, err_msg=name)
-        else:
-            np.testing.assert_array_equal(ours, reference, err_msg=name)
+        np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name), err_msg=name)
