@@ -227,7 +227,6 @@ def time_step(*, model: CostModel, sku: Sku, software: SoftwareLevel, batch: Ste
         eager_wait_s=eager_wait_s(
             plan=model.plan,
             software=software,
-            gpu_s=sum(time.seconds for time in fixed),
             kernels=sum(op.kernels * op.layers for op in launched),
             rank_tokens=batch.rank_tokens,
             has_prefill=bool(batch.prefill),
