@@ -240,9 +240,8 @@ def test_an_eager_step_waits_for_the_host_and_a_graph_does_not():
         )
 
     launches_s = cost.token_kernels * cost.software.eager_launch_s
-    assert fixed_s(largest) < launches_s
-    assert fixed_s(largest + 1) >= launches_s + cost.software.host_step_s
-    assert fixed_s(16, has_prefill=True) == pytest.approx(launches_s + cost.software.host_step_s)
+    assert fixed_s(16, has_prefill=True) - fixed_s(16) == pytest.approx(launches_s)
+    assert launches_s < fixed_s(largest + 1) - fixed_s(largest) < 1.05 * launches_s
 
 
 def test_nothing_to_attend_to_takes_no_time():
