@@ -226,10 +226,9 @@ class Moe:
                 stage=stage,
             )
             return [quantise, kernel] if quantises(path) else [kernel]
-        permute = Op(
+        permute = memory(
             name="experts.permute",
             component=Component.EXPERTS,
-            kind=OpKind.MEMORY,
             activation_bytes=pairs * (2.0 * per_pair_in)
             + rank_tokens * (self.hidden * quantise_bytes),
             kernels=(KERNELS["experts.permute"] + (KERNELS["quantise"] if quantises(path) else 0))
@@ -249,10 +248,9 @@ class Moe:
             layers=layers,
             stage=stage,
         )
-        activation = Op(
+        activation = memory(
             name="experts.activation",
             component=Component.EXPERTS,
-            kind=OpKind.MEMORY,
             activation_bytes=pairs * (per_pair_mid + width * value_bytes),
             kernels=KERNELS["experts.activation"] * scale,
             layers=layers,
@@ -270,10 +268,9 @@ class Moe:
             layers=layers,
             stage=stage,
         )
-        reduce = Op(
+        reduce = memory(
             name="experts.reduce",
             component=Component.EXPERTS,
-            kind=OpKind.MEMORY,
             activation_bytes=pairs * per_pair_out + rank_tokens * per_pair_out,
             kernels=KERNELS["experts.reduce"] * scale,
             layers=layers,
