@@ -155,6 +155,7 @@ def test_fused_kernel_overlaps_its_exchange():
     assert streams["experts.fused"][0] == streams["moe.dispatch"][0] == "moe"
     assert streams["experts.fused"][1] != streams["moe.dispatch"][1]
     assert streams["moe.combine"] == streams["moe.dispatch"]
+    assert streams["shared.w13"][0] == ""
 
 
 def test_pipeline_sends_all_residual_streams():

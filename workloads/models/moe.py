@@ -93,6 +93,23 @@ class Moe:
         """Ranks over which the shared expert is split: those that hold the same tokens."""
         return self.layout.attention_tp
 
+    @property
+    def by_pair(self) -> bool:
+        """Whether hidden states travel per token-expert pair, by all-to-all."""
+        layout = self.layout
+        exchanged = layout.dp_attention and layout.tp > 1
+        return exchanged and layout.moe_tp == 1 and self.plan.moe_backend in _PAIR_EXCHANGE
+
+    @property
+    def fused(self) -> bool:
+        """Whether exchange and grouped GEMMs are one kernel."""
+        return self.by_pair and self.plan.moe_backend == "fused"
+
+    @property
+    def shared_beside_routed(self) -> bool:
+        """Whether the shared expert overlaps; the fused kernel leaves it no multiprocessors."""
+        return self.plan.shared_expert_overlap and self.shared_experts > 0 and not self.fused
+
     def ops(
         self,
         *,
@@ -128,10 +145,7 @@ class Moe:
 
     def _routed(self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int) -> list[Op]:
         layout, plan = self.layout, self.plan
-        exchanged = layout.dp_attention and layout.tp > 1
-        by_pair = exchanged and layout.moe_tp == 1 and plan.moe_backend in _PAIR_EXCHANGE
-        fused = by_pair and plan.moe_backend == "fused"
-        stage = "moe" if fused or (plan.shared_expert_overlap and self.shared_experts) else ""
+        stage = "moe" if self.fused or self.shared_beside_routed else ""
         table = load_table(
             load=self.load,
             experts=self.experts,
@@ -147,9 +161,8 @@ class Moe:
             rank_tokens=rank_tokens,
             layers=layers,
             stage=stage,
-            fused=fused,
         )
-        if not exchanged:
+        if not layout.dp_attention or layout.tp == 1:
             return experts + all_reduce(
                 name="moe.all_reduce",
                 tokens=group_tokens,
@@ -157,7 +170,7 @@ class Moe:
                 ranks=layout.tp,
                 layers=layers,
             )
-        if by_pair:
+        if self.by_pair:
             kind_in = kind_out = OpKind.ALL_TO_ALL
             sent = rank_tokens * float(self.experts_per_token)
             values: Quantity = np.maximum(sent, pairs) * self.hidden
@@ -173,7 +186,7 @@ class Moe:
                 group_size=layout.tp,
                 layers=layers,
                 stage=stage,
-                stream=1 if fused else 0,
+                stream=1 if self.fused else 0,
             )
             for name, kind, bytes_per_value in (
                 ("dispatch", kind_in, plan.dispatch_bytes_per_value),
@@ -190,7 +203,6 @@ class Moe:
         rank_tokens: Quantity,
         layers: int,
         stage: str,
-        fused: bool,
     ) -> list[Op]:
         """Grouped GEMMs of the slowest rank, with what surrounds them."""
         plan = self.plan
@@ -204,7 +216,7 @@ class Moe:
         per_pair_mid = 2.0 * width * BF16_BYTES
         per_pair_out = self.hidden * BF16_BYTES
         flops = pairs * (6.0 * self.hidden * width)
-        if fused:
+        if self.fused:
             quantise = memory(
                 name="experts.quantise",
                 component=Component.EXPERTS,
@@ -283,7 +295,7 @@ class Moe:
         if not self.shared_experts:
             return []
         plan = self.plan
-        overlap = plan.shared_expert_overlap
+        overlap = self.shared_beside_routed
         return gated_mlp(
             name="shared",
             component=Component.EXPERTS,
