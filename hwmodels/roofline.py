@@ -124,20 +124,31 @@ def step_ops_s(*, ops: list[Op], sku: Sku, software: SoftwareLevel) -> Quantity:
     """Time of a list of operations in order, overlapped where stages say so. [s]
 
     Operations without a stage add up. Within a stage each stream adds up and the slowest
-    stream counts.
+    stream counts, but streams of one chip share its units and its memory: a stage takes at
+    least the sum of its local operations without their floors. So overlap hides floors and
+    communication, not work.
     """
     total_s: Quantity = 0.0
     stages: dict[str, dict[int, Quantity]] = {}
+    work: dict[str, Quantity] = {}
     for op in ops:
         seconds = op.layers * op_s(op=op, sku=sku, software=software)
-        if op.stage:
-            streams = stages.setdefault(op.stage, {})
-            streams[op.stream] = streams.get(op.stream, 0.0) + seconds
-        else:
+        if not op.stage:
             total_s = total_s + seconds
-    for streams in stages.values():
-        slowest_s: Quantity = 0.0
+            continue
+        streams = stages.setdefault(op.stage, {})
+        streams[op.stream] = streams.get(op.stream, 0.0) + seconds
+        if not op.kind.is_communication:
+            floor_s = op.layers * floor_of_op_s(op=op, software=software)
+            work[op.stage] = work.get(op.stage, 0.0) + seconds - floor_s
+    for stage, streams in stages.items():
+        stage_s = work.get(stage, 0.0)
         for seconds in streams.values():
-            slowest_s = np.maximum(slowest_s, seconds)
-        total_s = total_s + slowest_s
+            stage_s = np.maximum(stage_s, seconds)
+        total_s = total_s + stage_s
     return total_s
+
+
+def floor_of_op_s(*, op: Op, software: SoftwareLevel) -> float:
+    """Floor of one invocation of a local operation, ``t0 * kernels``. [s]"""
+    return software.kernel(op=op).t0_s * op.kernels

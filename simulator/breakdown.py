@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -74,25 +74,36 @@ class OpTime:
 def time_ops(*, ops: Iterable[Op], sku: Sku, software: SoftwareLevel) -> list[OpTime]:
     """Times of the operations of one step, overlapped stages counted once.
 
-    Within a stage only the slowest stream counts; the operations of the others are hidden, so
-    that ``seconds`` sum to the step's time.
+    Within a stage the slowest stream counts and the operations of the others are hidden; where
+    the work of all streams takes longer (`hwmodels.roofline.step_ops_s`), the floors and the
+    communication are hidden instead. Either way ``seconds`` sum to the step's time.
     """
     times = [_time_op(op=op, sku=sku, software=software) for op in ops]
-    streams: dict[tuple[str, int], float] = {}
+    streams: dict[str, dict[int, float]] = {}
+    work: dict[str, float] = {}
     for time in times:
-        if time.op.stage:
-            key = (time.op.stage, time.op.stream)
-            streams[key] = streams.get(key, 0.0) + time.seconds
-    slowest: dict[str, int] = {}
-    for (stage, stream), seconds in streams.items():
-        if stage not in slowest or seconds > streams[stage, slowest[stage]]:
-            slowest[stage] = stream
+        stage = time.op.stage
+        if stage:
+            per_stream = streams.setdefault(stage, {})
+            per_stream[time.op.stream] = per_stream.get(time.op.stream, 0.0) + time.seconds
+            work[stage] = work.get(stage, 0.0) + time.compute_s + time.memory_s
     return [
-        time
-        if not time.op.stage or slowest[time.op.stage] == time.op.stream
-        else OpTime(op=time.op, seconds=0.0, hidden_s=time.seconds)
+        time if not time.op.stage else _exposed(time, streams[time.op.stage], work[time.op.stage])
         for time in times
     ]
+
+
+def _exposed(time: OpTime, streams: dict[int, float], work_s: float) -> OpTime:
+    """An operation of a stage with what is hidden of it."""
+    slowest = max(streams, key=lambda stream: streams[stream])
+    if work_s > streams[slowest]:
+        kept_s = time.compute_s + time.memory_s
+        return replace(
+            time, seconds=kept_s, hidden_s=time.seconds - kept_s, floor_s=0.0, network_s=0.0
+        )
+    if time.op.stream == slowest:
+        return time
+    return OpTime(op=time.op, seconds=0.0, hidden_s=time.seconds)
 
 
 def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:
