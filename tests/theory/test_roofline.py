@@ -139,17 +139,29 @@ def test_operations_in_order_add_up_over_their_layers():
 def test_overlap_hides_floors_and_communication_but_not_work():
     chip, software = load_sku("b300"), level()
 
-    def seconds(*ops):
+    def stage_s(*ops):
         return float(step_ops_s(ops=list(ops), sku=chip, software=software))
 
-    tiny = [gemm(flops=1.0, stage="s", stream=stream) for stream in (0, 1)]
-    assert seconds(*tiny) == pytest.approx(seconds(tiny[0]))
-    large = [gemm(flops=5e13, stage="s", stream=stream) for stream in (0, 1)]
+    tiny = [gemm(flops=1.0, weight_bytes=1.0, stage="s", stream=stream) for stream in (0, 1)]
+    assert stage_s(*tiny) == pytest.approx(stage_s(tiny[0]))
+    large = [gemm(flops=5e13, layers=1, stage="s", stream=stream) for stream in (0, 1)]
     floor_s = floor_of_op_s(op=large[0], software=software)
-    assert seconds(*large) == pytest.approx(2.0 * (seconds(large[0]) - floor_s))
-    assert seconds(*large) > 1.9 * seconds(large[0])
+    assert stage_s(*large) == pytest.approx(2.0 * (stage_s(large[0]) - floor_s))
+    apart = [large[0], gemm(flops=5e13, layers=1, stage="other", stream=1)]
+    assert stage_s(*apart) == pytest.approx(2.0 * stage_s(large[0]))
 
 
+@pytest.mark.parametrize(
+    ("sku", "precision", "field"),
+    [
+        ("b300", "mxfp4", "flops_fp4"),
+        ("b300", "mxfp4xfp8", "flops_fp8"),
+        ("h200", "mxfp4", "flops_fp8"),
+        ("mi300x", "nvfp4", "flops_fp8"),
+        ("a100", "fp8", "flops_bf16"),
+        ("b300", "w4a16", "flops_bf16"),
+    ],
+)
 def test_a_path_without_its_own_unit_runs_at_the_next_wider_rate(sku, precision, field):
     chip = load_sku(sku)
     assert peak_flops_per_s(sku=chip, precision=precision) == getattr(chip, field)
