@@ -99,6 +99,8 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
     }
     experts = _experts(root, keys)
     experts["fixed_s"] = _around_experts_s(experts, memory=memory["any"], skus=skus)
+    fused = _fused_experts(root, keys)
+    fused["fixed_s"] = _around_experts_s(fused, memory=memory["any"], skus=skus)
     core = work.attention_work(tables.read_attention_core(root, skus=keys))
     core["engine"] = core["phase"]
     index = work.indexer_work(tables.read_indexer(root, skus=keys))
@@ -110,7 +112,7 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
                 p: fit(experts[experts["path"] == p], p)
                 for p in ("bf16", "fp8", "mxfp4xfp8", "nvfp4", "w4a16")
             },
-            "fused": fit(_fused_experts(root, keys), "mxfp4xfp8"),
+            "fused": fit(fused, "mxfp4xfp8"),
         },
         "attention": {
             "any": fit(core, "bf16"),

@@ -83,7 +83,7 @@ def moe_work(frame: pd.DataFrame) -> pd.DataFrame:
 def mega_moe_work(frame: pd.DataFrame) -> pd.DataFrame:
     """Fused MegaMoE under balanced routing, as ``experts.fused`` of `workloads.models.moe`.
 
-    ``wire_bytes`` leave the rank: FP8 dispatch with a scale per 32 values and BF16 combine of
+    The quantisation before it is ``memory_bytes`` and ``memory_kernels``. ``wire_bytes`` leave the rank: FP8 dispatch with a scale per 32 values and BF16 combine of
     each token-expert pair, ``(ep - 1) / ep`` of them to other ranks.
     """
     value = ACTIVATION_BYTES["mxfp4xfp8"]
@@ -95,11 +95,11 @@ def mega_moe_work(frame: pd.DataFrame) -> pd.DataFrame:
     remote = (frame["ep"] - 1.0) / frame["ep"]
     return frame.assign(
         flops=6.0 * pairs * hidden * width,
-        hbm_bytes=touched * expert_bytes
-        + pairs * per_pair
-        + frame["tokens_per_rank"] * hidden * (BF16_BYTES + value),
+        hbm_bytes=touched * expert_bytes + pairs * per_pair,
         wire_bytes=pairs * remote * hidden * (value + BF16_BYTES),
-        kernels=float(KERNELS["quantise"] + KERNELS["experts.fused"]),
+        kernels=float(KERNELS["experts.fused"]),
+        memory_bytes=frame["tokens_per_rank"] * hidden * (BF16_BYTES + value),
+        memory_kernels=float(KERNELS["quantise"]),
         tokens_per_expert=pairs / touched,
     )
 
@@ -123,7 +123,7 @@ def _windows(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
 
     def total(n: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         inside = np.minimum(n, WINDOW)
-        return inside * (inside + 1) / 2.0 + (n - inside) * WINDOW
+        return np.asarray(inside * (inside + 1) / 2.0 + (n - inside) * WINDOW)
 
     prefix = frame["prefix"].to_numpy(float)
     return total(prefix + frame["queries"].to_numpy(float)) - total(prefix)
