@@ -83,8 +83,9 @@ def moe_work(frame: pd.DataFrame) -> pd.DataFrame:
 def mega_moe_work(frame: pd.DataFrame) -> pd.DataFrame:
     """Fused MegaMoE under balanced routing, as ``experts.fused`` of `workloads.models.moe`.
 
-    The quantisation before it is ``memory_bytes`` and ``memory_kernels``. ``wire_bytes`` leave the rank: FP8 dispatch with a scale per 32 values and BF16 combine of
-    each token-expert pair, ``(ep - 1) / ep`` of them to other ranks.
+    The quantisation before it is ``memory_bytes`` and ``memory_kernels``. ``wire_bytes`` leave
+    the rank: FP8 dispatch with a scale per 32 values and BF16 combine of each token-expert pair,
+    ``(ep - 1) / ep`` of them to other ranks.
     """
     value = ACTIVATION_BYTES["mxfp4xfp8"]
     pairs = 1.0 * frame["tokens_per_rank"] * frame["top_k"]
