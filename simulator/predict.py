@@ -69,7 +69,7 @@ class _Waiting:
     """A configuration and the rows that ask for it: their positions and what they assumed."""
 
     configuration: RunConfiguration
-    rows: list[tuple[int, str]] = field(default_factory=list)
+    rows: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
 
 
 def predict_table(
@@ -123,14 +123,14 @@ def predict_table(
             outcomes[position] = _Outcome(status="unsupported", message=str(error))
         else:
             waiting = alike.setdefault(repr(configuration), _Waiting(configuration))
-            waiting.rows.append((position, "; ".join(assumed)))
+            waiting.rows.append((position, assumed))
     done = sum(outcome is not None for outcome in outcomes)
     if progress is not None:
         progress(done, len(frame))
     for waiting, ran in _run_all(list(alike.values()), workers=workers, run=run):
-        for position, notes in waiting.rows:
-            message = "; ".join(part for part in (ran.message, notes) if part)
-            outcomes[position] = replace(ran, message=message)
+        for position, assumed in waiting.rows:
+            parts = dict.fromkeys((*ran.message.split("; "), *assumed))
+            outcomes[position] = replace(ran, message="; ".join(filter(None, parts)))
         done += len(waiting.rows)
         if progress is not None:
             progress(done, len(frame))

@@ -1,3 +1,4 @@
+import datetime as dt
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hwmodels.sku import load_sku
+from hwmodels.software import load_software
 from simulator.configuration import (
     DoesNotFitError,
     RunConfiguration,
@@ -354,21 +357,33 @@ class TestRow:
             )
 
     def test_an_empty_date_is_the_undated_median(self) -> None:
-        configuration, message = configured()
-        assert (configuration.median, configuration.level_date) == (True, None)
+        _, message = configured()
         assert "undated median of runs to 2026-07-19: settings of v0.25.0" in message
+        median, _ = configured(sku="mi355x", engine="sglang")
+        assert median == configured(sku="mi355x", engine="sglang@median-2026-07")[0]
 
-    def test_a_date_before_every_level_is_told(self) -> None:
-        configuration, message = configured(date="2026-05-21")
-        assert (configuration.median, str(configuration.level_date)) == (False, "2026-05-21")
+    def test_a_date_before_every_recipe_is_told(self) -> None:
+        _, message = configured(date="2026-05-21")
         assert "no recorded settings before 2026-05-21: the first, v0.25.0" in message
 
-    def test_a_month_is_its_last_day(self) -> None:
-        assert str(configured(date="2026-07")[0].level_date) == "2026-07-31"
+    @pytest.mark.parametrize(
+        ("date", "day"),
+        [("2026-05-03", dt.date(2026, 5, 3)), ("2026-05", dt.date(2026, 5, 31))],
+    )
+    def test_a_date_is_that_of_the_software_level_in_force(self, date: str, day: dt.date) -> None:
+        level = load_software(
+            engine="sglang", sku=load_sku("mi355x"), model="deepseek-v4-pro", date=day
+        )
+        configuration, _ = configured(sku="mi355x", engine="sglang", date=date)
+        assert level.date is not None
+        assert configuration.level_date == level.date
+        carried, _ = configured(sku="mi355x", engine=f"sglang@{date}")
+        assert carried == configuration
 
-    def test_an_engine_may_carry_the_date(self) -> None:
-        configuration, _ = configured(engine="vllm@2026-08")
-        assert (configuration.engine, str(configuration.level_date)) == ("vllm", "2026-08-31")
+    def test_a_date_before_every_software_level_is_told(self) -> None:
+        _, message = configured(sku="mi355x", engine="sglang", date="2025-01-01")
+        assert "no sglang level before 2025-01-01" in message
+        assert "no recorded settings before 2025-01-01" in message
 
     def test_two_pools(self) -> None:
         configuration, _ = configured(**DISAGGREGATED)
@@ -444,10 +459,14 @@ class TestRow:
             {"model": "deepseek-v4-flash"},
             {"decode_ep": 8},
             {"spec_decoding": "mtp"},
-            {"date": "2026-05"},
         ):
             assert configured(**change)[0].step_cost_key != one.step_cost_key
-        assert replace(one, sku_overrides={"tdp_w": 1.0}).step_cost_key != one.step_cost_key
+        for other in (
+            replace(one, sku_overrides={"tdp_w": 1.0}),
+            replace(one, level_date=dt.date(2026, 5, 21)),
+            replace(one, median=True),
+        ):
+            assert other.step_cost_key != one.step_cost_key
 
 
 class TestCsv:
