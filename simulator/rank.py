@@ -211,7 +211,7 @@ class Rank:
             blocks -= sequence.match.live_keys * size // self.pool.block_tokens
         return blocks
 
-    def admit(self, sequence: Sequence, now: float, order: int) -> float:
+    def admit(self, sequence: Sequence, *, now: float, order: int, step: int) -> float:
         """Give a request its blocks and put it into prefill.
 
         Returns
@@ -247,6 +247,8 @@ class Rank:
             sequence.cached_tokens = sequence.computed
         sequence.blocks = self.pool.blocks(sequence.target) - sequence.shared_blocks
         self.held += sequence.blocks
+        if self.cache is not None:
+            self.trim_cache(step)
         (self.reserved if load_s else self.prefilling).append(sequence)
         return load_s
 

@@ -103,7 +103,12 @@ class Scheduler:
             rank.blocked = True
             return NO_ROOM
         rank.waiting.popleft()
-        load_s = rank.admit(sequence, worker.now_s, worker.next_order())
+        load_s = rank.admit(
+            sequence,
+            now=worker.now_s,
+            order=worker.next_order(),
+            step=worker.steps - rank.lag,
+        )
         if load_s:
             worker.load(sequence, rank, load_s)
             return 0

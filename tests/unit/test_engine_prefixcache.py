@@ -1,0 +1,175 @@
+"""Which prompt blocks stay, which go, and what it takes to get them back."""
+
+import pytest
+from engine_traces import closed, pool, requests, trace
+
+from simulator.kvcache import KvPoolSpec, OffloadTier
+from simulator.prefixcache import PrefixCache, PrefixMatch
+from simulator.settings import VllmSettings
+from workloads.errors import UserError
+from workloads.requests import Request
+from workloads.synthetic import link_turns
+
+CACHING = VllmSettings(max_num_batched_tokens=1000, enable_prefix_caching=True)
+
+
+def prompt(*keys, size=4, extra=1):
+    """A request whose prompt has these blocks and a few tokens more."""
+    return Request(
+        index=0,
+        prompt_tokens=len(keys) * size + extra,
+        output_tokens=1,
+        decode_steps=0,
+        block_hashes=keys,
+        block_tokens=size,
+    )
+
+
+def serve(cache, request):
+    """Let a request hold its hits, add its prompt and leave."""
+    match = cache.match(request, request.prompt_tokens)
+    cache.use(request, match)
+    cache.insert(request.block_hashes, request.block_tokens, match.device_keys)
+    cache.release(request.block_hashes)
+    return match.tokens
+
+
+def cache(**kv):
+    return PrefixCache(KvPoolSpec(total_blocks=100, block_tokens=4, **kv))
+
+
+def test_the_longest_known_prefix_is_found() -> None:
+    known = cache()
+    assert serve(known, prompt(1, 2, 3)) == 0
+    assert serve(known, prompt(1, 2, 4)) == 8
+    assert serve(known, prompt(5, 6)) == 0
+    assert serve(known, prompt(1, 2, 3)) == 12
+    assert known.idle_blocks == 6
+    assert known.held_blocks == 0
+
+
+def test_a_token_is_always_left_to_compute() -> None:
+    known = cache()
+    serve(known, prompt(1, 2, 3))
+    assert serve(known, prompt(1, 2, 3, extra=0)) == 8
+
+
+def test_hits_end_at_pool_blocks() -> None:
+    known = PrefixCache(KvPoolSpec(total_blocks=100, block_tokens=8))
+    serve(known, prompt(1, 2, 3, 4, 5, size=4))
+    assert serve(known, prompt(1, 2, 3, 9, size=4)) == 8
+    assert serve(known, prompt(1, 2, 3, 4, 5, 6, size=4)) == 16
+
+
+def test_the_least_recently_released_goes_first_and_tails_before_heads() -> None:
+    known = cache()
+    serve(known, prompt(1, 2))
+    serve(known, prompt(3, 4))
+    serve(known, prompt(1, 2))
+    known.shrink(3)
+    assert known.match(prompt(3, 4), 9).tokens == 4
+    known.shrink(1)
+    assert known.match(prompt(3, 4), 9).tokens == 0
+    assert known.match(prompt(1, 2), 9).tokens == 4
+
+
+def test_held_blocks_stay() -> None:
+    known = cache()
+    request = prompt(1, 2)
+    known.insert(request.block_hashes, 4, 0)
+    known.shrink(0)
+    assert known.held_blocks == 2
+    assert known.match(request, 9) == PrefixMatch(tokens=8, device_keys=2, live_keys=2, load_s=0.0)
+    known.hold((1,))
+    known.release((1, 2))
+    assert known.held_blocks == 1
+    assert known.idle_blocks == 1
+    known.shrink(0)
+    assert known.match(request, 9).tokens == 4
+
+
+def test_with_window_state_only_the_last_boundary_can_be_resumed() -> None:
+    known = cache(prefix_hit_interval_tokens=0, fixed_blocks_per_request=2)
+    serve(known, prompt(1, 2, 3))
+    assert known.idle_blocks == 5  # three blocks and the state at the end of the third
+    assert known.match(prompt(1, 2, 9), 13).tokens == 0
+    assert known.match(prompt(1, 2, 3, 4), 17).tokens == 12
+
+
+def test_with_a_retention_interval_its_multiples_can_too() -> None:
+    known = cache(prefix_hit_interval_tokens=8, fixed_blocks_per_request=2)
+    serve(known, prompt(1, 2, 3, 4, 5))
+    assert known.match(prompt(1, 2, 3, 9), 17).tokens == 8
+    assert known.match(prompt(1, 2, 3, 4, 5, 6), 25).tokens == 20
+
+
+def test_evicted_state_takes_the_hit_with_it() -> None:
+    known = cache(prefix_hit_interval_tokens=0, fixed_blocks_per_request=2)
+    serve(known, prompt(1, 2))
+    serve(known, prompt(1, 2, 3))
+    known.hold((1, 2, 3))
+    known.shrink(2)  # the older state has to go
+    assert known.match(prompt(1, 2), 9).tokens == 0
+    assert known.match(prompt(1, 2, 3), 13).tokens == 12
+
+
+def test_evicted_blocks_come_back_from_the_tiers_at_their_bandwidth() -> None:
+    host = OffloadTier(name="host", capacity_bytes=80.0, bandwidth_bytes_per_s=16.0, latency_s=0.5)
+    disk = OffloadTier(name="disk", capacity_bytes=1e9, bandwidth_bytes_per_s=4.0)
+    known = cache(block_bytes=40.0, offload=(host, disk))
+    serve(known, prompt(1, 2, 3, 4))
+    known.shrink(1)
+    # the tail went first: block 4 is the oldest in the host tier and fell to disk
+    match = known.match(prompt(1, 2, 3, 4), 17)
+    assert match == PrefixMatch(
+        tokens=16, device_keys=1, live_keys=0, load_s=(0.5 + 80 / 16) + 40 / 4
+    )
+    known.use(prompt(1, 2, 3, 4), match)
+    known.insert((1, 2, 3, 4), 4, 1)
+    assert known.match(prompt(1, 2, 3, 4), 17).load_s == 0.0
+
+
+def test_a_load_keeps_the_request_waiting_and_nobody_else() -> None:
+    host = OffloadTier(name="host", capacity_bytes=1e9, bandwidth_bytes_per_s=8.0)
+    workload = requests((17, 1), (70, 1), (17, 1), (8, 2), at=[0, 2, 4, 4])
+    for index, keys in ((0, (1, 2, 3, 4)), (2, (1, 2, 3, 4))):
+        workload[index].block_hashes, workload[index].block_tokens = keys, 4
+    steps, records = trace(pool(CACHING, blocks=18, block_bytes=4.0, offload=(host,)), workload)
+    assert steps == [
+        (0.0, 1, 17, 0),
+        (2.0, 1, 70, 0),  # 18 blocks: nothing of the first prompt can stay
+        (4.0, 1, 8, 0),  # the fourth request; the third waits for 16 B at 8 B/s
+        (5.0, 1, 0, 1),
+        (6.0, 1, 1, 0),
+    ]
+    assert dict(zip(records.request.tolist(), records.cached_tokens.tolist(), strict=True)) == {
+        0: 0,
+        1: 0,
+        2: 16,
+        3: 0,
+    }
+
+
+def test_a_session_finds_its_own_output_again() -> None:
+    turns = requests((8, 9), (24, 1))
+    link_turns(turns, session=3, think_s=[0.0, 1.0], shared_blocks=(), block_tokens=4)
+    _, records = trace(pool(CACHING), turns, closed(1))
+    # 8 prompt and 8 output tokens have their KV entries, the last token has none
+    assert records.cached_tokens.tolist() == [0, 16]
+
+
+def test_requests_that_run_together_share_blocks() -> None:
+    workload = requests((16, 5), (16, 5), at=[0, 1.5])
+    for request in workload:
+        request.block_hashes, request.block_tokens = (1, 2, 3), 4
+    # 6 blocks for the first (5 with its output, one spare), 2 of its own for the second
+    steps, _ = trace(pool(CACHING, blocks=8), workload)
+    assert steps[2] == (2.0, 1, 4, 1)
+
+
+def test_what_moves_needs_a_size() -> None:
+    host = OffloadTier(name="host", capacity_bytes=1.0, bandwidth_bytes_per_s=1.0)
+    with pytest.raises(UserError, match=r"block_bytes of the KV pool is 0\.0"):
+        KvPoolSpec(total_blocks=1, block_tokens=1, offload=(host,))
+    with pytest.raises(UserError, match="offload tier 'host' has"):
+        OffloadTier(name="host", capacity_bytes=1.0, bandwidth_bytes_per_s=0.0)
