@@ -103,6 +103,9 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
     fused["fixed_s"] = _around_experts_s(fused, memory=memory["any"], skus=skus)
     core = work.attention_work(tables.read_attention_core(root, skus=keys))
     core["engine"] = core["phase"]
+    mla = work.mla_work(tables.read_mla(root, skus=keys))
+    mla = mla[(mla["heads"] >= 8) & (mla["context"] >= 128)]
+    mla["engine"] = mla["kv_bytes_per_value"].astype(str)
     index = work.indexer_work(tables.read_indexer(root, skus=keys))
     index = index[index["prefix"] + index["queries"] > INDEXED_CONTEXT]
     return {
@@ -117,6 +120,7 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
         "attention": {
             "any": fit(core, "bf16"),
             **{p: fit(core[core["phase"] == p], "bf16") for p in ("decode", "prefill")},
+            **{f"mla_{p}": fit(mla[mla["phase"] == p], "bf16") for p in ("decode", "prefill")},
         },
         "indexer": {"fp8": fit(index, "fp8", "indexer")},
         "memory": memory,

@@ -48,7 +48,7 @@ _WITHOUT_HEADER = """\
 _TABLES = {
     "gemm": "gemm_perf",
     "grouped_gemm": "moe_perf, balanced routing",
-    "attention": "dsv4_hca_attn_module_perf",
+    "attention": "dsv4_hca_attn_module_perf (vLLM); mla_*: *_mla_perf (TensorRT-LLM)",
     "indexer": "dsv4_paged_mqa_logits_module_perf",
     "memory": "mhc_module_perf, scale_matrix_perf and dsv4_csa_topk_calib_perf",
     "all_reduce": "nccl_perf and custom_allreduce_perf",

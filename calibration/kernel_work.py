@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEAD_DIM = 512
 WINDOW = 128
+MLA_ENTRY = 576
 INDEX_WIDTH = 64 * 128
 FP32_BYTES = 4.0
 _PER_TENSOR = {"fp8_tensor": "fp8"}
@@ -149,6 +150,26 @@ def attention_work(frame: pd.DataFrame) -> pd.DataFrame:
         ),
         kernels=np.where(decode, KERNELS["core.decode"], KERNELS["core.prefill"]),
         phase=np.where(decode, "decode", "prefill"),
+    )
+
+
+def mla_work(frame: pd.DataFrame) -> pd.DataFrame:
+    """Dense latent attention, as `workloads.models.deepseek_v3_attention` counts it.
+
+    Decode is absorbed, ``2 h (576 + 512)`` FLOP per entry; prefill is multi-head and causal,
+    ``2 h (192 + 128)`` per query and key.
+    """
+    decode = frame["phase"] == "decode"
+    n, heads = frame["context"], frame["heads"]
+    tokens = frame["batch"] * np.where(decode, 1, n)
+    pairs = frame["batch"] * np.where(decode, n, n * (n + 1) / 2.0)
+    kv_bytes = frame["batch"] * n * MLA_ENTRY * frame["kv_bytes_per_value"]
+    up_bytes = np.where(decode, 0.0, 2.0 * frame["batch"] * n * heads * 256.0 * BF16_BYTES)
+    per_head = np.where(decode, 1088.0, 320.0)
+    return frame.assign(
+        flops=2.0 * heads * per_head * pairs,
+        hbm_bytes=kv_bytes + up_bytes + tokens * heads * per_head * BF16_BYTES,
+        kernels=np.where(decode, KERNELS["core.decode"], KERNELS["core.prefill"]),
     )
 
 

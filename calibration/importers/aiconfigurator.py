@@ -256,6 +256,26 @@ def read_attention_core(root: Path, *, skus: list[str]) -> pd.DataFrame:
     return per_shape(frame, ["sku", "batch", "queries", "prefix", "heads"])
 
 
+def read_mla(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Dense multi-head latent attention (DeepSeek V3, R1), core only, TensorRT-LLM.
+
+    Columns ``sku, phase, kv_bytes_per_value, batch, context, heads, time_s``: absorbed decode of
+    one token per request, or prefill of ``context`` tokens without a prefix. SGLang's rows are
+    left out: on Hopper they time kernels three times slower than those it serves with.
+    """
+    import pandas as pd
+
+    frames = []
+    for phase, table in (("decode", "generation_mla"), ("prefill", "context_mla")):
+        frame = gather(root, skus=skus, family="mla", table=table, engines=("trtllm",))
+        context = frame["step"] + 1 if phase == "decode" else frame["isl"]
+        value = (frame["kv_cache_dtype"] == "fp8").map({True: 1.0, False: 2.0})
+        frames.append(frame.assign(phase=phase, context=context, kv_bytes_per_value=value))
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.rename(columns={"batch_size": "batch", "num_heads": "heads"})
+    return per_shape(frame, ["sku", "phase", "kv_bytes_per_value", "batch", "context", "heads"])
+
+
 def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
     """Paged FP8 indexer scores, 64 heads of 128, ratio 4.
 

@@ -259,6 +259,26 @@ def test_attention_work_is_that_of_the_cost_models(queries, prefix):
     assert row["phase"].item() == core.variant
 
 
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_latent_attention_work_is_that_of_the_cost_models(phase):
+    shape = {"batch": 1, "context": 4096, "heads": 128, "kv_bytes_per_value": 1.0}
+    row = work.mla_work(pd.DataFrame([{"phase": phase, **shape}]))
+    cost = bind(
+        architecture=load_architecture("deepseek-r1"),
+        layout=Layout(tp=1),
+        plan=ExecutionPlan(kv_storage="fp8"),
+    )
+    if phase == "decode":
+        ops = cost.decode_attention_ops(requests=1.0, queries_per_request=1, context=4096.0)
+    else:
+        ops = cost.prefill_attention_ops(new_tokens=4096.0, prefix_tokens=0.0)
+    (core,) = [op for op in ops if op.kind is OpKind.ATTENTION]
+    assert core.variant == f"mla_{phase}"
+    assert row["flops"].item() == pytest.approx(float(core.flops), rel=1e-3)
+    assert row["hbm_bytes"].item() == pytest.approx(float(core.hbm_bytes), rel=0.02)
+    assert row["kernels"].item() == core.kernels
+
+
 def test_indexer_and_selection_work_are_those_of_the_cost_models():
     row = pd.DataFrame([{"model": "pro", "batch": 1, "queries": 512, "prefix": 32768}])
     score, top_k = index_ops(
@@ -336,10 +356,15 @@ def test_every_sku_has_a_kernel_for_every_operation(key):
     """Names of families, paths and variants in the table match those of the cost models."""
     sku = load_sku(key)
     level = table_level(sku=sku)
-    for backend in ("fused", "dispatch_combine"):
+    for name, backend in (
+        ("deepseek-v4-pro", "fused"),
+        ("deepseek-v4-pro", "dispatch_combine"),
+        ("deepseek-v3.2", "dispatch_combine"),
+        ("deepseek-r1", "dispatch_combine"),
+    ):
         plan = ExecutionPlan(moe_backend=backend)
         cost = bind(
-            architecture=load_architecture("deepseek-v4-pro"),
+            architecture=load_architecture(name),
             layout=Layout(tp=8, ep=8, dp_attention=True),
             plan=plan,
         )
