@@ -157,7 +157,8 @@ class Simulation:
         self._entry_queries = entry.cost.queries_per_request
         self._last_queries = last.cost.queries_per_request
         self._total = entry.workers
-        if deployment.decode is None:
+        self._splits = deployment.decode is not None
+        if not self._splits:
             self.workers = self._build(
                 entry, 0, WorkerEvents(on_finish=self._finished, on_step=on_step)
             )
@@ -212,10 +213,12 @@ class Simulation:
             prompt_tokens=request.prompt_tokens,
             output_tokens=request.output_tokens + self._last_queries - 1,
         )
-        if self._entry_pool is not self._last_pool:
+        sequence = Sequence(request, self.clock.now, self._entry_queries)
+        if self._splits:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
+            sequence.final_tokens = request.prompt_tokens + 1
         worker, rank = self._router.route(request)
-        worker.submit(Sequence(request, self.clock.now, self._entry_queries), rank)
+        worker.submit(sequence, rank)
 
     def _finished(self, sequence: Sequence) -> None:
         self._collector.add(sequence)

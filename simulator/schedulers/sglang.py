@@ -110,11 +110,11 @@ class SglangScheduler(PrefillFirstScheduler):
 
     def has_room(self, rank: Rank, sequence: Sequence) -> bool:
         """See `Scheduler.has_room`."""
-        if not rank.admitted_count():
-            return True
         page = rank.pool.block_tokens
         step = self.worker.steps - rank.lag
         blocks = rank.blocks_needed(sequence) + rank.pool.admission_blocks
+        if not rank.admitted_count():
+            return rank.has_room(blocks, step)
         if self.runs_to_length:
             rest = sequence.final_tokens - sequence.target
             rest += sum(s.final_tokens - s.target for s in rank.filling())

@@ -105,8 +105,10 @@ class TrtllmScheduler(Scheduler):
 
     def has_room(self, rank: Rank, sequence: Sequence) -> bool:
         """See `Scheduler.has_room`."""
+        if not super().has_room(rank, sequence):
+            return False
         if self.evicts:
-            return super().has_room(rank, sequence)
+            return True
         pool = rank.pool
         life = sum(pool.blocks(s.final_tokens + self.queries) for s in rank.admitted())
         life += pool.blocks(sequence.final_tokens + self.queries)
