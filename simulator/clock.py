@@ -15,6 +15,16 @@ ARRIVAL = 0
 """Priority of arrivals and finished transfers: first at any instant."""
 
 
+class Call(simpy.Event):
+    """An event that calls one function; it cannot fail, be awaited or carry a value."""
+
+    _ok = True
+    _value = None
+
+    def __init__(self, callback: Callable[[simpy.Event], None]) -> None:
+        self.callbacks = [callback]
+
+
 class Clock(simpy.Environment):
     """A SimPy environment whose events may be set for an absolute time. [s]
 
@@ -29,14 +39,9 @@ class Clock(simpy.Environment):
     index. Events of equal time and priority run in the order in which they were set.
     """
 
-    def at(
-        self, time_s: float, priority: int, callback: Callable[[simpy.Event], None]
-    ) -> simpy.Event:
+    def at(self, time_s: float, priority: int, callback: Callable[[simpy.Event], None]) -> Call:
         """Call ``callback(event)`` at an absolute time and return the event."""
-        event = simpy.Event(self)
-        event._ok = True
-        event._value = None
-        event.callbacks.append(callback)
+        event = Call(callback)
         heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc]
         return event
 

@@ -356,7 +356,7 @@ class Worker:
                 joint_prefill=scheduler.joint_prefill,
                 advancing=self._advancing,
             )
-        elif min(self._due) < NEVER:
+        elif min(self._due) < NEVER:  # some rank decodes
             end_s = self._plan_decode_run(now, limit)
         else:
             self._idle = True

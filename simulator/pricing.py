@@ -85,7 +85,7 @@ class StepPricer:
         memo = self._prefill_memo
         group_tokens = group_samples = rank_tokens = rank_samples = 0
         attention_s = 0.0
-        has_prefill = any(rank.chunks for rank in lane)
+        has_prefill = len(self.lanes) == 1 or any(rank.chunks for rank in lane)
         for rank in lane:
             tokens = samples = 0
             seconds = 0.0
