@@ -376,6 +376,7 @@ class _Explorer:
                 concurrency=concurrency,
                 sku_overrides=scenario.overrides,
                 seed=scenario.seed,
+                calibration=scenario.calibration,
             )
         )
         self.messages += outcome.messages
@@ -403,8 +404,9 @@ def _point(
         tokens_per_s_per_mw=_per_mw(rate, costs.inferencex_kw),
         tokens_per_s_per_utility_mw=_per_mw(rate, costs.utility_kw),
         bottleneck=outcome.bottleneck,
-        kind=outcome.assembly.software.kind,
+        kind=outcome.kind,
         on_frontier=False,
+        bands=outcome.bands or None,
     )
 
 

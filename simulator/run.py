@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.assembly import assemble
+from simulator.bands import bands_of
 from simulator.bottleneck import name_bottleneck
 from simulator.client import ClosedLoop
 from simulator.configuration import RunResult
@@ -41,7 +42,13 @@ class RunOutcome:
     records: Records
     metrics: RunMetrics
     bottleneck: str
+    bands: dict[str, tuple[float, float]]
     messages: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Kind of prediction, by what is known of the software level."""
+        return self.assembly.software.kind
 
 
 def acceptance_of(configuration: RunConfiguration) -> Acceptance:
@@ -132,6 +139,11 @@ def simulate_run(
             prompt_tokens=metrics.prompt_tokens / metrics.requests,
             output_tokens=metrics.output_tokens / metrics.requests,
         ),
+        bands=bands_of(
+            metrics,
+            kind=assembly.software.kind,
+            directory=configuration.calibration and configuration.calibration / "bands",
+        ),
         messages=assembly.software.messages,
     )
 
@@ -142,6 +154,7 @@ def predict_run(configuration: RunConfiguration) -> RunResult:
     return RunResult(
         metrics=outcome.metrics,
         bottleneck=outcome.bottleneck,
-        kind=outcome.assembly.software.kind,
+        kind=outcome.kind,
         message="; ".join(outcome.messages),
+        bands=outcome.bands,
     )

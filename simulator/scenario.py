@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,7 +12,6 @@ from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 class Scenario(BaseModel):
@@ -48,6 +48,7 @@ class Scenario(BaseModel):
     overrides: dict[str, float] = Field(
         default_factory=dict, description="SKU fields to change, in SI units"
     )
+    calibration: Path | None = Field(None, description="directory of an own fit; None: shipped")
     seed: int = Field(0, ge=0, description="seed of every random stream")
 
 
