@@ -1,0 +1,56 @@
+"""How far a prediction of a kind has been from measurements: the 90 % interval it carries."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.datafiles import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from simulator.metrics import RunMetrics
+
+BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
+"""Metrics that carry a band, under InferenceX's names."""
+
+
+@lru_cache(maxsize=8)
+def _factors(directory: Path | None) -> dict[str, Any]:
+    folder = directory or Path(str(resources.files("simulator") / "bands"))
+    path = folder / "bands.yaml"
+    if not path.exists():
+        return {}
+    kinds: dict[str, Any] = read_yaml_mapping(path)["kinds"]
+    return kinds
+
+
+def bands_of(
+    metrics: RunMetrics, *, kind: str, directory: Path | None = None
+) -> dict[str, tuple[float, float]]:
+    """90 % interval of each banded metric of a prediction; empty where nothing was compared.
+
+    Parameters
+    ----------
+    kind:
+        Kind of prediction: ``calibrated``, ``transferred`` or ``specification``.
+    directory:
+        Bands written by a calibration, in place of the shipped ones.
+
+    Notes
+    -----
+    The factors are the 5 % and 95 % quantiles of measured over predicted among runs that were
+    left out of the fit which predicted them, by kind.
+    """
+    factors = _factors(directory).get(kind, {})
+    values = {
+        "total_tput_per_gpu": metrics.total_tput_per_gpu,
+        "median_tpot_s": metrics.tpot.median_s,
+        "median_ttft_s": metrics.ttft.median_s,
+    }
+    return {
+        name: (values[name] * factors[name]["low"], values[name] * factors[name]["high"])
+        for name in BANDED
+        if name in factors
+    }
