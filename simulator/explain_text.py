@@ -93,10 +93,9 @@ def batch_line(explanation: Explanation) -> str:
             f"{explanation.configuration.concurrency} requests decode at context "
             f"{batch.decode_context:,.0f}{verified}"
         )
-    parts += [
-        f"a chunk of {chunk.new_tokens:,} tokens after {chunk.prefix_tokens:,} on each rank"
-        for chunk in batch.prefill
-    ]
+    for chunk in batch.prefill:
+        behind = f" behind {chunk.prefix_tokens:,} cached" if chunk.prefix_tokens else ""
+        parts.append(f"a chunk of {chunk.new_tokens:,} tokens{behind} on each attention rank")
     return f"{explanation.phase} step: {' and '.join(parts)}"
 
 
