@@ -40,7 +40,9 @@ class WorkerPool:
     routing:
         How requests are spread over the workers.
     rank_routing:
-        How a worker spreads its requests over its attention ranks.
+        How a worker spreads its requests over its attention ranks; ``None`` is the engine's own
+        way: the fewest requests in vLLM (``DPLBAsyncMPClient``) and TensorRT-LLM (attention-DP
+        router), in turn in SGLang (``load_balance_method``) and ATOM.
 
     Raises
     ------
@@ -54,7 +56,7 @@ class WorkerPool:
     cost: StepCost
     workers: int = 1
     routing: Routing = "round_robin"
-    rank_routing: Routing = "round_robin"
+    rank_routing: Routing | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -73,7 +75,7 @@ class Router:
     def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
         self.workers = workers
         self.routing = pool.routing
-        self.rank_routing = pool.rank_routing
+        self.rank_routing = pool.rank_routing or _own_rank_routing(pool.settings)
         self._next_worker = 0
         self._next_rank = [0] * len(workers)
 
@@ -103,6 +105,10 @@ class Router:
         if self.rank_routing == "least_loaded":
             return worker, min(ranks, key=_load)
         return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
+
+
+def _own_rank_routing(settings: EngineSettings) -> Routing:
+    return "least_loaded" if settings.scheduler in ("vllm", "trtllm") else "round_robin"
 
 
 def _load(rank: Rank) -> int:

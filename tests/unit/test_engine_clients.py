@@ -7,7 +7,7 @@ from simulator.client import ClosedLoop, OpenLoop, gather_sessions
 from simulator.cluster import WorkerPool
 from simulator.deployment import Deployment, run_deployment
 from simulator.kvcache import KvPoolSpec
-from simulator.settings import VllmSettings
+from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
 from workloads.errors import UserError
 
 VLLM = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)
@@ -33,7 +33,8 @@ def conversation(session, *turns, think_s=0.0, start_s=None, first_index=0):
 
 
 def test_round_robin_takes_turns_over_workers_then_ranks() -> None:
-    _, records = trace(pool(VLLM, dp=2, workers=2), requests(*[(4, 2)] * 6))
+    deployment = pool(VLLM, dp=2, workers=2, rank_routing="round_robin")
+    _, records = trace(deployment, requests(*[(4, 2)] * 6))
     assert placed(records) == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 0), (1, 0)]
 
 
@@ -44,6 +45,19 @@ def test_least_loaded_goes_to_the_fewest_requests_and_the_lowest_index() -> None
     deployment = pool(VLLM, workers=3, routing="least_loaded")
     _, records = trace(deployment, requests((4, 9), (4, 2), (4, 9), (4, 2), at=[0, 0, 0, 4.5]))
     assert placed(records) == [(0, 0), (1, 0), (2, 0), (1, 0)]
+
+
+def test_engines_route_over_their_ranks_as_they_do() -> None:
+    # the first request is still running when the third comes, the second is not
+    workload = requests((4, 9), (4, 2), (4, 2), at=[0, 0, 4.5])
+    for settings, ranks in (
+        (VLLM, [0, 1, 1]),
+        (TrtllmSettings(), [0, 1, 1]),
+        (SglangSettings(), [0, 1, 0]),
+        (AtomSettings(), [0, 1, 0]),
+    ):
+        _, records = trace(pool(settings, dp=2), workload)
+        assert [rank for _, rank in placed(records)] == ranks
 
 
 def test_kv_aware_goes_to_the_cached_prefix_unless_that_worker_is_busy() -> None:
