@@ -332,21 +332,22 @@ def _origin(cell: Cell, level: Level) -> str:
 
 
 def _graph_tokens(settings: EngineSettings, *, drafts: int) -> int | None:
-    """Largest graph in tokens of one rank; ``None`` where its size was not recorded. [tokens]"""
+    """Largest graph in tokens of one rank; ``None`` leaves it to the software level. [tokens]
+
+    A size that was not recorded is left to the level, but for engines that count requests under
+    speculation: their default covers that many requests with all their drafts.
+    """
     given = settings.model_fields_set
     match settings.scheduler:
         case "vllm":
             if settings.enforce_eager:
                 return 0
-            if "max_cudagraph_capture_size" in given:
-                return settings.max_cudagraph_capture_size
+            recorded = "max_cudagraph_capture_size" in given
+            return settings.max_cudagraph_capture_size if recorded else None
         case "sglang":
-            if "cuda_graph_max_bs" in given:
-                return settings.cuda_graph_max_bs * (drafts + 1)
+            name, requests = "cuda_graph_max_bs", settings.cuda_graph_max_bs
         case "trtllm":
-            if "cuda_graph_max_batch_size" in given:
-                return settings.cuda_graph_max_batch_size * (drafts + 1)
+            name, requests = "cuda_graph_max_batch_size", settings.cuda_graph_max_batch_size
         case "atom":
-            if "cudagraph_max_capture_size" in given:
-                return settings.cudagraph_max_capture_size * (drafts + 1)
-    return None
+            name, requests = "cudagraph_max_capture_size", settings.cudagraph_max_capture_size
+    return requests * (drafts + 1) if drafts or name in given else None

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from hwmodels.software import MEDIAN_DATE
-from simulator.configuration import deployment_label
+from simulator.configuration import deployment_label, parse_deployment
 from simulator.names import engine_labels, load_engine
 from simulator.recipe_files import (
     Cell,
@@ -86,6 +86,20 @@ def resolve(**changes: Any) -> ResolvedRecipe:
         "recipes": [toy()],
     }
     return resolve_recipe(**(arguments | changes))
+
+
+def requests_of(layout: str) -> tuple[PoolRequest, ...]:
+    """Complete requests for the pools of a deployment label."""
+    return tuple(
+        PoolRequest(
+            role=pool.role,
+            workers=pool.workers,
+            tp=pool.layout.tp,
+            ep=pool.layout.ep,
+            dp_attention=pool.layout.dp_attention,
+        )
+        for pool in parse_deployment(layout)
+    )
 
 
 def layout_of(resolved: ResolvedRecipe) -> str:
@@ -226,6 +240,27 @@ class TestSettings:
         assert provenance["max_num_seqs"] == "recorded, example/other"
         assert provenance["gpu_memory_utilization"] == "engine default, not recorded"
         assert "graph_max_tokens" not in resolve(concurrency=40).pools[0].plan
+
+    @pytest.mark.parametrize(
+        ("label", "sku", "layout", "changes", "tokens"),
+        [
+            ("vllm", "b200", "TP8", {}, 2048),
+            ("vllm", "h200", "TP8", {}, None),
+            ("dynamo-vllm", "b200", "1xDEP8+1xTP8", {}, 0),
+            ("sglang", "mi355x", "DPATP8", {"concurrency": 64}, 64),
+            ("sglang", "mi355x", "DPATP8", {"concurrency": 64, "speculation": "mtp"}, 256),
+            ("sglang", "h200", "TP8", {}, None),
+            ("sglang", "h200", "TP8", {"speculation": "mtp"}, 1024),
+            ("trt", "b200", "TP8", {"concurrency": 1, "speculation": "mtp"}, 64),
+            ("atom", "mi355x", "TP8", {"speculation": "mtp"}, 2048),
+        ],
+    )
+    def test_graph_bound_in_tokens_of_a_rank(
+        self, label: str, sku: str, layout: str, changes: dict[str, Any], tokens: int | None
+    ) -> None:
+        load = {"engine": load_engine(label), "sku": sku, "date": None, "recipes": None}
+        resolved = resolve(**(load | {"pools": requests_of(layout)} | changes))
+        assert resolved.pools[0].plan.get("graph_max_tokens") == tokens
 
     def test_a_value_known_to_be_unknown_is_told(self) -> None:
         pool = PoolRequest(workers=1, tp=8, ep=8, dp_attention=True)
@@ -372,16 +407,6 @@ class TestFiles:
             for offer in level.layouts:
                 values = dict(offer.when)
                 for concurrency in offer.concurrency:
-                    pools = tuple(
-                        PoolRequest(
-                            role=pool.role,
-                            workers=pool.workers,
-                            tp=pool.layout.tp,
-                            ep=pool.layout.ep,
-                            dp_attention=pool.layout.dp_attention,
-                        )
-                        for pool in offer.pools
-                    )
                     resolved = resolve_recipe(
                         engine=engine_labels()[recipe.engines[0]],
                         sku=recipe.skus[0],
@@ -391,7 +416,7 @@ class TestFiles:
                         concurrency=concurrency,
                         date=date,
                         median=level.is_median,
-                        pools=pools,
+                        pools=requests_of(offer.layout),
                         speculation=str(values.get("speculation", "mtp")),  # type: ignore[arg-type]
                         scenario=str(values.get("scenario", "fixed")),
                         recipes=[recipe],
@@ -447,23 +472,12 @@ class TestRecordedValues:
     """A few settings read off the public scripts by hand."""
 
     def resolve(self, label: str, sku: str, layout: str, **changes: Any) -> dict[str, Any]:
-        from simulator.configuration import parse_deployment
-
         resolved = resolve_recipe(
             engine=load_engine(label),
             sku=sku,
             model="deepseek-v4-pro",
             osl=1024,
-            pools=tuple(
-                PoolRequest(
-                    role=pool.role,
-                    workers=pool.workers,
-                    tp=pool.layout.tp,
-                    ep=pool.layout.ep,
-                    dp_attention=pool.layout.dp_attention,
-                )
-                for pool in parse_deployment(layout)
-            ),
+            pools=requests_of(layout),
             **({"isl": 8192} | changes),
         )
         return {**resolved.pools[-1].settings.model_dump(), **resolved.pools[-1].plan}
