@@ -89,10 +89,9 @@ def batch_line(explanation: Explanation) -> str:
     if batch.decode_requests:
         drafts = batch.queries_per_request - 1
         verified = f", {drafts} drafts verified each" if drafts else ""
-        parts.append(
-            f"{explanation.configuration.concurrency} requests decode at context "
-            f"{batch.decode_context:,.0f}{verified}"
-        )
+        count = explanation.configuration.concurrency
+        requests = "1 request decodes" if count == 1 else f"{count:,} requests decode"
+        parts.append(f"{requests} at context {batch.decode_context:,.0f}{verified}")
     for chunk in batch.prefill:
         behind = f" behind {chunk.prefix_tokens:,} cached" if chunk.prefix_tokens else ""
         parts.append(f"a chunk of {chunk.new_tokens:,} tokens{behind} on each attention rank")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workloads.errors import UserError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -23,7 +25,7 @@ class Layout:
 
     Raises
     ------
-    ValueError
+    UserError
         If a degree is below one or ``ep`` does not divide ``tp``.
     """
 
@@ -35,9 +37,9 @@ class Layout:
     def __post_init__(self) -> None:
         for field in ("tp", "ep", "pp"):
             if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it must be at least 1")
+                raise UserError(f"{field} is {getattr(self, field)}; it must be at least 1")
         if self.tp % self.ep:
-            raise ValueError(
+            raise UserError(
                 f"ep is {self.ep}, which does not divide the {self.tp} ranks of the worker; "
                 f"choose one of {', '.join(str(d) for d in divisors(self.tp))}"
             )

@@ -117,6 +117,8 @@ def explain(
     from simulator.scenario import build_scenario
 
     names = [name.strip() for name in sku.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"sku '{sku}' names none; write --sku b300, or --sku b200,mi355x")
     scenarios = [
         build_scenario(flags={"sku": name, "model": model, **flags}).scenario for name in names
     ]
