@@ -75,7 +75,8 @@ def collective_s(
     spans scale-up domains of ``w`` chips sends ``(w-1)/(g-1)`` of them inside (``w < g``) and
     the rest over the network; the two run side by side, so the slower one counts. Reductions
     and gathers are hierarchical: they cross the network once per domain, spread over its ``w``
-    network ports.
+    network ports, pipelined with the part inside (4 x 8 H200: 365 of 400 GB/s at the ports,
+    github stas00/ml-engineering, network/README.md).
 
     Raises
     ------
@@ -107,6 +108,5 @@ def collective_s(
         network_s = link_bytes * (1.0 - inside_share) / network_rate
         return latency_s + np.maximum(inside_s, network_s)
     network_s = link_bytes / w / network_rate
-    if w == 1:
-        return latency_s + network_s
-    return latency_s + link_bytes / inside_rate + network_s
+    inside_s = link_bytes / inside_rate if w > 1 else 0.0
+    return latency_s + np.maximum(inside_s, network_s)

@@ -109,7 +109,7 @@ def test_a_reduction_crosses_the_network_through_all_ports_of_a_domain(kind):
     taken = seconds(kind=kind, message_bytes=HUGE_BYTES, group_size=16)
     inside_s = factor * HUGE_BYTES / (FIT.efficiency * sku.scaleup_bytes_per_s)
     network_s = factor * HUGE_BYTES / 8 / (FIT.scaleout_efficiency * sku.scaleout_bytes_per_s)
-    assert taken == pytest.approx(inside_s + network_s, rel=1e-4)
+    assert taken == pytest.approx(max(inside_s, network_s), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", COLLECTIVES)
