@@ -108,5 +108,5 @@ def collective_s(
         network_s = link_bytes * (1.0 - inside_share) / network_rate
         return latency_s + np.maximum(inside_s, network_s)
     network_s = link_bytes / w / network_rate
-    inside_s = link_bytes / inside_rate if w > 1 else 0.0
+    inside_s = link_bytes * float(w > 1) / inside_rate
     return latency_s + np.maximum(inside_s, network_s)
