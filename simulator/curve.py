@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from hwmodels.sku import load_sku
-from simulator.configuration import DoesNotFitError, RunConfiguration
-from simulator.default_engine import default_engine
-from simulator.names import canonical_model, parse_engine
+from simulator.configuration import DoesNotFitError
+from simulator.names import canonical_model
 from simulator.pareto import frontier_indices
 from simulator.recipe_layouts import PoolRequest
-from simulator.recipes import resolve_recipe
 from simulator.run import simulate_run
+from simulator.scenario_runs import configure_run, engine_of, parse_speculation
 from simulator.version import version
 from workloads.architecture import load_architecture
 from workloads.errors import UserError
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
 
     from hwmodels.economics import SkuEconomics
     from hwmodels.sku import Sku
-    from simulator.configuration import SpeculationMethod
     from simulator.metrics import RunMetrics
-    from simulator.names import EngineRequest
     from simulator.records import Records
     from simulator.run import RunOutcome
     from simulator.scenario import Scenario, ScenarioSource
@@ -154,19 +151,14 @@ def explore_curve(
     if scenario.overrides:
         sku = sku.override(scenario.overrides)
     model = canonical_model(scenario.model)
-    engine_text, reason = scenario.engine, source.origin["engine"]
-    if engine_text is None:
-        engine_text, reason = default_engine(sku=sku.key)
-    engine = parse_engine(engine_text)
+    engine, reason = engine_of(scenario, sku=sku)
+    parse_speculation(scenario.spec)
     economics = load_economics(scenario.economics)
     layouts, refused = _divisible(
         candidate_layouts(scenario=scenario, sku=sku), architecture=load_architecture(model)
     )
-    method, drafts = parse_speculation(scenario.spec)
     ladder = scenario.concurrency or _doublings()
-    run = _Explorer(
-        scenario=scenario, sku=sku, model=model, engine=engine, method=method, drafts=drafts
-    )
+    run = _Explorer(scenario=scenario, sku=sku)
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
     done, most = 0, len(layouts) * len(ladder)
@@ -207,11 +199,14 @@ def explore_curve(
         )
     )
     points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
-    level = run.software_name or engine_text
+    level = run.software_name or engine.engine.label
     resolved = _resolved(source) | {
         "sku": {"value": sku.key, "origin": source.origin["sku"]},
         "model": {"value": model, "origin": source.origin["model"]},
-        "engine": {"value": level, "origin": reason},
+        "engine": {
+            "value": level,
+            "origin": reason if scenario.engine is None else source.origin["engine"],
+        },
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
     resolved |= {f"settings.{name}": value for name, value in run.settings.items()}
@@ -284,72 +279,20 @@ def _divisible(
     return good, refused
 
 
-def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
-    """Method and draft tokens of ``none``, ``mtp:2`` or ``dspark:5``.
-
-    Raises
-    ------
-    UserError
-        If the text is none of these.
-    """
-    name, _, count = text.partition(":")
-    if name == "none" and not count:
-        return "none", 0
-    if name in ("mtp", "dspark") and count.isdigit() and 1 <= int(count) <= 16:
-        return ("mtp" if name == "mtp" else "dspark"), int(count)
-    raise UserError(
-        f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to 16"
-    )
-
-
 class _Explorer:
     """Runs points of one scenario and keeps what was assumed on the way."""
 
-    def __init__(
-        self,
-        *,
-        scenario: Scenario,
-        sku: Sku,
-        model: str,
-        engine: EngineRequest,
-        method: SpeculationMethod,
-        drafts: int,
-    ) -> None:
+    def __init__(self, *, scenario: Scenario, sku: Sku) -> None:
         self.scenario = scenario
         self.sku = sku
-        self.model = model
-        self.engine = engine
-        self.method = method
-        self.drafts = drafts
         self.messages: list[str] = []
         self.settings: dict[str, dict[str, Any]] = {}
         self.software_name = ""
 
     def simulate(self, *, layout: Layout, concurrency: int) -> RunOutcome:
         scenario = self.scenario
-        recipe = resolve_recipe(
-            engine=self.engine.engine,
-            sku=self.sku.key,
-            model=self.model,
-            isl=scenario.isl,
-            osl=scenario.osl,
-            concurrency=concurrency,
-            date=self.engine.date,
-            median=self.engine.median,
-            pools=(
-                PoolRequest(
-                    workers=1,
-                    tp=layout.tp,
-                    ep=layout.ep,
-                    dp_attention=layout.dp_attention,
-                    gpus=layout.gpus,
-                ),
-            ),
-            speculation=self.method,
-            drafts=self.drafts or None,
-            acceptance_length=scenario.acceptance_length,
-            precision=scenario.precision,
-            kin=self.sku.kin,
+        configuration, recipe = configure_run(
+            scenario, sku=self.sku, pools=(PoolRequest.of(layout),), concurrency=concurrency
         )
         self.messages += recipe.messages
         for name, origin in recipe.provenance.items():
@@ -357,28 +300,7 @@ class _Explorer:
             if value is None:
                 value = recipe.pools[0].plan.get(name.removeprefix("plan."))
             self.settings[f"{layout.label}.{name}"] = {"value": value, "origin": origin}
-        outcome = simulate_run(
-            RunConfiguration(
-                model=self.model,
-                sku=self.sku.key,
-                engine=self.engine.engine.label,
-                level_date=self.engine.date,
-                median=self.engine.median,
-                precision=scenario.precision,
-                speculation=self.method,
-                drafts=recipe.drafts,
-                acceptance_length=recipe.acceptance_length,
-                acceptance_source=recipe.acceptance_source,
-                pools=recipe.pools,
-                isl=scenario.isl,
-                osl=scenario.osl,
-                length_distribution=scenario.length_distribution,
-                concurrency=concurrency,
-                sku_overrides=scenario.overrides,
-                seed=scenario.seed,
-                calibration=scenario.calibration,
-            )
-        )
+        outcome = simulate_run(configuration)
         self.messages += outcome.messages
         self.software_name = outcome.assembly.software.name
         return outcome

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from hwmodels.sku import load_sku
 from simulator.assembly import assemble
 from simulator.configuration import DoesNotFitError, RunConfiguration
-from simulator.curve import candidate_layouts, parse_speculation
-from simulator.default_engine import default_engine
+from simulator.curve import candidate_layouts
 from simulator.memory import running_cap, step_token_budget
-from simulator.names import canonical_model, parse_engine
+from simulator.names import canonical_model
 from simulator.recipe_layouts import PoolRequest
-from simulator.recipes import choose_level, find_recipe, resolve_recipe
+from simulator.recipes import choose_level, find_recipe
+from simulator.scenario_runs import configure_run, engine_of
 from simulator.settings import SglangSettings, TrtllmSettings, VllmSettings
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError, unknown_name
@@ -74,11 +74,8 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
         plain = not layout.dp_attention or scenario.dp_attention is not None
         if layout.tp < sku.node_gpus or not (wide and plain):
             continue
-        complete = PoolRequest(
-            workers=1, tp=layout.tp, ep=layout.ep, dp_attention=layout.dp_attention
-        )
         configuration, messages = _resolve(
-            scenario, stated=complete, sku=sku, concurrency=concurrency
+            scenario, stated=PoolRequest.of(layout), sku=sku, concurrency=concurrency
         )
         try:
             assemble(configuration)
@@ -92,7 +89,7 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
 
 def _recipe_offers(scenario: Scenario, *, stated: PoolRequest, sku: Sku) -> bool:
     """Whether the recipe in force offers one worker that agrees with what is stated."""
-    asked = parse_engine(scenario.engine or default_engine(sku=sku.key)[0])
+    asked, _ = engine_of(scenario, sku=sku)
     recipe, _ = find_recipe(
         engine=asked.engine, sku=sku.key, model=canonical_model(scenario.model), kin=sku.kin
     )
@@ -103,42 +100,8 @@ def _recipe_offers(scenario: Scenario, *, stated: PoolRequest, sku: Sku) -> bool
 def _resolve(
     scenario: Scenario, *, stated: PoolRequest, sku: Sku, concurrency: int
 ) -> tuple[RunConfiguration, tuple[str, ...]]:
-    asked = parse_engine(scenario.engine or default_engine(sku=sku.key)[0])
-    model = canonical_model(scenario.model)
-    method, drafts = parse_speculation(scenario.spec)
-    recipe = resolve_recipe(
-        engine=asked.engine,
-        sku=sku.key,
-        model=model,
-        isl=scenario.isl,
-        osl=scenario.osl,
-        concurrency=concurrency,
-        date=asked.date,
-        median=asked.median,
-        pools=(stated,),
-        speculation=method,
-        drafts=drafts or None,
-        acceptance_length=scenario.acceptance_length,
-        precision=scenario.precision,
-        kin=sku.kin,
-    )
-    configuration = RunConfiguration(
-        model=model,
-        sku=scenario.sku,
-        engine=asked.engine.label,
-        level_date=asked.date,
-        median=asked.median,
-        precision=scenario.precision,
-        speculation=method,
-        drafts=recipe.drafts,
-        acceptance_length=recipe.acceptance_length,
-        acceptance_source=recipe.acceptance_source,
-        pools=recipe.pools,
-        isl=scenario.isl,
-        osl=scenario.osl,
-        length_distribution=scenario.length_distribution,
-        concurrency=concurrency,
-        sku_overrides=scenario.overrides,
+    configuration, recipe = configure_run(
+        scenario, sku=sku, pools=(stated,), concurrency=concurrency
     )
     return configuration, recipe.messages
 

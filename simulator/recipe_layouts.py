@@ -31,6 +31,18 @@ class PoolRequest:
     dp_attention: bool | None = None
     gpus: int | None = None
 
+    @classmethod
+    def of(cls, layout: Layout, *, role: Role = "aggregated", workers: int = 1) -> PoolRequest:
+        """A pool of which everything is known."""
+        return cls(
+            role=role,
+            workers=workers,
+            tp=layout.tp,
+            ep=layout.ep,
+            dp_attention=layout.dp_attention,
+            gpus=workers * layout.gpus,
+        )
+
     def accepts(self, pool: PoolLayout) -> bool:
         """Whether a pool agrees with all that is known."""
         return pool.role == self.role and all(

@@ -1,0 +1,118 @@
+"""From a scenario, the pools of a deployment and a load to the configuration that is simulated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.configuration import RunConfiguration
+from simulator.default_engine import default_engine
+from simulator.names import canonical_model, parse_engine
+from simulator.recipes import resolve_recipe
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodels.sku import Sku
+    from simulator.configuration import SpeculationMethod
+    from simulator.names import EngineRequest
+    from simulator.recipe_layouts import PoolRequest
+    from simulator.recipes import ResolvedRecipe
+    from simulator.scenario import Scenario
+
+MOST_DRAFTS = 16
+
+
+def engine_of(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
+    """The engine that a scenario names, or the SKU's default, and why it is the one.
+
+    Raises
+    ------
+    UserError
+        If the engine is unknown or its date is none.
+    """
+    if scenario.engine is not None:
+        return parse_engine(scenario.engine), "stated"
+    text, reason = default_engine(sku=sku.key)
+    return parse_engine(text), reason
+
+
+def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
+    """Method and draft tokens of ``none``, ``mtp:2`` or ``dspark:5``.
+
+    Raises
+    ------
+    UserError
+        If the text is none of these.
+    """
+    name, _, count = text.partition(":")
+    if name == "none" and not count:
+        return "none", 0
+    if name in ("mtp", "dspark") and count.isdigit() and 1 <= int(count) <= MOST_DRAFTS:
+        return ("mtp" if name == "mtp" else "dspark"), int(count)
+    raise UserError(
+        f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to {MOST_DRAFTS}"
+    )
+
+
+def configure_run(
+    scenario: Scenario, *, sku: Sku, pools: Sequence[PoolRequest], concurrency: int
+) -> tuple[RunConfiguration, ResolvedRecipe]:
+    """The configuration of a deployment under closed-loop load, and the recipe behind it.
+
+    Parameters
+    ----------
+    sku:
+        The scenario's SKU, before its overrides.
+    pools:
+        One aggregated pool, or a prefill and a decode pool, as far as they are known.
+    concurrency:
+        Closed-loop clients of the whole deployment. [requests]
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or the recipe cannot fill what the pools leave open.
+    """
+    engine, _ = engine_of(scenario, sku=sku)
+    model = canonical_model(scenario.model)
+    method, drafts = parse_speculation(scenario.spec)
+    recipe = resolve_recipe(
+        engine=engine.engine,
+        sku=sku.key,
+        model=model,
+        isl=scenario.isl,
+        osl=scenario.osl,
+        concurrency=concurrency,
+        date=engine.date,
+        median=engine.median,
+        pools=pools,
+        speculation=method,
+        drafts=drafts or None,
+        acceptance_length=scenario.acceptance_length,
+        precision=scenario.precision,
+        kin=sku.kin,
+    )
+    # a user's own chip is known by its file only
+    is_file = scenario.sku.lower().endswith((".yaml", ".yml"))
+    configuration = RunConfiguration(
+        model=model,
+        sku=scenario.sku if is_file else sku.key,
+        engine=engine.engine.label,
+        level_date=engine.date,
+        median=engine.median,
+        precision=scenario.precision,
+        speculation=method,
+        drafts=recipe.drafts,
+        acceptance_length=recipe.acceptance_length,
+        acceptance_source=recipe.acceptance_source,
+        pools=recipe.pools,
+        isl=scenario.isl,
+        osl=scenario.osl,
+        length_distribution=scenario.length_distribution,
+        concurrency=concurrency,
+        sku_overrides=scenario.overrides,
+        seed=scenario.seed,
+        calibration=scenario.calibration,
+    )
+    return configuration, recipe
