@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from workloads.errors import UserError
 from workloads.synthetic import private_block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from simulator.kvcache import KvPoolSpec, OffloadTier
+    from simulator.kvcache import KvPoolSpec
     from workloads.requests import Request
 
-
-BlockKey: TypeAlias = int | tuple[int]
-"""Identity of a prompt block; in a tuple, of the state at its end."""
+POOL = 0
+"""Level of the KV pool; offload tiers follow."""
 
 
 class PrefixMatch(NamedTuple):
@@ -24,33 +25,62 @@ class PrefixMatch(NamedTuple):
     ----------
     tokens:
         Prompt tokens that need not be computed. [tokens]
-    device_keys, live_keys:
-        Leading blocks that lie in the pool, and those of them that running requests hold, in
-        the request's own blocks.
+    pool_tokens, live_tokens:
+        Leading tokens of them that lie in the pool, and of those the ones that running requests
+        hold. [tokens]
     load_s:
         Time to bring the rest from the offload tiers; 0 if nothing has to come. [s]
     """
 
     tokens: int
-    device_keys: int
-    live_keys: int
+    pool_tokens: int
+    live_tokens: int
     load_s: float
 
 
-class _Tier:
-    """Blocks of one offload tier, least recently used first."""
+class PrefixNode:
+    """A run of blocks that only occur together, after those of its parents.
 
-    __slots__ = ("capacity_tokens", "spec", "tokens", "weights")
+    Attributes
+    ----------
+    holders:
+        Running requests that hold all of its blocks.
+    level:
+        Where its blocks lie.
+    time:
+        When its blocks were last released or came to this level, as a serial number.
+    states:
+        State kept at the end of some blocks, by their number in the run (from 1).
+    """
 
-    def __init__(self, spec: OffloadTier, token_bytes: float) -> None:
-        self.spec = spec
-        self.capacity_tokens = spec.capacity_bytes / token_bytes
-        self.weights: dict[BlockKey, int] = {}
-        self.tokens = 0
+    __slots__ = ("children", "holders", "keys", "level", "parent", "states", "time")
+
+    def __init__(self, keys: tuple[int, ...], parent: PrefixNode | None) -> None:
+        self.keys = keys
+        self.parent = parent
+        self.children: dict[int, PrefixNode] = {}
+        self.states: dict[int, _State] = {}
+        self.holders = 0
+        self.level = POOL
+        self.time = 0
+
+
+class _State:
+    """Sliding-window and compressor state at the end of one block."""
+
+    __slots__ = ("level", "time")
+
+    def __init__(self, time: int) -> None:
+        self.level = POOL
+        self.time = time
+
+
+_Item: TypeAlias = "tuple[int, int, PrefixNode | _State]"
+_GONE = 1 << 30
 
 
 class PrefixCache:
-    """Prompt blocks of one rank's pool by identity, with reference counts.
+    """Prompt blocks of one rank's pool as a radix tree with reference counts.
 
     A block that a running request holds cannot be evicted. One that nobody holds stays until
     its room is needed, least recently released first, the tail of a prompt before its head; it
@@ -62,22 +92,36 @@ class PrefixCache:
     holds, and a prompt can be resumed only where it still exists. Without the setting, prompts
     can be resumed at every pool block.
 
+    A block's identity is taken to imply that of all before it, as the engines' chained hashes
+    do. All requests must use the same block size.
+
     Parameters
     ----------
     pool:
         The pool that holds the blocks.
+
+    Raises
+    ------
+    UserError
+        From methods that take a request, if its block size differs from the first one's.
     """
 
     def __init__(self, pool: KvPoolSpec) -> None:
         self.pool = pool
-        self._tiers = [_Tier(spec, pool.token_bytes) for spec in pool.offload]
-        self._weights: dict[BlockKey, int] = {}  # what lies in the pool [tokens]
-        self._holders: dict[int, int] = {}
-        self._idle: dict[BlockKey, None] = {}  # least recently released first
+        self._root = PrefixNode((), None)
+        self._size = 0
+        self._time = 0
+        self._serial = 0
         self._state_tokens = max(pool.fixed_blocks_per_request * pool.block_tokens, 1)
         self._held_tokens = 0
-        self._idle_tokens = 0
-        self._keeps_states = pool.prefix_hit_interval_tokens is not None
+        # by level: tokens that nobody holds, room for them, and what to evict next
+        levels = 1 + len(pool.offload)
+        self._idle_tokens = [0] * levels
+        self._room_tokens = [0.0] + [
+            tier.capacity_bytes / pool.token_bytes for tier in pool.offload
+        ]
+        self._queues: list[list[_Item]] = [[] for _ in range(levels)]
+        self._compact_at = [1024] * levels
 
     @property
     def held_blocks(self) -> int:
@@ -87,151 +131,359 @@ class PrefixCache:
     @property
     def idle_blocks(self) -> int:
         """Pool blocks of cached prompts that nobody holds. [blocks]"""
-        return -(-self._idle_tokens // self.pool.block_tokens)
+        return -(-self._idle_tokens[POOL] // self.pool.block_tokens)
+
+    # what is known of a prompt ---------------------------------------------------------------
 
     def match(self, request: Request, target: int) -> PrefixMatch:
         """The longest reusable prefix of a prompt that leaves a token of ``target`` to compute."""
-        keys = request.block_hashes
-        size = request.block_tokens
-        found, sources = self._find(keys)
-        found = min(found, (target - 1) // size)
-        while found and not self._resumable(keys[found - 1], found * size):
-            found -= 1
-        device = 0
-        while device < found and sources[device] is None:
-            device += 1
-        live = sum(1 for key in keys[:device] if key in self._holders)
+        size = self._check(request)
+        path = self._walk(request.block_hashes)
+        found = self._last_resumable(path, (target - 1) // size)
+        pool = live = depth = 0
+        moving = [0] * len(self._idle_tokens)
+        for node, count in path:
+            used = min(count, found - depth)
+            if used <= 0:
+                break
+            if node.level == POOL:
+                pool += used
+                if node.holders:
+                    live += used
+            moving[node.level] += used * size
+            depth += used
+        if found and self._keeps_states:
+            state = self._state_at(path, found)
+            moving[state.level if state else POOL] += self._state_tokens
         load_s = 0.0
-        state_tier = self._tier_of((keys[found - 1],)) if found else None
-        for tier in self._tiers:
-            tokens = sources[device:found].count(tier) * size
-            if tier is state_tier:
-                tokens += self._state_tokens
-            if tokens:
-                load_s += tier.spec.load_s(tokens * self.pool.token_bytes)
-        return PrefixMatch(found * size, device, live, load_s)
+        for level, tier in enumerate(self.pool.offload, start=1):
+            if moving[level]:
+                load_s += tier.load_s(moving[level] * self.pool.token_bytes)
+        return PrefixMatch(found * size, pool * size, live * size, load_s)
 
-    def use(self, request: Request, match: PrefixMatch) -> None:
-        """Hold the blocks of a match that lie in the pool, and bring its state up to date."""
-        self.hold(request.block_hashes[: match.device_keys])
-        if self._keeps_states and match.tokens:
-            state = (request.block_hashes[match.tokens // request.block_tokens - 1],)
-            if state in self._idle:
-                del self._idle[state]
-                self._idle[state] = None
-            else:
-                self._place(state, self._state_tokens)
+    def hold(self, request: Request, match: PrefixMatch) -> PrefixNode:
+        """Hold the blocks of a match that lie in the pool, to be released by the result."""
+        size = self._size
+        keys = request.block_hashes
+        if match.tokens and self._keeps_states:
+            blocks = match.tokens // size
+            state = self._state_at(self._walk(keys[:blocks]), blocks)
+            assert state is not None
+            self._raise_state(state)
+        node = self._end_of(keys[: match.pool_tokens // size])
+        self._add_holder(node)
+        return node
 
-    def hold(self, keys: Sequence[int]) -> None:
-        """Hold blocks that lie in the pool."""
-        for key in keys:
-            holders = self._holders.get(key, 0)
-            if not holders:
-                self._move_to_held(key)
-            self._holders[key] = holders + 1
+    def insert(self, request: Request, held: PrefixNode | None) -> PrefixNode:
+        """Keep the blocks of a finished prompt, held by its request from now on.
 
-    def insert(self, keys: Sequence[int], size: int, first: int) -> None:
-        """Add the blocks of a finished prompt from the ``first`` on, held by its request."""
-        for key in keys[first:]:
-            if key not in self._weights:
-                self._place(key, size)
-        self.hold(keys[first:])
-        self._keep_states(keys, size)
-
-    def release(self, keys: Sequence[int]) -> None:
-        """Let go of blocks; what nobody holds any more may be evicted, the last block first."""
-        for key in reversed(keys):
-            holders = self._holders[key] - 1
-            if holders:
-                self._holders[key] = holders
-                continue
-            del self._holders[key]
-            weight = self._weights[key]
-            self._held_tokens -= weight
-            self._idle[key] = None
-            self._idle_tokens += weight
+        ``held`` is what the request holds so far, which is released.
+        """
+        self._check(request)
+        node = self._place(request.block_hashes)
+        self._keep_states(request.block_hashes)
+        self._add_holder(node)
+        if held is not None:
+            self.release(held)
+        return node
 
     def keep_output(self, request: Request) -> None:
         """Keep the blocks that a finished turn generated, for the next turn of its session."""
-        size = request.block_tokens
+        size = self._size
         first = request.prompt_tokens // size
         last = (request.prompt_tokens + request.output_tokens - 1) // size
-        keys = [private_block(request.session, position) for position in range(first, last)]
-        for key in reversed(keys):
-            if key not in self._weights:
-                self._place(key, size)
-        self._keep_states((*request.block_hashes[:first], *keys), size)
+        output = (private_block(request.session, position) for position in range(first, last))
+        keys = (*request.block_hashes[:first], *output)
+        self._place(keys)
+        self._keep_states(keys)
+
+    # references --------------------------------------------------------------------------------
+
+    def release(self, held: PrefixNode) -> None:
+        """Let go of blocks; what nobody holds any more may be evicted, the last block first."""
+        self._time += 1
+        node: PrefixNode | None = held
+        while node is not None and node is not self._root:
+            node.holders -= 1
+            if not node.holders:
+                weight = len(node.keys) * self._size
+                self._held_tokens -= weight
+                self._idle_tokens[POOL] += weight
+                node.time = self._time
+                self._offer(node)
+            node = node.parent
+        self._join(held)
 
     def shrink(self, free_blocks: float) -> None:
         """Evict until what nobody holds fits the free part of the pool."""
-        room = max(free_blocks, 0.0) * self.pool.block_tokens
-        while self._idle_tokens > room:
-            key = next(iter(self._idle))
-            del self._idle[key]
-            weight = self._weights.pop(key)
-            self._idle_tokens -= weight
-            self._demote(key, weight, 0)
+        self._room_tokens[POOL] = max(free_blocks, 0.0) * self.pool.block_tokens
+        self._make_room(POOL)
 
-    def _find(self, keys: Sequence[int]) -> tuple[int, list[_Tier | None]]:
-        """Leading blocks that exist anywhere, and the tier of each; ``None`` is the pool."""
-        sources: list[_Tier | None] = []
-        for key in keys:
-            if key in self._weights:
-                sources.append(None)
-                continue
-            tier = self._tier_of(key)
-            if tier is None:
+    def _add_holder(self, end: PrefixNode) -> None:
+        node: PrefixNode | None = end
+        while node is not None and node is not self._root:
+            if not node.holders:
+                weight = len(node.keys) * self._size
+                self._idle_tokens[POOL] -= weight
+                self._held_tokens += weight
+            node.holders += 1
+            node = node.parent
+
+    # the tree ----------------------------------------------------------------------------------
+
+    def _check(self, request: Request) -> int:
+        size = request.block_tokens
+        if self._size == 0:
+            self._size = size
+        if size != self._size or size < 1:
+            raise UserError(
+                f"request {request.index} has blocks of {size} tokens, others of {self._size}; "
+                "block_tokens must be positive and the same in all requests of a workload"
+            )
+        return size
+
+    def _walk(self, keys: tuple[int, ...]) -> list[tuple[PrefixNode, int]]:
+        """Nodes along a prompt, each with how many of its blocks match."""
+        path = []
+        node = self._root
+        depth = 0
+        while depth < len(keys):
+            child = node.children.get(keys[depth])
+            if child is None:
                 break
-            sources.append(tier)
-        return len(sources), sources
+            wanted = keys[depth : depth + len(child.keys)]
+            if wanted != child.keys:
+                path.append((child, _common(wanted, child.keys)))
+                break
+            path.append((child, len(wanted)))
+            depth += len(wanted)
+            node = child
+        return path
 
-    def _tier_of(self, key: BlockKey) -> _Tier | None:
-        return next((tier for tier in self._tiers if key in tier.weights), None)
+    def _end_of(self, keys: tuple[int, ...]) -> PrefixNode:
+        """The node that ends with the last of these blocks, all of which exist."""
+        path = self._walk(keys)
+        if not path:
+            return self._root
+        node, count = path[-1]
+        return node if count == len(node.keys) else self._split(node, count)
 
-    def _resumable(self, last_key: int, tokens: int) -> bool:
-        if tokens % self.pool.block_tokens:
-            return False
-        state = (last_key,)
-        return not self._keeps_states or state in self._weights or bool(self._tier_of(state))
+    def _place(self, keys: tuple[int, ...]) -> PrefixNode:
+        """Have these blocks in the pool, idle where nobody holds them; their last node."""
+        self._time += 1
+        path = self._walk(keys)
+        depth = sum(count for _, count in path)
+        node = self._end_of(keys[:depth])
+        lifted: PrefixNode | None = node
+        while lifted is not None and lifted.level != POOL:
+            self._move(lifted, POOL)
+            lifted = lifted.parent
+        if depth < len(keys):
+            child = PrefixNode(keys[depth:], node)
+            node.children[keys[depth]] = child
+            child.time = self._time
+            self._idle_tokens[POOL] += len(child.keys) * self._size
+            self._offer(child)
+            node = child
+        return node
 
-    def _keep_states(self, keys: Sequence[int], size: int) -> None:
+    def _split(self, node: PrefixNode, count: int) -> PrefixNode:
+        """Make the first ``count`` blocks of a node its parent, and return that."""
+        assert node.parent is not None
+        upper = PrefixNode(node.keys[:count], node.parent)
+        upper.holders, upper.level, upper.time = node.holders, node.level, node.time
+        upper.children[node.keys[count]] = node
+        node.parent.children[node.keys[0]] = upper
+        node.keys = node.keys[count:]
+        node.parent = upper
+        upper.states = {n: state for n, state in node.states.items() if n <= count}
+        node.states = {n - count: state for n, state in node.states.items() if n > count}
+        return upper
+
+    def _join(self, node: PrefixNode) -> None:
+        """Join a node with parents that have come to share its fate, so that paths stay short."""
+        parent = node.parent
+        while (
+            parent is not None
+            and parent is not self._root
+            and len(parent.children) == 1
+            and parent.holders == node.holders
+            and parent.level == node.level
+            and parent.time == node.time
+        ):
+            assert parent.parent is not None
+            length = len(parent.keys)
+            node.states = {n + length: state for n, state in node.states.items()} | parent.states
+            node.keys = parent.keys + node.keys
+            node.parent = parent.parent
+            node.parent.children[node.keys[0]] = node
+            parent.level = _GONE
+            parent = node.parent
+
+    # state at boundaries -----------------------------------------------------------------------
+
+    @property
+    def _keeps_states(self) -> bool:
+        return self.pool.prefix_hit_interval_tokens is not None
+
+    def _last_resumable(self, path: list[tuple[PrefixNode, int]], most: int) -> int:
+        """Blocks up to the last boundary, at most ``most``, from which a prompt can go on."""
+        depth = sum(count for _, count in path)
+        if not self._keeps_states:
+            blocks = min(depth, most)
+            while blocks * self._size % self.pool.block_tokens:
+                blocks -= 1
+            return blocks
+        for node, count in reversed(path):
+            depth -= count
+            usable = [
+                depth + n
+                for n, state in node.states.items()
+                if n <= count and depth + n <= most and state.level != _GONE
+            ]
+            if usable:
+                return max(usable)
+        return 0
+
+    def _state_at(self, path: list[tuple[PrefixNode, int]], blocks: int) -> _State | None:
+        depth = 0
+        for node, count in path:
+            if depth + count >= blocks:
+                return node.states.get(blocks - depth)
+            depth += count
+        return None
+
+    def _keep_states(self, keys: tuple[int, ...]) -> None:
         """Keep the state at the boundaries of a prompt from which it can be resumed."""
         if not self._keeps_states:
             return
+        last = len(keys)
+        while last and last * self._size % self.pool.block_tokens:
+            last -= 1
+        depth = 0
+        for node, count in self._walk(keys):
+            for n in self._state_positions(depth, count, last):
+                state = node.states.get(n)
+                if state is None or state.level == _GONE:
+                    node.states[n] = state = _State(self._time)
+                    self._idle_tokens[POOL] += self._state_tokens
+                    self._push(POOL, state)
+                else:
+                    self._raise_state(state)
+            depth += count
+
+    def _state_positions(self, depth: int, count: int, last: int) -> Iterator[int]:
         interval = self.pool.prefix_hit_interval_tokens
-        block = self.pool.block_tokens
-        count = len(keys)
-        while count and count * size % block:
-            count -= 1
-        for position in range(1, count + 1):
-            if position == count or (interval and position * size % interval == 0):
-                state = (keys[position - 1],)
-                if state not in self._weights:
-                    self._place(state, self._state_tokens)
+        if interval:
+            tokens = (depth * self._size // interval + 1) * interval
+            while tokens <= (depth + count) * self._size:
+                blocks, rest = divmod(tokens, self._size)
+                if not rest and not tokens % self.pool.block_tokens and blocks != last:
+                    yield blocks - depth
+                tokens += interval
+        if depth < last <= depth + count:
+            yield last - depth
 
-    def _move_to_held(self, key: int) -> None:
-        del self._idle[key]
-        weight = self._weights[key]
-        self._idle_tokens -= weight
-        self._held_tokens += weight
+    def _raise_state(self, state: _State) -> None:
+        """Bring a state to the pool and to the end of the queue of what is evicted."""
+        self._idle_tokens[state.level] -= self._state_tokens
+        self._idle_tokens[POOL] += self._state_tokens
+        state.level = POOL
+        state.time = self._time
+        self._push(POOL, state)
 
-    def _place(self, key: BlockKey, weight: int) -> None:
-        """Put something into the pool that nobody holds yet, out of the tier that had it."""
-        tier = self._tier_of(key)
-        if tier is not None:
-            tier.tokens -= tier.weights.pop(key)
-        self._weights[key] = weight
-        self._idle[key] = None
-        self._idle_tokens += weight
+    # eviction ----------------------------------------------------------------------------------
 
-    def _demote(self, key: BlockKey, weight: int, level: int) -> None:
-        if level == len(self._tiers):
+    def _offer(self, node: PrefixNode) -> None:
+        """Put a node in line for eviction if no other block of its level depends on it."""
+        if not any(child.level == node.level for child in node.children.values()):
+            self._push(node.level, node)
+
+    def _push(self, level: int, item: PrefixNode | _State) -> None:
+        queue = self._queues[level]
+        if len(queue) >= self._compact_at[level]:
+            queue[:] = [entry for entry in queue if self._evictable(entry, level)]
+            heapify(queue)
+            self._compact_at[level] = 1024 + 2 * len(queue)
+        self._serial += 1
+        heappush(queue, (item.time, self._serial, item))
+
+    def _evictable(self, entry: _Item, level: int) -> bool:
+        time, _, item = entry
+        if item.level != level or item.time != time:
+            return False
+        if isinstance(item, _State):
+            return True
+        return not item.holders and not any(
+            child.level == level for child in item.children.values()
+        )
+
+    def _make_room(self, level: int) -> None:
+        """Evict from a level until it fits."""
+        queue = self._queues[level]
+        while self._idle_tokens[level] > self._room_tokens[level]:
+            entry = heappop(queue)
+            if not self._evictable(entry, level):
+                continue
+            item = entry[2]
+            if isinstance(item, _State):
+                self._move_state(item, level)
+                continue
+            excess = self._idle_tokens[level] - self._room_tokens[level]
+            blocks = int(-(-excess // self._size))
+            if blocks < len(item.keys):
+                self._split(item, len(item.keys) - blocks)
+            self._move(item, level + 1)
+
+    def _move_state(self, state: _State, level: int) -> None:
+        self._idle_tokens[level] -= self._state_tokens
+        if level + 1 == len(self._queues):
+            state.level = _GONE
             return
-        tier = self._tiers[level]
-        tier.weights[key] = weight
-        tier.tokens += weight
-        while tier.tokens > tier.capacity_tokens:
-            oldest = next(iter(tier.weights))
-            size = tier.weights.pop(oldest)
-            tier.tokens -= size
-            self._demote(oldest, size, level + 1)
+        self._time += 1
+        state.level, state.time = level + 1, self._time
+        self._idle_tokens[level + 1] += self._state_tokens
+        self._push(level + 1, state)
+        self._make_room(level + 1)
+
+    def _move(self, node: PrefixNode, level: int) -> None:
+        """Move a node that nobody holds to another level, or out of the last one."""
+        old, parent = node.level, node.parent
+        assert parent is not None
+        weight = len(node.keys) * self._size
+        self._idle_tokens[old] -= weight
+        if level == len(self._queues):
+            self._remove(node)
+        else:
+            if level != POOL:
+                self._time += 1
+            node.level, node.time = level, self._time
+            self._idle_tokens[level] += weight
+            self._offer(node)
+        if parent is not self._root and parent.level == old and not parent.holders:
+            self._offer(parent)
+        if POOL < level < len(self._queues):
+            self._make_room(level)
+
+    def _remove(self, node: PrefixNode) -> None:
+        """Take a node and what hangs from it out of the tree."""
+        assert node.parent is not None
+        del node.parent.children[node.keys[0]]
+        node.level = _GONE
+        for state in node.states.values():
+            if state.level != _GONE:
+                self._idle_tokens[state.level] -= self._state_tokens
+                state.level = _GONE
+        for child in list(node.children.values()):
+            self._idle_tokens[child.level] -= len(child.keys) * self._size
+            self._remove(child)
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common start of two tuples."""
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length

@@ -207,8 +207,7 @@ class Rank:
         """Pool blocks that admission takes, those that others already hold left out. [blocks]"""
         blocks = self.pool.blocks(sequence.target)
         if sequence.match is not None:
-            size = sequence.request.block_tokens
-            blocks -= sequence.match.live_keys * size // self.pool.block_tokens
+            blocks -= sequence.match.live_tokens // self.pool.block_tokens
         return blocks
 
     def admit(self, sequence: Sequence, *, now: float, order: int, step: int) -> float:
@@ -226,12 +225,10 @@ class Rank:
         match = sequence.match
         if match is not None:
             assert self.cache is not None
-            size = sequence.request.block_tokens
             before = self.cache.held_blocks
-            self.cache.use(sequence.request, match)
+            sequence.prefix = self.cache.hold(sequence.request, match)
             self.held += self.cache.held_blocks - before
-            sequence.shared_keys = match.device_keys
-            sequence.shared_blocks = match.device_keys * size // self.pool.block_tokens
+            sequence.shared_blocks = match.pool_tokens // self.pool.block_tokens
             sequence.computed = match.tokens
             load_s = match.load_s
             sequence.match = None
@@ -286,13 +283,11 @@ class Rank:
         if cache is None or not request.block_hashes:
             return
         before = cache.held_blocks
-        cache.insert(request.block_hashes, request.block_tokens, sequence.shared_keys)
+        sequence.prefix = cache.insert(request, sequence.prefix)
         self.held += cache.held_blocks - before
-        keys = len(request.block_hashes)
-        shared = keys * request.block_tokens // self.pool.block_tokens
+        shared = len(request.block_hashes) * request.block_tokens // self.pool.block_tokens
         self.held -= shared - sequence.shared_blocks
         sequence.blocks -= shared - sequence.shared_blocks
-        sequence.shared_keys = keys
         sequence.shared_blocks = shared
         self.safe_step = -1
 
@@ -300,16 +295,16 @@ class Rank:
         """Free what a request holds outside the decode batch."""
         self.held -= sequence.blocks
         sequence.blocks = 0
-        if sequence.shared_keys:
+        if sequence.prefix is not None:
             cache = self.cache
             assert cache is not None
-            request = sequence.request
             before = cache.held_blocks
-            cache.release(request.block_hashes[: sequence.shared_keys])
-            if finished and request.session >= 0:
-                cache.keep_output(request)
+            cache.release(sequence.prefix)
+            if finished and sequence.request.session >= 0:
+                cache.keep_output(sequence.request)
             self.held += cache.held_blocks - before
-            sequence.shared_keys = sequence.shared_blocks = 0
+            sequence.prefix = None
+            sequence.shared_blocks = 0
         self.safe_step = -1
         self.blocked = False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.prefixcache import PrefixMatch
+    from simulator.prefixcache import PrefixMatch, PrefixNode
     from workloads.requests import Request
 
 
@@ -30,9 +30,9 @@ class Sequence:
         Tokens whose KV entries its prefill must produce, and those that exist. [tokens]
     blocks:
         Private pool blocks held while it is not decoding. [blocks]
-    shared_keys, shared_blocks:
-        Leading prompt blocks that it holds through the prefix cache: how many of its own
-        hashes, and what that is in pool blocks.
+    prefix, shared_blocks:
+        Leading prompt blocks that it holds through the prefix cache: their end in its tree, and
+        how many pool blocks they are.
     match:
         What the prefix cache has of its prompt, as of the instant of its admission.
     swapped:
@@ -53,12 +53,12 @@ class Sequence:
         "match",
         "order",
         "preemptions",
+        "prefix",
         "rank",
         "rate",
         "request",
         "scheduled_s",
         "shared_blocks",
-        "shared_keys",
         "start",
         "steps_done",
         "swapped",
@@ -88,7 +88,7 @@ class Sequence:
         self.target = request.prompt_tokens
         self.computed = 0
         self.blocks = 0
-        self.shared_keys = 0
+        self.prefix: PrefixNode | None = None
         self.shared_blocks = 0
         self.match: PrefixMatch | None = None
         self.swapped = False

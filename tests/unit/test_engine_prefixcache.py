@@ -2,6 +2,8 @@
 
 import pytest
 from engine_traces import closed, pool, requests, trace
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simulator.kvcache import KvPoolSpec, OffloadTier
 from simulator.prefixcache import PrefixCache, PrefixMatch
@@ -28,9 +30,7 @@ def prompt(*keys, size=4, extra=1):
 def serve(cache, request):
     """Let a request hold its hits, add its prompt and leave."""
     match = cache.match(request, request.prompt_tokens)
-    cache.use(request, match)
-    cache.insert(request.block_hashes, request.block_tokens, match.device_keys)
-    cache.release(request.block_hashes)
+    cache.release(cache.insert(request, cache.hold(request, match)))
     return match.tokens
 
 
@@ -76,12 +76,15 @@ def test_the_least_recently_released_goes_first_and_tails_before_heads() -> None
 def test_held_blocks_stay() -> None:
     known = cache()
     request = prompt(1, 2)
-    known.insert(request.block_hashes, 4, 0)
+    held = known.insert(request, None)
     known.shrink(0)
     assert known.held_blocks == 2
-    assert known.match(request, 9) == PrefixMatch(tokens=8, device_keys=2, live_keys=2, load_s=0.0)
-    known.hold((1,))
-    known.release((1, 2))
+    assert known.match(request, 9) == PrefixMatch(
+        tokens=8, pool_tokens=8, live_tokens=8, load_s=0.0
+    )
+    other = prompt(1, 3)
+    known.hold(other, known.match(other, 9))
+    known.release(held)
     assert known.held_blocks == 1
     assert known.idle_blocks == 1
     known.shrink(0)
@@ -107,7 +110,7 @@ def test_evicted_state_takes_the_hit_with_it() -> None:
     known = cache(prefix_hit_interval_tokens=0, fixed_blocks_per_request=2)
     serve(known, prompt(1, 2))
     serve(known, prompt(1, 2, 3))
-    known.hold((1, 2, 3))
+    known.hold(prompt(1, 2, 3), known.match(prompt(1, 2, 3), 13))
     known.shrink(2)  # the older state has to go
     assert known.match(prompt(1, 2), 9).tokens == 0
     assert known.match(prompt(1, 2, 3), 13).tokens == 12
@@ -122,10 +125,9 @@ def test_evicted_blocks_come_back_from_the_tiers_at_their_bandwidth() -> None:
     # the tail went first: block 4 is the oldest in the host tier and fell to disk
     match = known.match(prompt(1, 2, 3, 4), 17)
     assert match == PrefixMatch(
-        tokens=16, device_keys=1, live_keys=0, load_s=(0.5 + 80 / 16) + 40 / 4
+        tokens=16, pool_tokens=4, live_tokens=0, load_s=(0.5 + 80 / 16) + 40 / 4
     )
-    known.use(prompt(1, 2, 3, 4), match)
-    known.insert((1, 2, 3, 4), 4, 1)
+    known.insert(prompt(1, 2, 3, 4), known.hold(prompt(1, 2, 3, 4), match))
     assert known.match(prompt(1, 2, 3, 4), 17).load_s == 0.0
 
 
@@ -173,3 +175,100 @@ def test_what_moves_needs_a_size() -> None:
         KvPoolSpec(total_blocks=1, block_tokens=1, offload=(host,))
     with pytest.raises(UserError, match="offload tier 'host' has"):
         OffloadTier(name="host", capacity_bytes=1.0, bandwidth_bytes_per_s=0.0)
+
+
+def nodes_of(known):
+    """All nodes of the tree but its root."""
+    queue = [known._root]
+    while queue:
+        node = queue.pop()
+        queue += node.children.values()
+        if node is not known._root:
+            yield node
+
+
+def check_tree(known) -> None:
+    """The sums are those of the tree, and what depends on something never outlives it."""
+    idle = [0] * len(known._idle_tokens)
+    held = 0
+    for node in nodes_of(known):
+        weight = len(node.keys) * 4
+        if node.holders:
+            assert node.level == 0
+            held += weight
+        else:
+            idle[node.level] += weight
+        for state in node.states.values():
+            if state.level < len(idle):
+                idle[state.level] += known._state_tokens
+        if node.parent is not known._root:
+            assert node.parent.level <= node.level
+            assert node.parent.holders >= node.holders
+        assert node.parent.children[node.keys[0]] is node
+    assert known._held_tokens == held
+    assert known._idle_tokens == idle
+    for level in range(1, len(idle)):
+        assert idle[level] <= known._room_tokens[level]
+
+
+PATHS = st.lists(st.integers(0, 2), min_size=1, max_size=7)
+
+
+def chained(path):
+    """Block identities that imply all blocks before."""
+    keys, key = [], 0
+    for step in path:
+        key = key * 3 + step + 1
+        keys.append(key)
+    return tuple(keys)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("serve"), PATHS),
+            st.tuples(st.just("start"), PATHS),
+            st.tuples(st.just("end"), st.integers(0, 5)),
+            st.tuples(st.just("shrink"), st.integers(0, 12)),
+        ),
+        max_size=40,
+    ),
+    interval=st.sampled_from([None, 0, 8]),
+    tiers=st.lists(st.sampled_from([0.0, 20.0, 100.0]), max_size=2),
+)
+def test_the_tree_stays_consistent(steps, interval, tiers) -> None:
+    known = cache(
+        block_bytes=4.0,
+        fixed_blocks_per_request=1,
+        prefix_hit_interval_tokens=interval,
+        offload=tuple(
+            OffloadTier(name="tier", capacity_bytes=size, bandwidth_bytes_per_s=1.0)
+            for size in tiers
+        ),
+    )
+    running = []
+    for action, value in steps:
+        if action == "shrink":
+            known.shrink(value)
+            assert known.idle_blocks <= value
+        elif action == "end" and running:
+            known.release(running.pop(value % len(running)))
+        elif action in ("serve", "start"):
+            request = prompt(*chained(value))
+            match = known.match(request, request.prompt_tokens)
+            assert match.live_tokens <= match.pool_tokens <= match.tokens
+            held = known.insert(request, known.hold(request, match))
+            if interval is None:
+                again = known.match(request, request.prompt_tokens)
+                assert again.live_tokens == len(value) * 4
+            if action == "serve":
+                known.release(held)
+            else:
+                running.append(held)
+        check_tree(known)
+    for held in running:
+        known.release(held)
+    known.shrink(0)
+    check_tree(known)
+    assert known.idle_blocks == known.held_blocks == 0
