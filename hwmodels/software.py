@@ -3,7 +3,9 @@
 A level says which kernels run (`workloads.plan.ExecutionPlan`) and how well: the floor ``t0``
 and the efficiencies ``e_c`` and ``e_m`` of each kernel family, and the host's share of a step.
 The base figures belong to chip generations and come from measured kernel tables
-(``software/kernels.yaml``); a level scales them by few factors (``software/<engine>.yaml``).
+(``software/kernels.yaml``); an engine's plans, their dates and its host times stand in
+``software/<engine>.yaml``, and few factors on all of it are fitted to serving runs
+(``software/fitted.yaml``, see `hwmodels.fitted`).
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from hwmodels.collectives import CollectiveFit
+from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP, Basis, fitted_level
+from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.plan import ExecutionPlan
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from workloads.ops import Op, OpKind
 
-MEDIAN_LEVEL = "median-2026-07"
-MEDIAN_DATE = dt.date(2026, 7, 19)
+MEDIAN_LEVEL = MEDIAN_STAMP
 
 PARAMETERS: dict[str, str] = {
     "t0_scale": "kernel floors over those of the kernel table [-]",
@@ -37,9 +38,16 @@ PARAMETERS: dict[str, str] = {
     "collective_scale": "link efficiency of collectives over the kernel table's [-]",
     "host_step_s": "host time of a step that the GPU does not hide [s]",
     "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
+    "acceptance_scale": "accepted drafts over the recipe's source, where a run states none [-]",
 }
 """What a software level sets, with its meaning and unit; scales are 1 where a level is silent."""
 
+_KIND_OF_BASIS: dict[Basis, str] = {
+    "own runs": "calibrated",
+    "sibling": "transferred",
+    "other kernels": "transferred",
+    "nothing": "specification",
+}
 _MATRIX_FAMILIES = ("gemm", "grouped_gemm")
 
 
@@ -65,8 +73,10 @@ class SoftwareLevel:
     name:
         Such as ``sglang@2026-05-21``.
     kind:
-        ``calibrated`` (this SKU and engine were fitted), ``transferred`` (fitted on kin) or
+        ``calibrated`` (this SKU and engine were fitted), ``transferred`` (fitted on others) or
         ``specification`` (kernel tables and data sheets only).
+    basis:
+        What the fitted part rests on, see `hwmodels.fitted.Basis`.
     plan:
         Kernels in use.
     kernels, collectives:
@@ -87,8 +97,8 @@ class SoftwareLevel:
 
     engine: str
     name: str
-    date: dt.date | None
     kind: str
+    basis: Basis
     plan: ExecutionPlan
     kernels: dict[tuple[str, str], KernelFit]
     collectives: dict[str, CollectiveFit]
@@ -146,27 +156,27 @@ def parse_date(text: str) -> dt.date:
         raise UserError(f"date '{text}' is not a date; write YYYY-MM or YYYY-MM-DD") from None
 
 
-@lru_cache(maxsize=32)
-def _read(name: str, directory: Path | None) -> dict[str, Any]:
-    base = directory or Path(str(resources.files("hwmodels") / "software"))
-    path = base / f"{name}.yaml"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    return data
+@lru_cache(maxsize=16)
+def _read(name: str) -> dict[str, Any]:
+    return read_yaml_mapping(Path(str(resources.files("hwmodels") / "software" / f"{name}.yaml")))
 
 
 def list_engines() -> list[str]:
     """Engines that software levels exist for."""
     folder = resources.files("hwmodels") / "software"
     names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
-    return [name for name in names if name != "kernels"]
+    return [name for name in names if name not in ("kernels", "fitted")]
 
 
-def list_levels(*, engine: str, directory: Path | None = None) -> list[dict[str, Any]]:
-    """All software levels of an engine as they stand in its file, in order of date."""
+def _engine_file(engine: str) -> dict[str, Any]:
     if engine not in list_engines():
         raise unknown_name(field="engine", value=engine, known=list_engines())
-    levels: list[dict[str, Any]] = list(_read(engine, directory)["levels"])
+    return _read(engine)
+
+
+def list_levels(*, engine: str) -> list[dict[str, Any]]:
+    """Execution-plan levels of an engine as they stand in its file."""
+    levels: list[dict[str, Any]] = list(_engine_file(engine)["levels"])
     return levels
 
 
@@ -181,7 +191,7 @@ def _derived(*, generation: str, values: Mapping[str, float]) -> dict[str, Any]:
     stay at the kernel table's; floors scale for all, since an engine launches them alike.
     """
     kernels: dict[tuple[str, str], KernelFit] = {}
-    table = _read("kernels", None)
+    table = _read("kernels")
     for family, paths in table["families"].items():
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
@@ -210,21 +220,6 @@ def _derived(*, generation: str, values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _candidates(
-    *, levels: list[dict[str, Any]], sku: Sku, model: str
-) -> tuple[list[dict[str, Any]], str]:
-    """The most specific levels that apply to a SKU, and what had to be assumed."""
-    of_model = [lv for lv in levels if model in lv.get("models", [model])]
-    own = [lv for lv in of_model if sku.key in lv.get("skus", [])]
-    if own:
-        return own, ""
-    for kin in sku.kin:
-        kin_levels = [lv for lv in of_model if kin in lv.get("skus", []) and lv.get("parameters")]
-        if kin_levels:
-            return kin_levels, f"software level transferred from {kin}"
-    return [lv for lv in of_model if "skus" not in lv], ""
-
-
 def load_software(
     *,
     engine: str,
@@ -232,6 +227,7 @@ def load_software(
     model: str,
     date: dt.date | None = None,
     median: bool = False,
+    specification: bool = False,
     directory: Path | None = None,
 ) -> SoftwareLevel:
     """The software level of an engine on a SKU at a date.
@@ -241,51 +237,73 @@ def load_software(
     engine:
         ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
     sku, model:
-        Select the levels: the SKU's own, else those fitted on its kin, else the general ones.
+        Select the execution plan and the fitted factors.
     date:
         The last level not after it; before the first, the first, with a message. ``None`` is
         the latest.
     median:
-        Ask for the undated median of runs up to 2026-07-19 instead; without one, the last
-        level not after that day.
+        Ask for the undated median of runs up to 2026-07-19.
+    specification:
+        Use kernel tables and data sheets only, nothing fitted to serving runs.
     directory:
-        Levels written by a calibration, in place of the shipped ones.
+        ``fitted.yaml`` of a user's own calibration, in place of the shipped one.
 
     Raises
     ------
     UserError
         If the engine is unknown.
     """
-    data = _read(engine, directory) if engine in list_engines() else None
-    if data is None:
-        raise unknown_name(field="engine", value=engine, known=list_engines())
-    levels, assumed = _candidates(levels=data["levels"], sku=sku, model=model)
-    messages = [assumed] if assumed else []
-    chosen = [lv for lv in levels if lv.get("name") == MEDIAN_LEVEL] if median else []
-    if not chosen:
-        dated = sorted((lv for lv in levels if lv.get("date")), key=lambda lv: str(lv["date"]))
-        wanted = date or (MEDIAN_DATE if median else None)
-        before = [lv for lv in dated if wanted is None or lv["date"] <= wanted]
-        if dated and not before:
-            messages.append(f"no {engine} level before {wanted}; the first one stands in")
-            before = dated[:1]
-        undated = [lv for lv in levels if not lv.get("date") and not lv.get("name")]
-        chosen = before or undated
-    level = chosen[-1]
-    parameters: dict[str, Any] = {**data["defaults"], **level.get("parameters", {})}
-    values = {name: _value(figure) for name, figure in parameters.items()}
-    fitted = any(p["kind"] == "fitted" for p in level.get("parameters", {}).values())
-    kind = "specification" if not fitted else "transferred" if assumed else "calibrated"
-    stamp = level.get("name") or str(level.get("date") or "undated")
+    data = _engine_file(engine)
+    level, messages = _plan_level(
+        data["levels"], sku=sku, model=model, date=date or (MEDIAN_DATE if median else None)
+    )
+    values = {name: _value(figure) for name, figure in data["defaults"].items()}
+    provenance = {
+        name: f"{figure['kind']}: {figure['source']}" for name, figure in data["defaults"].items()
+    }
+    fit = (
+        None
+        if specification
+        else fitted_level(
+            engine=engine, sku=sku, model=model, date=date, median=median, directory=directory
+        )
+    )
+    stamp = str(level.get("date") or "undated")
+    basis: Basis = "nothing"
+    if fit is not None:
+        for name, factor in fit.factors.items():
+            values[name] = values.get(name, 1.0) * factor
+            provenance[name] = f"fitted: {fit.source}"
+        stamp = fit.stamp or stamp
+        basis = fit.basis
+        messages += [fit.message] if fit.message else []
     return SoftwareLevel(
         engine=engine,
         name=f"{engine}@{stamp}",
-        date=level.get("date"),
-        kind=kind,
+        kind=_KIND_OF_BASIS[basis],
+        basis=basis,
         plan=ExecutionPlan(**{**data.get("plan", {}), **level.get("plan", {})}),
         generation=sku.generation,
         parameters=values,
         **_derived(generation=sku.generation, values=values),
         messages=tuple(messages),
-        provenance={name: f"{p['kind']}: {p['source']}" for name, p in parameters.items()},
+        provenance=provenance,
     )
+
+
+def _plan_level(
+    levels: list[dict[str, Any]], *, sku: Sku, model: str, date: dt.date | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The level whose execution plan is in force: the SKU's own by date, else the general one."""
+    own = [
+        level
+        for level in levels
+        if sku.key in level.get("skus", []) and model in level.get("models", [model])
+    ]
+    if not own:
+        return next(level for level in levels if "skus" not in level), []
+    own.sort(key=lambda level: str(level["date"]))
+    before = [level for level in own if date is None or level["date"] <= date]
+    if before:
+        return before[-1], []
+    return own[0], [f"no plan before {date} is known; that of {own[0]['date']} stands in"]

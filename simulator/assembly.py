@@ -227,7 +227,8 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
         model=configuration.model,
         date=configuration.level_date,
         median=configuration.median,
-        directory=configuration.calibration and configuration.calibration / "software",
+        specification=configuration.specification,
+        directory=configuration.calibration,
     )
 
 

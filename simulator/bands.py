@@ -1,4 +1,4 @@
-"""How far a prediction of a kind has been from measurements: the 90 % interval it carries."""
+"""How far predictions have been from measurements: the 90 % interval that each carries."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def _factors(directory: Path | None) -> dict[str, Any]:
     path = folder / "bands.yaml"
     if not path.exists():
         return {}
-    kinds: dict[str, Any] = read_yaml_mapping(path)["kinds"]
-    return kinds
+    by_basis: dict[str, Any] = read_yaml_mapping(path)["bands"]
+    return by_basis
 
 
 def bands_of(
-    metrics: RunMetrics, *, kind: str, directory: Path | None = None
+    metrics: RunMetrics, *, basis: str, directory: Path | None = None
 ) -> dict[str, tuple[float, float]]:
     """90 % interval of each banded metric of a prediction; empty where nothing was compared.
 
     Parameters
     ----------
-    kind:
-        Kind of prediction: ``calibrated``, ``transferred`` or ``specification``.
+    basis:
+        What the software level rests on, see `hwmodels.fitted.Basis`.
     directory:
         Bands written by a calibration, in place of the shipped ones.
 
     Notes
     -----
     The factors are the 5 % and 95 % quantiles of measured over predicted among runs that were
-    left out of the fit which predicted them, by kind.
+    left out of the fit which predicted them, by what was left to predict them from.
     """
-    factors = _factors(directory).get(kind, {})
+    factors = _factors(directory).get(basis, {})
     values = {
         "total_tput_per_gpu": metrics.total_tput_per_gpu,
         "median_tpot_s": metrics.tpot.median_s,

@@ -74,6 +74,8 @@ class RunConfiguration:
     level_date, median:
         Software level: the last not after the date (``None``: the latest), or the undated
         median of runs up to 2026-07-19.
+    specification:
+        Whether to use nothing that was fitted to serving runs.
     precision:
         Label of the configuration, such as ``fp4``; the tensors follow the execution plan.
     speculation, drafts:
@@ -102,6 +104,7 @@ class RunConfiguration:
     engine: str
     level_date: dt.date | None = None
     median: bool = False
+    specification: bool = False
     precision: str = "fp4"
     speculation: SpeculationMethod = "none"
     drafts: int = 0
@@ -129,7 +132,7 @@ class RunConfiguration:
             f"{pool.role} {pool.layout} {sorted(pool.plan.items())}" for pool in self.pools
         )
         overrides = str(sorted(self.sku_overrides.items()))
-        level = f"{self.engine}@{self.level_date} {self.median}"
+        level = f"{self.engine}@{self.level_date} {self.median} {self.specification}"
         return (self.sku, overrides, level, self.model, self.precision, pools, str(self.drafts))
 
 

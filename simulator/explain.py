@@ -317,7 +317,9 @@ def explain_configuration(
         phase=phase,
         batch=batch,
         time=time_step(model=model, sku=sku, software=software, batch=batch),
-        acceptance_length=acceptance_of(configuration).acceptance_length if known else None,
+        acceptance_length=acceptance_of(configuration, software=software).acceptance_length
+        if known
+        else None,
         requests_that_fit=fits,
         sensitivities=tuple(
             step_sensitivities(model=model, sku=sku, software=software, batch=batch)

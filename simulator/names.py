@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hwmodels.software import MEDIAN_DATE, MEDIAN_LEVEL, parse_date
+from hwmodels.fitted import MEDIAN_DATE
+from hwmodels.software import MEDIAN_LEVEL, parse_date
 from workloads.architecture import architecture_names
 from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     import datetime as dt
+
+SPECIFICATION = "specification"
 
 # Models that published benchmark tables name and no architecture file describes yet, with the
 # labels that those tables use.
@@ -95,11 +98,14 @@ class EngineRequest:
         Last day that the date covers; ``None`` asks for the latest level.
     median:
         Whether the undated median of runs up to 2026-07-19 is meant; ``date`` is then that day.
+    specification:
+        Whether nothing fitted to serving runs shall be used.
     """
 
     engine: EngineLabel
     date: dt.date | None = None
     median: bool = False
+    specification: bool = False
 
 
 def engine_labels() -> dict[str, EngineLabel]:
@@ -126,6 +132,8 @@ def load_engine(name: str) -> EngineLabel:
 def parse_engine(text: str) -> EngineRequest:
     """An engine with an optional date: ``sglang``, ``sglang@2026-05``, ``vllm@median-2026-07``.
 
+    ``vllm@specification`` is the engine with nothing fitted to serving runs.
+
     Raises
     ------
     UserError
@@ -136,6 +144,8 @@ def parse_engine(text: str) -> EngineRequest:
     stamp = stamp.strip()
     if stamp == MEDIAN_LEVEL:
         return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)
+    if stamp == SPECIFICATION:
+        return EngineRequest(engine=engine, specification=True)
     return EngineRequest(engine=engine, date=parse_date(stamp) if stamp else None)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
 
 from hwmodels.sku import load_sku
-from hwmodels.software import MEDIAN_LEVEL, load_software
 from simulator.configuration import RunConfiguration, SpeculationMethod
 from simulator.names import EngineRequest, canonical_model, model_is_supported, parse_engine
 from simulator.recipe_layouts import PoolRequest
@@ -75,15 +73,13 @@ def configure_row(
         precision=precision,
         kin=sku.kin,
     )
-    level_date, median, assumed = _software_level(
-        engine=engine, sku=sku.key, model=model, calibration=calibration
-    )
     configuration = RunConfiguration(
         model=model,
         sku=sku.key,
         engine=engine.engine.label,
-        level_date=level_date,
-        median=median,
+        level_date=engine.date,
+        median=engine.median,
+        specification=engine.specification,
         precision=precision,
         speculation=method,
         drafts=recipe.drafts,
@@ -96,36 +92,17 @@ def configure_row(
         concurrency=concurrency,
         calibration=calibration,
     )
-    return configuration, (*messages, *assumed, *recipe.messages)
-
-
-@lru_cache(maxsize=4096)
-def _software_level(
-    *, engine: EngineRequest, sku: str, model: str, calibration: Path | None
-) -> tuple[dt.date | None, bool, tuple[str, ...]]:
-    """Own date of the software level in force, whether it is the median's, what it assumes.
-
-    Rows of many dates under one level are thus one configuration and run once.
-    """
-    level = load_software(
-        engine=engine.engine.software,
-        sku=load_sku(sku),
-        model=model,
-        date=engine.date,
-        median=engine.median,
-        directory=calibration,
-    )
-    return level.date, level.name.endswith(f"@{MEDIAN_LEVEL}"), tuple(level.messages)
+    return configuration, (*messages, *recipe.messages)
 
 
 def _engine(row: Mapping[str, object]) -> EngineRequest:
     """Engine and date; without a date the undated median, unless the engine carries one."""
     named = parse_engine(_required(row, "engine"))
     date = _text(row, "date")
+    if named.date is not None or named.specification:
+        return named
     if date is not None:
         return parse_engine(f"{named.engine.label}@{date}")
-    if named.date is not None:
-        return named
     return EngineRequest(engine=named.engine, median=True)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hwmodels.software import MEDIAN_DATE
+from hwmodels.fitted import MEDIAN_DATE
 from simulator.configuration import PoolConfiguration, deployment_label
 from simulator.expressions import Number, evaluate, expression_names
 from simulator.recipe_files import (

@@ -51,8 +51,11 @@ class RunOutcome:
         return self.assembly.software.kind
 
 
-def acceptance_of(configuration: RunConfiguration) -> Acceptance:
-    """Accepted drafts per step of a configuration: its length, else its published source.
+def acceptance_of(configuration: RunConfiguration, *, software: SoftwareLevel) -> Acceptance:
+    """Accepted drafts per step of a configuration.
+
+    Its own length where that is known; else its published source, with the accepted drafts
+    scaled by what the software level's runs showed.
 
     Raises
     ------
@@ -66,12 +69,18 @@ def acceptance_of(configuration: RunConfiguration) -> Acceptance:
         return acceptance_of_length(
             acceptance_length=configuration.acceptance_length, drafts=drafts
         )
-    if configuration.acceptance_source is not None:
-        return published_acceptance(name=configuration.acceptance_source, drafts=drafts)
-    raise UserError(
-        f"acceptance of {drafts} drafts is unknown for {configuration.model}; give the mean "
-        "tokens per step with --acceptance-length"
-    )
+    if configuration.acceptance_source is None:
+        raise UserError(
+            f"acceptance of {drafts} drafts is unknown for {configuration.model}; give the mean "
+            "tokens per step with --acceptance-length"
+        )
+    published = published_acceptance(name=configuration.acceptance_source, drafts=drafts)
+    scale = software.parameters.get("acceptance_scale", 1.0)
+    if scale == 1.0:
+        return published
+    length = 1.0 + scale * (published.acceptance_length - 1.0)
+    # short of the limit, at which every draft would always be accepted
+    return acceptance_of_length(acceptance_length=min(length, drafts + 0.99), drafts=drafts)
 
 
 def simulate_run(
@@ -99,7 +108,7 @@ def simulate_run(
     """
     assembly = assemble(configuration, software=software)
     lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
-    acceptance = acceptance_of(configuration)
+    acceptance = acceptance_of(configuration, software=assembly.software)
     requests = inferencex_requests(
         isl=configuration.isl,
         osl=configuration.osl,
@@ -141,8 +150,8 @@ def simulate_run(
         ),
         bands=bands_of(
             metrics,
-            kind=assembly.software.kind,
-            directory=configuration.calibration and configuration.calibration / "bands",
+            basis=assembly.software.basis,
+            directory=configuration.calibration,
         ),
         messages=assembly.software.messages,
     )

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hwmodels.sku import load_sku
-from hwmodels.software import load_software
 from simulator.configuration import (
     DoesNotFitError,
     RunConfiguration,
@@ -360,7 +358,8 @@ class TestRow:
         _, message = configured()
         assert "undated median of runs to 2026-07-19: settings of v0.25.0" in message
         median, _ = configured(sku="mi355x", engine="sglang")
-        assert median == configured(sku="mi355x", engine="sglang@median-2026-07")[0]
+        assert median.median
+        assert not configured(sku="mi355x", engine="sglang", date="2026-05")[0].median
 
     def test_a_date_before_every_recipe_is_told(self) -> None:
         _, message = configured(date="2026-05-21")
@@ -370,20 +369,20 @@ class TestRow:
         ("date", "day"),
         [("2026-05-03", dt.date(2026, 5, 3)), ("2026-05", dt.date(2026, 5, 31))],
     )
-    def test_a_date_is_that_of_the_software_level_in_force(self, date: str, day: dt.date) -> None:
-        level = load_software(
-            engine="sglang", sku=load_sku("mi355x"), model="deepseek-v4-pro", date=day
-        )
+    def test_a_date_means_its_last_day(self, date: str, day: dt.date) -> None:
         configuration, _ = configured(sku="mi355x", engine="sglang", date=date)
-        assert level.date is not None
-        assert configuration.level_date == level.date
+        assert configuration.level_date == day
         carried, _ = configured(sku="mi355x", engine=f"sglang@{date}")
         assert carried == configuration
 
-    def test_a_date_before_every_software_level_is_told(self) -> None:
+    def test_a_date_before_every_recipe_of_a_dated_engine_is_told(self) -> None:
         _, message = configured(sku="mi355x", engine="sglang", date="2025-01-01")
-        assert "no sglang level before 2025-01-01" in message
         assert "no recorded settings before 2025-01-01" in message
+
+    def test_an_engine_may_ask_for_the_specification(self) -> None:
+        bare, _ = configured(engine="vllm@specification")
+        assert bare.specification
+        assert bare.step_cost_key != configured(engine="vllm")[0].step_cost_key
 
     def test_two_pools(self) -> None:
         configuration, _ = configured(**DISAGGREGATED)
@@ -464,7 +463,7 @@ class TestRow:
         for other in (
             replace(one, sku_overrides={"tdp_w": 1.0}),
             replace(one, level_date=dt.date(2026, 5, 21)),
-            replace(one, median=True),
+            replace(one, median=False),
         ):
             assert other.step_cost_key != one.step_cost_key
 

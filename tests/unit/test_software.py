@@ -1,6 +1,7 @@
 """Software levels: which one applies at a date, on a SKU, and what it is made of."""
 
 import datetime as dt
+from math import log
 
 import pytest
 import yaml
@@ -17,40 +18,31 @@ from workloads.errors import UserError
 from workloads.ops import Component, Op, OpKind
 
 PRO = "deepseek-v4-pro"
-UNDATED = """
-engine: vllm
-defaults:
-  host_step_s: {value: 0.002, unit: s, kind: estimate, source: by hand}
-  eager_launch_s: {value: 1.0e-05, unit: s, kind: estimate, source: by hand}
-plan: {graph_max_tokens: 256}
-levels:
-  - note: general
-"""
 
 
 def level(sku="mi355x", engine="sglang", **query):
     return load_software(engine=engine, sku=load_sku(sku), model=PRO, **query)
 
 
-def write(directory, text):
-    (directory / "vllm.yaml").write_text(text, encoding="utf-8")
-    return directory
-
-
 @pytest.fixture
-def own_levels(tmp_path):
-    """A user's own directory: two fitted levels of B200 and a median of B300."""
-    data = yaml.safe_load(UNDATED)
-
-    def fitted(scale):
-        return {"t0_scale": {"value": scale, "unit": "-", "kind": "fitted", "source": "runs"}}
-
-    data["levels"] += [
-        {"date": dt.date(2026, 5, 1), "skus": ["b200"], "parameters": fitted(2.0)},
-        {"date": dt.date(2026, 7, 1), "skus": ["b200"], "parameters": fitted(1.5)},
-        {"name": MEDIAN_LEVEL, "skus": ["b200"], "parameters": fitted(3.0)},
-    ]
-    return write(tmp_path, yaml.safe_dump(data))
+def own_fit(tmp_path):
+    """A user's own fit: B200 at two dates and as a median, with shared effects."""
+    fit = {
+        "models": [PRO],
+        "source": "runs",
+        "generations": {"b200": "blackwell"},
+        "runs": {"vllm/b200/2026-05": 4, "vllm/b200/2026-07-01": 3, "vllm/b200/median-2026-07": 9},
+        "effects": {
+            "t0_scale": {
+                "all": {"": log(1.5)},
+                "kernels": {"vllm/blackwell": log(1.2)},
+                "engine_sku": {"vllm/b200": log(1.1)},
+                "level": {"vllm/b200/2026-05": log(2.0), "vllm/b200/median-2026-07": log(0.5)},
+            }
+        },
+    }
+    (tmp_path / "fitted.yaml").write_text(yaml.safe_dump({"fits": [fit]}), encoding="utf-8")
+    return tmp_path
 
 
 def test_a_month_means_its_last_day():
@@ -73,24 +65,26 @@ def test_an_unknown_engine_gets_the_nearest_name():
         list_levels(engine="vlm")
 
 
-def test_the_last_level_not_after_the_date_applies():
-    first, second, third = (dt.date(2026, 4, 25), dt.date(2026, 5, 2), dt.date(2026, 5, 21))
-    assert level().date == third
-    assert level(date=dt.date(2026, 5, 31)).date == third
-    assert level(date=dt.date(2026, 5, 20)).date == second
-    assert level(date=dt.date(2026, 5, 1)).date == first
-    assert level(date=first).name == "sglang@2026-04-25"
+def test_the_last_plan_not_after_the_date_applies():
+    def named(**query):
+        return level(specification=True, **query).name
+
+    assert named() == "sglang@2026-05-21"
+    assert named(date=dt.date(2026, 5, 31)) == "sglang@2026-05-21"
+    assert named(date=dt.date(2026, 5, 20)) == "sglang@2026-05-02"
+    assert named(date=dt.date(2026, 5, 1)) == "sglang@2026-04-25"
+    assert named(date=dt.date(2026, 4, 25)) == "sglang@2026-04-25"
 
 
-def test_before_the_first_level_the_first_stands_in_and_says_so():
-    early = level(date=dt.date(2026, 1, 1))
-    assert early.date == dt.date(2026, 4, 25)
-    assert any("first one stands in" in message for message in early.messages)
-    assert not level().messages
+def test_before_the_first_plan_the_first_stands_in_and_says_so():
+    early = level(date=dt.date(2026, 1, 1), specification=True)
+    assert early.name == "sglang@2026-04-25"
+    assert any("stands in" in message for message in early.messages)
+    assert not level(specification=True).messages
 
 
 def test_the_first_light_of_mi355x_ran_other_kernels():
-    first, latest = level(date=dt.date(2026, 4, 25)), level()
+    first, latest = level(date=dt.date(2026, 4, 25)), level(date=dt.date(2026, 5, 31))
     assert (first.plan.expert_path, first.plan.graph_max_tokens) == ("fp8", 0)
     assert latest.plan.expert_path == "mxfp4xfp8"
     assert latest.plan.graph_max_tokens > 0
@@ -161,50 +155,61 @@ def test_with_parameters_scales_floors_everywhere_and_efficiencies_of_matrix_pro
 
 
 def test_an_unknown_parameter_is_named_with_its_neighbours():
-    with pytest.raises(UserError, match="software parameter 't0_scle' is unknown.*t0_scale"):
+    with pytest.raises(UserError, match=r"software parameter 't0_scle' is unknown.*t0_scale"):
         level().with_parameters({"t0_scle": 2.0})
 
 
-def test_a_directory_of_own_levels_replaces_the_shipped_ones(own_levels):
-    plain = level("h200", "vllm", directory=own_levels)
-    assert plain.kind == "specification"
-    assert plain.host_step_s == 0.002
-    assert plain.plan.graph_max_tokens == 256
-    fitted = level("b200", "vllm", directory=own_levels)
-    assert fitted.kind == "calibrated"
-    assert fitted.date == dt.date(2026, 7, 1)
+def t0_factor(software):
+    bare = level(sku="b200", engine="vllm", specification=True)
     key = ("gemm", "fp8")
-    shipped = level("b200", "vllm").kernels[key]
-    assert fitted.kernels[key].t0_s == pytest.approx(1.5 * shipped.t0_s)
-    assert fitted.kernels[key].memory_efficiency == shipped.memory_efficiency
+    return software.kernels[key].t0_s / bare.kernels[key].t0_s
 
 
-def test_kin_of_a_fitted_sku_borrow_its_level_and_say_so(own_levels):
-    borrowed = level("b300", "vllm", directory=own_levels)
-    assert "b200" in load_sku("b300").kin
-    assert borrowed.kind == "transferred"
-    assert borrowed.messages == ("software level transferred from b200",)
-    assert borrowed.date == dt.date(2026, 7, 1)
+def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
+    fitted = level("b200", "vllm", directory=own_fit)
+    assert (fitted.name, fitted.kind, fitted.basis) == (
+        "vllm@2026-07-01",
+        "calibrated",
+        "own runs",
+    )
+    assert t0_factor(fitted) == pytest.approx(1.5 * 1.2 * 1.1)
+    may = level("b200", "vllm", directory=own_fit, date=dt.date(2026, 6, 15))
+    assert may.name == "vllm@2026-05"
+    assert t0_factor(may) == pytest.approx(1.5 * 1.2 * 1.1 * 2.0)
 
 
-def test_the_median_of_undated_runs_is_a_level_of_its_own(own_levels):
-    median = level("b200", "vllm", median=True, directory=own_levels)
+def test_the_median_is_a_level_of_its_own(own_fit):
+    median = level("b200", "vllm", directory=own_fit, median=True)
     assert median.name == f"vllm@{MEDIAN_LEVEL}"
-    assert median.date is None
-    dated = level("b200", "vllm", directory=own_levels)
-    ratio = median.kernels["gemm", "fp8"].t0_s / dated.kernels["gemm", "fp8"].t0_s
-    assert ratio == pytest.approx(2.0)
+    assert t0_factor(median) == pytest.approx(1.5 * 1.2 * 1.1 * 0.5)
 
 
-def test_without_a_median_the_last_level_up_to_its_day_stands_in():
-    assert level(median=True).date == dt.date(2026, 5, 21)
+def test_a_sibling_shares_the_kernels_and_says_so(own_fit):
+    borrowed = level("b300", "vllm", directory=own_fit)
+    assert (borrowed.kind, borrowed.basis) == ("transferred", "sibling")
+    assert borrowed.parameters["t0_scale"] == pytest.approx(1.5 * 1.2)
+    assert borrowed.messages == ("vllm efficiencies transferred from b200",)
 
 
-def test_scales_never_push_an_efficiency_beyond_the_peak(tmp_path):
-    data = yaml.safe_load(UNDATED)
-    data["levels"][0]["parameters"] = {
-        "memory_scale": {"value": 10.0, "unit": "-", "kind": "fitted", "source": "runs"}
-    }
-    software = level("b200", "vllm", directory=write(tmp_path, yaml.safe_dump(data)))
+def test_other_kernels_share_only_what_all_share(own_fit):
+    other = level("h200", "vllm", directory=own_fit)
+    assert (other.kind, other.basis) == ("transferred", "other kernels")
+    assert other.parameters["t0_scale"] == pytest.approx(1.5)
+
+
+def test_a_model_without_a_fit_of_its_own_borrows_and_says_so(own_fit):
+    r1 = load_software(engine="vllm", sku=load_sku("b200"), model="deepseek-r1", directory=own_fit)
+    assert r1.kind == "transferred"
+    assert "fitted on deepseek-v4-pro" in r1.messages[0]
+
+
+def test_a_specification_level_uses_no_fit(own_fit):
+    bare = level("b200", "vllm", directory=own_fit, specification=True)
+    assert (bare.kind, bare.basis) == ("specification", "nothing")
+    assert t0_factor(bare) == 1.0
+
+
+def test_scales_never_push_an_efficiency_beyond_the_peak():
+    software = level("b200", "vllm").with_parameters({"memory_scale": 10.0})
     products = [fit for (family, _), fit in software.kernels.items() if "gemm" in family]
     assert {fit.memory_efficiency for fit in products} == {1.0}

@@ -1,0 +1,129 @@
+"""Measured runs as what a fit compares: a configuration, its level and its logarithms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration.effects import LevelKey
+from hwmodels.sku import load_sku
+from hwmodels.software import MEDIAN_LEVEL
+from simulator.names import load_engine
+from simulator.predict_rows import configure_row
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from simulator.configuration import RunConfiguration
+
+    FloatArray = npt.NDArray[np.float64]
+
+METRICS = ("throughput", "tpot", "ttft")
+
+NOISE = {"throughput": 0.05, "tpot": 0.05, "ttft": 0.25}
+"""Standard deviation of the logarithm between repeated runs of one build. [-]
+
+Throughput and TPOT: 4 % night to night in AMD's continuous integration (ROCm/ATOM). TTFT:
+the opening burst and client overheads are not part of the model, so it counts little.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One measured run beside its configuration.
+
+    Parameters
+    ----------
+    row:
+        Position in the measured table.
+    series:
+        Label without concurrency.
+    level:
+        Software level that it belongs to.
+    measured:
+        Natural logarithms of throughput per GPU, TPOT and TTFT, NaN where unknown.
+    mean_tpot, mean_ttft:
+        Whether TPOT and TTFT are means; medians otherwise.
+    fixed_acceptance:
+        Whether the run's own acceptance is known, or it does not speculate.
+    """
+
+    row: int
+    series: str
+    level: LevelKey
+    configuration: RunConfiguration
+    measured: FloatArray
+    mean_tpot: bool
+    mean_ttft: bool
+    fixed_acceptance: bool
+
+
+def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
+    """Observations of the rows that can be simulated, and why others cannot.
+
+    Parameters
+    ----------
+    frame:
+        Measured runs in the columns that ``simulate predict`` reads, with the measured
+        columns, ``quality`` and ``series`` beside them.
+    """
+    observations: list[Observation] = []
+    refused: dict[int, str] = {}
+    for position, row in enumerate(frame.to_dict("records")):
+        try:
+            configuration, _ = configure_row({str(name): value for name, value in row.items()})
+        except UserError as error:
+            refused[position] = str(error)
+            continue
+        tpot_is_mean = _missing(row, "median_tpot_s")
+        ttft_is_mean = not _missing(row, "mean_ttft_s")
+        measured = [
+            row.get("total_tput_per_gpu"),
+            row.get("mean_tpot_s" if tpot_is_mean else "median_tpot_s"),
+            row.get("mean_ttft_s" if ttft_is_mean else "median_ttft_s"),
+        ]
+        observations.append(
+            Observation(
+                row=position,
+                series=str(row["series"]),
+                level=level_key(configuration, stamp=stamp_of(row)),
+                configuration=replace(configuration, specification=True),
+                measured=np.log(np.array([np.nan if m is None else float(m) for m in measured])),
+                mean_tpot=tpot_is_mean,
+                mean_ttft=ttft_is_mean,
+                fixed_acceptance=configuration.drafts == 0
+                or not _missing(row, "acceptance_length"),
+            )
+        )
+    return observations, refused
+
+
+def stamp_of(row: Mapping[Hashable, object]) -> str:
+    """Date of the software level of a row: its day, of a median its month, or the median's name."""
+    date = row.get("date")
+    if _missing(row, "date") or not date:
+        return MEDIAN_LEVEL
+    return str(date)[:7] if row.get("kind") == "median" else str(date)[:10]
+
+
+def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
+    """The software level of a configuration at a date."""
+    sku = load_sku(configuration.sku)
+    return LevelKey(
+        engine=load_engine(configuration.engine).software,
+        sku=sku.key,
+        stamp=stamp,
+        vendor=sku.vendor,
+        generation=sku.generation,
+    )
+
+
+def _missing(row: Mapping[Hashable, object], column: str) -> bool:
+    value = row.get(column)
+    return value is None or value != value

@@ -1,0 +1,203 @@
+"""Software parameters that were fitted to measured runs, and what they say of unseen SKUs.
+
+A fit gives each parameter as a sum of logarithms: what all runs share, and what the vendor, the
+engine, its kernels on a chip generation, the SKU, the engine on the SKU and the date add. A SKU
+or engine without runs gets the addends that it shares with its kin. The file
+``software/fitted.yaml`` is written by ``simulate calibrate fit``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workloads.datafiles import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+
+FITTED_FILE = "fitted.yaml"
+MEDIAN_STAMP = "median-2026-07"
+MEDIAN_DATE = dt.date(2026, 7, 19)
+
+Basis = Literal["own runs", "sibling", "other kernels", "nothing"]
+"""What a level rests on: runs of the engine on the SKU, on another SKU of its generation, on
+other generations or engines, or no run at all."""
+
+EFFECTS = ("all", "vendor", "engine", "kernels", "sku", "engine_sku", "level")
+"""Addends of a log parameter, from what all levels share to a single one."""
+
+
+def effect_groups(
+    *, engine: str, sku: str, vendor: str, generation: str, stamp: str
+) -> dict[str, str]:
+    """The group of each of `EFFECTS` that a software level belongs to.
+
+    Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``.
+    """
+    family = generation.split("_")[0]
+    return dict(
+        zip(
+            EFFECTS,
+            (
+                "",
+                vendor,
+                engine,
+                f"{engine}/{family}",
+                sku,
+                f"{engine}/{sku}",
+                f"{engine}/{sku}/{stamp}",
+            ),
+            strict=True,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedLevel:
+    """Fitted factors of one software level.
+
+    Parameters
+    ----------
+    factors:
+        Factor on each parameter's unfitted value. [-]
+    stamp:
+        Date or pseudo-date of the runs; empty without runs of its own.
+    basis:
+        What it rests on.
+    runs:
+        Measured runs of the level.
+    source:
+        Data and fit.
+    message:
+        What was assumed.
+    """
+
+    factors: dict[str, float]
+    stamp: str
+    basis: Basis
+    runs: int
+    source: str
+    message: str = ""
+
+
+@lru_cache(maxsize=8)
+def _read(directory: Path | None) -> dict[str, Any]:
+    folder = directory or Path(str(resources.files("hwmodels") / "software"))
+    path = folder / FITTED_FILE
+    return read_yaml_mapping(path) if path.exists() else {"fits": []}
+
+
+def _fit_of(model: str, directory: Path | None) -> tuple[dict[str, Any] | None, bool]:
+    """The fit for a model, else the first one, and whether it is the model's own."""
+    fits = _read(directory)["fits"]
+    own = next((fit for fit in fits if model in fit["models"]), None)
+    return (own, True) if own else (fits[0] if fits else None, False)
+
+
+def fitted_stamps(
+    *, engine: str, sku: str, model: str, directory: Path | None = None
+) -> dict[str, int]:
+    """Dates and pseudo-dates of the fitted levels of an engine on a SKU, with their runs."""
+    fit, _ = _fit_of(model, directory)
+    if fit is None:
+        return {}
+    prefix = f"{engine}/{sku}/"
+    return {
+        name.removeprefix(prefix): int(count)
+        for name, count in sorted(fit["runs"].items())
+        if name.startswith(prefix)
+    }
+
+
+def fitted_level(
+    *,
+    engine: str,
+    sku: Sku,
+    model: str,
+    date: dt.date | None,
+    median: bool,
+    directory: Path | None = None,
+) -> FittedLevel | None:
+    """What a fit says of an engine on a SKU at a date; ``None`` if there is no fit at all.
+
+    Parameters
+    ----------
+    model:
+        Canonical name; a model that no fit covers gets the factors of the first one.
+    date, median:
+        As `hwmodels.software.load_software`.
+    """
+    fit, own_model = _fit_of(model, directory)
+    if fit is None:
+        return None
+    stamps = fitted_stamps(engine=engine, sku=sku.key, model=model, directory=directory)
+    stamp, message = choose_stamp(list(stamps), date=date, median=median)
+    groups = effect_groups(
+        engine=engine, sku=sku.key, vendor=sku.vendor, generation=sku.generation, stamp=stamp
+    )
+    factors = {
+        parameter: exp(
+            sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
+        )
+        for parameter, effects in fit["effects"].items()
+    }
+    basis: Basis = "own runs" if stamps else "other kernels"
+    if not stamps:
+        prefix, family = groups["kernels"].split("/")
+        kin = sorted(
+            {
+                name.split("/")[1]
+                for name in fit["runs"]
+                if name.startswith(f"{prefix}/")
+                and fit["generations"][name.split("/")[1]] == family
+            }
+        )
+        if kin:
+            basis = "sibling"
+            message = f"{engine} efficiencies transferred from {', '.join(kin)}"
+        else:
+            message = f"no run of {engine} on this chip generation: efficiencies of others"
+    if not own_model:
+        basis = "sibling" if basis == "own runs" else basis
+        message = f"efficiencies fitted on {fit['models'][0]}" + (f"; {message}" if message else "")
+    return FittedLevel(
+        factors=factors,
+        stamp=stamp,
+        basis=basis,
+        runs=stamps.get(stamp, 0),
+        source=str(fit["source"]),
+        message=message,
+    )
+
+
+def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tuple[str, str]:
+    """The stamp in force and what had to be assumed; empty if there is none.
+
+    The median counts as of its last day, and stands in for nothing but itself where dated
+    stamps exist.
+    """
+    if not stamps:
+        return "", ""
+    if median and MEDIAN_STAMP in stamps:
+        return MEDIAN_STAMP, ""
+    dated = sorted((_last_day(stamp), stamp) for stamp in stamps if stamp != MEDIAN_STAMP)
+    if not dated:
+        return MEDIAN_STAMP, "" if date is None else "undated median level stands in"
+    wanted = date or (MEDIAN_DATE if median else dt.date.max)
+    before = [stamp for day, stamp in dated if day <= wanted]
+    if before:
+        return before[-1], ""
+    return dated[0][1], f"no level before {wanted}; the first one stands in"
+
+
+def _last_day(stamp: str) -> dt.date:
+    if len(stamp) == 7:
+        first = dt.date.fromisoformat(f"{stamp}-01")
+        return (first.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(1)
+    return dt.date.fromisoformat(stamp)
