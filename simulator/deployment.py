@@ -151,6 +151,7 @@ class Simulation:
         self._clients = build_clients(
             clock=self.clock, requests=requests, load=load, send=self._send
         )
+        self._in_flight = 0
         self._step_by_step = step_by_step
         self._entry_pool = _lane_pool(entry)
         self._last_pool = _lane_pool(last)
@@ -185,9 +186,17 @@ class Simulation:
         self._router = Router(pool=entry, workers=self.workers[: entry.workers])
 
     def run(self) -> Records:
-        """Serve all requests; see `run_deployment`."""
+        """Serve all requests; see `run_deployment`.
+
+        Raises
+        ------
+        RuntimeError
+            If requests are left that no event will ever serve, which would be a defect here.
+        """
         self._clients.start()
         self.clock.run()
+        if self._in_flight:
+            raise RuntimeError(f"{self._in_flight} requests are stuck and will never finish")
         return self._collector.close()
 
     def _build(self, pool: WorkerPool, first: int, events: WorkerEvents) -> list[Worker]:
@@ -219,8 +228,10 @@ class Simulation:
             sequence.final_tokens = request.prompt_tokens + 1
         worker, rank = self._router.route(request)
         worker.submit(sequence, rank)
+        self._in_flight += 1
 
     def _finished(self, sequence: Sequence) -> None:
+        self._in_flight -= 1
         self._collector.add(sequence)
         self._clients.finished(sequence.request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from simulator.prefixtree import GONE, POOL, BoundaryState, PrefixNode, PrefixTree
 from workloads.errors import UserError
 from workloads.synthetic import private_block
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
     from simulator.kvcache import KvPoolSpec
     from workloads.requests import Request
-
-POOL = 0
-"""Level of the KV pool; offload tiers follow."""
 
 
 class PrefixMatch(NamedTuple):
@@ -38,45 +36,7 @@ class PrefixMatch(NamedTuple):
     load_s: float
 
 
-class PrefixNode:
-    """A run of blocks that only occur together, after those of its parents.
-
-    Attributes
-    ----------
-    holders:
-        Running requests that hold all of its blocks.
-    level:
-        Where its blocks lie.
-    time:
-        When its blocks were last released or came to this level, as a serial number.
-    states:
-        State kept at the end of some blocks, by their number in the run (from 1).
-    """
-
-    __slots__ = ("children", "holders", "keys", "level", "parent", "states", "time")
-
-    def __init__(self, keys: tuple[int, ...], parent: PrefixNode | None) -> None:
-        self.keys = keys
-        self.parent = parent
-        self.children: dict[int, PrefixNode] = {}
-        self.states: dict[int, _State] = {}
-        self.holders = 0
-        self.level = POOL
-        self.time = 0
-
-
-class _State:
-    """Sliding-window and compressor state at the end of one block."""
-
-    __slots__ = ("level", "time")
-
-    def __init__(self, time: int) -> None:
-        self.level = POOL
-        self.time = time
-
-
-_Item: TypeAlias = "tuple[int, int, PrefixNode | _State]"
-_GONE = 1 << 30
+_Item: TypeAlias = "tuple[int, int, PrefixNode | BoundaryState]"
 
 
 class PrefixCache:
@@ -108,7 +68,7 @@ class PrefixCache:
 
     def __init__(self, pool: KvPoolSpec) -> None:
         self.pool = pool
-        self._root = PrefixNode((), None)
+        self._tree = PrefixTree()
         self._size = 0
         self._time = 0
         self._serial = 0
@@ -138,7 +98,7 @@ class PrefixCache:
     def match(self, request: Request, target: int) -> PrefixMatch:
         """The longest reusable prefix of a prompt that leaves a token of ``target`` to compute."""
         size = self._check(request)
-        path = self._walk(request.block_hashes)
+        path = self._tree.walk(request.block_hashes)
         found = self._last_resumable(path, (target - 1) // size)
         pool = live = depth = 0
         moving = [0] * len(self._idle_tokens)
@@ -167,10 +127,10 @@ class PrefixCache:
         keys = request.block_hashes
         if match.tokens and self._keeps_states:
             blocks = match.tokens // size
-            state = self._state_at(self._walk(keys[:blocks]), blocks)
+            state = self._state_at(self._tree.walk(keys[:blocks]), blocks)
             assert state is not None
             self._raise_state(state)
-        node = self._end_of(keys[: match.pool_tokens // size])
+        node = self._tree.end_of(keys[: match.pool_tokens // size])
         self._add_holder(node)
         return node
 
@@ -203,7 +163,7 @@ class PrefixCache:
         """Let go of blocks; what nobody holds any more may be evicted, the last block first."""
         self._time += 1
         node: PrefixNode | None = held
-        while node is not None and node is not self._root:
+        while node is not None and node is not self._tree.root:
             node.holders -= 1
             if not node.holders:
                 weight = len(node.keys) * self._size
@@ -212,7 +172,7 @@ class PrefixCache:
                 node.time = self._time
                 self._offer(node)
             node = node.parent
-        self._join(held)
+        self._tree.join(held)
 
     def shrink(self, free_blocks: float) -> None:
         """Evict until what nobody holds fits the free part of the pool."""
@@ -221,7 +181,7 @@ class PrefixCache:
 
     def _add_holder(self, end: PrefixNode) -> None:
         node: PrefixNode | None = end
-        while node is not None and node is not self._root:
+        while node is not None and node is not self._tree.root:
             if not node.holders:
                 weight = len(node.keys) * self._size
                 self._idle_tokens[POOL] -= weight
@@ -242,38 +202,12 @@ class PrefixCache:
             )
         return size
 
-    def _walk(self, keys: tuple[int, ...]) -> list[tuple[PrefixNode, int]]:
-        """Nodes along a prompt, each with how many of its blocks match."""
-        path = []
-        node = self._root
-        depth = 0
-        while depth < len(keys):
-            child = node.children.get(keys[depth])
-            if child is None:
-                break
-            wanted = keys[depth : depth + len(child.keys)]
-            if wanted != child.keys:
-                path.append((child, _common(wanted, child.keys)))
-                break
-            path.append((child, len(wanted)))
-            depth += len(wanted)
-            node = child
-        return path
-
-    def _end_of(self, keys: tuple[int, ...]) -> PrefixNode:
-        """The node that ends with the last of these blocks, all of which exist."""
-        path = self._walk(keys)
-        if not path:
-            return self._root
-        node, count = path[-1]
-        return node if count == len(node.keys) else self._split(node, count)
-
     def _place(self, keys: tuple[int, ...]) -> PrefixNode:
         """Have these blocks in the pool, idle where nobody holds them; their last node."""
         self._time += 1
-        path = self._walk(keys)
+        path = self._tree.walk(keys)
         depth = sum(count for _, count in path)
-        node = self._end_of(keys[:depth])
+        node = self._tree.end_of(keys[:depth])
         lifted: PrefixNode | None = node
         while lifted is not None and lifted.level != POOL:
             self._move(lifted, POOL)
@@ -286,39 +220,6 @@ class PrefixCache:
             self._offer(child)
             node = child
         return node
-
-    def _split(self, node: PrefixNode, count: int) -> PrefixNode:
-        """Make the first ``count`` blocks of a node its parent, and return that."""
-        assert node.parent is not None
-        upper = PrefixNode(node.keys[:count], node.parent)
-        upper.holders, upper.level, upper.time = node.holders, node.level, node.time
-        upper.children[node.keys[count]] = node
-        node.parent.children[node.keys[0]] = upper
-        node.keys = node.keys[count:]
-        node.parent = upper
-        upper.states = {n: state for n, state in node.states.items() if n <= count}
-        node.states = {n - count: state for n, state in node.states.items() if n > count}
-        return upper
-
-    def _join(self, node: PrefixNode) -> None:
-        """Join a node with parents that have come to share its fate, so that paths stay short."""
-        parent = node.parent
-        while (
-            parent is not None
-            and parent is not self._root
-            and len(parent.children) == 1
-            and parent.holders == node.holders
-            and parent.level == node.level
-            and parent.time == node.time
-        ):
-            assert parent.parent is not None
-            length = len(parent.keys)
-            node.states = {n + length: state for n, state in node.states.items()} | parent.states
-            node.keys = parent.keys + node.keys
-            node.parent = parent.parent
-            node.parent.children[node.keys[0]] = node
-            parent.level = _GONE
-            parent = node.parent
 
     # state at boundaries -----------------------------------------------------------------------
 
@@ -339,13 +240,13 @@ class PrefixCache:
             usable = [
                 depth + n
                 for n, state in node.states.items()
-                if n <= count and depth + n <= most and state.level != _GONE
+                if n <= count and depth + n <= most and state.level != GONE
             ]
             if usable:
                 return max(usable)
         return 0
 
-    def _state_at(self, path: list[tuple[PrefixNode, int]], blocks: int) -> _State | None:
+    def _state_at(self, path: list[tuple[PrefixNode, int]], blocks: int) -> BoundaryState | None:
         depth = 0
         for node, count in path:
             if depth + count >= blocks:
@@ -361,11 +262,11 @@ class PrefixCache:
         while last and last * self._size % self.pool.block_tokens:
             last -= 1
         depth = 0
-        for node, count in self._walk(keys):
+        for node, count in self._tree.walk(keys):
             for n in self._state_positions(depth, count, last):
                 state = node.states.get(n)
-                if state is None or state.level == _GONE:
-                    node.states[n] = state = _State(self._time)
+                if state is None or state.level == GONE:
+                    node.states[n] = state = BoundaryState(self._time)
                     self._idle_tokens[POOL] += self._state_tokens
                     self._push(POOL, state)
                 else:
@@ -384,7 +285,7 @@ class PrefixCache:
         if depth < last <= depth + count:
             yield last - depth
 
-    def _raise_state(self, state: _State) -> None:
+    def _raise_state(self, state: BoundaryState) -> None:
         """Bring a state to the pool and to the end of the queue of what is evicted."""
         self._idle_tokens[state.level] -= self._state_tokens
         self._idle_tokens[POOL] += self._state_tokens
@@ -399,7 +300,7 @@ class PrefixCache:
         if not any(child.level == node.level for child in node.children.values()):
             self._push(node.level, node)
 
-    def _push(self, level: int, item: PrefixNode | _State) -> None:
+    def _push(self, level: int, item: PrefixNode | BoundaryState) -> None:
         queue = self._queues[level]
         if len(queue) >= self._compact_at[level]:
             queue[:] = [entry for entry in queue if self._evictable(entry, level)]
@@ -412,7 +313,7 @@ class PrefixCache:
         time, _, item = entry
         if item.level != level or item.time != time:
             return False
-        if isinstance(item, _State):
+        if isinstance(item, BoundaryState):
             return True
         return not item.holders and not any(
             child.level == level for child in item.children.values()
@@ -426,19 +327,19 @@ class PrefixCache:
             if not self._evictable(entry, level):
                 continue
             item = entry[2]
-            if isinstance(item, _State):
+            if isinstance(item, BoundaryState):
                 self._move_state(item, level)
                 continue
             excess = self._idle_tokens[level] - self._room_tokens[level]
             blocks = int(-(-excess // self._size))
             if blocks < len(item.keys):
-                self._split(item, len(item.keys) - blocks)
+                self._tree.split(item, len(item.keys) - blocks)
             self._move(item, level + 1)
 
-    def _move_state(self, state: _State, level: int) -> None:
+    def _move_state(self, state: BoundaryState, level: int) -> None:
         self._idle_tokens[level] -= self._state_tokens
         if level + 1 == len(self._queues):
-            state.level = _GONE
+            state.level = GONE
             return
         self._time += 1
         state.level, state.time = level + 1, self._time
@@ -460,7 +361,7 @@ class PrefixCache:
             node.level, node.time = level, self._time
             self._idle_tokens[level] += weight
             self._offer(node)
-        if parent is not self._root and parent.level == old and not parent.holders:
+        if parent is not self._tree.root and parent.level == old and not parent.holders:
             self._offer(parent)
         if POOL < level < len(self._queues):
             self._make_room(level)
@@ -469,21 +370,11 @@ class PrefixCache:
         """Take a node and what hangs from it out of the tree."""
         assert node.parent is not None
         del node.parent.children[node.keys[0]]
-        node.level = _GONE
+        node.level = GONE
         for state in node.states.values():
-            if state.level != _GONE:
+            if state.level != GONE:
                 self._idle_tokens[state.level] -= self._state_tokens
-                state.level = _GONE
+                state.level = GONE
         for child in list(node.children.values()):
             self._idle_tokens[child.level] -= len(child.keys) * self._size
             self._remove(child)
-
-
-def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Length of the common start of two tuples."""
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.prefixcache import PrefixMatch, PrefixNode
+    from simulator.prefixcache import PrefixMatch
+    from simulator.prefixtree import PrefixNode
     from workloads.requests import Request
 
 

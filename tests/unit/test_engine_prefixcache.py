@@ -179,11 +179,11 @@ def test_what_moves_needs_a_size() -> None:
 
 def nodes_of(known):
     """All nodes of the tree but its root."""
-    queue = [known._root]
+    queue = [known._tree.root]
     while queue:
         node = queue.pop()
         queue += node.children.values()
-        if node is not known._root:
+        if node is not known._tree.root:
             yield node
 
 
@@ -201,7 +201,7 @@ def check_tree(known) -> None:
         for state in node.states.values():
             if state.level < len(idle):
                 idle[state.level] += known._state_tokens
-        if node.parent is not known._root:
+        if node.parent is not known._tree.root:
             assert node.parent.level <= node.level
             assert node.parent.holders >= node.holders
         assert node.parent.children[node.keys[0]] is node

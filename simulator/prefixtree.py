@@ -1,0 +1,121 @@
+"""A radix tree over prompt blocks: runs of blocks that only occur together."""
+
+from __future__ import annotations
+
+POOL = 0
+"""Level of the KV pool; offload tiers follow."""
+GONE = 1 << 30
+"""Level of what exists nowhere any more."""
+
+
+class PrefixNode:
+    """A run of blocks that only occur together, after those of its parents.
+
+    Attributes
+    ----------
+    holders:
+        Running requests that hold all of its blocks.
+    level:
+        Where its blocks lie.
+    time:
+        When its blocks were last released or came to this level, as a serial number.
+    states:
+        State kept at the end of some blocks, by their number in the run (from 1).
+    """
+
+    __slots__ = ("children", "holders", "keys", "level", "parent", "states", "time")
+
+    def __init__(self, keys: tuple[int, ...], parent: PrefixNode | None) -> None:
+        self.keys = keys
+        self.parent = parent
+        self.children: dict[int, PrefixNode] = {}
+        self.states: dict[int, BoundaryState] = {}
+        self.holders = 0
+        self.level = POOL
+        self.time = 0
+
+
+class BoundaryState:
+    """Sliding-window and compressor state at the end of one block."""
+
+    __slots__ = ("level", "time")
+
+    def __init__(self, time: int) -> None:
+        self.level = POOL
+        self.time = time
+
+
+class PrefixTree:
+    """Prompt blocks by identity; a block's identity implies that of all before it."""
+
+    def __init__(self) -> None:
+        self.root = PrefixNode((), None)
+
+    def walk(self, keys: tuple[int, ...]) -> list[tuple[PrefixNode, int]]:
+        """Nodes along a prompt, each with how many of its blocks match."""
+        path = []
+        node = self.root
+        depth = 0
+        while depth < len(keys):
+            child = node.children.get(keys[depth])
+            if child is None:
+                break
+            wanted = keys[depth : depth + len(child.keys)]
+            if wanted != child.keys:
+                path.append((child, _common(wanted, child.keys)))
+                break
+            path.append((child, len(wanted)))
+            depth += len(wanted)
+            node = child
+        return path
+
+    def end_of(self, keys: tuple[int, ...]) -> PrefixNode:
+        """The node that ends with the last of these blocks, all of which exist."""
+        path = self.walk(keys)
+        if not path:
+            return self.root
+        node, count = path[-1]
+        return node if count == len(node.keys) else self.split(node, count)
+
+    def split(self, node: PrefixNode, count: int) -> PrefixNode:
+        """Make the first ``count`` blocks of a node its parent, and return that."""
+        assert node.parent is not None
+        upper = PrefixNode(node.keys[:count], node.parent)
+        upper.holders, upper.level, upper.time = node.holders, node.level, node.time
+        upper.children[node.keys[count]] = node
+        node.parent.children[node.keys[0]] = upper
+        node.keys = node.keys[count:]
+        node.parent = upper
+        upper.states = {n: state for n, state in node.states.items() if n <= count}
+        node.states = {n - count: state for n, state in node.states.items() if n > count}
+        return upper
+
+    def join(self, node: PrefixNode) -> None:
+        """Join a node with parents that have come to share its fate, so that paths stay short."""
+        parent = node.parent
+        while (
+            parent is not None
+            and parent is not self.root
+            and len(parent.children) == 1
+            and parent.holders == node.holders
+            and parent.level == node.level
+            and parent.time == node.time
+        ):
+            assert parent.parent is not None
+            length = len(parent.keys)
+            node.states = {n + length: state for n, state in node.states.items()} | parent.states
+            node.keys = parent.keys + node.keys
+            node.parent = parent.parent
+            node.parent.children[node.keys[0]] = node
+            parent.level = GONE
+            parent = node.parent
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common start of two tuples."""
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length
