@@ -21,7 +21,7 @@ from workloads.models import bind
 from workloads.plan import ExecutionPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hwmodels.economics import SkuEconomics
     from hwmodels.sku import Sku
@@ -186,8 +186,7 @@ def explore_curve(
                 records[layout.label, concurrency] = outcome.records
             done += 1
             gained.append(outcome.metrics.total_tput_per_gpu)
-            stalled = len(gained) > 2 and gained[-1] < LEAST_GAIN * gained[-3]
-            if scenario.concurrency is None and stalled:
+            if scenario.concurrency is None and has_stalled(gained):
                 done += len(ladder) - position - 1
                 break
     if on_progress is not None:
@@ -220,6 +219,11 @@ def explore_curve(
         ),
         records=records,
     )
+
+
+def has_stalled(throughputs: Sequence[float]) -> bool:
+    """Whether the last two doublings of concurrency gained less than 1 % throughput."""
+    return len(throughputs) > 2 and throughputs[-1] < LEAST_GAIN * throughputs[-3]
 
 
 def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
