@@ -206,6 +206,8 @@ def resolve_recipe(
     layouts, filled = fill_layouts(pools, level=level, concurrency=concurrency, context=context)
     messages += filled
     context["layout"] = deployment_label(layouts)
+    if drafts is not None:
+        context["drafts"] = drafts
     plain = _Cells(recipe=recipe, level=level, context=_pool_context(context, layouts[-1]))
     spec = resolve_speculation(
         plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
