@@ -237,6 +237,7 @@ class Worker:
 
     def release(self, sequence: Sequence, rank: Rank) -> None:
         """The KV entries of a handed-over request have gone, now; free its blocks."""
+        rank.handed_over -= 1
         rank.drop(sequence)
         if rank.waiting:
             self._ask_decision()
@@ -316,6 +317,7 @@ class Worker:
             rank.drop(sequence, finished=True)
             self._finish(sequence, now)
         elif self.events.on_prefilled is not None:
+            rank.handed_over += 1
             self.events.on_prefilled(sequence, self, rank)
         else:
             rank.start_decode(sequence, self.steps - rank.lag)

@@ -43,6 +43,8 @@ class Rank:
         Those of them whose KV entries have come since the last decision.
     prefilling:
         Admitted requests whose prompt is not finished, in admission order.
+    handed_over:
+        Requests whose prompt is done and whose KV entries another worker has yet to fetch.
     chunks:
         Prompt chunks (request, tokens) of the step that is running.
     running, decoding:
@@ -66,6 +68,7 @@ class Rank:
         "decoding",
         "expected",
         "final_context_sum",
+        "handed_over",
         "held",
         "index",
         "lag",
@@ -100,6 +103,7 @@ class Rank:
         self.chunks: list[tuple[Sequence, int]] = []
         self.running: list[Entry] = []
         self.decoding = 0
+        self.handed_over = 0
         self.held = 0
         self.swapped_bytes = 0.0
         self.blocked = False

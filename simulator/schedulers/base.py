@@ -38,7 +38,7 @@ class Scheduler:
     joint_prefill: bool = False
 
     def __init__(self, *, worker: Worker, max_running: int) -> None:
-        slots = worker.pool.request_slots
+        slots = self.slots = worker.pool.request_slots
         share = max(max_running // worker.stages, 1)
         self.worker = worker
         self.max_running = share if slots is None else min(share, slots)
@@ -99,7 +99,7 @@ class Scheduler:
         """
         sequence = rank.waiting[0]
         worker = self.worker
-        if not self.has_room(rank, sequence):
+        if not (self._has_slot(rank) and self.has_room(rank, sequence)):
             rank.blocked = True
             return NO_ROOM
         rank.waiting.popleft()
@@ -113,6 +113,10 @@ class Scheduler:
             worker.load(sequence, rank, load_s)
             return 0
         return sequence.target - sequence.computed
+
+    def _has_slot(self, rank: Rank) -> bool:
+        """Whether the state pool has room beside the requests that await their transfer."""
+        return self.slots is None or rank.admitted_count() + rank.handed_over < self.slots
 
     def hold_back(self, alignment: Alignment) -> int:
         """Decode steps that ranks which could start a prefill should wait for the others."""

@@ -84,7 +84,7 @@ def test_blocks_are_never_overdrawn_and_all_come_back(scenario) -> None:
     for worker in simulation.workers:
         for rank in worker.ranks:
             assert rank.held == 0
-            assert rank.decoding == 0
+            assert rank.decoding == rank.handed_over == 0
             assert rank.used_blocks(worker.steps) == 0
             assert not any((rank.waiting, rank.expected, rank.reserved, rank.prefilling))
             assert rank.swapped_bytes == 0

@@ -102,6 +102,12 @@ def test_a_full_decode_worker_holds_up_prefill() -> None:
     assert finishes(records) == [(4.5, 0), (8.0, 1), (11.5, 2), (15.0, 3)]
 
 
+def test_a_prompt_that_awaits_its_transfer_keeps_its_state_slot() -> None:
+    deployment = split(prefill={"request_slots": 1}, bandwidth_bytes_per_s=4.0)
+    steps, _ = trace(deployment, requests((8, 2), (8, 2)))
+    assert [run for run in steps if run[2]] == [(0.0, 1, 8, 0), (3.0, 1, 8, 0)]
+
+
 def test_single_token_outputs_never_move() -> None:
     assert moved(split(), requests((8, 1))) == []
 
