@@ -9,10 +9,12 @@ from simulator.rank import NEVER
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
-    from simulator.rank import Rank, Sequence
+    from simulator.rank import Rank
+    from simulator.sequence import Sequence
 
 
 NO_ROOM = -1
+"""`Scheduler.admit_head`: the head of the queue stays."""
 
 
 class Scheduler:

@@ -14,7 +14,8 @@ from simulator.schedulers.base import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
-    from simulator.rank import Rank, Sequence
+    from simulator.rank import Rank
+    from simulator.sequence import Sequence
     from simulator.settings import SglangSettings
 
 CLIP_MAX_NEW_TOKENS = 4096

@@ -15,7 +15,8 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
-    from simulator.rank import Rank, Sequence
+    from simulator.rank import Rank
+    from simulator.sequence import Sequence
     from simulator.settings import TrtllmSettings
 
 
