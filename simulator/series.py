@@ -1,0 +1,69 @@
+"""Names and captions of simulated runs: what a series is, what its picture shows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hwmodels.sku import load_sku
+from simulator.sweep_store import LOAD_COLUMNS
+from simulator.version import version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def series_names(runs: pd.DataFrame) -> list[str]:
+    """A name for the series of each run: SKU and engine, and what else differs among the runs."""
+    if runs.empty:
+        return []
+    varied = [
+        name
+        for name in LOAD_COLUMNS
+        if name not in ("sku", "engine") and runs[name].nunique(dropna=False) > 1
+    ]
+    names: dict[tuple[Any, ...], str] = {}
+    columns = [runs[name].tolist() for name in ("sku", "engine", *varied)]
+    found = []
+    for sku, engine, *rest in zip(*columns, strict=True):
+        identity = (sku, engine, *(None if value != value else value for value in rest))
+        if identity not in names:
+            parts = [_part(name, value) for name, value in zip(varied, identity[2:], strict=True)]
+            inside = ", ".join([engine, *filter(None, parts)])
+            names[identity] = f"{load_sku(sku).name} ({inside})"
+        found.append(names[identity])
+    return found
+
+
+def _part(name: str, value: Any) -> str:
+    if name in ("model", "length_distribution"):
+        return str(value)
+    if name == "precision":
+        return str(value).upper()
+    if name == "spec":
+        return "no speculation" if value == "none" else str(value)
+    if name == "overrides":
+        changes: dict[str, float] = json.loads(value) if value else {}
+        return ", ".join(f"{field} {number:g}" for field, number in changes.items()) or "as sold"
+    if name == "acceptance_length":
+        return "acceptance of the recipe" if value is None else f"acceptance {value:g}"
+    return f"{name} {value}"
+
+
+def caption_of(runs: pd.DataFrame) -> str:
+    """Model, precision, lengths, levels, speculation, price list and version of runs."""
+    if runs.empty:
+        return f"no run, simulated by forecurve {version()}"
+
+    def every(name: str) -> str:
+        return ", ".join(str(value) for value in runs[name].unique())
+
+    kinds = ["disaggregated" if each else "aggregated" for each in sorted(runs["disagg"].unique())]
+    lengths = (runs["isl"].astype(str) + "/" + runs["osl"].astype(str)).unique()
+    skus = ", ".join(load_sku(sku).name for sku in runs["sku"].unique())
+    spec = every("spec").replace("none", "no speculation")
+    return (
+        f"{every('model')} {every('precision').upper()} on {skus}, {', '.join(lengths)}, "
+        f"{every('level')}, {' and '.join(kinds)}, {spec}, economics {every('economics')}, "
+        f"simulated by forecurve {version()}"
+    )

@@ -1,0 +1,357 @@
+"""Sweeps: every layout at every concurrency, over any settings with several values."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwmodels.sku import load_sku
+from simulator.candidates import candidate_deployments
+from simulator.costs import with_costs
+from simulator.ladders import Ladder, climb
+from simulator.pareto import frontier_indices
+from simulator.scenario_runs import engine_of
+from simulator.series import caption_of, series_names
+from simulator.sweep_settings import build_sweep
+from simulator.sweep_store import digest_of_inputs, frame_of, read_ladder
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from simulator.ladders import LadderDone
+    from simulator.sweep_settings import SweepSettings
+
+    Progress = Callable[[int, int, str], None]
+
+RUNS_FOLDER = "runs"
+_LADDERS_PER_TASK = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """The ladders of a sweep in order, and what will not run.
+
+    Parameters
+    ----------
+    refused:
+        Layouts that do not divide the chips or the model: columns as `SweepResult.refused`.
+    messages:
+        What was assumed.
+    """
+
+    ladders: tuple[Ladder, ...]
+    refused: tuple[dict[str, Any], ...]
+    messages: tuple[str, ...]
+
+    @property
+    def most_runs(self) -> int:
+        """Runs if no ladder ends early."""
+        return sum(len(ladder.steps) for ladder in self.ladders)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """All runs of a sweep.
+
+    Parameters
+    ----------
+    settings:
+        What was varied and what not.
+    runs:
+        One row per run that was simulated, with ``series``, ``meets_limits`` and
+        ``on_frontier``.
+    refused:
+        What could not run: ``series``, ``label``, ``concurrencies``, ``status`` and ``reason``.
+    messages:
+        What was assumed.
+    fresh:
+        Runs that were simulated now rather than found from an earlier sweep.
+    """
+
+    settings: SweepSettings
+    runs: pd.DataFrame
+    refused: pd.DataFrame
+    messages: tuple[str, ...]
+    fresh: int
+
+    def frame(self) -> pd.DataFrame:
+        """Every run, dominated ones too (``on_frontier`` tells them apart). SI units."""
+        return self.runs.copy()
+
+    def frontier(self) -> pd.DataFrame:
+        """Runs that no other of their series beats, by series and ascending interactivity."""
+        best = self.runs[self.runs["on_frontier"]]
+        order = {name: position for position, name in enumerate(best["series"].unique())}
+        return best.sort_values(
+            ["series", "interactivity"],
+            key=lambda column: column.map(order) if column.name == "series" else column,
+            ignore_index=True,
+        )
+
+    @property
+    def caption(self) -> str:
+        """What was run, in one line."""
+        return caption_of(self.runs)
+
+    def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
+        """The Pareto plot, dominated runs faint; written as PNG where a path is given."""
+        from simulator.plots import pareto_figure, save_figure
+        from simulator.sweep_plots import series_of
+
+        figure = pareto_figure(series=series_of(self.runs), caption=self.caption, log=log)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+def sweep(
+    *,
+    scenario: Path | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    ttft_p90_s: float | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> SweepResult:
+    """Simulate every layout at every concurrency, over any settings with several values.
+
+    Parameters
+    ----------
+    scenario:
+        YAML file of settings; keyword settings override it.
+    out:
+        Directory that keeps the runs: an interrupted sweep finds them there and goes on.
+        ``None``: nothing is kept.
+    workers:
+        Processes; ``None``: one per core. The result does not depend on their number.
+    ttft_p90_s:
+        Runs whose 90 % quantile of the TTFT exceeds it stay in the table but off the frontier;
+        ``None``: no limit. [s]
+    on_progress:
+        Called with (runs done, runs at the most, what is under way).
+    settings:
+        Fields of `simulator.scenario.Scenario`, each a value or a list; ``overrides`` maps SKU
+        fields to values or lists; ``prefill`` and ``decode`` are workers of each pool
+        (``"1-4"``), ``prefill_tp``, ``prefill_ep`` and ``prefill_dp_attention`` lay out a
+        prefill worker.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or out of range.
+    """
+    return run_sweep(
+        build_sweep(flags=settings, file=scenario),
+        directory=out,
+        workers=workers,
+        ttft_p90_s=ttft_p90_s,
+        on_progress=on_progress,
+    )
+
+
+def run_sweep(
+    settings: SweepSettings,
+    *,
+    directory: Path | None = None,
+    workers: int | None = None,
+    ttft_p90_s: float | None = None,
+    on_progress: Progress | None = None,
+) -> SweepResult:
+    """`sweep` on settings that are built.
+
+    Raises
+    ------
+    UserError
+        As `sweep`, or if the directory cannot be written to or no worker is asked for.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; it must be at least 1")
+    if ttft_p90_s is not None and not ttft_p90_s > 0:
+        raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
+    plan = plan_sweep(settings)
+    inputs = digest_of_inputs(skus=settings.values["sku"], calibration=settings.calibration)
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = Path(scratch) if directory is None else directory / RUNS_FOLDER
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            done = {
+                ladder.name: ladder
+                for ladder in _run_ladders(
+                    plan, directory=runs, inputs=inputs, workers=workers, on_progress=on_progress
+                )
+            }
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {runs}: {error.strerror or error}; name another directory "
+                "with --out"
+            ) from None
+        table = _gather(plan, done=done, directory=runs)
+    return _result(
+        settings,
+        plan=plan,
+        table=table,
+        fresh=sum(ladder.fresh for ladder in done.values()),
+        ttft_p90_s=ttft_p90_s,
+    )
+
+
+def plan_sweep(settings: SweepSettings) -> SweepPlan:
+    """The ladders of a sweep; nothing runs yet.
+
+    Raises
+    ------
+    UserError
+        If not one layout divides the chips and the model, or a recipe offers no deployment.
+    """
+    ladders: dict[str, Ladder] = {}
+    refused: dict[str, dict[str, Any]] = {}
+    messages: list[str] = []
+    for load in settings.loads():
+        sku = load_sku(load.sku)
+        engine, reason = engine_of(load, sku=sku)
+        if load.engine is None:
+            messages.append(f"engine {engine.engine.label} for {sku.key}, {reason}")
+        named = load.model_copy(update={"engine": load.engine or engine.engine.label})
+        candidates = candidate_deployments(settings=settings, load=named, sku=sku)
+        messages += [f"{sku.key}: {message}" for message in candidates.messages]
+        priced_alike = named.model_copy(update={"economics": "latest"})
+        for pools in candidates.deployments:
+            ladder = Ladder(load=priced_alike, pools=pools)
+            ladders[ladder.file_name] = ladder
+        for one in candidates.refused:
+            refused[f"{sku.key} {named.model} {one.label}"] = {
+                "series": f"{sku.key} {named.model}",
+                "label": one.label,
+                "concurrencies": "",
+                "status": "does_not_divide",
+                "reason": one.reason,
+            }
+    if not ladders:
+        raise UserError("no layout fits; " + "; ".join(r["reason"] for r in refused.values()))
+    return SweepPlan(
+        ladders=tuple(ladders.values()),
+        refused=tuple(refused.values()),
+        messages=tuple(dict.fromkeys(messages)),
+    )
+
+
+def _tasks(ladders: Sequence[Ladder]) -> Iterator[list[Ladder]]:
+    """Ladders that share step-cost tables together, a few to a task."""
+    for _, alike in groupby(
+        sorted(ladders, key=lambda each: each.table_key), key=lambda each: each.table_key
+    ):
+        together = list(alike)
+        for start in range(0, len(together), _LADDERS_PER_TASK):
+            yield together[start : start + _LADDERS_PER_TASK]
+
+
+def _run_ladders(
+    plan: SweepPlan,
+    *,
+    directory: Path,
+    inputs: str,
+    workers: int | None,
+    on_progress: Progress | None,
+) -> Iterator[LadderDone]:
+    from joblib import Parallel, cpu_count, delayed
+
+    steps = {ladder.file_name: len(ladder.steps) for ladder in plan.ladders}
+    tasks = list(_tasks(plan.ladders))
+    processes = min(workers or cpu_count(), len(tasks))
+    finished: Iterable[list[LadderDone]]
+    if processes == 1:
+        finished = (climb(task, directory=directory, inputs=inputs) for task in tasks)
+    else:
+        parallel = Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1)
+        finished = parallel(
+            delayed(climb)(task, directory=directory, inputs=inputs) for task in tasks
+        )
+    runs = 0
+    if on_progress is not None:
+        on_progress(0, plan.most_runs, "")
+    for task in finished:
+        yield from task
+        runs += sum(steps[ladder.name] for ladder in task)
+        if on_progress is not None:
+            on_progress(runs, plan.most_runs, f"{len(plan.ladders)} ladders")
+
+
+def _gather(plan: SweepPlan, *, done: Mapping[str, LadderDone], directory: Path) -> pd.DataFrame:
+    """The runs of all ladders in the order of the plan."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    tables = []
+    for ladder in plan.ladders:
+        one = done[ladder.file_name]
+        table = read_ladder(directory / one.name)
+        if table is None:
+            raise UserError(f"{directory / one.name} is gone or damaged; run the sweep again")
+        mine = pc.is_in(table["concurrency"], value_set=pa.array(one.concurrencies, pa.int64()))
+        tables.append(table.filter(mine))
+    return frame_of(tables)
+
+
+def _result(
+    settings: SweepSettings,
+    *,
+    plan: SweepPlan,
+    table: pd.DataFrame,
+    fresh: int,
+    ttft_p90_s: float | None,
+) -> SweepResult:
+    import pandas as pd
+
+    table = table.assign(series=series_names(table))
+    refused = pd.DataFrame(
+        [*plan.refused, *_refusals(table[table["status"] != "ok"])],
+        columns=["series", "label", "concurrencies", "status", "reason"],
+    )
+    ok = table[table["status"] == "ok"].drop(columns=["status", "reason"])
+    limit = np.inf if ttft_p90_s is None else ttft_p90_s
+    ok = ok.assign(meets_limits=ok["p90_ttft_s"] <= limit)
+    ok = ok.assign(on_frontier=on_frontier(ok))
+    dated = [with_costs(ok, economics=name) for name in settings.values["economics"]]
+    if len(dated) > 1:
+        dated = [each.assign(series=each["series"] + ", " + each["economics"]) for each in dated]
+    runs = pd.concat(dated, ignore_index=True)
+    spoken = dict.fromkeys(m for text in ok["messages"].unique() for m in text.split("; ") if m)
+    return SweepResult(
+        settings=settings,
+        runs=runs,
+        refused=refused,
+        messages=(*plan.messages, *spoken),
+        fresh=fresh,
+    )
+
+
+def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which runs within the limits no other of their series beats, on both axes together."""
+    best = np.zeros(len(runs), dtype=np.bool_)
+    x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
+    names, allowed = runs["series"].to_numpy(), runs["meets_limits"].to_numpy(np.bool_)
+    for name in dict.fromkeys(names):
+        members = np.flatnonzero((names == name) & allowed)
+        best[members[frontier_indices(x[members], y[members])]] = True
+    return best
+
+
+def _refusals(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for names, group in rows.groupby(["series", "label", "status", "reason"], sort=False):
+        series, label, status, reason = names
+        yield {
+            "series": series,
+            "label": label,
+            "concurrencies": ",".join(str(c) for c in sorted(group["concurrency"].unique())),
+            "status": status,
+            "reason": reason,
+        }

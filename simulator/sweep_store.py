@@ -1,0 +1,210 @@
+"""Runs of a sweep on disk: one Parquet file per ladder, which an interrupted sweep finds again.
+
+A ladder is one deployment under one load at rising concurrency. Its file holds one row per run,
+with a key that stands for the whole configuration and for the code and data that predicted it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import fields
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.bands import BANDED
+from simulator.configuration import deployment_label
+from simulator.metrics import Distribution, RunMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from simulator.configuration import PoolLayout, RunConfiguration
+    from simulator.run import RunOutcome
+    from simulator.scenario import Scenario
+
+LOAD_COLUMNS = (
+    "sku",
+    "model",
+    "engine",
+    "precision",
+    "spec",
+    "acceptance_length",
+    "isl",
+    "osl",
+    "length_distribution",
+    "seed",
+    "overrides",
+)
+_POOL_COLUMNS = ("workers", "tp", "ep", "dp_attn")
+_TEXTS = (
+    "key",
+    "status",
+    "reason",
+    "sku",
+    "model",
+    "engine",
+    "precision",
+    "spec",
+    "length_distribution",
+    "overrides",
+    "label",
+    "level",
+    "kind",
+    "bottleneck",
+    "messages",
+)
+_WHOLE = ("isl", "osl", "seed", "concurrency")
+_FLAGS = ("disagg", "prefill_dp_attn", "decode_dp_attn")
+
+
+def ladder_name(*, load: Scenario, pools: Sequence[PoolLayout]) -> str:
+    """File name of a ladder; the same for any concurrencies and any price list."""
+    text = load.model_dump_json(exclude={"concurrency", "economics"}) + repr(tuple(pools))
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.parquet"
+
+
+def run_key(configuration: RunConfiguration, *, inputs: str) -> str:
+    """What a run depends on, in 16 characters."""
+    return hashlib.sha256(f"{inputs} {configuration!r}".encode()).hexdigest()[:16]
+
+
+def digest_of_inputs(*, skus: Iterable[str], calibration: Path | None) -> str:
+    """Digest of all that predictions follow from besides settings: code, data, a user's files."""
+    digest = hashlib.sha256(_digest_of_packages().encode())
+    own = [Path(sku) for sku in skus if sku.lower().endswith((".yaml", ".yml"))]
+    if calibration is not None:
+        own += sorted(path for path in calibration.rglob("*") if path.is_file())
+    for path in own:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _digest_of_packages() -> str:
+    digest = hashlib.sha256()
+    for package in ("workloads", "hwmodels", "simulator"):
+        root = Path(str(resources.files(package)))
+        for path in sorted(root.rglob("*")):
+            if path.suffix in (".py", ".yaml", ".json", ".csv"):
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def identity_cells(
+    *, load: Scenario, pools: Sequence[PoolLayout], concurrency: int
+) -> dict[str, Any]:
+    """What was asked for, in the columns that ``simulate predict`` reads where it has them."""
+    cells: dict[str, Any] = {name: getattr(load, name) for name in LOAD_COLUMNS}
+    cells |= {
+        "overrides": json.dumps(load.overrides) if load.overrides else "",
+        "label": deployment_label(pools),
+        "disagg": len(pools) > 1,
+        "concurrency": concurrency,
+    }
+    for pool in pools:
+        prefix = "prefill" if pool.role == "prefill" else "decode"
+        layout = pool.layout
+        for name, value in zip(
+            _POOL_COLUMNS,
+            (pool.workers, layout.tp, layout.ep, layout.dp_attention),
+            strict=True,
+        ):
+            cells[f"{prefix}_{name}"] = value
+    return cells
+
+
+def result_cells(outcome: RunOutcome) -> dict[str, Any]:
+    """What came out of a run."""
+    cells: dict[str, Any] = dict(outcome.metrics.to_dict())
+    for name, (low, high) in outcome.bands.items():
+        cells |= {f"{name}_low": low, f"{name}_high": high}
+    return cells | {
+        "level": outcome.assembly.software.name,
+        "kind": outcome.kind,
+        "bottleneck": outcome.bottleneck,
+    }
+
+
+@lru_cache(maxsize=1)
+def columns() -> dict[str, str]:
+    """Every column of a ladder's file in order, with ``text``, ``int``, ``bool`` or ``float``."""
+    pools = [f"{pool}_{name}" for pool in ("prefill", "decode") for name in _POOL_COLUMNS]
+    metrics: dict[str, str] = {}
+    for field in fields(RunMetrics):
+        if field.type == Distribution.__name__:
+            for part in fields(Distribution):
+                metrics[f"{part.name.removesuffix('_s')}_{field.name}_s"] = "float"
+        else:
+            metrics[field.name] = "int" if field.type == "int" else "float"
+    bands = [f"{name}_{end}" for name in BANDED for end in ("low", "high")]
+    names = (
+        *("key", "status", "reason"),
+        *LOAD_COLUMNS,
+        *("label", "disagg", *pools, "concurrency"),
+        *metrics,
+        *("interactivity", *bands, "level", "kind", "bottleneck", "messages"),
+    )
+    kinds = dict.fromkeys(names, "float") | metrics
+    kinds |= dict.fromkeys(_TEXTS, "text")
+    kinds |= dict.fromkeys((*_WHOLE, *pools), "int")
+    return kinds | dict.fromkeys(_FLAGS, "bool")
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "int": pa.int64(), "bool": pa.bool_(), "float": pa.float64()}
+    return pa.schema([(name, types[kind]) for name, kind in columns().items()])
+
+
+def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the runs of a ladder in order of concurrency; the file appears complete or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ordered = sorted(rows, key=lambda row: (row["concurrency"], row["key"]))
+    table = pa.Table.from_pylist(list(ordered), schema=_schema())
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(
+            table, partial, use_dictionary=False, write_statistics=False, store_schema=False
+        )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_ladder(path: Path) -> pa.Table | None:
+    """The runs of a ladder; ``None`` where its file is missing, broken or of other columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return table if table.schema == _schema() else None
+
+
+def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Ladders as one table; what a run lacks is missing."""
+    import pyarrow as pa
+
+    joined = pa.concat_tables(tables) if tables else _schema().empty_table()
+    frame: pd.DataFrame = joined.to_pandas(split_blocks=True)
+    sparse = [name for name, kind in columns().items() if kind == "int" and name not in _WHOLE]
+    return frame.astype({**dict.fromkeys(sparse, "Int64"), "prefill_dp_attn": "boolean"})

@@ -1,0 +1,66 @@
+"""Tables of what-if results for a terminal, a pipe or a file: same columns, same rounding."""
+
+from __future__ import annotations
+
+import json
+from math import floor, log10
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+PIPE_WIDTH = 180
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, or as a table needs in a pipe."""
+    width = None if Console().is_terminal else PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False, soft_wrap=False)
+
+
+def table_of(*, title: str, headers: Sequence[str], left: Iterable[str] = ()) -> Table:
+    """An empty table whose numbers stand right and whose texts, named in ``left``, stand left."""
+    table = Table(box=None, pad_edge=False, title=title or None, title_justify="left")
+    texts = set(left)
+    for header in headers:
+        table.add_column(header, justify="left" if header in texts else "right", no_wrap=True)
+    return table
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure with some significant digits, whole above them; blank if it is missing."""
+    if value is None or value != value:
+        return ""
+    value = float(value)
+    if value == float("inf"):
+        return "∞"
+    if abs(value) < 1e-3 and value:
+        return f"{value:.2e}"
+    decimals = max(0, digits - 1 - floor(log10(abs(value)))) if value else 0
+    if abs(value) >= 1e5:
+        value = float(f"{value:.{digits}g}")
+    return f"{value:,.{decimals}f}"
+
+
+def interval(low: Any, high: Any) -> str:
+    """A band such as ``1,200–2,300``; blank if it is not known."""
+    if low is None or high is None or low != low or high != high:
+        return ""
+    return f"{number(low)}–{number(high)}"
+
+
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON objects; what is missing is null."""
+    text = frame.to_json(orient="records", double_precision=12)
+    records: list[dict[str, Any]] = json.loads(text)
+    return records
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """Rows as CSV, six significant digits."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
