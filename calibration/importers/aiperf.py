@@ -53,34 +53,35 @@ def read_aiperf_summary(result: BenchmarkResult) -> RunRecord:
     """
     if result.data.get("was_cancelled") or result.data.get("is_complete") is False:
         raise result.error("was_cancelled", "or is_complete says that the run did not finish")
-    config = result.data.get("input_config") or {}
-    lengths = ("input_sequence_length", "output_sequence_length")
-    mean_isl, mean_osl = (_average(result, tag) for tag in lengths)
-    output = _output_rate(result)
+    config = result.part("input_config")
+    lengths = [result.part(f"{name}_sequence_length") for name in ("input", "output")]
+    isl, osl = (metric.required("avg") for metric in lengths)
+    throughput = result.part("output_token_throughput")
+    _check_unit(throughput, known=_RATE_UNITS)
+    output = throughput.required("avg")
     record = RunRecord(
         fields={
             "model": model_named(*_model_labels(config)),
-            "concurrency": _concurrency(result, config),
+            "concurrency": _concurrency(config),
             "date": date_of(result.data.get("start_time")),
             "kind": "single",
         },
-        total_tok_per_s=output * (1 + mean_isl / mean_osl),
+        total_tok_per_s=output * (1 + isl / osl),
         output_tok_per_s=output,
-        input_tok_per_s=output * mean_isl / mean_osl,
+        input_tok_per_s=output * isl / osl,
         hints={"concurrency": "input_config names no concurrency"},
     )
     for latency, tag in _LATENCIES.items():
-        metric = _metric(result, tag)
-        scale = _seconds(result, tag, metric.get("unit")) if metric else 1.0
+        metric = result.part(tag)
+        scale = _seconds(metric) if metric.data else 1.0
         for name, statistic in _STATISTICS.items():
-            value = metric.get(statistic)
-            record.fields[f"{name}_{latency}_s"] = None if value is None else value * scale
-    drawn = any((_metric(result, tag).get("std") or 0) > EQUAL_LENGTHS_STD for tag in lengths)
-    set_mean_lengths(record, isl=mean_isl, osl=mean_osl, drawn=drawn)
-    for tag in _ACCEPTANCE:
-        if _metric(result, tag):
-            record.fields["acceptance_length"] = _metric(result, tag).get("avg")
-            break
+            record.fields[f"{name}_{latency}_s"] = metric.number(statistic, scale=scale)
+    drawn = any((metric.number("std") or 0.0) > EQUAL_LENGTHS_STD for metric in lengths)
+    set_mean_lengths(record, isl=isl, osl=osl, drawn=drawn)
+    acceptance = (result.part(tag).number("avg") for tag in _ACCEPTANCE)
+    record.fields["acceptance_length"] = next(
+        (length for length in acceptance if length is not None), None
+    )
     return record
 
 
@@ -98,21 +99,23 @@ def read_aiperf_records(records: Sequence[BenchmarkResult]) -> RunRecord:
     import numpy as np
 
     profiled = [
-        each for each in records if each.data["metadata"].get("benchmark_phase") != "warmup"
+        each for each in records if each.part("metadata").data.get("benchmark_phase") != "warmup"
     ]
     good = [
         each
         for each in profiled
-        if each.data.get("error") is None and not each.data["metadata"].get("was_cancelled")
+        if each.data.get("error") is None and not each.part("metadata").data.get("was_cancelled")
     ]
     if not good:
         raise records[0].error("metrics", "of no profiled request are those of a success")
-    start_s = min(_metadata_ns(each, "request_start_ns") for each in good) * 1e-9
-    end_s = max(_metadata_ns(each, "request_end_ns") for each in good) * 1e-9
+    start_s = min(each.part("metadata").required("request_start_ns") for each in good) * 1e-9
+    end_s = max(each.part("metadata").required("request_end_ns") for each in good) * 1e-9
     if end_s <= start_s:
         raise good[0].error("request_end_ns", "of the last request is not after the first start")
-    isl = _record_values(good, "input_sequence_length")
-    osl = _record_values(good, "output_sequence_length")
+    isl, osl = (
+        [each.part("metrics").part(f"{name}_sequence_length").required("value") for each in good]
+        for name in ("input", "output")
+    )
     record = RunRecord(
         fields={"kind": "single"},
         total_tok_per_s=(sum(isl) + sum(osl)) / (end_s - start_s),
@@ -121,94 +124,54 @@ def read_aiperf_records(records: Sequence[BenchmarkResult]) -> RunRecord:
         hints={"concurrency": "the records do not say how many clients there were"},
     )
     for latency, tag in _LATENCIES.items():
-        values = _record_values(good, tag, times=True)
+        metrics = [each.part("metrics").part(tag) for each in good]
+        # An answer of one token has no inter-token latency.
+        values = [each.required("value") * _seconds(each) for each in metrics if each.data]
         if values:
             mean, median, p99 = np.mean(values), *np.percentile(values, (50, 99))
             for name, value in (("mean", mean), ("median", median), ("p99", p99)):
                 record.fields[f"{name}_{latency}_s"] = float(value)
-    drawn = max(np.std(isl), np.std(osl)) > EQUAL_LENGTHS_STD
-    set_mean_lengths(record, isl=float(np.mean(isl)), osl=float(np.mean(osl)), drawn=bool(drawn))
+    drawn = any(max(values) > min(values) for values in (isl, osl))
+    set_mean_lengths(record, isl=sum(isl) / len(isl), osl=sum(osl) / len(osl), drawn=drawn)
     if len(good) < len(profiled):
         record.notes.append(f"failed requests left out: {len(profiled) - len(good)}")
     return record
 
 
-def _metric(result: BenchmarkResult, tag: str) -> dict[str, Any]:
-    metric = result.data.get(tag)
-    return metric if isinstance(metric, dict) else {}
+def _check_unit(metric: BenchmarkResult, *, known: Iterable[str]) -> str:
+    unit = str(metric.data.get("unit"))
+    if unit not in known:
+        raise metric.error("unit", f"is '{unit}'; known: {', '.join(known)}")
+    return unit
 
 
-def _average(result: BenchmarkResult, tag: str) -> float:
-    value = _metric(result, tag).get("avg")
-    if not isinstance(value, int | float) or value <= 0:
-        raise result.error(f"{tag}.avg", f"is {value}; it must be above 0")
-    return float(value)
+def _seconds(metric: BenchmarkResult) -> float:
+    """Seconds of one unit of a latency."""
+    return SECONDS_OF_UNIT[_check_unit(metric, known=SECONDS_OF_UNIT)]
 
 
-def _output_rate(result: BenchmarkResult) -> float:
-    tag = "output_token_throughput"
-    unit = _metric(result, tag).get("unit")
-    if unit not in _RATE_UNITS:
-        raise result.error(f"{tag}.unit", f"is '{unit}'; known: {', '.join(_RATE_UNITS)}")
-    return _average(result, tag)
-
-
-def _seconds(result: BenchmarkResult, tag: str, unit: object) -> float:
-    if unit not in SECONDS_OF_UNIT:
-        raise result.error(f"{tag}.unit", f"is '{unit}'; known: {', '.join(SECONDS_OF_UNIT)}")
-    return SECONDS_OF_UNIT[str(unit)]
-
-
-def _record_values(
-    records: Iterable[BenchmarkResult], tag: str, *, times: bool = False
-) -> list[float]:
-    """A metric of every record that has it, times in seconds."""
-    values: list[float] = []
-    for record in records:
-        metric = record.data["metrics"].get(tag)
-        if metric is None and times:
-            continue  # an answer of one token has no inter-token latency
-        if not isinstance(metric, dict) or not isinstance(metric.get("value"), int | float):
-            raise record.error(tag, "has no value; export the records of successful requests")
-        scale = _seconds(record, tag, metric.get("unit")) if times else 1.0
-        values.append(metric["value"] * scale)
-    return values
-
-
-def _metadata_ns(record: BenchmarkResult, name: str) -> int:
-    value = record.data["metadata"].get(name)
-    if not isinstance(value, int):
-        raise record.error(name, f"is {value!r}, not a whole number of nanoseconds")
-    return value
-
-
-def _model_labels(config: dict[str, Any]) -> list[object]:
+def _model_labels(config: BenchmarkResult) -> list[object]:
     """What a configuration calls its model, in its newer and older forms."""
-    labels: list[object] = [config.get("model")]
-    models = config.get("models")
-    items = models.get("items") if isinstance(models, dict) else models
-    if isinstance(items, list):
-        labels += [item.get("name") if isinstance(item, dict) else item for item in items]
-    endpoint = config.get("endpoint")
-    if isinstance(endpoint, dict):
-        labels += endpoint.get("model_names") or []
-    return labels
+    models, endpoint = config.data.get("models"), config.data.get("endpoint")
+    labels: list[object] = [config.data.get("model")]
+    if isinstance(models, dict):
+        labels += [item.data.get("name") for item in config.part("models").parts("items")]
+    elif isinstance(models, list):
+        labels += models
+    names = endpoint.get("model_names") if isinstance(endpoint, dict) else None
+    return labels + (names if isinstance(names, list) else [])
 
 
-def _concurrency(result: BenchmarkResult, config: dict[str, Any]) -> float | None:
+def _concurrency(config: BenchmarkResult) -> float | None:
     """Clients of the profiled phase, in the newer and older forms of the configuration."""
-    phases = config.get("phases")
-    for phase in phases if isinstance(phases, list) else ():
-        if phase.get("kind", phase.get("name")) == "warmup":
+    for phase in config.parts("phases"):
+        if phase.data.get("kind", phase.data.get("name")) == "warmup":
             continue
-        if phase.get("type", "concurrency") != "concurrency":
-            raise result.error("input_config.phases", f"has a {phase['type']} phase{_OPEN_LOOP}")
-        if phase.get("concurrency"):
-            return float(phase["concurrency"])
-    load = config.get("loadgen")
-    if not isinstance(load, dict):
-        return None
-    if load.get("request_rate"):
-        rate = load["request_rate"]
-        raise result.error("input_config.loadgen.request_rate", f"is {rate}{_OPEN_LOOP}")
-    return float(load["concurrency"]) if load.get("concurrency") else None
+        kind = phase.data.get("type", "concurrency")
+        if kind != "concurrency":
+            raise phase.error("type", f"is {kind}{_OPEN_LOOP}")
+        return phase.number("concurrency")
+    load = config.part("loadgen")
+    if load.data.get("request_rate"):
+        raise load.error("request_rate", f"is {load.data['request_rate']}{_OPEN_LOOP}")
+    return load.number("concurrency")

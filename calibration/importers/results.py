@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
@@ -30,11 +30,14 @@ class BenchmarkResult:
         Where in it, such as ``line 3``; empty if it holds one result.
     data:
         What stands there.
+    path:
+        Names of the objects around ``data`` in the result, each with a dot behind it.
     """
 
     file: Path
     place: str = ""
     data: dict[str, Any]
+    path: str = ""
 
     @property
     def origin(self) -> str:
@@ -43,7 +46,37 @@ class BenchmarkResult:
 
     def error(self, field: str, problem: str) -> UserError:
         """The error for a field of this result."""
-        return UserError(f"{self.origin}: {field} {problem}")
+        return UserError(f"{self.origin}: {self.path}{field} {problem}")
+
+    def part(self, key: str) -> BenchmarkResult:
+        """The object under a key; an empty one if it is missing or null.
+
+        Raises
+        ------
+        UserError
+            If something else stands there.
+        """
+        value = self.data.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise self.error(key, f"is {value!r}, not an object")
+        return replace(self, data=value or {}, path=f"{self.path}{key}.")
+
+    def parts(self, key: str) -> list[BenchmarkResult]:
+        """The objects of a list under a key; none if it is missing or no list.
+
+        Raises
+        ------
+        UserError
+            If the list holds something else.
+        """
+        values = self.data.get(key)
+        found = []
+        for position, entry in enumerate(values if isinstance(values, list) else ()):
+            name = f"{key}[{position}]"
+            if not isinstance(entry, dict):
+                raise self.error(name, f"is {entry!r}, not an object")
+            found.append(replace(self, data=entry, path=f"{self.path}{name}."))
+        return found
 
     def number(self, key: str, *, scale: float = 1.0) -> float | None:
         """A finite number times ``scale``; ``None`` if it is missing or null.

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from calibration.importers.runs import import_runs
 from calibration.measured import to_predict_columns
@@ -301,6 +303,29 @@ def test_what_is_no_result_is_a_user_error(tmp_path, content, problem):
 def test_a_wrong_fact_is_a_user_error(facts, problem):
     with pytest.raises(UserError, match=problem):
         import_runs(RESULTS / "client.json", **(CLIENT | facts))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), value=JSON_VALUES)
+@pytest.mark.parametrize(
+    "name", ["agg_single_node.json", "vllm_bench.json", "aiperf/profile_export_aiperf.json"]
+)
+def test_whatever_stands_in_a_field_the_import_succeeds_or_says_why(tmp_path, name, data, value):
+    result = document(name)
+    field = data.draw(st.sampled_from(sorted(result)))
+    path = written(tmp_path, result | {field: value})
+    try:
+        outcome = f"{path}: {len(import_runs(path, **CLIENT).frame)} run"
+    except UserError as error:
+        outcome = str(error)
+    assert outcome.startswith(str(path))
 
 
 def test_a_missing_path_is_a_user_error(tmp_path):
