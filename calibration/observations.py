@@ -107,7 +107,7 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
 def stamp_of(row: Mapping[Hashable, object]) -> str:
     """Date of the software level of a row: its day, of a median its month, or the median's name."""
     date = row.get("date")
-    if _missing(row, "date") or not date:
+    if _missing(row, "date"):
         return MEDIAN_LEVEL
     return str(date)[:7] if row.get("kind") == "median" else str(date)[:10]
 
@@ -126,4 +126,4 @@ def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
 
 def _missing(row: Mapping[Hashable, object], column: str) -> bool:
     value = row.get(column)
-    return value is None or value != value
+    return value is None or value == "" or value != value

@@ -1,0 +1,123 @@
+"""What is left out together, and what the fit says of it without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from calibration.solve import solve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from calibration.effects import LevelKey
+    from calibration.fit import Fit
+    from calibration.observations import Observation
+
+    FloatArray = npt.NDArray[np.float64]
+
+Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "date", "anchor"]
+
+
+GROUPS: dict[Scheme, Callable[[Observation], str]] = {
+    "run": lambda o: str(o.row),
+    "series": lambda o: o.series,
+    "engine": lambda o: o.level.engine,
+    "sku": lambda o: o.level.sku,
+    "kernels": lambda o: o.level.generation.split("_")[0],
+    "vendor": lambda o: o.level.vendor,
+    "date": lambda o: f"{o.level.engine}/{o.level.sku}/{o.level.stamp}",
+    "anchor": lambda o: o.series,
+}
+"""What is left out together: a run; a whole series; all of an engine; a SKU with all its
+engines; a chip generation; a vendor; everything of an engine on a SKU from a date on; a series
+but for one run of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Log parameters of left-out observations, fitted without them.
+
+    Parameters
+    ----------
+    rows:
+        Positions among the observations of the fit.
+    logs:
+        Log parameters, one row each. [-]
+    offsets:
+        Log factor on time of the series, from the runs of it that stayed in. [-]
+    basis:
+        What was left to predict each from, see `hwmodels.fitted.Basis`.
+    """
+
+    rows: list[int]
+    logs: FloatArray
+    offsets: FloatArray
+    basis: list[str]
+
+
+def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
+    """Refit without each group of a scheme and collect what is said of the group.
+
+    The refit solves the same regularised system without the group's rows, at the derivatives
+    of the full fit; the caller simulates the left-out rows at the parameters returned.
+    """
+    group_of = GROUPS[scheme]
+    observations = fit.observations
+    names = [group_of(o) for o in observations]
+    rows: list[int] = []
+    logs: list[FloatArray] = []
+    offsets: list[float] = []
+    basis: list[str] = []
+    for name in sorted(set(names)):
+        held = [i for i, n in enumerate(names) if n == name]
+        if scheme == "anchor":
+            if len(held) < 2:
+                continue
+            held.pop(_middle(held, observations))
+        dropped = set(held)
+        if scheme == "date":
+            level = observations[held[0]].level
+            dropped |= {
+                i
+                for i, o in enumerate(observations)
+                if (o.level.engine, o.level.sku) == (level.engine, level.sku)
+                and o.level.stamp >= level.stamp
+            }
+        kept = [i for i in range(len(observations)) if i not in dropped]
+        if not kept:
+            continue
+        solution = solve(
+            space=fit.space,
+            observations=[observations[i] for i in kept],
+            responses=fit.responses[kept],
+            slopes=fit.slopes[kept],
+            logs=fit.logs[kept],
+            weights=fit.weights[kept],
+        )
+        levels = {observations[i].level for i in kept}
+        for i in held:
+            rows.append(i)
+            logs.append(fit.space.values(effects=solution.effects, level=observations[i].level))
+            offsets.append(solution.offsets.get(observations[i].series, 0.0))
+            basis.append(basis_of(observations[i].level, known=levels))
+    return LeftOut(rows=rows, logs=np.array(logs), offsets=np.array(offsets), basis=basis)
+
+
+def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:
+    """What a fit on some levels knows of another."""
+    if any((k.engine, k.sku) == (level.engine, level.sku) for k in known):
+        return "own runs"
+    if any(k.groups[3] == level.groups[3] for k in known):
+        return "sibling"
+    return "other kernels"
+
+
+def _middle(held: list[int], observations: list[Observation]) -> int:
+    """Position of the run nearest the middle of a series in concurrency, the anchor."""
+    order = sorted(range(len(held)), key=lambda k: observations[held[k]].configuration.concurrency)
+    return order[len(order) // 2]
