@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIPE_WIDTH = 160
-_CAPTION_COLUMNS = ("model", "sku", "engine", "precision", "speculation", "lengths", "source")
+_TRAILING = ("quality", "source")
+_CAPTION_COLUMNS = (
+    *("model", "sku", "engine", "precision", "speculation", "lengths"),
+    *_TRAILING,
+)
+_TTFT = {"median_ttft_s": "TTFT p50 s", "mean_ttft_s": "TTFT mean s"}
 _OVERVIEW_GROUPS = ["model", "sku", "engine"]
 
 
@@ -74,31 +79,25 @@ def _overview(runs: pd.DataFrame) -> Table:
 
 
 def _listing(runs: pd.DataFrame) -> Table:
+    """One run a line; what all runs share stands in the title, what none has is left out."""
     shown = runs.assign(lengths=_lengths(runs))
-    constant = [name for name in _CAPTION_COLUMNS if shown[name].nunique() == 1]
-    varying = [name for name in _CAPTION_COLUMNS if name not in constant]
-    first = shown.iloc[0]
-    names = [str(first[name]) or f"unknown {name}" for name in constant]
+    shared = [name for name in _CAPTION_COLUMNS if shown[name].nunique() == 1]
+    before = [name for name in _CAPTION_COLUMNS if name not in (*shared, *_TRAILING)]
+    after = [name for name in _TRAILING if name not in shared]
+    ttft = [name for name in _TTFT if shown[name].notna().any()]
     table = _table(
-        *(name for name in varying if name != "source"),
-        "layout",
-        "GPUs",
-        "concurrency",
-        "date",
-        "tok/s/GPU",
-        "tok/s/user",
-        "TPOT ms",
-        "TTFT p50 s",
-        "TTFT mean s",
-        "quality",
-        *(name for name in varying if name == "source"),
+        *before,
+        *("layout", "GPUs", "concurrency", "date", "tok/s/GPU", "tok/s/user", "TPOT ms"),
+        *(_TTFT[name] for name in ttft),
+        *after,
     )
-    if names:
-        table.title = ", ".join(names)
+    if shared:
+        first = shown.iloc[0]
+        table.title = ", ".join(str(first[name]) or f"unknown {name}" for name in shared)
     for row in shown.to_dict("records"):
         tpot_s = row["median_tpot_s"] if row["median_tpot_s"] > 0 else row["mean_tpot_s"]
         table.add_row(
-            *(str(row[name]) or "?" for name in varying if name != "source"),
+            *(str(row[name]) or "?" for name in before),
             _layout(row),
             _number(row["gpus"], "{:.0f}"),
             f"{row['concurrency']:.0f}",
@@ -106,10 +105,8 @@ def _listing(runs: pd.DataFrame) -> Table:
             _number(row["total_tput_per_gpu"], "{:,.1f}"),
             _number(1 / tpot_s, "{:.1f}"),
             _number(tpot_s * 1e3, "{:.2f}"),
-            _number(row["median_ttft_s"], "{:.3f}"),
-            _number(row["mean_ttft_s"], "{:.3f}"),
-            row["quality"],
-            *(row[name] for name in varying if name == "source"),
+            *(_number(row[name], "{:.3f}") for name in ttft),
+            *(row[name] for name in after),
         )
     return table
 
@@ -135,7 +132,7 @@ def _number(value: float, form: str) -> str:
 
 def _table(*headers: str) -> Table:
     """A table whose numbers stand right and whose names stand left."""
-    left = {*_CAPTION_COLUMNS, "SKU", "layout", "date", "first", "last", "quality"}
+    left = {*_CAPTION_COLUMNS, "SKU", "layout", "date", "first", "last"}
     table = Table(box=None, pad_edge=False, title_justify="left")
     for header in headers:
         table.add_column(header, justify="left" if header in left else "right", no_wrap=True)
