@@ -46,11 +46,13 @@ def print_runs(runs: pd.DataFrame, *, undated: int, longest: int | None) -> None
 
 
 def _summary(runs: pd.DataFrame, *, undated: int, listed: bool) -> str:
-    suspect = int((runs["quality"] == "suspect").sum())
-    parts = [
-        f"{len(runs)} runs in {runs['series'].nunique()} series from "
-        f"{runs['source'].nunique()} publications, {suspect} of them suspect"
-    ]
+    counts = {
+        "runs": len(runs),
+        "series": runs["series"].nunique(),
+        "publications": runs["source"].nunique(),
+        "suspect": int((runs["quality"] == "suspect").sum()),
+    }
+    parts = [", ".join(f"{name} {count}" for name, count in counts.items())]
     if undated:
         parts.append(f"{undated} undated medians left out")
     if not listed:
