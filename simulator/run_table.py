@@ -89,3 +89,19 @@ def write_run_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output path that cannot be written to, before anything is computed.
+
+    Raises
+    ------
+    UserError
+        If the folder does not exist or cannot be written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a directory; name a file in it")
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None

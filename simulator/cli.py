@@ -1,0 +1,70 @@
+"""The command ``simulate``: its commands, and one line for each error of a user."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from simulator.commands.compare import compare
+from simulator.commands.curve import curve
+from simulator.commands.explain import explain
+from simulator.commands.predict import predict
+from simulator.commands.runs import runs_command
+from simulator.commands.sweep import sweep
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.commands.runs import MeasuredRuns
+
+# Typer publishes only this leaf of the exceptions that its parser raises; this is their root.
+_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="simulate",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
+    rich_markup_mode=None,  # plain help starts twice as fast and reads well in a pipe
+)
+app.callback(invoke_without_command=True)(curve)
+app.command()(predict)
+app.command()(explain)
+app.command()(sweep)
+app.command()(compare)
+
+
+def _measured() -> MeasuredRuns:
+    from calibration import measured
+
+    return measured
+
+
+app.command(name="runs")(runs_command(_measured))
+
+
+def main() -> NoReturn:
+    """Run ``simulate`` on the process's arguments and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Exit status of ``simulate`` with some arguments: 0, 2 on a user's error, 130 on Ctrl-C."""
+    try:
+        status = app(args=arguments, prog_name="simulate", standalone_mode=False)
+    except UserError as error:
+        return _fail(str(error))
+    except typer.Abort:
+        typer.echo("interrupted; results already written are as they were", err=True)
+        return INTERRUPTED
+    except _PARSE_ERROR as error:
+        return _fail(f"{error.format_message().rstrip('.')}; see simulate --help")
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return USAGE_ERROR

@@ -1,0 +1,110 @@
+"""``simulate --sku ...``: the Pareto curve of one SKU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.commands import options
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from simulator.version import version
+
+        typer.echo(f"forecurve {version()}")
+        raise typer.Exit
+
+
+def curve(
+    context: typer.Context,
+    sku: options.Sku = None,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    precision: options.Precision = None,
+    tp: options.Tp = None,
+    ep: options.Ep = None,
+    gpus: options.Gpus = None,
+    dp_attention: options.DpAttention = None,
+    isl: options.Isl = None,
+    osl: options.Osl = None,
+    concurrency: options.Concurrency = None,
+    spec: options.Spec = None,
+    acceptance_length: options.AcceptanceLength = None,
+    set_fields: options.Set = None,
+    economics: options.Economics = None,
+    seed: options.Seed = None,
+    scenario: options.ScenarioFile = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Predict how fast hardware serves a large language model, before anyone can measure it.
+
+    Without a command: the Pareto curve of one SKU, throughput per GPU against speed per user,
+    over the layouts that fit. Start with: simulate --sku mi355x --ep 8
+    """
+    flags: dict[str, Any] = {
+        "sku": sku,
+        "model": model,
+        "engine": engine,
+        "precision": precision,
+        "tp": tp,
+        "ep": ep,
+        "gpus": gpus,
+        "dp_attention": dp_attention,
+        "isl": isl,
+        "osl": osl,
+        "concurrency": options.parse_concurrency(concurrency),
+        "spec": spec,
+        "acceptance_length": acceptance_length,
+        "overrides": options.parse_overrides(set_fields),
+        "economics": economics,
+        "seed": seed,
+    }
+    given = as_json or any(value is not None for value in (*flags.values(), scenario, out))
+    command = context.invoked_subcommand
+    if command is not None:
+        if given:
+            raise UserError(
+                f"options before '{command}' would be ignored; "
+                f"write them after it: simulate {command} ..."
+            )
+    elif not given:
+        typer.echo(context.get_help())
+    elif sku is None and scenario is None:
+        raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
+    else:
+        _draw(flags=flags, scenario=scenario, out=out, as_json=as_json)
+
+
+def _draw(*, flags: dict[str, Any], scenario: Path | None, out: Path | None, as_json: bool) -> None:
+    from simulator.commands.progress import progress_bar
+    from simulator.curve import explore_curve
+    from simulator.output import summary_json, write_run
+    from simulator.rundir import RunDirectory, default_directory
+    from simulator.scenario import build_scenario
+    from simulator.tables import print_curve
+
+    source = build_scenario(flags=flags, file=scenario)
+    with RunDirectory(out or default_directory(source.scenario)) as directory:
+        with progress_bar() as on_progress:
+            result = explore_curve(source, on_progress=on_progress)
+        if not result.points:
+            reasons = "\n".join(f"{layout.label}: {layout.reason}" for layout in result.refused)
+            raise UserError(f"no layout fits; {result.caption}\n{reasons}")
+        write_run(directory, result)
+    if as_json:
+        typer.echo(summary_json(result))
+    else:
+        print_curve(result, directory=directory.path)

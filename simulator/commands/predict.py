@@ -1,0 +1,41 @@
+"""``simulate predict``: a table of configurations in, the same table with predictions out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    runs: Annotated[Path, typer.Argument(metavar="RUNS.csv", help="One configuration a row.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PRED.csv", help="The same rows with predictions.")
+    ],
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="DIR", help="An own fit in place of the shipped."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
+    ] = 2,
+) -> None:
+    """Predict every row of a table of runs."""
+    from simulator.commands.progress import progress_bar
+    from simulator.predict import predict_table
+    from simulator.run_table import check_writable, read_run_table, write_run_table
+
+    table = read_run_table(runs)
+    check_writable(out)
+    with progress_bar() as move:
+        predicted = predict_table(
+            table,
+            calibration=calibration,
+            workers=workers,
+            progress=None if move is None else lambda done, total: move(done, total, "runs"),
+        )
+    write_run_table(predicted, out)
+    counts = predicted["status"].value_counts()
+    parts = [f"{count:,} {status}" for status, count in counts.items()]
+    typer.echo(f"{len(predicted):,} rows: {', '.join(parts)}; written to {out}", err=True)

@@ -1,0 +1,154 @@
+"""What one curve leaves on disk: settings, points, requests and the picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from simulator.version import version
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simulator.curve import CurvePoint, CurveResult
+    from simulator.rundir import RunDirectory
+
+
+def point_row(point: CurvePoint) -> dict[str, Any]:
+    """One point as a flat row: what ran, InferenceX's metrics, cost, power, limit and bands."""
+    row: dict[str, Any] = {
+        "label": point.label,
+        "concurrency": point.concurrency,
+        "tp": point.layout.tp,
+        "ep": point.layout.ep,
+        "dp_attention": point.layout.dp_attention,
+        "gpus": point.layout.gpus,
+        "on_frontier": point.on_frontier,
+        **point.metrics.to_dict(),
+        "usd_per_million_tokens": point.usd_per_million_tokens,
+        "tokens_per_s_per_mw": point.tokens_per_s_per_mw,
+        "tokens_per_s_per_utility_mw": point.tokens_per_s_per_utility_mw,
+        "bottleneck": point.bottleneck,
+        "kind": point.kind,
+    }
+    for metric, (low, high) in (point.bands or {}).items():
+        row[f"{metric}_lo"], row[f"{metric}_hi"] = low, high
+    return row
+
+
+def points_frame(result: CurveResult) -> pd.DataFrame:
+    """All points of a curve, one row each."""
+    import pandas as pd
+
+    return pd.DataFrame([point_row(point) for point in result.points])
+
+
+def summary_of(result: CurveResult) -> dict[str, Any]:
+    """A curve as one JSON object: caption, settings, points, refused layouts, assumptions."""
+    return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
+        "caption": result.caption,
+        "settings": result.resolved,
+        "points": [point_row(point) for point in result.points],
+        "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
+        "messages": result.messages,
+    }
+
+
+def summary_json(result: CurveResult) -> str:
+    """`summary_of` as text."""
+    return json.dumps(summary_of(result), indent=2, default=str)
+
+
+def write_run(
+    directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None = None
+) -> None:
+    """Write settings, summary, points, requests and the picture of a curve.
+
+    Parameters
+    ----------
+    measured:
+        Measured points to draw beside the curve.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be written.
+    """
+    import yaml
+
+    try:
+        text = yaml.safe_dump(json.loads(json.dumps(result.resolved, default=str)), sort_keys=False)
+        directory.stage("resolved.yaml").write_text(text, encoding="utf-8")
+        directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
+        points_frame(result).to_parquet(
+            directory.stage("points.parquet"), compression="zstd", index=False
+        )
+        _write_requests(directory, result)
+        _draw(directory, result, measured=measured)
+    except OSError as error:
+        raise directory.unwritable(error) from None
+
+
+def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
+    """Per-request records of all points, with the point that each belongs to."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not result.records:
+        raise UserError("the curve kept no records; explore it with keep_records=True")
+    writer: pq.ParquetWriter | None = None
+    try:
+        for (label, concurrency), records in result.records.items():
+            columns: dict[str, Any] = {
+                "label": pa.array([label] * len(records)).dictionary_encode(),
+                "concurrency": np.full(len(records), concurrency, dtype=np.int64),
+                **records.columns,
+            }
+            table = pa.table(columns)
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    directory.stage("requests.parquet"),
+                    table.schema.with_metadata({"kind": "simulated", "version": version()}),
+                    compression="zstd",
+                )
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _draw(directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None) -> None:
+    from simulator.plots import pareto_figure, save_figure
+
+    figure = pareto_figure(series=[curve_series(result)], caption=result.caption, measured=measured)
+    save_figure(figure, directory.stage("frontier.png"))
+
+
+def curve_series(result: CurveResult) -> Any:
+    """The points of a curve in the form that the Pareto plot draws."""
+    import numpy as np
+
+    from hwmodels.sku import load_sku
+    from simulator.plots import Series
+
+    sku = load_sku(str(result.resolved["sku"]["value"]))
+    nowhere = (float("nan"), float("nan"))
+    band = []
+    for point in result.points:
+        bands = point.bands or {}
+        slow_s, fast_s = bands.get("median_tpot_s", nowhere)[::-1]
+        band.append((1.0 / slow_s, 1.0 / fast_s, *bands.get("total_tput_per_gpu", nowhere)))
+    return Series(
+        name=f"{sku.name} ({result.resolved['engine']['value']})",
+        vendor=sku.vendor,
+        interactivity=np.array([point.metrics.interactivity for point in result.points]),
+        tput_per_gpu=np.array([point.metrics.total_tput_per_gpu for point in result.points]),
+        layouts=[point.label for point in result.points],
+        concurrencies=[point.concurrency for point in result.points],
+        on_frontier=np.array([point.on_frontier for point in result.points]),
+        band=np.array(band),
+    )
