@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from simulator.candidates import Pools
     from simulator.configuration import RunConfiguration
+    from simulator.recipes import ResolvedRecipe
     from simulator.scenario import Scenario
 
 _MOST_PER_GPU = 128
@@ -101,12 +102,12 @@ def _climb(ladder: Ladder, *, directory: Path, inputs: str) -> LadderDone:
     try:
         for concurrency in ladder.steps:
             row = rows.get(concurrency)
-            key, configuration, messages = _configure(ladder, concurrency, inputs=inputs)
+            key, configuration, recipe = _configure(ladder, concurrency, inputs=inputs)
             if row is None or row["key"] != key:
                 rows[concurrency] = row = {
                     **identity_cells(load=ladder.load, pools=ladder.pools, concurrency=concurrency),
                     "key": key,
-                    **_run(configuration, messages),
+                    **_run(configuration, recipe),
                 }
                 fresh += 1
             climbed.append(concurrency)
@@ -126,7 +127,7 @@ def _climb(ladder: Ladder, *, directory: Path, inputs: str) -> LadderDone:
 
 def _configure(
     ladder: Ladder, concurrency: int, *, inputs: str
-) -> tuple[str, RunConfiguration | UserError, tuple[str, ...]]:
+) -> tuple[str, RunConfiguration | UserError, ResolvedRecipe | None]:
     try:
         configuration, recipe = configure_run(
             ladder.load,
@@ -135,21 +136,24 @@ def _configure(
             concurrency=concurrency,
         )
     except UserError as error:
-        return f"{inputs[:8]}: {error}", error, ()
-    return run_key(configuration, inputs=inputs), configuration, recipe.messages
+        return f"{inputs[:8]}: {error}", error, None
+    return run_key(configuration, inputs=inputs), configuration, recipe
 
 
-def _run(configuration: RunConfiguration | UserError, messages: Sequence[str]) -> dict[str, Any]:
+def _run(
+    configuration: RunConfiguration | UserError, recipe: ResolvedRecipe | None
+) -> dict[str, Any]:
     """Cells of a run; a run that cannot be has a status and a reason and no metrics."""
-    if isinstance(configuration, UserError):
+    if isinstance(configuration, UserError) or recipe is None:
         return {"status": "unsupported", "reason": str(configuration)}
+    cells = {"recipe": recipe.level}
     try:
         outcome = simulate_run(configuration)
     except DoesNotFitError as error:
-        return {"status": "does_not_fit", "reason": str(error)}
+        return {**cells, "status": "does_not_fit", "reason": str(error)}
     except UserError as error:
-        return {"status": "unsupported", "reason": str(error)}
+        return {**cells, "status": "unsupported", "reason": str(error)}
     except Exception as error:  # a defect in one run must not lose the others
-        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    notes = dict.fromkeys((*messages, *outcome.messages))
-    return {**result_cells(outcome), "status": "ok", "reason": "", "messages": "; ".join(notes)}
+        return {**cells, "status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    messages = "; ".join(dict.fromkeys((*recipe.messages, *outcome.messages)))
+    return cells | result_cells(outcome) | {"status": "ok", "reason": "", "messages": messages}

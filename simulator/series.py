@@ -50,7 +50,7 @@ def _part(name: str, value: Any) -> str:
     return f"{name} {value}"
 
 
-def caption_of(runs: pd.DataFrame) -> str:
+def caption_of(runs: pd.DataFrame, *, ttft_p90_s: float | None = None) -> str:
     """Model, precision, lengths, levels, speculation, price list and version of runs."""
     if runs.empty:
         return f"no run, simulated by forecurve {version()}"
@@ -61,9 +61,10 @@ def caption_of(runs: pd.DataFrame) -> str:
     kinds = ["disaggregated" if each else "aggregated" for each in sorted(runs["disagg"].unique())]
     lengths = (runs["isl"].astype(str) + "/" + runs["osl"].astype(str)).unique()
     skus = ", ".join(load_sku(sku).name for sku in runs["sku"].unique())
+    limit = "" if ttft_p90_s is None else f", p90 TTFT up to {ttft_p90_s:g} s"
     spec = every("spec").replace("none", "no speculation")
     return (
         f"{every('model')} {every('precision').upper()} on {skus}, {', '.join(lengths)}, "
-        f"{every('level')}, {' and '.join(kinds)}, {spec}, economics {every('economics')}, "
+        f"{every('level')}, {' and '.join(kinds)}, {spec}{limit}, economics {every('economics')}, "
         f"simulated by forecurve {version()}"
     )

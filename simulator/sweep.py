@@ -18,7 +18,11 @@ from simulator.pareto import frontier_indices
 from simulator.scenario_runs import engine_of
 from simulator.series import caption_of, series_names
 from simulator.sweep_settings import build_sweep
-from simulator.sweep_store import digest_of_inputs, frame_of, read_ladder
+from simulator.sweep_store import (
+    digest_of_inputs,
+    frame_of,
+    read_ladder,
+)
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +79,8 @@ class SweepResult:
         What was assumed.
     fresh:
         Runs that were simulated now rather than found from an earlier sweep.
+    ttft_p90_s:
+        Largest 90 % quantile of the TTFT on a frontier; ``None``: any. [s]
     """
 
     settings: SweepSettings
@@ -82,6 +88,7 @@ class SweepResult:
     refused: pd.DataFrame
     messages: tuple[str, ...]
     fresh: int
+    ttft_p90_s: float | None = None
 
     def frame(self) -> pd.DataFrame:
         """Every run, dominated ones too (``on_frontier`` tells them apart). SI units."""
@@ -98,9 +105,28 @@ class SweepResult:
         )
 
     @property
+    def resolved(self) -> dict[str, dict[str, Any]]:
+        """Every setting with its value and origin; engines, levels, recipes, limits in force."""
+        found = self.settings.to_dict()
+        if None in self.settings.values["engine"]:
+            found["engine"] = {"value": self._used("engine"), "origin": "default of the SKU"}
+        found["economics"] = found["economics"] | {"value": self._used("economics")}
+        for name in ("level", "recipe", "kind"):
+            found[name] = {"value": self._used(name), "origin": "in force for these settings"}
+        found["ttft_p90_s"] = {
+            "value": self.ttft_p90_s,
+            "origin": "default" if self.ttft_p90_s is None else "flag",
+        }
+        return found
+
+    def _used(self, name: str) -> Any:
+        values = self.runs[name].unique().tolist()
+        return values[0] if len(values) == 1 else values
+
+    @property
     def caption(self) -> str:
         """What was run, in one line."""
-        return caption_of(self.runs)
+        return caption_of(self.runs, ttft_p90_s=self.ttft_p90_s)
 
     def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
         """The Pareto plot, dominated runs faint; written as PNG where a path is given."""
@@ -331,6 +357,7 @@ def _result(
         refused=refused,
         messages=(*plan.messages, *spoken),
         fresh=fresh,
+        ttft_p90_s=ttft_p90_s,
     )
 
 

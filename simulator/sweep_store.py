@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
@@ -56,6 +55,7 @@ _TEXTS = (
     "overrides",
     "label",
     "level",
+    "recipe",
     "kind",
     "bottleneck",
     "messages",
@@ -150,7 +150,7 @@ def columns() -> dict[str, str]:
         *LOAD_COLUMNS,
         *("label", "disagg", *pools, "concurrency"),
         *metrics,
-        *("interactivity", *bands, "level", "kind", "bottleneck", "messages"),
+        *("interactivity", *bands, "level", "recipe", "kind", "bottleneck", "messages"),
     )
     kinds = dict.fromkeys(names, "float") | metrics
     kinds |= dict.fromkeys(_TEXTS, "text")
@@ -178,7 +178,7 @@ def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     ordered = sorted(rows, key=lambda row: (row["concurrency"], row["key"]))
     table = pa.Table.from_pylist(list(ordered), schema=_schema())
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         pq.write_table(
             table, partial, use_dictionary=False, write_statistics=False, store_schema=False
@@ -194,7 +194,8 @@ def read_ladder(path: Path) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, memory_map=False)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (OSError, pa.ArrowInvalid):
         return None
     return table if table.schema == _schema() else None

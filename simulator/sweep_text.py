@@ -110,3 +110,15 @@ def refusal_lines(refused: pd.DataFrame) -> list[str]:
         labels = [label for label in dict.fromkeys(rows["label"]) if label not in str(reason)]
         lines.append(f"  {', '.join(labels)}{': ' if labels else ''}{reason}")
     return lines
+
+
+def summary_of(result: SweepResult) -> dict[str, Any]:
+    """A sweep as JSON: settings, frontiers, refusals and what was assumed. SI units."""
+    return {
+        "caption": result.caption,
+        "settings": result.resolved,
+        "runs": len(result.runs),
+        "frontier": records_of(result.frontier()),
+        "refused": records_of(result.refused),
+        "messages": list(result.messages),
+    }
