@@ -51,7 +51,7 @@ FITTED: tuple[Parameter, ...] = (
     ),
     # streaming weights: physics leaves little room
     Parameter(
-        name="memory_scale", widths=(0.1, 0.05, 0.08, 0.15, 0.02, 0.05, 0.05), low=0.2, high=1.4
+        name="memory_scale", widths=(0.1, 0.05, 0.08, 0.15, 0.02, 0.05, 0.05), low=0.2, high=1.25
     ),
     # launches outside a graph: host code, which differs most
     Parameter(
@@ -135,13 +135,18 @@ class EffectSpace:
         ]
         return [self.columns[key] for key in keys if key in self.columns]
 
+    def sums(self, *, effects: FloatArray, level: LevelKey) -> FloatArray:
+        """Log parameters of a level over their starting values, bounds aside. [-]"""
+        return np.array(
+            [
+                float(sum(effects[i] for i in self.indices(parameter=parameter, level=level)))
+                for parameter in self.parameters
+            ]
+        )
+
     def values(self, *, effects: FloatArray, level: LevelKey) -> FloatArray:
         """Log parameters of a level over their starting values, within bounds. [-]"""
-        sums = [
-            float(sum(effects[i] for i in self.indices(parameter=parameter, level=level)))
-            for parameter in self.parameters
-        ]
         low = np.log([parameter.low for parameter in self.parameters])
         high = np.log([parameter.high for parameter in self.parameters])
-        clipped: FloatArray = np.clip(np.array(sums), low, high)
+        clipped: FloatArray = np.clip(self.sums(effects=effects, level=level), low, high)
         return clipped

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 ROUNDS = 4
 """Gauss-Newton rounds: the responses are nearly log-linear in the parameters."""
 
+DERIVATIVES = (0, 2)
+"""Rounds at which derivatives are simulated; between them Broyden's rule updates them."""
+
+BOUND_ROUNDS = 4
+"""Times that parameters beyond a bound are held at it and the rest solved again."""
+
+LARGEST_MOVE = 0.7
+"""Most that a log parameter moves in one round. [-]"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
@@ -72,24 +81,31 @@ def fit_levels(
 
     Notes
     -----
-    Gauss-Newton on logarithms: derivatives are simulated once and updated by Broyden's rule
-    from the responses of each round, run by run.
+    Gauss-Newton on logarithms: derivatives are simulated at the start and halfway, and updated
+    between by Broyden's rule from the responses of each round, run by run. The last solution
+    is one linear step beyond the last responses.
     """
     observations = list(observations)
     levels = sorted({o.level for o in observations}, key=lambda level: level.groups)
     space = EffectSpace(levels=levels)
     logs = np.zeros((len(observations), len(FITTED)))
-    _tell(on_progress, 0, "first responses")
-    responses = respond(observations=observations, logs=logs, parameters=FITTED, workers=workers)
-    _tell(on_progress, 0, "derivatives")
-    slopes = jacobian(
-        observations=observations, logs=logs, base=responses, parameters=FITTED, workers=workers
-    )
-    solution = Solution(
-        effects=np.zeros(len(space)), offsets={}, covariance=np.diag(space.widths**2)
-    )
-    for done in range(1, ROUNDS + 1):
-        solution = solve(
+    before, responses, slopes = logs, np.empty(0), np.empty(0)
+    for done in range(ROUNDS + 1):
+        _tell(on_progress, done, "responses")
+        after = respond(observations=observations, logs=logs, parameters=FITTED, workers=workers)
+        if done in DERIVATIVES:
+            _tell(on_progress, done, "derivatives")
+            slopes = jacobian(
+                observations=observations,
+                logs=logs,
+                base=after,
+                parameters=FITTED,
+                workers=workers,
+            )
+        else:
+            slopes = _broyden(slopes=slopes, change=logs - before, observed=after - responses)
+        responses = after
+        solution = solve_within_bounds(
             space=space,
             observations=observations,
             responses=responses,
@@ -97,13 +113,13 @@ def fit_levels(
             logs=logs,
             weights=weights,
         )
-        moved = np.array(
+        if done == ROUNDS:
+            break
+        before = logs
+        wanted = np.array(
             [space.values(effects=solution.effects, level=o.level) for o in observations]
         )
-        _tell(on_progress, done, "responses")
-        after = respond(observations=observations, logs=moved, parameters=FITTED, workers=workers)
-        slopes = _broyden(slopes=slopes, change=moved - logs, observed=after - responses)
-        logs, responses = moved, after
+        logs = before + np.clip(wanted - before, -LARGEST_MOVE, LARGEST_MOVE)
     return Fit(
         space=space,
         solution=solution,
@@ -113,6 +129,42 @@ def fit_levels(
         responses=responses,
         slopes=slopes,
     )
+
+
+def solve_within_bounds(
+    *,
+    space: EffectSpace,
+    observations: list[Observation],
+    responses: FloatArray,
+    slopes: FloatArray,
+    logs: FloatArray,
+    weights: FloatArray,
+) -> Solution:
+    """`calibration.solve.solve` with parameters held at the bounds that physics sets.
+
+    Where a level's parameter ends beyond a bound, its runs are solved again with the parameter
+    at the bound, so that the others take what is left.
+    """
+    low = np.log([parameter.low for parameter in space.parameters])
+    high = np.log([parameter.high for parameter in space.parameters])
+    held_responses, held_slopes = responses.copy(), slopes.copy()
+    for attempt in range(BOUND_ROUNDS):
+        solution = solve(
+            space=space,
+            observations=observations,
+            responses=held_responses,
+            slopes=held_slopes,
+            logs=logs,
+            weights=weights,
+        )
+        sums = np.array([space.sums(effects=solution.effects, level=o.level) for o in observations])
+        beyond = ((sums < low) | (sums > high)) & (np.abs(held_slopes).sum(axis=1) > 0.0)
+        if attempt == BOUND_ROUNDS - 1 or not beyond.any():
+            break
+        step = np.where(beyond, np.clip(sums, low, high) - logs, 0.0)
+        held_responses = held_responses + np.einsum("omp,op->om", held_slopes, step)
+        held_slopes = np.where(beyond[:, None, :], 0.0, held_slopes)
+    return solution
 
 
 def _broyden(*, slopes: FloatArray, change: FloatArray, observed: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -45,6 +46,10 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
             level.sku: level.generation.split("_")[0] for level in sorted(levels, key=str)
         },
         "runs": dict(sorted(Counter(level.groups[-1] for level in levels).items())),
+        "bounds": {
+            parameter.name: [round(log(parameter.low), 4), round(log(parameter.high), 4)]
+            for parameter in fit.space.parameters
+        },
         "effects": effects,
     }
 

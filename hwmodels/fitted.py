@@ -141,12 +141,11 @@ def fitted_level(
     groups = effect_groups(
         engine=engine, sku=sku.key, vendor=sku.vendor, generation=sku.generation, stamp=stamp
     )
-    factors = {
-        parameter: exp(
-            sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
-        )
-        for parameter, effects in fit["effects"].items()
-    }
+    factors: dict[str, float] = {}
+    for parameter, effects in fit["effects"].items():
+        low, high = fit["bounds"][parameter]
+        total = sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
+        factors[parameter] = exp(min(max(total, low), high))
     basis: Basis = "own runs" if stamps else "other kernels"
     if not stamps:
         prefix, family = groups["kernels"].split("/")

@@ -31,6 +31,7 @@ def own_fit(tmp_path):
         "models": [PRO],
         "source": "runs",
         "generations": {"b200": "blackwell"},
+        "bounds": {"t0_scale": [log(0.1), log(10.0)]},
         "runs": {"vllm/b200/2026-05": 4, "vllm/b200/2026-07-01": 3, "vllm/b200/median-2026-07": 9},
         "effects": {
             "t0_scale": {
