@@ -86,8 +86,7 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> list[Label]:
             continue
         _, distance, _, box = best
         centre = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-        text.set_ha("center")
-        text.set_va("center")
+        text.set(ha="center", va="center")
         text.set_position(tuple(axes.transData.inverted().transform(centre)))
         if distance > LEADER_FROM:
             _draw_leader(axes, start=(x, y), box=box, colour=label.colour)

@@ -13,7 +13,6 @@ from simulator.recipes import resolve_recipe
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
     from pathlib import Path
 

@@ -183,8 +183,9 @@ AGENTIC = Conversations(
 """Coding-agent sessions of InferenceX AgentX's published size.
 
 Estimate: the published means are about 135,000 prompt and 850 to 1,000 output tokens a request,
-in hashed blocks of 64 tokens (InferenceX AgentX, traces ``cc-traces-weka-062126``); the split into turns, shared
-prefix, tool results and pauses is not published and is chosen to meet those means.
+in hashed blocks of 64 tokens (InferenceX AgentX, traces ``cc-traces-weka-062126``); the split
+into turns, shared prefix, tool results and pauses is not published and is chosen to meet those
+means.
 """
 
 NAMED_WORKLOADS: dict[str, Workload] = {
