@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from simulator.memory import MemoryPlan
     from workloads.architecture import Architecture
     from workloads.costmodel import CostModel
+    from workloads.expert_load import ExpertLoad
     from workloads.layout import Layout
     from workloads.plan import ExecutionPlan
 
@@ -83,7 +84,11 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             software=software, pool=pool, precision=configuration.precision, sku=sku
         )
         model = bind(
-            architecture=architecture, layout=pool.layout, plan=plan, drafts=configuration.drafts
+            architecture=architecture,
+            layout=pool.layout,
+            plan=plan,
+            expert_load=configuration.expert_load,
+            drafts=configuration.drafts,
         )
         budget = plan_memory(
             model=model,
@@ -109,6 +114,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             plan=plan,
             sku=sku,
             software=_Hashed((software.name, *sorted(software.parameters.items())), software),
+            expert_load=configuration.expert_load,
             drafts=configuration.drafts,
             max_context=_power_of_two(longest),
             max_tokens=_power_of_two(max(tokens, 4096)),
@@ -262,12 +268,19 @@ def _step_cost(
     plan: ExecutionPlan,
     sku: Sku,
     software: _Hashed,
+    expert_load: ExpertLoad,
     drafts: int,
     max_context: int,
     max_tokens: int,
 ) -> TabulatedStepCost:
     return TabulatedStepCost(
-        model=bind(architecture=architecture, layout=layout, plan=plan, drafts=drafts),
+        model=bind(
+            architecture=architecture,
+            layout=layout,
+            plan=plan,
+            expert_load=expert_load,
+            drafts=drafts,
+        ),
         sku=sku,
         software=software.value,
         drafts=drafts,

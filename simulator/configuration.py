@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from workloads.errors import UserError
+from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.layout import Layout
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class RunConfiguration:
         Requests in units of the concurrency; InferenceX sends 10.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
+    expert_load:
+        How tokens fall on the experts; uniform for InferenceX's random tokens.
     """
 
     model: str
@@ -119,6 +122,7 @@ class RunConfiguration:
     seed: int = 0
     requests_per_client: int = 10
     calibration: Path | None = None
+    expert_load: ExpertLoad = UNIFORM
 
     @property
     def gpus(self) -> int:
@@ -133,7 +137,16 @@ class RunConfiguration:
         )
         overrides = str(sorted(self.sku_overrides.items()))
         level = f"{self.engine}@{self.level_date} {self.median} {self.specification}"
-        return (self.sku, overrides, level, self.model, self.precision, pools, str(self.drafts))
+        return (
+            self.sku,
+            overrides,
+            level,
+            self.model,
+            self.precision,
+            pools,
+            str(self.drafts),
+            str(self.expert_load),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

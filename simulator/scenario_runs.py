@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from simulator.configuration import RunConfiguration
 from simulator.default_engine import default_engine
@@ -56,7 +56,12 @@ def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
 
 
 def configure_run(
-    scenario: Scenario, *, sku: Sku, pools: Sequence[PoolRequest], concurrency: int
+    scenario: Scenario,
+    *,
+    sku: Sku,
+    pools: Sequence[PoolRequest],
+    concurrency: int,
+    traffic: Literal["fixed", "agentic"] = "fixed",
 ) -> tuple[RunConfiguration, ResolvedRecipe]:
     """The configuration of a deployment under closed-loop load, and the recipe behind it.
 
@@ -68,6 +73,8 @@ def configure_run(
         One aggregated pool, or a prefill and a decode pool, as far as they are known.
     concurrency:
         Closed-loop clients of the whole deployment. [requests]
+    traffic:
+        Which of the recipe's settings apply: those of fixed lengths or of agentic sessions.
 
     Raises
     ------
@@ -91,6 +98,7 @@ def configure_run(
         drafts=drafts or None,
         acceptance_length=scenario.acceptance_length,
         precision=scenario.precision,
+        scenario=traffic,
         kin=sku.kin,
     )
     # a user's own chip is known by its file only
