@@ -13,6 +13,7 @@ from simulator.commands.explain import explain
 from simulator.commands.predict import predict
 from simulator.commands.runs import runs_command
 from simulator.commands.sweep import sweep
+from simulator.commands.timeline import timeline
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(sweep)
 app.command()(compare)
+app.command()(timeline)
 
 
 def _measured() -> MeasuredRuns:

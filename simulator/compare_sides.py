@@ -112,7 +112,7 @@ def side_of(contestant: Contestant, runs: pd.DataFrame, *, denominator: Denomina
             1.0 / best[f"median_tpot_s_{tpot}"].to_numpy(float),
             best[f"total_tput_per_gpu_{end}"].to_numpy(float),
         )
-        for end, tpot in (("low", "high"), ("high", "low"))
+        for end, tpot in (("lo", "hi"), ("hi", "lo"))
     )
     known = bool(low.x.size and high.x.size)
     return Side(
@@ -157,12 +157,12 @@ def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, 
     row |= {f"{kind}_tput_per_gpu": rate for kind, rate in rates.items()}
     band = side.band_at(x) if total is not None else None
     low, high = band or (None, None)
-    row |= {"total_tput_per_gpu_low": low, "total_tput_per_gpu_high": high}
+    row |= {"total_tput_per_gpu_lo": low, "total_tput_per_gpu_hi": high}
     price = side.costs.usd_per_gpu_hour(tier)
     for name, rate in (
         ("usd_per_million_tokens", rates["total"]),
-        ("usd_per_million_tokens_low", high),
-        ("usd_per_million_tokens_high", low),
+        ("usd_per_million_tokens_lo", high),
+        ("usd_per_million_tokens_hi", low),
         ("usd_per_million_input_tokens", rates["input"]),
         ("usd_per_million_output_tokens", rates["output"]),
     ):
@@ -191,7 +191,7 @@ def _ratios(
     """Throughput, dollars and tokens per megawatt over the reference's."""
     mine, other = row["total_tput_per_gpu"], reference.curves["total"].at(x)
     if mine is None or other is None:
-        return dict.fromkeys(("ratio", "ratio_low", "ratio_high", "apart", "usd_ratio", "mw_ratio"))
+        return dict.fromkeys(("ratio", "ratio_lo", "ratio_hi", "apart", "usd_ratio", "mw_ratio"))
     ratio = mine / other
     bands = (side.band_at(x), reference.band_at(x))
     low, high, apart = None, None, None
@@ -202,8 +202,8 @@ def _ratios(
     powers = (side.costs.inferencex_kw, reference.costs.inferencex_kw)
     return {
         "ratio": ratio,
-        "ratio_low": low,
-        "ratio_high": high,
+        "ratio_lo": low,
+        "ratio_hi": high,
         "apart": apart,
         "usd_ratio": prices[0] / prices[1] / ratio if prices[0] and prices[1] else None,
         "mw_ratio": ratio * powers[1] / powers[0] if powers[0] and powers[1] else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.compare_sides import crossings
 from simulator.text_tables import console, interval, number, records_of, table_of
+from simulator.version import version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,8 @@ def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
 def summary_of(result: ComparisonResult) -> dict[str, Any]:
     """A comparison as JSON. SI units, dollars per million tokens."""
     return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
         "caption": result.caption,
         "reference": result.sides[0].name,
         "denominator": result.denominator,
@@ -44,7 +47,7 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
 
 def _table(result: ComparisonResult) -> Any:
     rows = records_of(result.frame())
-    banded = any(row["total_tput_per_gpu_low"] is not None for row in rows)
+    banded = any(row["total_tput_per_gpu_lo"] is not None for row in rows)
     headers = ["tok/s/user", "", "tok/s/GPU", *(["90 %"] if banded else []), "ratio"]
     headers += [*(["90 % "] if banded else []), "$/M tok", "ratio ", "$/M in", "$/M out"]
     headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
@@ -60,10 +63,10 @@ def _table(result: ComparisonResult) -> Any:
             continue
         cells.append(number(row["total_tput_per_gpu"]))
         if banded:
-            cells.append(interval(row["total_tput_per_gpu_low"], row["total_tput_per_gpu_high"]))
+            cells.append(interval(row["total_tput_per_gpu_lo"], row["total_tput_per_gpu_hi"]))
         cells.append("" if first else _times(row["ratio"]))
         if banded:
-            cells.append("" if first else interval(row["ratio_low"], row["ratio_high"]))
+            cells.append("" if first else interval(row["ratio_lo"], row["ratio_hi"]))
         table.add_row(
             *cells,
             number(row["usd_per_million_tokens"]),

@@ -155,5 +155,5 @@ def _run(
         return {**cells, "status": "unsupported", "reason": str(error)}
     except Exception as error:  # a defect in one run must not lose the others
         return {**cells, "status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    messages = "; ".join(dict.fromkeys((*recipe.messages, *outcome.messages)))
+    messages = "\n".join(dict.fromkeys((*recipe.messages, *outcome.messages)))
     return cells | result_cells(outcome) | {"status": "ok", "reason": "", "messages": messages}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     Array = npt.NDArray[np.float64]
+    Style = tuple[str, tuple[float, tuple[float, ...]]]
+    """Colour and dashes of a curve."""
 
 TITLE = "Token Throughput per Chip vs. Interactivity"
 X_LABEL = "Interactivity (tok/s/user)"
@@ -44,6 +46,8 @@ MARKERS = {"TEP": "o", "TP": "^", "EP": "v", "DEP": "s", "DPATP": "D", "DPAEP": 
 OTHER_MARKER = "h"
 INK, FAINT_INK, GRID = "#1c2430", "#69727f", "#e6e9ee"
 DASHES = (0, (5, 2.2))
+# Series of one vendor beyond its shades are told apart by the dashes.
+MORE_DASHES = (DASHES, (0, (1.3, 1.5)), (0, (9, 2, 1.5, 2)))
 DPI = 160
 MOST_NAMED_LAYOUTS = 4
 LABEL_SPACING = 0.025
@@ -109,14 +113,16 @@ def pareto_figure(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.082, 0.105, 0.893, 0.735))
     dress(figure, axes, caption=caption, hint="labels: layout, concurrency after c")
+    styles = _styles_of(series)
     colours = colours_of(series)
     for one in series:
-        _draw_series(axes, one, colour=colours[one.name])
+        _draw_series(axes, one, style=styles[one.name])
     if measured is not None:
         _draw_measured(axes, measured, colours=colours)
     _set_limits(axes, series=series, measured=measured, log=log)
-    _draw_legend(axes, series=series, colours=colours, measured=measured is not None)
-    place_labels(axes, [label for one in series for label in _labels(one, colours[one.name])])
+    _draw_legend(axes, series=series, styles=styles, measured=measured is not None, log=log)
+    labels = [label for one in series for label in _labels(one, colours[one.name])]
+    place_labels(axes, _without_repeats(labels))
     return figure
 
 
@@ -127,14 +133,20 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def colours_of(series: Sequence[Series]) -> dict[str, str]:
     """A colour for each series: the vendor's hue, the next shade for each further SKU."""
+    return {name: colour for name, (colour, _) in _styles_of(series).items()}
+
+
+def _styles_of(series: Sequence[Series]) -> dict[str, Style]:
+    """Colour and dashes of each series."""
     seen: Counter[str] = Counter()
-    colours = {}
+    styles: dict[str, Style] = {}
     for one in series:
         family = one.vendor if one.vendor in SHADES else ""
         shades = SHADES.get(family, OTHER_SHADES)
-        colours[one.name] = shades[seen[family] % len(shades)]
+        cycle, shade = divmod(seen[family], len(shades))
+        styles[one.name] = (shades[shade], MORE_DASHES[cycle % len(MORE_DASHES)])
         seen[family] += 1
-    return colours
+    return styles
 
 
 def dress(
@@ -173,18 +185,29 @@ def dress(
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
+def log_throughput(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 of every decade."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.minorticks_off()
+
+
 def marker(layout: str) -> str:
     """Marker of a layout label such as ``TEP8`` or ``DPAEP8PP2``."""
     kind = layout.rstrip("0123456789").removesuffix("PP").rstrip("0123456789")
     return MARKERS.get(kind, OTHER_MARKER)
 
 
-def _draw_series(axes: Axes, one: Series, *, colour: str) -> None:
+def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
+    colour, dashes = style
     order = np.argsort(one.interactivity)
     front = order[one.on_frontier[order]]
     _draw_band(axes, one.band[front], colour=colour)
     x, y = _curve(one.interactivity[front], one.tput_per_gpu[front])
-    axes.plot(x, y, color=colour, linewidth=1.8, linestyle=DASHES, zorder=3)
+    axes.plot(x, y, color=colour, linewidth=1.8, linestyle=dashes, zorder=3)
     for index in order:
         shown = bool(one.on_frontier[index])
         axes.plot(
@@ -256,7 +279,7 @@ def _set_limits(
     bands = bands[np.isfinite(bands).all(axis=1)]
     axes.set_xlim(0, _top(x_points, bands[:, 1]))
     if log:
-        axes.set_yscale("log")
+        log_throughput(axes)
         axes.set_ylim(y_points.min() / 1.5, y_points.max() * 1.5)
     else:
         axes.set_ylim(0, _top(y_points, bands[:, 3]))
@@ -268,20 +291,25 @@ def _top(points: Array, band_ends: Array) -> float:
 
 
 def _draw_legend(
-    axes: Axes, *, series: Sequence[Series], colours: dict[str, str], measured: bool
+    axes: Axes,
+    *,
+    series: Sequence[Series],
+    styles: dict[str, Style],
+    measured: bool,
+    log: bool,
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     entries: list[Line2D | Patch] = []
     for one in series:
-        colour = colours[one.name]
+        colour, dashes = styles[one.name]
         entries.append(
             Line2D(
                 [],
                 [],
                 color=colour,
-                linestyle=DASHES,
+                linestyle=dashes,
                 linewidth=1.8,
                 label=f"{one.name}, simulated",
             )
@@ -298,7 +326,7 @@ def _draw_legend(
         entries.append(_sample(marker="o", label="filled: measured", filled=True))
     axes.legend(
         handles=entries,
-        loc="upper right",
+        loc="best" if log else "upper right",
         frameon=True,
         framealpha=0.9,
         edgecolor="none",
@@ -330,6 +358,20 @@ def _sample(*, marker: str, label: str, alpha: float = 1.0, filled: bool = False
         alpha=alpha,
         label=label,
     )
+
+
+def _without_repeats(labels: Sequence[Label]) -> list[Label]:
+    """Labels without those that say the same as another at all but the same place."""
+    kept: list[Label] = []
+    for label in labels:
+        if not any(
+            label.text == other.text
+            and abs(label.x - other.x) < LABEL_SPACING * other.x
+            and abs(label.y - other.y) < LABEL_SPACING * other.y
+            for other in kept
+        ):
+            kept.append(label)
+    return kept
 
 
 def _labels(one: Series, colour: str) -> list[Label]:

@@ -350,7 +350,7 @@ def _result(
     if len(dated) > 1:
         dated = [each.assign(series=each["series"] + ", " + each["economics"]) for each in dated]
     runs = pd.concat(dated, ignore_index=True)
-    spoken = dict.fromkeys(m for text in ok["messages"].unique() for m in text.split("; ") if m)
+    spoken = dict.fromkeys(m for text in ok["messages"].unique() for m in text.splitlines())
     return SweepResult(
         settings=settings,
         runs=runs,

@@ -26,10 +26,10 @@ def series_of(runs: pd.DataFrame) -> list[Series]:
             on_frontier=rows["on_frontier"].to_numpy(np.bool_),
             band=np.column_stack(
                 [
-                    1.0 / rows["median_tpot_s_high"].to_numpy(float),
-                    1.0 / rows["median_tpot_s_low"].to_numpy(float),
-                    rows["total_tput_per_gpu_low"].to_numpy(float),
-                    rows["total_tput_per_gpu_high"].to_numpy(float),
+                    1.0 / rows["median_tpot_s_hi"].to_numpy(float),
+                    1.0 / rows["median_tpot_s_lo"].to_numpy(float),
+                    rows["total_tput_per_gpu_lo"].to_numpy(float),
+                    rows["total_tput_per_gpu_hi"].to_numpy(float),
                 ]
             ),
         )

@@ -125,7 +125,7 @@ def result_cells(outcome: RunOutcome) -> dict[str, Any]:
     """What came out of a run."""
     cells: dict[str, Any] = dict(outcome.metrics.to_dict())
     for name, (low, high) in outcome.bands.items():
-        cells |= {f"{name}_low": low, f"{name}_high": high}
+        cells |= {f"{name}_lo": low, f"{name}_hi": high}
     return cells | {
         "level": outcome.assembly.software.name,
         "kind": outcome.kind,
@@ -144,7 +144,7 @@ def columns() -> dict[str, str]:
                 metrics[f"{part.name.removesuffix('_s')}_{field.name}_s"] = "float"
         else:
             metrics[field.name] = "int" if field.type == "int" else "float"
-    bands = [f"{name}_{end}" for name in BANDED for end in ("low", "high")]
+    bands = [f"{name}_{end}" for name in BANDED for end in ("lo", "hi")]
     names = (
         *("key", "status", "reason"),
         *LOAD_COLUMNS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.text_tables import console, interval, number, records_of, table_of
+from simulator.version import version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ def summary_line(result: SweepResult) -> str:
 
 
 def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
-    banded = bool(rows["total_tput_per_gpu_low"].notna().any())
+    banded = bool(rows["total_tput_per_gpu_lo"].notna().any())
     headers = ["layout", "clients", "GPUs", "tok/s/user", "tok/s/GPU"]
     headers += ["90 % band"] if banded else []
     headers += ["TTFT p50 s", "p90 s", "$/M tok", "$/M out", "tok/s/MW", "J/tok", "binds", "kind"]
@@ -84,7 +85,7 @@ def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
             number(row["total_tput_per_gpu"]),
         ]
         if banded:
-            cells.append(interval(row["total_tput_per_gpu_low"], row["total_tput_per_gpu_high"]))
+            cells.append(interval(row["total_tput_per_gpu_lo"], row["total_tput_per_gpu_hi"]))
         table.add_row(
             *cells,
             number(row["median_ttft_s"]),
@@ -115,6 +116,8 @@ def refusal_lines(refused: pd.DataFrame) -> list[str]:
 def summary_of(result: SweepResult) -> dict[str, Any]:
     """A sweep as JSON: settings, frontiers, refusals and what was assumed. SI units."""
     return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
         "caption": result.caption,
         "settings": result.resolved,
         "runs": len(result.runs),

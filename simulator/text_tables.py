@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-PIPE_WIDTH = 180
+WIDTH = 500
+"""Wide enough for every table: a narrow terminal wraps a line, but no figure is cut off."""
 
 
 def console() -> Console:
-    """Where tables are printed: as wide as the terminal, or as a table needs in a pipe."""
-    width = None if Console().is_terminal else PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False, soft_wrap=False)
+    """Where tables are printed, wide enough for all their columns."""
+    return Console(width=WIDTH, markup=False, highlight=False)
 
 
 def table_of(*, title: str, headers: Sequence[str], left: Iterable[str] = ()) -> Table:

@@ -157,6 +157,6 @@ def _run(
             },
             resolved=result.resolved,
             summary=summary_of(result),
-            pictures={"pareto": result.plot, "ratio": result.plot_ratio},
+            pictures={"frontier": result.plot, "ratio": result.plot_ratio},
         )
     return result, path

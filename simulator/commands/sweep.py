@@ -153,7 +153,7 @@ def _run(
             tables={"points": result.frame(), "refused": result.refused},
             resolved=result.resolved,
             summary=summary_of(result),
-            pictures={} if result.runs.empty else {"pareto": result.plot},
+            pictures={} if result.runs.empty else {"frontier": result.plot},
         )
     if result.runs.empty:
         reasons = "\n".join(result.refused["reason"].unique())
