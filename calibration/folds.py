@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from calibration.solve import solve
+from calibration.solve import linear_system
+from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP
+from hwmodels.software import parse_date
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     import numpy.typing as npt
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "date", "anchor"]
 
 
+REWEIGHTS = 5
+"""Reweighting rounds of a refit, which starts from the weights of the whole fit."""
+
 GROUPS: dict[Scheme, Callable[[Observation], str]] = {
     "run": lambda o: str(o.row),
     "series": lambda o: o.series,
@@ -34,8 +40,8 @@ GROUPS: dict[Scheme, Callable[[Observation], str]] = {
     "anchor": lambda o: o.series,
 }
 """What is left out together: a run; a whole series; all of an engine; a SKU with all its
-engines; a chip generation; a vendor; everything of an engine on a SKU from a date on; a series
-but for one run of it."""
+engines; a chip generation; a vendor; everything of an engine on a SKU from a date on, predicted
+from the level before; a series but for one run of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,14 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
     group_of = GROUPS[scheme]
     observations = fit.observations
     names = [group_of(o) for o in observations]
+    system = linear_system(
+        space=fit.space,
+        observations=observations,
+        responses=fit.responses,
+        slopes=fit.slopes,
+        logs=fit.logs,
+        weights=fit.weights,
+    )
     rows: list[int] = []
     logs: list[FloatArray] = []
     offsets: list[float] = []
@@ -85,27 +99,37 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
             dropped |= {
                 i
                 for i, o in enumerate(observations)
-                if (o.level.engine, o.level.sku) == (level.engine, level.sku)
-                and o.level.stamp >= level.stamp
+                if _same_chain(o.level, level) and stamp_day(o.level) >= stamp_day(level)
             }
         kept = [i for i in range(len(observations)) if i not in dropped]
         if not kept:
             continue
-        solution = solve(
-            space=fit.space,
-            observations=[observations[i] for i in kept],
-            responses=fit.responses[kept],
-            slopes=fit.slopes[kept],
-            logs=fit.logs[kept],
-            weights=fit.weights[kept],
-        )
+        solution = system.solve(without=sorted(dropped), start=fit.solution, rounds=REWEIGHTS)
         levels = {observations[i].level for i in kept}
         for i in held:
+            level = observations[i].level
+            if scheme == "date":
+                level = _level_before(level, known=levels)
             rows.append(i)
-            logs.append(fit.space.values(effects=solution.effects, level=observations[i].level))
+            logs.append(fit.space.values(effects=solution.effects, level=level))
             offsets.append(solution.offsets.get(observations[i].series, 0.0))
             basis.append(basis_of(observations[i].level, known=levels))
     return LeftOut(rows=rows, logs=np.array(logs), offsets=np.array(offsets), basis=basis)
+
+
+def stamp_day(level: LevelKey) -> dt.date:
+    """Last day of a level's runs; undated medians count as of the last day that they cover."""
+    return MEDIAN_DATE if level.stamp == MEDIAN_STAMP else parse_date(level.stamp)
+
+
+def _same_chain(one: LevelKey, other: LevelKey) -> bool:
+    return (one.engine, one.sku) == (other.engine, other.sku)
+
+
+def _level_before(level: LevelKey, *, known: set[LevelKey]) -> LevelKey:
+    """The last known level of an engine on a SKU before another: what a forecast rests on."""
+    before = [k for k in known if _same_chain(k, level) and stamp_day(k) < stamp_day(level)]
+    return max(before, key=stamp_day, default=level)
 
 
 def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:

@@ -26,6 +26,9 @@ time: software build, kernel choice, unrecorded flags. [-]"""
 HUBER = 2.0
 """Standardised residual beyond which an observation pulls no harder. [-]"""
 
+SETTLED = 1e-3
+"""Change of all responses below which reweighting ends, in logarithms. [-]"""
+
 _SIGN = {"throughput": -1.0, "tpot": 1.0, "ttft": 1.0}
 
 
@@ -46,6 +49,122 @@ class Solution:
     effects: FloatArray
     offsets: dict[str, float]
     covariance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearSystem:
+    """Linearised responses of observations as rows over effects and series offsets.
+
+    Parameters
+    ----------
+    design, targets:
+        Rows, and what effects and offsets have to explain of each. [-]
+    trust:
+        Weight over noise of each row. [-]
+    observation:
+        Position of the observation that each row belongs to.
+    series:
+        Series in the order of their columns, which follow the effects.
+    widths:
+        Prior standard deviation of each column. [-]
+    """
+
+    design: FloatArray
+    targets: FloatArray
+    trust: FloatArray
+    observation: npt.NDArray[np.int64]
+    series: list[str]
+    widths: FloatArray
+
+    def solve(
+        self, *, without: Sequence[int] = (), start: Solution | None = None, rounds: int = 12
+    ) -> Solution:
+        """Effects and offsets that explain the rows of all observations but some.
+
+        Parameters
+        ----------
+        without:
+            Positions of observations to leave out. A series none of whose runs stays has the
+            offset 0.
+        start:
+            Solution whose residuals give the first robust weights; ``None``: all rows count.
+        rounds:
+            Reweighting rounds at the most; fewer where nothing moves any more.
+        """
+        kept = ~np.isin(self.observation, without)
+        design, targets, scale = self.design[kept], self.targets[kept], self.trust[kept]
+        solution: FloatArray = np.zeros(len(self.widths))
+        robust = np.ones(len(targets))
+        if start is not None:
+            solution[:] = [*start.effects, *(start.offsets.get(s, 0.0) for s in self.series)]
+            robust = _huber((targets - design @ solution) * scale)
+        normal = np.diag(self.widths**-2.0) + design.T @ ((robust * scale**2)[:, None] * design)
+        for _ in range(rounds):
+            before = solution
+            pull = design.T @ (robust * scale**2 * targets)
+            solution = np.asarray(np.linalg.solve(normal, pull), dtype=np.float64)
+            if np.max(np.abs(self.design @ (solution - before))) < SETTLED:
+                break
+            moved = _huber((targets - design @ solution) * scale) - robust
+            rows = np.abs(moved) > 1e-9
+            robust = robust + moved
+            normal += design[rows].T @ ((moved * scale**2)[rows, None] * design[rows])
+        effects = len(self.widths) - len(self.series)
+        covariance = np.asarray(np.linalg.inv(normal)[:effects, :effects], dtype=np.float64)
+        return Solution(
+            effects=np.asarray(solution[:effects], dtype=np.float64),
+            offsets=dict(zip(self.series, solution[effects:].tolist(), strict=True)),
+            covariance=covariance,
+        )
+
+
+def _huber(residuals: FloatArray) -> FloatArray:
+    """Weights of standardised residuals under Huber's loss. [-]"""
+    weights: FloatArray = np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-12))
+    return weights
+
+
+def linear_system(
+    *,
+    space: EffectSpace,
+    observations: Sequence[Observation],
+    responses: FloatArray,
+    slopes: FloatArray,
+    logs: FloatArray,
+    weights: FloatArray,
+) -> LinearSystem:
+    """Responses linearised around the parameters that they were simulated at; see `solve`."""
+    series = sorted({observation.series for observation in observations})
+    place = {name: len(space) + index for index, name in enumerate(series)}
+    rows: list[FloatArray] = []
+    targets: list[float] = []
+    trust: list[float] = []
+    owner: list[int] = []
+    for index, observation in enumerate(observations):
+        columns = [
+            space.indices(parameter=parameter, level=observation.level)
+            for parameter in space.parameters
+        ]
+        for metric, name in enumerate(METRICS):
+            target = observation.measured[metric] - responses[index, metric]
+            if not np.isfinite(target):
+                continue
+            row = np.zeros(len(space) + len(series))
+            for parameter, indices in enumerate(columns):
+                row[indices] += slopes[index, metric, parameter]
+            row[place[observation.series]] = _SIGN[name]
+            rows.append(row)
+            targets.append(target + float(slopes[index, metric] @ logs[index]))
+            trust.append(weights[index] / NOISE[name])
+            owner.append(index)
+    return LinearSystem(
+        design=np.array(rows).reshape(len(rows), len(space) + len(series)),
+        targets=np.array(targets),
+        trust=np.array(trust),
+        observation=np.array(owner, dtype=np.int64),
+        series=series,
+        widths=np.concatenate([space.widths, np.full(len(series), SERIES_WIDTH)]),
+    )
 
 
 def solve(
@@ -77,44 +196,12 @@ def solve(
     over effects u, x = A u, and series offsets b, with Huber's h, by iteratively reweighted
     normal equations. Throughput falls and times rise with an offset.
     """
-    series = sorted({observation.series for observation in observations})
-    place = {name: len(space) + index for index, name in enumerate(series)}
-    size = len(space) + len(series)
-    prior = np.concatenate([space.widths, np.full(len(series), SERIES_WIDTH)])
-    rows: list[FloatArray] = []
-    targets: list[float] = []
-    trust: list[float] = []
-    for index, observation in enumerate(observations):
-        columns = [
-            space.indices(parameter=parameter, level=observation.level)
-            for parameter in space.parameters
-        ]
-        for metric, name in enumerate(METRICS):
-            target = observation.measured[metric] - responses[index, metric]
-            if not np.isfinite(target):
-                continue
-            row = np.zeros(size)
-            for parameter, indices in enumerate(columns):
-                row[indices] += slopes[index, metric, parameter]
-            row[place[observation.series]] = _SIGN[name]
-            rows.append(row)
-            targets.append(target + float(slopes[index, metric] @ logs[index]))
-            trust.append(weights[index] / NOISE[name])
-    design, target_array, scale = np.array(rows), np.array(targets), np.array(trust)
-    precision = np.diag(prior**-2.0)
-    robust = np.ones(len(targets))
-    solution = np.zeros(size)
-    normal = precision
-    for _ in range(rounds):
-        weighted = (robust * scale**2)[:, None] * design
-        normal = design.T @ weighted + precision
-        solution = np.linalg.solve(normal, weighted.T @ target_array)
-        residual = np.abs((target_array - design @ solution) * scale)
-        robust = np.minimum(1.0, HUBER / np.maximum(residual, 1e-12))
-    effects = len(space)
-    covariance = np.asarray(np.linalg.inv(normal)[:effects, :effects], dtype=np.float64)
-    return Solution(
-        effects=solution[:effects],
-        offsets={name: float(solution[column]) for name, column in place.items()},
-        covariance=covariance,
+    system = linear_system(
+        space=space,
+        observations=observations,
+        responses=responses,
+        slopes=slopes,
+        logs=logs,
+        weights=weights,
     )
+    return system.solve(rounds=rounds)
