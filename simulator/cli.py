@@ -10,6 +10,8 @@ import typer
 from simulator.commands.compare import compare
 from simulator.commands.curve import curve
 from simulator.commands.explain import explain
+from simulator.commands.listing import list_catalog, show
+from simulator.commands.load import load
 from simulator.commands.predict import predict
 from simulator.commands.runs import runs_command
 from simulator.commands.sweep import sweep
@@ -34,9 +36,12 @@ app = typer.Typer(
 app.callback(invoke_without_command=True)(curve)
 app.command()(predict)
 app.command()(explain)
+app.command()(load)
 app.command()(sweep)
 app.command()(compare)
 app.command()(timeline)
+app.command(name="list")(list_catalog)
+app.command()(show)
 
 
 def _measured() -> MeasuredRuns:

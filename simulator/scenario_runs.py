@@ -109,6 +109,7 @@ def configure_run(
         engine=engine.engine.label,
         level_date=engine.date,
         median=engine.median,
+        specification=engine.specification,
         precision=scenario.precision,
         speculation=method,
         drafts=recipe.drafts,

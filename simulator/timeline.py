@@ -161,9 +161,9 @@ def run_timeline(
         raise UserError(f"{asked.varied[0]} has several values; a timeline follows one of each")
     load = next(asked.loads())
     engine, _ = engine_of(load, sku=load_sku(load.sku))
-    if engine.date is not None:
+    if engine.date is not None or engine.specification:
         raise UserError(
-            f"engine {load.engine} names one date; leave it out: --engine {engine.engine.label}"
+            f"engine {load.engine} names one level; leave it out: --engine {engine.engine.label}"
         )
     dates = software_dates(load)
     if not dates:
