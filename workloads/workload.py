@@ -198,7 +198,7 @@ NAMED_WORKLOADS: dict[str, Workload] = {
             name="agentic",
             description=(
                 "estimate: generated coding-agent sessions, 135k/900 tokens a request on average, "
-                "resent history, shared prefix, pauses between turns, closed loop"
+                "resent history, shared prefix, pauses between turns"
             ),
             conversations=AGENTIC,
             default_sessions=100,
