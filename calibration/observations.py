@@ -52,6 +52,8 @@ class Observation:
         Whether TPOT and TTFT are means; medians otherwise.
     fixed_acceptance:
         Whether the run's own acceptance is known, or it does not speculate.
+    messages:
+        What had to be assumed of its configuration.
     """
 
     row: int
@@ -62,6 +64,7 @@ class Observation:
     mean_tpot: bool
     mean_ttft: bool
     fixed_acceptance: bool
+    messages: tuple[str, ...] = ()
 
 
 def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
@@ -77,7 +80,8 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
     refused: dict[int, str] = {}
     for position, row in enumerate(frame.to_dict("records")):
         try:
-            configuration, _ = configure_row({str(name): value for name, value in row.items()})
+            cells = {str(name): value for name, value in row.items()}
+            configuration, messages = configure_row(cells)
         except UserError as error:
             refused[position] = str(error)
             continue
@@ -99,6 +103,7 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
                 mean_ttft=ttft_is_mean,
                 fixed_acceptance=configuration.drafts == 0
                 or not _missing(row, "acceptance_length"),
+                messages=messages,
             )
         )
     return observations, refused

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.kernels_left_out import without_kernels
 from hwmodels.sku import load_sku
 from simulator.assembly import named_software
 from simulator.run import simulate_run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calibration.effects import Parameter
+    from calibration.kernels_left_out import Absent
     from calibration.observations import Observation
     from hwmodels.software import SoftwareLevel
 
@@ -32,6 +34,7 @@ def respond(
     logs: FloatArray,
     parameters: Sequence[Parameter],
     workers: int = 2,
+    absent: Sequence[Absent | None] | None = None,
 ) -> FloatArray:
     """Simulated logarithms of throughput, TPOT and TTFT, one row an observation.
 
@@ -41,20 +44,26 @@ def respond(
         Log parameters over their starting values, one row an observation.
     workers:
         Processes; the result does not depend on their number.
+    absent:
+        Whose kernel tables are left out, one an observation; ``None`` leaves none out.
 
     Returns
     -------
     Rows of NaN where a run does not fit or cannot finish.
     """
+    missing = absent or [None] * len(observations)
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, observation in enumerate(observations):
-        key = (observation.configuration.step_cost_key, logs[index].tobytes())
+        key = (observation.configuration.step_cost_key, logs[index].tobytes(), missing[index])
         groups.setdefault(key, []).append(index)
     tasks = sorted(
         groups.values(), key=lambda g: -sum(observations[i].configuration.concurrency for i in g)
     )
     names = [parameter.name for parameter in parameters]
-    inputs = [([observations[i] for i in task], [logs[i] for i in task], names) for task in tasks]
+    inputs = [
+        ([observations[i] for i in task], [logs[i] for i in task], names, missing[task[0]])
+        for task in tasks
+    ]
     if workers == 1 or len(tasks) < 2:
         results = [_respond_group(*each) for each in inputs]
     else:
@@ -69,20 +78,28 @@ def respond(
 
 
 def _respond_group(
-    observations: list[Observation], logs: list[FloatArray], names: list[str]
+    observations: list[Observation],
+    logs: list[FloatArray],
+    names: list[str],
+    absent: Absent | None,
 ) -> FloatArray:
     rows: FloatArray = np.array(
         [
-            _respond_one(o, dict(zip(names, row, strict=True)))
+            _respond_one(o, dict(zip(names, row, strict=True)), absent)
             for o, row in zip(observations, logs, strict=True)
         ]
     )
     return rows
 
 
-def _respond_one(observation: Observation, logs: dict[str, float]) -> FloatArray:
+def _respond_one(
+    observation: Observation, logs: dict[str, float], absent: Absent | None
+) -> FloatArray:
     configuration = observation.configuration
-    software = tuned(named_software(configuration, sku=load_sku(configuration.sku)), logs=logs)
+    sku = load_sku(configuration.sku)
+    software = tuned(named_software(configuration, sku=sku), logs=logs)
+    if absent is not None:
+        software = without_kernels(software, sku=sku, absent=absent)
     try:
         metrics = simulate_run(configuration, software=software).metrics
     except UserError:

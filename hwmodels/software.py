@@ -138,6 +138,19 @@ class SoftwareLevel:
             self, parameters=parameters, **_derived(generation=self.generation, values=parameters)
         )
 
+    def with_kernel_table(self, table: Mapping[str, Any], *, name: str) -> SoftwareLevel:
+        """The same parameters on another kernel table than ``software/kernels.yaml``.
+
+        Parameters
+        ----------
+        table:
+            ``families`` and ``collectives`` in the form of that file.
+        name:
+            What the level is called; levels that differ must not share a name.
+        """
+        kernels = _derived(generation=self.generation, values=self.parameters, table=table)
+        return replace(self, name=name, **kernels)
+
 
 def parse_date(text: str) -> dt.date:
     """Last day that a date text covers: ``2026-05`` is 2026-05-31, ``2026-05-21`` itself.
@@ -184,14 +197,21 @@ def _value(figure: Any) -> float:
     return float(figure["value"])
 
 
-def _derived(*, generation: str, values: Mapping[str, float]) -> dict[str, Any]:
+def kernel_table() -> dict[str, Any]:
+    """The kernel table ``software/kernels.yaml`` as it stands; not to be changed in place."""
+    return _read("kernels")
+
+
+def _derived(
+    *, generation: str, values: Mapping[str, float], table: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Kernel families, collectives and host times that follow from a level's parameters.
 
     Efficiencies of matrix products are scaled, those of attention, indexer and stream kernels
     stay at the kernel table's; floors scale for all, since an engine launches them alike.
     """
     kernels: dict[tuple[str, str], KernelFit] = {}
-    table = _read("kernels")
+    table = kernel_table() if table is None else table
     for family, paths in table["families"].items():
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
