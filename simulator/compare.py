@@ -17,11 +17,13 @@ from workloads.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from matplotlib.figure import Figure
 
     from hwmodels.economics import Tier
     from simulator.contestants import Contestant
+    from simulator.keywords import ContestantKeywords
 
     Progress = Callable[[int, int, str], None]
 
@@ -111,7 +113,7 @@ def compare(
     out: Path | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[ContestantKeywords],
 ) -> ComparisonResult:
     """Compare SKUs, engines or dates at equal speed per user.
 

@@ -27,10 +27,12 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from simulator.keywords import SweepKeywords
     from simulator.ladders import LadderDone
     from simulator.sweep_settings import SweepSettings
 
@@ -146,7 +148,7 @@ def sweep(
     workers: int | None = None,
     ttft_p90_s: float | None = None,
     on_progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SweepKeywords],
 ) -> SweepResult:
     """Simulate every layout at every concurrency, over any settings with several values.
 

@@ -23,9 +23,11 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from matplotlib.figure import Figure
 
+    from simulator.keywords import TimelineKeywords
     from simulator.scenario import Scenario
     from simulator.sweep import SweepResult
 
@@ -105,7 +107,7 @@ def timeline(
     out: Path | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[TimelineKeywords],
 ) -> TimelineResult:
     """Follow one SKU and engine over the dates of its software.
 
