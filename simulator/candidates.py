@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.configuration import PoolLayout, deployment_label
 from simulator.curve import RefusedLayout, candidate_layouts
-from simulator.names import canonical_model
+from simulator.names import canonical_model, engine_labels
+from simulator.recipe_files import load_recipes
 from simulator.recipe_layouts import PoolRequest
 from simulator.recipes import choose_level, find_recipe
 from simulator.scenario_runs import engine_of, parse_speculation
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hwmodels.sku import Sku
+    from simulator.names import EngineLabel
     from simulator.recipe_files import OfferedLayout
     from simulator.scenario import Scenario
     from simulator.sweep_settings import PoolGrid, SweepSettings
@@ -59,6 +61,23 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, sku: Sku) 
     return Candidates(
         deployments=tuple((PoolLayout(layout=layout),) for layout in layouts), refused=refused
     )
+
+
+def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
+    """The stack of an engine whose recipe has prefill and decode pools on a SKU or its kin."""
+    if engine.orchestrator:
+        return engine
+    stacks = [
+        stack
+        for stack in engine_labels().values()
+        if stack.orchestrator and (stack.engine, stack.software) == (engine.engine, engine.software)
+    ]
+    for name in (sku.key, *sku.kin):
+        for stack in stacks:
+            for recipe in load_recipes():
+                if stack.label in recipe.engines and name in recipe.skus:
+                    return stack
+    return None
 
 
 def requests_of(pools: Pools) -> tuple[PoolRequest, ...]:

@@ -1,16 +1,30 @@
-"""Names and captions of simulated runs: what a series is, what its picture shows."""
+"""Series of simulated runs: their names, their frontiers, the caption of their picture."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hwmodels.sku import load_sku
+from simulator.pareto import frontier_indices
 from simulator.sweep_store import LOAD_COLUMNS
 from simulator.version import version
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which runs within the limits no other of their series beats, on both axes together."""
+    best = np.zeros(len(runs), dtype=np.bool_)
+    x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
+    names, allowed = runs["series"].to_numpy(), runs["meets_limits"].to_numpy(np.bool_)
+    for name in dict.fromkeys(names):
+        members = np.flatnonzero((names == name) & allowed)
+        best[members[frontier_indices(x[members], y[members])]] = True
+    return best
 
 
 def series_names(runs: pd.DataFrame) -> list[str]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwmodels.sku import load_sku
-from simulator.candidates import candidate_deployments
+from simulator.candidates import candidate_deployments, orchestrated
 from simulator.costs import with_costs
 from simulator.ladders import Ladder, climb
-from simulator.pareto import frontier_indices
 from simulator.scenario_runs import engine_of
-from simulator.series import caption_of, series_names
+from simulator.series import caption_of, on_frontier, series_names
 from simulator.sweep_settings import build_sweep
 from simulator.sweep_store import (
     digest_of_inputs,
@@ -32,14 +32,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from hwmodels.sku import Sku
     from simulator.keywords import SweepKeywords
     from simulator.ladders import LadderDone
+    from simulator.scenario import Scenario
     from simulator.sweep_settings import SweepSettings
 
     Progress = Callable[[int, int, str], None]
 
 RUNS_FOLDER = "runs"
 _LADDERS_PER_TASK = 4
+_RUNS_PER_PROCESS = 24
+"""Runs that are worth the start of a process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,10 +249,8 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
     messages: list[str] = []
     for load in settings.loads():
         sku = load_sku(load.sku)
-        engine, reason = engine_of(load, sku=sku)
-        if load.engine is None:
-            messages.append(f"engine {engine.engine.label} for {sku.key}, {reason}")
-        named = load.model_copy(update={"engine": load.engine or engine.engine.label})
+        named, message = _with_engine(load, sku=sku, settings=settings)
+        messages += [message] if message else []
         candidates = candidate_deployments(settings=settings, load=named, sku=sku)
         messages += [f"{sku.key}: {message}" for message in candidates.messages]
         priced_alike = named.model_copy(update={"economics": "latest"})
@@ -270,6 +272,20 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
+
+
+def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:
+    """A load that names its engine, and why it is that one if nobody named it."""
+    if load.engine is not None:
+        return load, ""
+    engine, reason = engine_of(load, sku=sku)
+    label, message = engine.engine.label, f"engine {engine.engine.label} for {sku.key}, {reason}"
+    if settings.pools.is_stated:
+        stack = orchestrated(engine.engine, sku=sku)
+        if stack is not None:
+            label = stack.label
+            message += f"; its prefill and decode pools as {label}"
+    return load.model_copy(update={"engine": label}), message
 
 
 def _tasks(ladders: Sequence[Ladder]) -> Iterator[list[Ladder]]:
@@ -294,7 +310,7 @@ def _run_ladders(
 
     steps = {ladder.file_name: len(ladder.steps) for ladder in plan.ladders}
     tasks = list(_tasks(plan.ladders))
-    processes = min(workers or cpu_count(), len(tasks))
+    processes = min(workers or cpu_count(), len(tasks), ceil(plan.most_runs / _RUNS_PER_PROCESS))
     finished: Iterable[list[LadderDone]]
     if processes == 1:
         finished = (climb(task, directory=directory, inputs=inputs) for task in tasks)
@@ -361,17 +377,6 @@ def _result(
         fresh=fresh,
         ttft_p90_s=ttft_p90_s,
     )
-
-
-def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which runs within the limits no other of their series beats, on both axes together."""
-    best = np.zeros(len(runs), dtype=np.bool_)
-    x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
-    names, allowed = runs["series"].to_numpy(), runs["meets_limits"].to_numpy(np.bool_)
-    for name in dict.fromkeys(names):
-        members = np.flatnonzero((names == name) & allowed)
-        best[members[frontier_indices(x[members], y[members])]] = True
-    return best
 
 
 def _refusals(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
