@@ -58,12 +58,15 @@ class LeftOut:
         Log factor on time of the series, from the runs of it that stayed in. [-]
     basis:
         What was left to predict each from, see `hwmodels.fitted.Basis`.
+    without:
+        Positions that were left out together with each.
     """
 
     rows: list[int]
     logs: FloatArray
     offsets: FloatArray
     basis: list[str]
+    without: list[frozenset[int]]
 
 
 def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
@@ -87,6 +90,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
     logs: list[FloatArray] = []
     offsets: list[float] = []
     basis: list[str] = []
+    without: list[frozenset[int]] = []
     for name in sorted(set(names)):
         held = [i for i, n in enumerate(names) if n == name]
         if scheme == "anchor":
@@ -106,6 +110,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
             continue
         solution = system.solve(without=sorted(dropped), start=fit.solution, rounds=REWEIGHTS)
         levels = {observations[i].level for i in kept}
+        without += [frozenset(dropped)] * len(held)
         for i in held:
             level = observations[i].level
             if scheme == "date":
@@ -114,7 +119,9 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
             logs.append(fit.space.values(effects=solution.effects, level=level))
             offsets.append(solution.offsets.get(observations[i].series, 0.0))
             basis.append(basis_of(observations[i].level, known=levels))
-    return LeftOut(rows=rows, logs=np.array(logs), offsets=np.array(offsets), basis=basis)
+    return LeftOut(
+        rows=rows, logs=np.array(logs), offsets=np.array(offsets), basis=basis, without=without
+    )
 
 
 def stamp_day(level: LevelKey) -> dt.date:

@@ -17,6 +17,7 @@ import yaml
 
 from calibration.importers import aiconfigurator as tables
 from calibration.kernel_modules import compare_modules, module_errors
+from calibration.markdown import markdown_table, percent
 from hwmodels.sku import load_sku
 from workloads.errors import UserError
 
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
-
-
-def _rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100.0 * value:.0f} %"
 
 
 def _range(figure: Mapping[str, Any], *, scale: float, digits: int) -> str:
@@ -60,14 +52,14 @@ def family_rows(table: Mapping[str, Any]) -> str:
                         _range(entry["t0_s"], scale=1e6, digits=1),
                         _range(entry["e_c"], scale=1.0, digits=2),
                         _range(entry["e_m"], scale=1.0, digits=2),
-                        _percent(error["in_sample"]),
-                        _percent(error.get("cross_sku")),
-                        _percent(error.get("cross_generation")),
+                        percent(error["in_sample"]),
+                        percent(error.get("cross_sku")),
+                        percent(error.get("cross_generation")),
                         str(entry["rows"]),
                     ]
                 )
     header = ("family", "generation", "t0 [µs]", "e_c", "e_m", "in sample", "other SKU")
-    return _rows((*header, "other generation", "rows"), rows)
+    return markdown_table((*header, "other generation", "rows"), rows)
 
 
 def estimate_rows(table: Mapping[str, Any]) -> str:
@@ -85,7 +77,7 @@ def estimate_rows(table: Mapping[str, Any]) -> str:
         for generation, entry in generations.items()
         if "error" not in entry and path != "any"
     ]
-    return _rows(("family", "generation", "t0 [µs]", "e_c", "e_m"), rows)
+    return markdown_table(("family", "generation", "t0 [µs]", "e_c", "e_m"), rows)
 
 
 def collective_rows(table: Mapping[str, Any]) -> str:
@@ -104,12 +96,12 @@ def collective_rows(table: Mapping[str, Any]) -> str:
                         f"{entry['efficiency']['value']:.2f}",
                         f"{network['value']:.2f}" if network else "",
                         entry["efficiency"]["kind"],
-                        _percent(error.get("in_sample")),
-                        _percent(error.get("cross_sku")),
+                        percent(error.get("in_sample")),
+                        percent(error.get("cross_sku")),
                     ]
                 )
     header = ("kind", "generation", "latency [µs]", "efficiency", "over the network", "kind")
-    return _rows((*header, "in sample", "other SKU"), rows)
+    return markdown_table((*header, "in sample", "other SKU"), rows)
 
 
 def module_rows(errors: pd.DataFrame) -> str:
@@ -120,13 +112,13 @@ def module_rows(errors: pd.DataFrame) -> str:
             str(row["module"]),
             str(row["engine"]),
             f"{100.0 * row['bias']:+.0f} %",
-            _percent(row["error"]),
+            percent(row["error"]),
             f"{100.0 * row['low']:+.0f} to {100.0 * row['high']:+.0f} %",
             str(row["rows"]),
         ]
         for _, row in errors.iterrows()
     ]
-    return _rows(("phase", "module", "engine", "bias", "error", "10–90 %", "rows"), rows)
+    return markdown_table(("phase", "module", "engine", "bias", "error", "10–90 %", "rows"), rows)
 
 
 def replace_blocks(page: str, blocks: Mapping[str, str]) -> str:

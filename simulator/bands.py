@@ -12,6 +12,7 @@ from workloads.datafiles import read_yaml_mapping
 if TYPE_CHECKING:
     from simulator.metrics import RunMetrics
 
+BANDS_FILE = "bands.yaml"
 BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
 """Metrics that carry a band, under InferenceX's names."""
 
@@ -19,7 +20,7 @@ BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
 @lru_cache(maxsize=8)
 def _factors(directory: Path | None) -> dict[str, Any]:
     folder = directory or Path(str(resources.files("simulator") / "bands"))
-    path = folder / "bands.yaml"
+    path = folder / BANDS_FILE
     if not path.exists():
         return {}
     by_basis: dict[str, Any] = read_yaml_mapping(path)["bands"]

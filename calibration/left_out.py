@@ -1,0 +1,150 @@
+"""Measured runs beside what a fit without them predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from calibration.effects import FITTED
+from calibration.folds import GROUPS, LeftOut, Scheme, leave_out
+from calibration.kernels_left_out import kernel_tables_of
+from calibration.nearest_label import nearest_label
+from calibration.observations import METRICS
+from calibration.response import respond
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from calibration.fit import Fit
+    from calibration.kernels_left_out import Absent
+    from calibration.observations import Observation
+    from calibration.selection import Selection
+
+    FloatArray = npt.NDArray[np.float64]
+    Respond = Callable[..., FloatArray]
+
+Shown = Literal[Scheme, "fitted", "specification", "sku, kernels measured"]
+"""A scheme, or: the fit itself; nothing fitted; a SKU left out whose kernels stay in."""
+
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+
+SIGNS = np.array([-1.0, 1.0, 1.0])
+"""What a longer time does to each of `METRICS`."""
+
+_DESCRIBED = (
+    *("run_id", "model", "sku", "engine", "precision", "speculation", "disaggregated"),
+    *("gpus", "isl", "osl", "layout", "concurrency", "date", "source"),
+    *("series", "sweep", "frontier", "split", "own", "trust", "trust_reasons"),
+)
+
+
+def predict_left_out(
+    fit: Fit,
+    selection: Selection,
+    *,
+    scheme: Shown,
+    workers: int = 2,
+    simulate: bool = True,
+    simulator: Respond = respond,
+) -> pd.DataFrame:
+    """Every run of a fit, predicted from what a scheme leaves in.
+
+    Parameters
+    ----------
+    scheme:
+        What is left out together. A SKU, chip generation or vendor that is left out loses its
+        kernel tables too, but for ``sku, kernels measured``.
+    simulate:
+        Whether the runs are simulated at the parameters found without them; else the linearised
+        responses of the fit answer, which is quick and near enough where little changes.
+    simulator:
+        What simulates, see `calibration.response.respond`.
+
+    Returns
+    -------
+    One row a predicted run: what `calibration.measured` says of it, ``scheme``, ``fold``,
+    ``basis`` (see `hwmodels.fitted.Basis`), ``dp_attention``, and natural logarithms of
+    throughput per GPU, TPOT and TTFT: ``measured_*``, ``predicted_*`` and ``copied_*`` of the
+    nearest label that stays in; NaN where unknown.
+    """
+    left, fold = _parameters(fit, scheme)
+    observations = [fit.observations[row] for row in left.rows]
+    if scheme == "fitted":
+        predicted = fit.responses[left.rows]
+    elif simulate or scheme == "specification":
+        predicted = simulator(
+            observations=observations,
+            logs=left.logs,
+            parameters=FITTED,
+            workers=workers,
+            absent=[
+                _absent(scheme, o, basis=known)
+                for o, known in zip(observations, left.basis, strict=True)
+            ],
+        )
+    else:
+        moved = left.logs - fit.logs[left.rows]
+        predicted = fit.responses[left.rows] + np.einsum("omp,op->om", fit.slopes[left.rows], moved)
+    predicted = predicted + left.offsets[:, None] * SIGNS
+    runs = describe(selection, fit.observations)
+    copied = nearest_label(runs, rows=left.rows, without=left.without)
+    table = runs.loc[left.rows].reset_index(drop=True)
+    table.insert(0, "scheme", scheme)
+    table.insert(1, "fold", fold)
+    table.insert(2, "basis", left.basis)
+    for column, name in enumerate(METRICS):
+        table[f"predicted_{name}"] = predicted[:, column]
+        table[f"copied_{name}"] = copied[:, column]
+    return table
+
+
+def _parameters(fit: Fit, scheme: Shown) -> tuple[LeftOut, list[str]]:
+    """What a scheme leaves out, and the fold of each row of it."""
+    if scheme == "fitted" or scheme == "specification":
+        rows = list(range(len(fit.observations)))
+        fitted = scheme == "fitted"
+        whole = LeftOut(
+            rows=rows,
+            logs=fit.logs if fitted else np.zeros_like(fit.logs),
+            offsets=np.zeros(len(rows)),
+            basis=["own runs" if fitted else "nothing"] * len(rows),
+            without=[frozenset([row]) for row in rows],
+        )
+        return whole, [observation.series for observation in fit.observations]
+    folded: Scheme = "sku" if scheme == "sku, kernels measured" else scheme
+    left = leave_out(fit, scheme=folded)
+    return left, [GROUPS[folded](fit.observations[row]) for row in left.rows]
+
+
+def _absent(scheme: Shown, observation: Observation, *, basis: str) -> Absent | None:
+    """Whose kernel tables a scheme takes away from a run that it leaves out.
+
+    Without runs of siblings and without op tables of its generation, a left-out SKU takes the
+    published figures of its generation with it.
+    """
+    if scheme == "sku":
+        known = basis == "sibling" or kernel_tables_of(observation.level.sku)
+        return "sku" if known else "generation"
+    if scheme == "kernels":
+        return "generation"
+    return "vendor" if scheme == "vendor" else None
+
+
+def describe(selection: Selection, observations: Sequence[Observation]) -> pd.DataFrame:
+    """What the measured table and the fit call each observation, and its measured logarithms."""
+    table = selection.runs.loc[[o.row for o in observations], list(_DESCRIBED)]
+    table = table.reset_index(drop=True)
+    table["software"] = [o.level.engine for o in observations]
+    table["vendor"] = [o.level.vendor for o in observations]
+    table["generation"] = [o.level.generation.split("_")[0] for o in observations]
+    table["stamp"] = [o.level.stamp for o in observations]
+    table["dp_attention"] = [
+        any(pool.layout.dp_attention for pool in o.configuration.pools) for o in observations
+    ]
+    for column, name in enumerate(METRICS):
+        table[f"measured_{name}"] = [o.measured[column] for o in observations]
+    return table

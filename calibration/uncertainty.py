@@ -1,0 +1,214 @@
+"""The 90 % bands of predictions, from how far left-out runs were missed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from calibration.observations import METRICS
+from hwmodels.fitted import Basis
+from simulator.bands import BANDED, BANDS_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+
+BASES: tuple[Basis, ...] = get_args(Basis)
+"""What a prediction may rest on, the best first."""
+
+QUANTILES = (0.05, 0.95)
+
+FEWEST = 20
+"""Residuals below which a quantile says nothing and the band of the next basis is taken."""
+
+_SCHEMES: dict[Basis, tuple[str, ...]] = {
+    "own runs": ("series",),
+    "sibling": ("sku",),
+    "other kernels": ("sku", "kernels", "vendor", "engine"),
+    "nothing": ("specification",),
+}
+"""Schemes whose left-out runs are predicted from each basis."""
+
+_UNKNOWN = np.array([np.nan])
+_BAND_OF = dict(zip(METRICS, BANDED, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Factors on a prediction between which nine of ten measurements lie.
+
+    Parameters
+    ----------
+    low, high:
+        5 % and 95 % quantile of measured over predicted. [-]
+    runs:
+        Left-out runs behind it.
+    """
+
+    low: float
+    high: float
+    runs: int
+
+
+def residuals(predictions: pd.DataFrame, *, basis: Basis, metric: str) -> pd.DataFrame:
+    """Logarithms of measured over predicted of all left-out runs of a basis.
+
+    Returns
+    -------
+    ``run_id``, ``scheme``, ``fold`` and ``residual`` of the runs that have both figures.
+    """
+    rows = predictions["scheme"].isin(_SCHEMES[basis]) & (predictions["basis"] == basis)
+    found: pd.DataFrame = predictions.loc[rows, ["run_id", "scheme", "fold"]].copy()
+    found["residual"] = _log_ratio(predictions[rows], metric)
+    return found.dropna(subset=["residual"])
+
+
+def _log_ratio(predictions: pd.DataFrame, metric: str) -> FloatArray:
+    """Logarithms of measured over predicted. [-]"""
+    measured, predicted = (
+        predictions[f"{which}_{metric}"].to_numpy(dtype=np.float64)
+        for which in ("measured", "predicted")
+    )
+    return np.asarray(measured - predicted, dtype=np.float64)
+
+
+def fit_bands(predictions: pd.DataFrame) -> dict[Basis, dict[str, Band]]:
+    """Bands by basis and metric.
+
+    Parameters
+    ----------
+    predictions:
+        Left-out runs of the schemes ``series``, ``sku``, ``kernels``, ``vendor``, ``engine`` and
+        ``specification``; a basis whose schemes are not there gets no band.
+
+    Notes
+    -----
+    The band of a weaker basis always contains that of a stronger one: a prediction for a SKU
+    without runs cannot be surer than one for a SKU with them.
+    """
+    bands: dict[Basis, dict[str, Band]] = {}
+    widest = dict.fromkeys(METRICS, (0.0, 0.0))
+    for basis in BASES:
+        for metric in METRICS:
+            values = residuals(predictions, basis=basis, metric=metric)["residual"].to_numpy(float)
+            if len(values) < FEWEST:
+                continue
+            low, high = _contained(widest[metric], _quantiles(values))
+            widest[metric] = (low, high)
+            band = Band(float(np.exp(low)), float(np.exp(high)), len(values))
+            bands.setdefault(basis, {})[_BAND_OF[metric]] = band
+    return bands
+
+
+def _quantiles(values: FloatArray) -> tuple[float, float]:
+    low, high = np.quantile(values, QUANTILES)
+    return float(low), float(high)
+
+
+def _contained(inner: tuple[float, float], outer: tuple[float, float]) -> tuple[float, float]:
+    return min(inner[0], outer[0]), max(inner[1], outer[1])
+
+
+def inside_bands(
+    predictions: pd.DataFrame, bands: dict[Basis, dict[str, Band]], *, metric: str
+) -> FloatArray:
+    """1 for each measurement in the band of its prediction, 0 outside, NaN where unknown."""
+    nowhere = Band(np.nan, np.nan, 0)
+    own = [bands.get(b, {}).get(_BAND_OF[metric], nowhere) for b in predictions["basis"]]
+    ratio = np.exp(_log_ratio(predictions, metric))
+    low, high = np.array([[band.low, band.high] for band in own]).reshape(-1, 2).T
+    inside = ((ratio >= low) & (ratio <= high)).astype(np.float64)
+    return np.where(np.isfinite(ratio) & np.isfinite(low), inside, np.nan)
+
+
+def coverage_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How many left-out runs lie in their bands, by basis and metric.
+
+    ``covered`` uses the shipped bands. ``covered_by_others`` judges each fold by the quantiles
+    of the runs outside it, so that no run widens the band that is to cover it.
+    """
+    bands = fit_bands(predictions)
+    rows: list[dict[str, Any]] = []
+    for basis in BASES:
+        for metric in METRICS:
+            found = residuals(predictions, basis=basis, metric=metric)
+            band = bands.get(basis, {}).get(_BAND_OF[metric])
+            if band is None:
+                continue
+            values = found["residual"].to_numpy(float)
+            low, high = np.log([band.low, band.high])
+            inside = [
+                _covered_by(found[~found["run_id"].isin(fold["run_id"])], fold)
+                for _, fold in found.groupby(["scheme", "fold"])
+            ]
+            judged = np.concatenate([each for each in inside if each is not None] or [_UNKNOWN])
+            rows.append(
+                {
+                    "basis": basis,
+                    "metric": metric,
+                    "runs": len(values),
+                    "low": band.low,
+                    "high": band.high,
+                    "covered": float(np.mean((values >= low) & (values <= high))),
+                    "covered_by_others": float(np.mean(judged)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _covered_by(rest: pd.DataFrame, fold: pd.DataFrame) -> FloatArray | None:
+    """1 for each residual of a fold within the quantiles of the rest, 0 for the others."""
+    if len(rest) < FEWEST:
+        return None
+    low, high = _quantiles(rest["residual"].to_numpy(float))
+    own = fold["residual"].to_numpy(float)
+    return ((own >= low) & (own <= high)).astype(float)
+
+
+def write_bands(
+    bands: dict[Basis, dict[str, Band]], *, directory: Path, source: str, names: Iterable[str] = ()
+) -> Path:
+    """Write ``bands.yaml`` into a directory.
+
+    Parameters
+    ----------
+    source:
+        Data and date of the fit.
+    names:
+        Lines of explanation for the head of the file.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / BANDS_FILE
+    content = {
+        "source": source,
+        "bands": {
+            basis: {
+                name: {
+                    "low": round(band.low, 4),
+                    "high": round(band.high, 4),
+                    "unit": "1",
+                    "kind": "fitted",
+                    "n": band.runs,
+                }
+                for name, band in by_metric.items()
+            }
+            for basis, by_metric in bands.items()
+        },
+    }
+    header = (
+        "# Factors on a prediction between which nine of ten measurements lie: 5 % and 95 %\n"
+        "# quantiles of measured over predicted among n runs that were left out, by what was left\n"
+        "# to predict them from. Written by `simulate calibrate`; read by simulator/bands.py.\n"
+    )
+    header += "".join(f"# {line}\n" for line in names)
+    text = yaml.safe_dump(content, sort_keys=False, width=100)
+    path.write_text(header + text, encoding="utf-8")
+    return path
