@@ -1,0 +1,192 @@
+"""Fleets in whole nodes and racks: how many chips hold some replicas, what they cost and draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from hwmodels.economics import SkuEconomics, Tier
+    from hwmodels.sku import Sku
+
+Whole = Literal["racks", "nodes"]
+
+HOURS_PER_MONTH = 730.0
+"""Hours of a month in every monthly cost: 8,760 / 12. [h]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """The smallest number of chips that is bought at once, and the replicas that it holds.
+
+    Parameters
+    ----------
+    name:
+        ``rack`` or ``node``.
+    gpus, nodes:
+        Chips, and servers or trays, of one unit.
+    replicas:
+        Replicas that one unit holds; 0 where a replica spans several. [replicas]
+    span:
+        Units of one replica; 1 where it fits into one.
+    lost_with_node:
+        Replicas that stop when one node fails. [replicas]
+    """
+
+    name: str
+    gpus: int
+    nodes: int
+    replicas: int
+    span: int
+    lost_with_node: int
+
+    @property
+    def gpus_per_replica(self) -> float:
+        """Chips bought for each replica of full units."""
+        return self.gpus * self.span / max(self.replicas, 1)
+
+    def holding(self, replicas: int) -> int:
+        """Units that hold this many replicas."""
+        return -(-replicas // self.replicas) if self.replicas else replicas * self.span
+
+    def held_by(self, units: int) -> int:
+        """Replicas that this many units hold."""
+        return units * self.replicas if self.replicas else units // self.span
+
+
+def buying_unit(*, sku: Sku, replica_gpus: int, whole: Whole = "racks") -> Unit:
+    """What a fleet of replicas of this size is bought in.
+
+    Replicas share a node where they are smaller than it; a larger one takes whole nodes, and
+    does not reach over the end of a rack that holds it.
+
+    Parameters
+    ----------
+    whole:
+        ``racks``: whole racks where the rack is the product, else whole nodes; ``nodes``:
+        single nodes or trays always.
+
+    Raises
+    ------
+    UserError
+        If a replica has no GPU.
+    """
+    if replica_gpus < 1:
+        raise UserError(f"replica_gpus is {replica_gpus}; a replica has at least one GPU")
+    node = int(sku.node_gpus)
+    per_node, nodes_each = node // replica_gpus, -(-replica_gpus // node)
+    lost = max(per_node, 1)
+    rack = sku.rack_gpus
+    if whole == "nodes" or rack is None:
+        return Unit(
+            name="node", gpus=node, nodes=1, replicas=per_node, span=nodes_each, lost_with_node=lost
+        )
+    nodes = rack // node
+    return Unit(
+        name="rack",
+        gpus=rack,
+        nodes=nodes,
+        replicas=nodes * per_node if per_node else nodes // nodes_each,
+        span=-(-nodes_each // nodes),
+        lost_with_node=lost,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Whole units of chips that hold replicas.
+
+    Parameters
+    ----------
+    unit:
+        What it is bought in.
+    units:
+        How many.
+    spare:
+        Replicas that may fail while the others still carry the load. [replicas]
+    costs:
+        Price and power of a chip.
+    tier:
+        Which price.
+    """
+
+    unit: Unit
+    units: int
+    spare: int
+    costs: SkuEconomics
+    tier: Tier
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that it holds, spare ones included."""
+        return self.unit.held_by(self.units)
+
+    @property
+    def counted(self) -> int:
+        """Replicas that the load may count on."""
+        return max(self.replicas - self.spare, 0)
+
+    @property
+    def gpus(self) -> int:
+        """Chips."""
+        return self.units * self.unit.gpus
+
+    @property
+    def nodes(self) -> int:
+        """Servers or trays."""
+        return self.units * self.unit.nodes
+
+    @property
+    def racks(self) -> int | None:
+        """Racks, where it is bought in racks."""
+        return self.units if self.unit.name == "rack" else None
+
+    @property
+    def it_mw(self) -> float | None:
+        """Critical IT power; ``None`` where the economics do not state it. [MW]"""
+        return _total(self.gpus, self.costs.it_kw, per=1e3)
+
+    @property
+    def utility_mw(self) -> float | None:
+        """Power at the meter. [MW]"""
+        return _total(self.gpus, meter_kw(self.costs), per=1e3)
+
+    @property
+    def usd_per_h(self) -> float | None:
+        """Price of an hour; ``None`` where the tier has none. [USD/h]"""
+        return _total(self.gpus, self.costs.usd_per_gpu_hour(self.tier))
+
+    @property
+    def usd_per_month(self) -> float | None:
+        """Price of 730 hours. [USD]"""
+        return _total(self.gpus, self.costs.usd_per_gpu_hour(self.tier), per=1 / HOURS_PER_MONTH)
+
+
+def meter_kw(costs: SkuEconomics) -> float | None:
+    """Power of a chip at the meter: IT power times PUE, else InferenceX's all-in figure. [kW]"""
+    if costs.utility_kw is not None:
+        return costs.utility_kw
+    return costs.inferencex_kw
+
+
+def fleet_for(
+    replicas: int, *, unit: Unit, costs: SkuEconomics, tier: Tier, one_node_spare: bool = False
+) -> Fleet:
+    """The smallest fleet that holds these replicas, and those of one more node if asked for."""
+    spare = unit.lost_with_node if one_node_spare else 0
+    units = unit.holding(replicas + spare)
+    return Fleet(unit=unit, units=units, spare=spare, costs=costs, tier=tier)
+
+
+def fleet_within(
+    gpus: float, *, unit: Unit, costs: SkuEconomics, tier: Tier, one_node_spare: bool = False
+) -> Fleet:
+    """The largest fleet of whole units within a number of chips."""
+    spare = unit.lost_with_node if one_node_spare else 0
+    return Fleet(unit=unit, units=int(gpus // unit.gpus), spare=spare, costs=costs, tier=tier)
+
+
+def _total(gpus: int, each: float | None, *, per: float = 1.0) -> float | None:
+    return None if each is None else gpus * each / per

@@ -1,0 +1,227 @@
+"""One SKU in a capacity plan: how its deployments are judged, load tested and sized."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import load_sku
+from simulator.fleet import buying_unit, fleet_for, fleet_within, meter_kw
+from simulator.loadtest import SEARCH_REPLICATIONS
+from simulator.plan_result import PlanRow
+from simulator.scenario_runs import engine_of
+from simulator.sizing import CannotServeError, load_test, sketch
+
+if TYPE_CHECKING:
+    from hwmodels.economics import SkuEconomics
+    from hwmodels.sku import Sku
+    from simulator.candidates import Pools
+    from simulator.fleet import Fleet, Unit
+    from simulator.loadtest import LoadResult, LoadTest
+    from simulator.plan_request import PlanRequest
+    from simulator.scenario import Scenario
+    from simulator.sizing import ClosedPoint, Sketch
+    from simulator.traffic import Traffic
+
+_GUESS = 0.9
+_SETTLE = 3
+_CURVE = (0.3, 0.6, 0.8, 1.15)
+
+
+class PlannedLoad:
+    """One SKU under one set of settings: how its deployments are judged and sized."""
+
+    def __init__(self, *, request: PlanRequest, load: Scenario) -> None:
+        self.request = request
+        self.load = load
+        self.sku: Sku = load_sku(load.sku)
+        self.engine = engine_of(load, sku=self.sku)[0].engine.label
+        self.costs: SkuEconomics = load_economics(load.economics).for_sku(self.sku.key)
+        self.traffic: Traffic = request.traffic(load)
+        self.objectives = request.objectives
+
+    @property
+    def _seeks_speed(self) -> bool:
+        """Whether the fastest service within a price is asked for."""
+        asked = self.request.question
+        return asked.rate is asked.users is asked.mw is asked.fleet_gpus is None
+
+    def sketch(self, pools: Pools) -> Sketch:
+        """Closed loops of one deployment."""
+        asked = self.objectives
+        return sketch(
+            self.load,
+            pools,
+            traffic=self.traffic,
+            least_speed=asked.least_speed,
+            ttft_limit_s=min(asked.ttft_limits.values(), default=math.inf),
+            least_rate_per_s=self._paying_rate(sum(pool.gpus for pool in pools))
+            if self._seeks_speed
+            else 0.0,
+            **({} if self.load.concurrency is None else {"ladder": self.load.concurrency}),
+        )
+
+    def estimate(self, one: Sketch) -> float:
+        """How good a deployment looks: rate per chip that is bought, or speed within a price.
+
+        Raises
+        ------
+        CannotServeError
+            If no closed loop meets the objectives.
+        """
+        if self._seeks_speed:
+            needed = self._paying_rate(one.gpus)
+            point = one.first_carrying(needed)
+            if point is None:
+                most = max(each.requests_per_s for each in one.points)
+                raise CannotServeError(
+                    f"it carries {most:.3g} req/s, {needed:.3g} are needed to reach the price"
+                )
+            return point.interactivity
+        point = one.fastest_with(self.objectives.least_speed)
+        if point is None:
+            fastest = max(each.interactivity for each in one.points)
+            raise CannotServeError(
+                f"a lone user gets {fastest:.1f} tok/s, "
+                f"{self.objectives.least_speed:g} are asked for"
+            )
+        return point.requests_per_s / self._unit(one).gpus_per_replica
+
+    def size(self, one: Sketch) -> PlanRow:
+        """Load test a deployment and size its fleet.
+
+        Raises
+        ------
+        CannotServeError
+            If the promise cannot be kept under load, or the budget buys no replica.
+        """
+        unit, asked = self._unit(one), self.request.question
+        near = (
+            one.first_carrying(self._paying_rate(one.gpus))
+            if self._seeks_speed
+            else one.fastest_with(self.objectives.least_speed)
+        )
+        assert near is not None
+        test = load_test(
+            one,
+            near=near,
+            traffic=self.traffic,
+            objectives=self.objectives,
+            replications=asked.replications,
+        )
+        fleet = None
+        if self._seeks_speed:
+            share = 1.0 / max(unit.replicas, 1)
+            capacity = test.at(self._paying_rate(one.gpus), share=share)
+            fleet = fleet_for(1, unit=unit, costs=self.costs, tier=asked.tier)
+        elif asked.mw is not None or asked.fleet_gpus is not None:
+            fleet = self._within_budget(unit)
+            share = 1.0 / fleet.counted
+            capacity = test.largest_rate(
+                guess_per_s=_GUESS * near.requests_per_s, share_of=lambda _: share
+            )
+        else:
+            demand = self._demand(near)
+            capacity = test.largest_rate(
+                guess_per_s=_GUESS * near.requests_per_s,
+                share_of=lambda rate: min(1.0, rate / demand),
+            )
+        if not capacity.met:
+            missed = capacity.strains[capacity.binding].mean
+            raise CannotServeError(
+                f"under load it misses {capacity.binding}: {missed:.2f} times the limit at "
+                f"{capacity.rate_per_s:.3g} req/s a replica"
+            )
+        for part in _CURVE:
+            rate = part * capacity.rate_per_s
+            share = 1.0 / fleet.counted if fleet else min(1.0, rate / self._demand(near))
+            test.at(rate, share=share, replications=SEARCH_REPLICATIONS)
+        operating = capacity
+        if fleet is None:
+            fleet, operating = self._fleet_for(unit, test=test, capacity=capacity)
+        return PlanRow(
+            sku=self.sku.key,
+            sku_name=self.sku.name,
+            engine=self.engine,
+            load=self.load,
+            label=one.label,
+            level=one.level,
+            kind=one.kind,
+            replica_gpus=one.gpus,
+            fleet=fleet,
+            capacity=capacity,
+            operating=operating,
+            tested=tuple(sorted(test.history, key=lambda result: result.rate_per_s)),
+            think_s=asked.think,
+            band=one.band,
+        )
+
+    def _unit(self, one: Sketch) -> Unit:
+        return buying_unit(sku=self.sku, replica_gpus=one.gpus, whole=self.request.question.whole)
+
+    def _demand(self, near: ClosedPoint) -> float:
+        """Requests of the fleet; of users, at the latency that a closed loop has. [1/s]"""
+        asked = self.request.question
+        if asked.rate is not None:
+            return asked.rate
+        assert asked.users is not None
+        return asked.users / (near.latency_s + asked.think)
+
+    def _fleet_for(
+        self, unit: Unit, *, test: LoadTest, capacity: LoadResult
+    ) -> tuple[Fleet, LoadResult]:
+        """The fleet for a demand, and a replica of it at its load."""
+        asked = self.request.question
+        users = asked.users
+        wanted = asked.rate or 0.0
+        if users is not None:
+            wanted = users / (capacity.e2el.mean_s + asked.think)
+        fleet = fleet_for(
+            math.ceil(wanted / capacity.rate_per_s * (1 - 1e-9)),
+            unit=unit,
+            costs=self.costs,
+            tier=asked.tier,
+            one_node_spare=asked.spare,
+        )
+        result = capacity
+        for _ in range(1 if users is None else _SETTLE):
+            if users is not None:
+                wanted = users / (result.e2el.mean_s + asked.think)
+            share = 1.0 / fleet.counted
+            result = test.at(wanted * share, share=share)
+        return fleet, result
+
+    def _within_budget(self, unit: Unit) -> Fleet:
+        asked = self.request.question
+        gpus: float = asked.fleet_gpus or 0
+        what = f"{gpus:.0f} GPUs"
+        if asked.mw is not None:
+            kw = meter_kw(self.costs)
+            if kw is None:
+                raise CannotServeError(
+                    f"economics {self.costs.economics} states no power of {self.sku.key}"
+                )
+            gpus = 1e3 * asked.mw / kw
+            what = f"{asked.mw:g} MW"
+        fleet = fleet_within(
+            gpus, unit=unit, costs=self.costs, tier=asked.tier, one_node_spare=asked.spare
+        )
+        if not fleet.counted:
+            spare = ", one node spare" if asked.spare else ""
+            raise CannotServeError(
+                f"{what} hold no replica in whole {unit.name}s of {unit.gpus} GPUs{spare}"
+            )
+        return fleet
+
+    def _paying_rate(self, replica_gpus: int) -> float:
+        """Rate at which a replica's tokens cost what they may. [1/s]"""
+        asked = self.request.question
+        price = self.costs.usd_per_gpu_hour(asked.tier)
+        if price is None or asked.max_cost is None:
+            raise CannotServeError(
+                f"economics {self.costs.economics} states no {asked.tier} price of {self.sku.key}"
+            )
+        unit = buying_unit(sku=self.sku, replica_gpus=replica_gpus, whole=asked.whole)
+        tokens = self.traffic.prompt_tokens + self.traffic.output_tokens
+        return price * unit.gpus_per_replica * 1e6 / (3600.0 * asked.max_cost * tokens)
