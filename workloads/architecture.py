@@ -211,6 +211,13 @@ def architecture_names() -> dict[str, tuple[str, ...]]:
     }
 
 
+def repository_of(canonical: str) -> str:
+    """Hugging Face repository of an architecture's first alias that is one, else its name."""
+    document = _catalogue()[0].get(canonical, {})
+    aliases = (str(alias) for alias in document.get("aliases", ()))
+    return next((alias for alias in aliases if "/" in alias), canonical)
+
+
 @cache
 def _catalogue() -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Document of each canonical name, and canonical name of each lower-case alias."""
