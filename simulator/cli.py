@@ -12,8 +12,11 @@ from simulator.commands.curve import curve
 from simulator.commands.explain import explain
 from simulator.commands.listing import list_catalog, show
 from simulator.commands.load import load
+from simulator.commands.plan import plan
 from simulator.commands.predict import predict
 from simulator.commands.runs import runs_command
+from simulator.commands.search import search
+from simulator.commands.sensitivity import sensitivity
 from simulator.commands.sweep import sweep
 from simulator.commands.timeline import timeline
 from workloads.errors import UserError
@@ -40,6 +43,9 @@ app.command()(load)
 app.command()(sweep)
 app.command()(compare)
 app.command()(timeline)
+app.command()(plan)
+app.command()(search)
+app.command()(sensitivity)
 app.command(name="list")(list_catalog)
 app.command()(show)
 
