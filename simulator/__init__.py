@@ -8,6 +8,7 @@ picture (``.plot()``, matplotlib)::
     sim.curve(sku="mi355x", ep=8).frame()
     sim.sweep(sku="gb200", engine="dynamo-vllm", prefill="1-4", decode="1-4").plot()
     sim.compare("gb200", "mi355x", at=(20, 50)).frame()
+    sim.run_load(sku="b300", deployment="2xDEP8", rate=6.0, ttft_slo=5.0).plot()
 
 Importing it is cheap: each function loads what it needs when it is first used. Modules that share
 a function's name are imported from by name, as in ``from simulator.curve import CurvePoint``.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from simulator.api import predict as predict
     from simulator.api import show as show
     from simulator.compare import compare as compare
+    from simulator.load_run import run_load as run_load
     from simulator.sweep import sweep as sweep
     from simulator.timeline import timeline as timeline
     from workloads.errors import UserError as UserError
@@ -38,6 +40,7 @@ _HOMES = {
     "curve": "simulator.api",
     "explain": "simulator.api",
     "predict": "simulator.api",
+    "run_load": "simulator.load_run",
     "show": "simulator.api",
     "sweep": "simulator.sweep",
     "timeline": "simulator.timeline",

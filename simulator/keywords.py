@@ -97,3 +97,50 @@ class TimelineKeywords(ContestantKeywords, total=False):
     """Settings of a timeline: one SKU, and an engine without a date."""
 
     sku: str
+
+
+class LoadKeywords(TypedDict, total=False):
+    """Settings of a load: fields of `Scenario` and `simulator.load_settings.LoadSettings`."""
+
+    sku: str
+    model: str
+    engine: str
+    precision: Precision
+    gpus: int
+    tp: int
+    ep: int
+    dp_attention: bool
+    isl: int
+    osl: int
+    length_distribution: str
+    spec: str
+    acceptance_length: float
+    overrides: Mapping[str, float]
+    calibration: Path
+    seed: int
+    workload: str
+    on_error: Literal["raise", "skip"]
+    block_tokens: int
+    output_tokens: int
+    characters_per_token: float
+    arrivals: Literal["poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace"]
+    rate: float
+    burstiness: float
+    cv: float
+    peak: float
+    period: float
+    steps: Sequence[tuple[float, float]]
+    concurrency: int
+    requests: int
+    duration: float
+    deployment: str
+    prefill_workers: int
+    decode_workers: int
+    replicas: int
+    routing: Literal["round_robin", "least_loaded", "kv_aware"]
+    tuned_for: int
+    replications: int
+    ttft_slo: float
+    tpot_slo: float
+    expert_load: str
+    redundant_experts: int

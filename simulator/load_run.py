@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +12,14 @@ import numpy as np
 from hwmodels.sku import load_sku
 from simulator.assembly import assemble
 from simulator.client import ClosedLoop, OpenLoop
-from simulator.configuration import deployment_label
 from simulator.deployment import run_deployment
 from simulator.load_deployment import configure_load, routed
 from simulator.load_requests import load_requests
+from simulator.load_result import LoadRun, Replication, summary_json
 from simulator.load_settings import build_load
-from simulator.metrics import Goodput, goodput, run_metrics, without_warm_up
+from simulator.metrics import goodput, run_metrics, without_warm_up
 from simulator.records import Records, RecordWriter
 from simulator.run import acceptance_of
-from simulator.statistics import Interval, mean_interval
 from simulator.steplog import StepLog
 from simulator.tracefile import TraceWriter
 from simulator.version import version
@@ -28,167 +27,21 @@ from workloads.errors import UserError
 from workloads.speculation import draw_decode_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Unpack
 
-    import pandas as pd
-
-    from simulator.assembly import Assembly
     from simulator.configuration import RunConfiguration
     from simulator.deployment import Deployment
     from simulator.engine import StepRun
+    from simulator.keywords import LoadKeywords
     from simulator.load_settings import LoadRequest
-    from simulator.metrics import RunMetrics
     from simulator.rundir import RunDirectory
     from simulator.transfer import Transfer
     from workloads.requests import Request
     from workloads.speculation import Acceptance
 
     Progress = Callable[[int, int, str], None]
-
-CONFIDENCE = 0.95
-"""Of the intervals over replications. [-]"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replication:
-    """One run of a load.
-
-    Parameters
-    ----------
-    records:
-        All requests in the order of their last tokens.
-    metrics, goodput:
-        Of the judged requests; no goodput where no objective is given.
-    warm_up:
-        Requests that MSER-5 left out before judging. [requests]
-    offered_per_s:
-        Requests sent per second up to the last arrival; ``None`` in a closed loop. [1/s]
-    """
-
-    records: Records
-    metrics: RunMetrics
-    goodput: Goodput | None
-    warm_up: int
-    offered_per_s: float | None
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """All figures in one flat mapping, such as ``mean_ttft_s`` and ``goodput_joint_share``."""
-        row: dict[str, float | int | None] = {
-            "warm_up_requests": self.warm_up,
-            "offered_requests_per_s": self.offered_per_s,
-            **self.metrics.to_dict(),
-        }
-        if self.goodput is not None:
-            row |= {f"goodput_{name}": value for name, value in asdict(self.goodput).items()}
-        return row
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadRun:
-    """What a deployment does under a load.
-
-    Parameters
-    ----------
-    configuration, assembly:
-        The deployment and what it was made of.
-    asked:
-        The load.
-    replications:
-        Its runs.
-    messages:
-        What was assumed.
-    """
-
-    configuration: RunConfiguration
-    assembly: Assembly
-    asked: LoadRequest
-    replications: tuple[Replication, ...]
-    messages: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """InferenceX's label of the deployment."""
-        return deployment_label(self.configuration.pools)
-
-    @property
-    def kind(self) -> str:
-        """Kind of prediction, by what is known of the software level."""
-        return self.assembly.software.kind
-
-    @property
-    def metrics(self) -> RunMetrics:
-        """Metrics of the first replication."""
-        return self.replications[0].metrics
-
-    @property
-    def goodput(self) -> Goodput | None:
-        """Goodput of the first replication."""
-        return self.replications[0].goodput
-
-    @property
-    def resolved(self) -> Mapping[str, Mapping[str, Any]]:
-        """Every setting with its value and where it came from."""
-        origin = {"origin": "resolved"}
-        return {
-            **self.asked.resolved,
-            "deployment_label": {"value": self.label, **origin},
-            "software_level": {"value": self.assembly.software.name, **origin},
-            "workload_text": {"value": self.asked.workload_text, **origin},
-            "arrivals_text": {"value": self.asked.arrivals_text, **origin},
-            "expert_load_text": {"value": self.asked.expert_load_text, **origin},
-            "server_settings": {
-                "value": {
-                    pool.role: pool.settings.model_dump() for pool in self.configuration.pools
-                },
-                **origin,
-            },
-        }
-
-    def frame(self) -> pd.DataFrame:
-        """One row of figures for each replication."""
-        import pandas as pd
-
-        rows = [{"replication": n, **one.to_dict()} for n, one in enumerate(self.replications)]
-        return pd.DataFrame(rows)
-
-    @property
-    def intervals(self) -> dict[str, Interval]:
-        """95 % intervals over the replications of every figure that all of them have.
-
-        Empty where there is one replication.
-        """
-        rows = [one.to_dict() for one in self.replications]
-        if len(rows) < 2:
-            return {}
-        found: dict[str, Interval] = {}
-        for name in rows[0]:
-            values = [row[name] for row in rows]
-            if all(value is not None and np.isfinite(value) for value in values):
-                found[name] = mean_interval(np.array(values, dtype=float), confidence=CONFIDENCE)
-        return found
-
-    def summary(self) -> dict[str, Any]:
-        """All of it as JSON objects."""
-        return {
-            "generator": f"forecurve {version()}",
-            "simulated": True,
-            "deployment": self.label,
-            "gpus": self.configuration.gpus,
-            "software_level": self.assembly.software.name,
-            "kind": self.kind,
-            "workload": self.asked.workload_text,
-            "arrivals": self.asked.arrivals_text,
-            "expert_load": self.asked.expert_load_text,
-            "replications": [_finite(one.to_dict()) for one in self.replications],
-            "confidence": CONFIDENCE,
-            "intervals": {
-                name: {"mean": one.mean, "low": one.low, "high": one.high}
-                for name, one in self.intervals.items()
-            },
-            "messages": list(self.messages),
-            "settings": self.resolved,
-        }
 
 
 def run_load(
@@ -199,7 +52,7 @@ def run_load(
     trace_until_s: float = float("inf"),
     step_log: Path | None = None,
     on_progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[LoadKeywords],
 ) -> LoadRun:
     """Serve a load on a deployment.
 
@@ -208,8 +61,8 @@ def run_load(
     scenario:
         YAML file of settings.
     out:
-        Directory for ``summary.json``, ``resolved.yaml`` and the request records, which are
-        written as requests finish; ``None``: no files.
+        Directory for ``summary.json``, ``resolved.yaml``, ``load.png`` and the request records,
+        which are written as requests finish; ``None``: no files.
     trace, trace_until_s:
         File for a trace of the first replication that ui.perfetto.dev opens, and where it
         ends. [s]
@@ -419,17 +272,7 @@ def _write(directory: RunDirectory, run: LoadRun) -> None:
         directory.stage("resolved.yaml").write_text(
             yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )
+        run.plot(directory.stage("load.png"))
         directory.stage("summary.json").write_text(summary_json(run) + "\n", encoding="utf-8")
     except OSError as error:
         raise directory.unwritable(error) from None
-
-
-def summary_json(run: LoadRun) -> str:
-    """`LoadRun.summary` as text."""
-    return json.dumps(run.summary(), indent=2, ensure_ascii=False, default=str)
-
-
-def _finite(row: dict[str, float | int | None]) -> dict[str, float | int | None]:
-    return {
-        name: value if value is None or np.isfinite(value) else None for name, value in row.items()
-    }

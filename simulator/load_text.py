@@ -9,7 +9,7 @@ from simulator.text_tables import console, number, table_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.load_run import LoadRun
+    from simulator.load_result import LoadRun
 
 _FIGURES = (
     ("requests judged", "requests", ""),

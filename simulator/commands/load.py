@@ -265,7 +265,8 @@ def _serve(
     as_json: bool,
 ) -> None:
     from simulator.commands.progress import progress_bar
-    from simulator.load_run import LoadLogs, serve_load, summary_json
+    from simulator.load_result import summary_json
+    from simulator.load_run import LoadLogs, serve_load
     from simulator.load_settings import build_load
     from simulator.load_text import print_load
     from simulator.rundir import RunDirectory

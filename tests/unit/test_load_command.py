@@ -8,17 +8,19 @@ import pandas as pd
 import pytest
 import yaml
 
+import simulator
 from hwmodels.sku import load_sku
 from simulator.candidates import requests_of
 from simulator.cli import run
 from simulator.commands.load import parse_steps
 from simulator.configuration import parse_deployment
+from simulator.keywords import LoadKeywords
 from simulator.load_requests import load_requests
 from simulator.load_run import run_load
-from simulator.load_settings import build_load
+from simulator.load_settings import LoadSettings, build_load
 from simulator.records import read_records
 from simulator.run import simulate_run
-from simulator.scenario import build_scenario
+from simulator.scenario import Scenario, build_scenario
 from simulator.scenario_runs import configure_run
 from workloads.errors import UserError
 
@@ -44,7 +46,14 @@ def directory(tmp_path_factory):
 
 def test_a_load_leaves_summary_settings_and_records_of_each_replication(directory):
     names = {path.name for path in (directory / "run").iterdir()}
-    assert names == {"summary.json", "resolved.yaml", "requests.parquet", "requests-2.parquet"}
+    assert names == {
+        "summary.json",
+        "resolved.yaml",
+        "load.png",
+        "requests.parquet",
+        "requests-2.parquet",
+    }
+    assert (directory / "run" / "load.png").read_bytes()[:4] == b"\x89PNG"
     summary = json.loads((directory / "run" / "summary.json").read_text())
     assert summary["simulated"] is True
     assert summary["expert_load"] == "uniform (random tokens)"
@@ -290,6 +299,13 @@ def test_errors_name_the_way_out(flags, message, tmp_path, capsys):
     assert run(command) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_python_function_takes_every_setting():
+    every = {*Scenario.model_fields, *LoadSettings.model_fields}
+    # prices have no part in a load
+    assert set(LoadKeywords.__annotations__) == every - {"economics"}
+    assert simulator.run_load is run_load
 
 
 def test_unknown_settings_name_the_nearest():
