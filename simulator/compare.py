@@ -179,7 +179,7 @@ def run_comparison(
     sides: list[Side] = []
     messages: list[str] = []
     refused: list[pd.DataFrame] = []
-    resolved: dict[str, Any] = {"at": list(at), "denominator": denominator, "tier": tier}
+    resolved: dict[str, Any] = {}
     for position, each in enumerate(contestants):
         swept = run_sweep(
             each.settings,
@@ -194,7 +194,7 @@ def run_comparison(
         sides.append(side_of(each, swept.runs.assign(series=each.name), denominator=denominator))
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
-        resolved[each.name] = swept.resolved
+        resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
     return ComparisonResult(

@@ -50,7 +50,9 @@ def write_result(
         for name, table in tables.items():
             write_run_table(table, directory.stage(f"{name}.csv"))
         text = yaml.safe_dump(
-            {"version": version(), **_plain(resolved)}, sort_keys=False, allow_unicode=True
+            {"version": {"value": version(), "origin": "installed"}, **_plain(resolved)},
+            sort_keys=False,
+            allow_unicode=True,
         )
         directory.stage("resolved.yaml").write_text(text, encoding="utf-8")
         directory.stage("summary.json").write_text(

@@ -131,7 +131,8 @@ def _run(
                 "points": result.swept.frame(),
                 "refused": result.swept.refused,
             },
-            resolved=result.swept.resolved | {"at": question["at"], "clients": question["clients"]},
+            resolved=result.swept.resolved
+            | {name: {"value": question[name], "origin": "flag"} for name in ("at", "clients")},
             summary=summary_of(result),
             pictures={"timeline": result.plot},
         )
