@@ -264,6 +264,15 @@ def test_pools_may_be_stated_by_their_workers():
     assert set(records.worker.tolist()) == {1}
 
 
+def test_the_trace_of_two_pools_has_every_transfer(tmp_path):
+    file = tmp_path / "trace.json"
+    run_load(sku="gb200", deployment="1xTP8+1xTP8", concurrency=4, requests=12, trace=file)
+    events = json.loads(file.read_text())["traceEvents"]
+    transfers = [event for event in events if event["ph"] == "X" and "bytes" in event["args"]]
+    assert {event["name"] for event in transfers} == {f"request {n}" for n in range(12)}
+    assert all(event["pid"] == 2 and event["dur"] > 0 for event in transfers)
+
+
 def test_replicas_share_the_requests_evenly_in_turn():
     found = run_load(**SMALL, replicas=3, concurrency=6, requests=60)
     workers = np.bincount(found.replications[0].records.worker)
