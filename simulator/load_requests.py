@@ -71,8 +71,7 @@ def longest_tokens(workload: Workload) -> tuple[int, int]:
     if isinstance(workload, ConversationWorkload):
         return workload.conversations.max_context_tokens - 1, 1
     assert isinstance(workload, TraceWorkload)
-    prompt = max(r.prompt_tokens for r in workload.recorded)
-    return prompt, max(r.prompt_tokens + r.output_tokens for r in workload.recorded) - prompt
+    return workload.longest_tokens
 
 
 def typical_tokens(workload: Workload) -> tuple[int, int]:
@@ -84,17 +83,14 @@ def typical_tokens(workload: Workload) -> tuple[int, int]:
         prompt = one.shared_prefix_tokens + one.first_input.mean_tokens
         return round(prompt), round(one.output.mean_tokens)
     assert isinstance(workload, TraceWorkload)
-    count = len(workload.recorded)
-    return (
-        max(1, round(sum(r.prompt_tokens for r in workload.recorded) / count)),
-        max(1, round(sum(r.output_tokens for r in workload.recorded) / count)),
-    )
+    prompt_tokens, output_tokens = workload.mean_tokens
+    return max(1, round(prompt_tokens)), max(1, round(output_tokens))
 
 
 def shares_prefixes(workload: Workload) -> bool:
     """Whether prompts say which blocks they have in common."""
     if isinstance(workload, TraceWorkload):
-        return any(request.block_hashes for request in workload.recorded)
+        return workload.shares_prefixes
     return isinstance(workload, ConversationWorkload)
 
 

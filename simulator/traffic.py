@@ -306,19 +306,17 @@ class RecordedTraffic:
     @property
     def prompt_tokens(self) -> float:
         """Mean prompt. [tokens]"""
-        return float(np.mean([r.prompt_tokens for r in self.workload.recorded]))
+        return self.workload.mean_tokens[0]
 
     @property
     def output_tokens(self) -> float:
         """Mean output. [tokens]"""
-        return float(np.mean([r.output_tokens for r in self.workload.recorded]))
+        return self.workload.mean_tokens[1]
 
     @property
     def longest_tokens(self) -> tuple[int, int]:
         """Longest prompt, and what the longest context has beyond it. [tokens]"""
-        recorded = self.workload.recorded
-        prompt = max(r.prompt_tokens for r in recorded)
-        return prompt, max(r.prompt_tokens + r.output_tokens for r in recorded) - prompt
+        return self.workload.longest_tokens
 
     @property
     def nominal(self) -> dict[str, Any]:
@@ -332,7 +330,7 @@ class RecordedTraffic:
     @property
     def shares_prefixes(self) -> bool:
         """Whether prompts say which blocks they have in common."""
-        return any(r.block_hashes for r in self.workload.recorded)
+        return self.workload.shares_prefixes
 
     @property
     def is_steady(self) -> bool:

@@ -136,6 +136,25 @@ class TraceWorkload:
         return self.recorded[0].arrival_s is not None
 
     @property
+    def mean_tokens(self) -> tuple[float, float]:
+        """Mean prompt and output. [tokens]"""
+        prompts = sum(request.prompt_tokens for request in self.recorded)
+        outputs = sum(request.output_tokens for request in self.recorded)
+        return prompts / len(self.recorded), outputs / len(self.recorded)
+
+    @property
+    def longest_tokens(self) -> tuple[int, int]:
+        """Longest prompt, and what the longest context has beyond it. [tokens]"""
+        prompt = max(request.prompt_tokens for request in self.recorded)
+        context = max(request.prompt_tokens + request.output_tokens for request in self.recorded)
+        return prompt, context - prompt
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether prompts say which blocks they have in common."""
+        return any(request.block_hashes for request in self.recorded)
+
+    @property
     def description(self) -> str:
         """One line: what is sent and where it comes from."""
         skipped = f", {len(self.bad_rows)} bad rows left out" if self.bad_rows else ""
