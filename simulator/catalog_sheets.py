@@ -13,7 +13,7 @@ from hwmodels.sku import figure_fields, list_skus, load_sku
 from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
 from simulator.explain import explain_model
 from simulator.names import canonical_model, engine_labels, load_engine
-from simulator.recipe_files import read_recipe, recipe_paths
+from simulator.recipe_files import load_recipes, recipe_paths
 from workloads.architecture import architecture_names, load_architecture
 from workloads.errors import UserError, unknown_name
 
@@ -109,7 +109,11 @@ def _model(name: str) -> dict[str, Any]:
 
 def _engine(name: str) -> dict[str, Any]:
     engine = load_engine(name)
-    recipes = [path.stem for path in recipe_paths() if engine.label in read_recipe(path).engines]
+    recipes = [
+        path.stem
+        for path, recipe in zip(recipe_paths(), load_recipes(), strict=True)
+        if engine.label in recipe.engines
+    ]
     return {
         "engine": engine.label,
         "scheduler": engine.engine,
@@ -164,14 +168,15 @@ def _level(level: SoftwareLevel) -> dict[str, Any]:
 
 
 def _recipe(name: str) -> dict[str, Any]:
-    paths = {path.stem: path for path in recipe_paths()}
-    if name not in paths:
-        near = [stem for stem in paths if name in engine_labels() and name in stem]
+    recipes = {
+        path.stem: recipe for path, recipe in zip(recipe_paths(), load_recipes(), strict=True)
+    }
+    if name not in recipes:
+        near = [stem for stem in recipes if name in engine_labels() and name in stem]
         if near:
             raise UserError(f"recipe '{name}' names an engine; choose one of {', '.join(near)}")
-        raise unknown_name(field="recipe", value=name, known=paths)
-    recipe = read_recipe(paths[name])
-    document: dict[str, Any] = _finite(recipe.model_dump(mode="json"))
+        raise unknown_name(field="recipe", value=name, known=recipes)
+    document: dict[str, Any] = _finite(recipes[name].model_dump(mode="json"))
     return {"recipe": name} | document
 
 

@@ -12,7 +12,7 @@ from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import list_engines, list_levels
 from simulator.explain import explain_model
 from simulator.names import engine_labels
-from simulator.recipe_files import read_recipe, recipe_paths
+from simulator.recipe_files import load_recipes, recipe_paths
 from workloads.architecture import architecture_names, load_architecture
 from workloads.errors import unknown_name
 from workloads.workload import NAMED_WORKLOADS
@@ -43,7 +43,7 @@ def catalog_list(what: str) -> pd.DataFrame:
 
 def _skus() -> Iterator[dict[str, Any]]:
     newest = load_economics()
-    recipes = [read_recipe(path) for path in recipe_paths()]
+    recipes = load_recipes()
     for key in list_skus():
         sku = load_sku(key)
         costs = newest.for_sku(key)
@@ -85,7 +85,7 @@ def _models() -> Iterator[dict[str, Any]]:
 
 
 def _engines() -> Iterator[dict[str, Any]]:
-    recipes = [read_recipe(path) for path in recipe_paths()]
+    recipes = load_recipes()
     for label, engine in engine_labels().items():
         own = [recipe for recipe in recipes if label in recipe.engines]
         yield {
@@ -126,8 +126,7 @@ def _levels() -> Iterator[dict[str, Any]]:
 
 
 def _recipes() -> Iterator[dict[str, Any]]:
-    for path in recipe_paths():
-        recipe = read_recipe(path)
+    for path, recipe in zip(recipe_paths(), load_recipes(), strict=True):
         for level in recipe.levels:
             yield {
                 "recipe": path.stem,

@@ -258,6 +258,7 @@ def crossings(first: Side, second: Side) -> tuple[float, ...]:
     x = np.unique(np.concatenate([np.linspace(low, high, 2001), one.x, two.x]))
     x = x[(x >= low) & (x <= high)]
     gap = one.values(x) - two.values(x)
+    x, gap = x[gap != 0], gap[gap != 0]
     turns = np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0)
     widths = gap[turns] / (gap[turns] - gap[turns + 1])
     return tuple((x[turns] + widths * (x[turns + 1] - x[turns])).tolist())
