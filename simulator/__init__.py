@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from simulator.api import predict as predict
     from simulator.api import show as show
     from simulator.compare import compare as compare
+    from simulator.elasticity import sensitivity as sensitivity
+    from simulator.load_run import run_load as run_load
+    from simulator.plan import plan as plan
+    from simulator.search import search as search
     from simulator.load_run import run_load as run_load
     from simulator.sweep import sweep as sweep
     from simulator.timeline import timeline as timeline
