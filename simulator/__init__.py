@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from simulator.load_run import run_load as run_load
     from simulator.plan import plan as plan
     from simulator.search import search as search
-    from simulator.load_run import run_load as run_load
     from simulator.sweep import sweep as sweep
     from simulator.timeline import timeline as timeline
     from workloads.errors import UserError as UserError
