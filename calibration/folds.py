@@ -120,7 +120,11 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
             offsets.append(solution.offsets.get(observations[i].series, 0.0))
             basis.append(basis_of(observations[i].level, known=levels))
     return LeftOut(
-        rows=rows, logs=np.array(logs), offsets=np.array(offsets), basis=basis, without=without
+        rows=rows,
+        logs=np.array(logs).reshape(len(rows), len(fit.space.parameters)),
+        offsets=np.array(offsets),
+        basis=basis,
+        without=without,
     )
 
 

@@ -73,9 +73,7 @@ def predict_left_out(
     """
     left, fold = _parameters(fit, scheme)
     observations = [fit.observations[row] for row in left.rows]
-    if scheme == "fitted":
-        predicted = fit.responses[left.rows]
-    elif simulate or scheme == "specification":
+    if len(observations) and (simulate or scheme == "specification"):
         predicted = simulator(
             observations=observations,
             logs=left.logs,
@@ -109,7 +107,9 @@ def _parameters(fit: Fit, scheme: Shown) -> tuple[LeftOut, list[str]]:
         fitted = scheme == "fitted"
         whole = LeftOut(
             rows=rows,
-            logs=fit.logs if fitted else np.zeros_like(fit.logs),
+            logs=np.array([fit.level_logs(o.level) for o in fit.observations])
+            if fitted
+            else np.zeros_like(fit.logs),
             offsets=np.zeros(len(rows)),
             basis=["own runs" if fitted else "nothing"] * len(rows),
             without=[frozenset([row]) for row in rows],
