@@ -27,9 +27,6 @@ ROUNDS = 4
 DERIVATIVES = (0, 2)
 """Rounds at which derivatives are simulated; between them Broyden's rule updates them."""
 
-BOUND_ROUNDS = 4
-"""Times that parameters beyond a bound are held at it and the rest solved again."""
-
 LARGEST_MOVE = 0.7
 """Most that a log parameter moves in one round. [-]"""
 
@@ -105,7 +102,7 @@ def fit_levels(
         else:
             slopes = _broyden(slopes=slopes, change=logs - before, observed=after - responses)
         responses = after
-        solution = solve_within_bounds(
+        solution = solve(
             space=space,
             observations=observations,
             responses=responses,
@@ -129,42 +126,6 @@ def fit_levels(
         responses=responses,
         slopes=slopes,
     )
-
-
-def solve_within_bounds(
-    *,
-    space: EffectSpace,
-    observations: list[Observation],
-    responses: FloatArray,
-    slopes: FloatArray,
-    logs: FloatArray,
-    weights: FloatArray,
-) -> Solution:
-    """`calibration.solve.solve` with parameters held at the bounds that physics sets.
-
-    Where a level's parameter ends beyond a bound, its runs are solved again with the parameter
-    at the bound, so that the others take what is left.
-    """
-    low = np.log([parameter.low for parameter in space.parameters])
-    high = np.log([parameter.high for parameter in space.parameters])
-    held_responses, held_slopes = responses.copy(), slopes.copy()
-    for attempt in range(BOUND_ROUNDS):
-        solution = solve(
-            space=space,
-            observations=observations,
-            responses=held_responses,
-            slopes=held_slopes,
-            logs=logs,
-            weights=weights,
-        )
-        sums = np.array([space.sums(effects=solution.effects, level=o.level) for o in observations])
-        beyond = ((sums < low) | (sums > high)) & (np.abs(held_slopes).sum(axis=1) > 0.0)
-        if attempt == BOUND_ROUNDS - 1 or not beyond.any():
-            break
-        step = np.where(beyond, np.clip(sums, low, high) - logs, 0.0)
-        held_responses = held_responses + np.einsum("omp,op->om", held_slopes, step)
-        held_slopes = np.where(beyond[:, None, :], 0.0, held_slopes)
-    return solution
 
 
 def _broyden(*, slopes: FloatArray, change: FloatArray, observed: FloatArray) -> FloatArray:

@@ -35,6 +35,7 @@ PARAMETERS: dict[str, str] = {
     "t0_scale": "kernel floors over those of the kernel table [-]",
     "compute_scale": "matrix-product efficiency over the kernel table's [-]",
     "memory_scale": "weight-streaming efficiency over the kernel table's [-]",
+    "expert_traffic_scale": "expert weights read over those of uniform routing [-]",
     "collective_scale": "link efficiency of collectives over the kernel table's [-]",
     "host_step_s": "host time of a step that the GPU does not hide [s]",
     "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
@@ -216,12 +217,14 @@ def _derived(
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
         memory = values.get("memory_scale", 1.0) if matrix else 1.0
+        # fewer distinct experts than uniform routing touches act as a faster stream
+        traffic = values.get("expert_traffic_scale", 1.0) if family == "grouped_gemm" else 1.0
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
             kernels[family, path] = KernelFit(
                 t0_s=_value(fit["t0_s"]) * values.get("t0_scale", 1.0),
                 compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
-                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
+                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory) / traffic,
             )
     collectives: dict[str, CollectiveFit] = {}
     for kind, generations in table["collectives"].items():
