@@ -22,7 +22,7 @@ from hwmodels.sku import load_sku
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
