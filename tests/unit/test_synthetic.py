@@ -98,7 +98,7 @@ def test_bad_inferencex_parameters_are_named(changes, text):
         EmpiricalLength([1, 1, 10]),
         length_distribution(name="uniform_0.5", nominal_tokens=100),
     ],
-    ids=str,
+    ids=lambda distribution: type(distribution).__name__,
 )
 def test_mean_of_a_length_distribution(distribution):
     sample = distribution.sample(np.random.default_rng(5), 100_000)
