@@ -14,6 +14,8 @@ from calibration.validate import SHOWN, SPLITS, frontier_table, score_table
 from calibration.worst_series import worst_series
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from calibration.bars import Bar
@@ -37,7 +39,7 @@ _METRIC_NAMES = {"throughput": "tok/s/GPU", "tpot": "TPOT", "ttft": "TTFT"}
 _VERDICTS = {
     "aim": "reached, also the aim",
     "must": "reached",
-    "missed": "**missed**",
+    "missed": "missed",
     "aim missed": "aim missed",
     "reported": "reported",
     "no data": "no data",
@@ -47,35 +49,38 @@ _VERDICTS = {
 def bar_table(validation: Validation, *, looks: list[dict[str, Any]]) -> str:
     """Every bar with what it asks for and what was reached, by part."""
     structure = [*bars_of(validation, split="structure"), *bars_of_all(validation)]
-    held = {bar.name: bar for bar in bars_of(validation, split="held")}
+    rows = bar_cells(structure, held=bars_of(validation, split="held"), looks=looks)
+    scored = len(validation.of("fitted", split="held")) > 0
+    note = "" if scored or not looks else " *Held* is what the last look showed."
+    header = ("figure", "asked for", "structure", "", "n", "held")
+    marked = [["**missed**" if cell == "missed" else cell for cell in row] for row in rows]
+    return markdown_table(header, marked) + f"\n\nn counts runs, frontiers or pairs.{note}"
+
+
+def bar_cells(
+    bars: Sequence[Bar], *, held: Sequence[Bar], looks: list[dict[str, Any]]
+) -> list[tuple[str, ...]]:
+    """One line a bar: figure, what is asked, what was reached, verdict, n, and the held part.
+
+    Where the held part is not scored, the last look's figure stands there.
+    """
+    now = {bar.name: _value(bar) for bar in held}
     seen = looks[-1]["seen"] if looks else {}
     rows = []
-    for bar in structure:
-        other = held.get(bar.name)
-        now = "" if other is None else _value(other)
-        if not now and bar.name in seen:
-            now = _value(bar, value=seen[bar.name])
-        asked = [
-            _asked(bar, "must", bar.must),
-            _asked(bar, "aim", bar.aim),
-        ]
+    for bar in bars:
+        asked = [_asked(bar, "must", bar.must), _asked(bar, "aim", bar.aim)]
+        last = _value(bar, value=seen[bar.name]) if seen.get(bar.name) is not None else ""
         rows.append(
-            [
+            (
                 bar.name,
-                ", ".join(text for text in asked if text) or "",
+                ", ".join(text for text in asked if text),
                 _value(bar),
                 _VERDICTS[bar.verdict],
                 f"{bar.runs:,}",
-                now,
-            ]
+                now.get(bar.name) or last,
+            )
         )
-    header = ("figure", "asked for", "structure", "", "n", "held")
-    note = (
-        ""
-        if len(validation.of("fitted", split="held"))
-        else " *Held* is what the last look showed."
-    )
-    return markdown_table(header, rows) + f"\n\nn counts runs, frontiers or pairs.{note}"
+    return rows
 
 
 def _value(bar: Bar, *, value: float | None = None) -> str:

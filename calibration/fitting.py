@@ -136,14 +136,7 @@ def fit_runs(
     cost no further simulation but that of the unfitted runs.
     """
     selection, names, notes = gather_runs(models=models, add=add, facts=facts)
-    started = time.monotonic()
-    fit = fit_levels(
-        selection.observations,
-        weights=selection.weights,
-        workers=workers,
-        on_progress=on_progress,
-    )
-    seconds = time.monotonic() - started
+    fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
     left = [
@@ -158,6 +151,20 @@ def fit_runs(
         seconds=seconds,
         notes=notes,
     )
+
+
+def timed_fit(
+    selection: Selection, *, workers: int = 2, on_progress: Progress | None = None
+) -> tuple[Fit, float]:
+    """A fit of selected runs, and how long it took. [s]"""
+    started = time.monotonic()
+    fit = fit_levels(
+        selection.observations,
+        weights=selection.weights,
+        workers=workers,
+        on_progress=on_progress,
+    )
+    return fit, time.monotonic() - started
 
 
 def describe_source(selection: Selection, *, models: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ COVERED = QUANTILES[1] - QUANTILES[0]
 WIDENINGS = np.arange(1.0, 4.01, 0.05)
 
 FEWEST = 20
-"""Residuals below which a quantile says nothing and the band of the next basis is taken."""
+"""Residuals below which a quantile says nothing."""
 
 _SCHEMES: dict[Basis, tuple[str, ...]] = {
     "own runs": ("series",),
@@ -89,7 +89,7 @@ def fit_bands(predictions: pd.DataFrame) -> dict[Basis, dict[str, Band]]:
     ----------
     predictions:
         Left-out runs of the schemes ``series``, ``sku``, ``kernels``, ``vendor``, ``engine`` and
-        ``specification``; a basis whose schemes are not there gets no band.
+        ``specification``; a basis with fewer than `FEWEST` of them has the band of the next.
 
     Notes
     -----
@@ -110,7 +110,18 @@ def fit_bands(predictions: pd.DataFrame) -> dict[Basis, dict[str, Band]]:
             widest[metric] = (low, high)
             band = Band(float(np.exp(low)), float(np.exp(high)), len(found))
             bands.setdefault(basis, {})[_BAND_OF[metric]] = band
-    return bands
+    return _filled(bands)
+
+
+def _filled(bands: dict[Basis, dict[str, Band]]) -> dict[Basis, dict[str, Band]]:
+    """Bands with those of the next weaker basis where a basis has too few residuals of its own."""
+    known: dict[str, Band] = {}
+    filled: dict[Basis, dict[str, Band]] = {}
+    for basis in reversed(BASES):
+        known = known | bands.get(basis, {})
+        if known:
+            filled[basis] = known
+    return {basis: filled[basis] for basis in BASES if basis in filled}
 
 
 def _quantiles(values: FloatArray, *, widening: float = 1.0) -> tuple[float, float]:
@@ -172,7 +183,7 @@ def coverage_table(predictions: pd.DataFrame) -> pd.DataFrame:
         for metric in METRICS:
             found = residuals(predictions, basis=basis, metric=metric)
             band = bands.get(basis, {}).get(_BAND_OF[metric])
-            if band is None:
+            if band is None or len(found) < FEWEST:
                 continue
             values = found["residual"].to_numpy(float)
             low, high = np.log([band.low, band.high])
@@ -188,7 +199,8 @@ def coverage_table(predictions: pd.DataFrame) -> pd.DataFrame:
                     "covered_by_others": float(np.mean(judged)),
                 }
             )
-    return pd.DataFrame(rows)
+    columns = ["basis", "metric", "runs", "low", "high", "covered", "covered_by_others"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def write_bands(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workloads.datafiles import read_yaml_mapping
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
@@ -90,6 +91,11 @@ class FittedLevel:
 def _read(directory: Path | None) -> dict[str, Any]:
     folder = directory or Path(str(resources.files("hwmodels") / "software"))
     path = folder / FITTED_FILE
+    if directory is not None and not path.exists():
+        raise UserError(
+            f"calibration {directory} holds no {FITTED_FILE}; "
+            f"write one with simulate calibrate fit --out {directory}"
+        )
     return read_yaml_mapping(path) if path.exists() else {"fits": []}
 
 
@@ -132,6 +138,11 @@ def fitted_level(
         Canonical name; a model that no fit covers gets the factors of the first one.
     date, median:
         As `hwmodels.software.load_software`.
+
+    Raises
+    ------
+    UserError
+        If a directory is given that holds no fit.
     """
     fit, own_model = _fit_of(model, directory)
     if fit is None:

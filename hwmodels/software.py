@@ -299,7 +299,9 @@ def load_software(
             provenance[name] = f"fitted: {fit.source}"
         stamp = fit.stamp or stamp
         basis = fit.basis
+        stamp += f" of {directory.resolve().name}" if directory else ""
         messages += [fit.message] if fit.message else []
+        messages += [f"calibration {directory}: {fit.source}"] if directory else []
     return SoftwareLevel(
         engine=engine,
         name=f"{engine}@{stamp}",

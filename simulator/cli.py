@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from simulator.commands.calibrate import calibrate_app
 from simulator.commands.compare import compare
 from simulator.commands.curve import curve
 from simulator.commands.explain import explain
@@ -22,6 +23,7 @@ from simulator.commands.timeline import timeline
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from simulator.commands.calibrate import Calibration
     from simulator.commands.runs import MeasuredRuns
 
 # Typer publishes only this leaf of the exceptions that its parser raises; this is their root.
@@ -56,7 +58,14 @@ def _measured() -> MeasuredRuns:
     return measured
 
 
+def _calibration() -> Calibration:
+    from calibration import tasks
+
+    return tasks
+
+
 app.command(name="runs")(runs_command(_measured))
+app.add_typer(calibrate_app(_calibration), name="calibrate")
 
 
 def main() -> NoReturn:

@@ -15,7 +15,6 @@ from simulator.names import canonical_model
 from simulator.pareto import Frontier
 from simulator.recipes import find_recipe
 from simulator.scenario_runs import engine_of
-from simulator.series import caption_of
 from simulator.sweep import run_sweep
 from simulator.sweep_settings import build_sweep
 from workloads.errors import UserError
@@ -85,7 +84,7 @@ class TimelineResult:
     @property
     def caption(self) -> str:
         """What was run, in one line."""
-        return caption_of(self.swept.runs, ttft_p90_s=self.swept.ttft_p90_s)
+        return self.swept.caption
 
     def plot(self, path: Path | None = None) -> Figure:
         """Throughput against date; written as PNG where a path is given."""
@@ -217,9 +216,8 @@ def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
     for level in list_levels(engine=engine.software):
         if sku.key in level.get("skus", []) and model in level.get("models", [model]):
             found.setdefault(str(level["date"]), []).append("plan")
-    directory = load.calibration and load.calibration / "software"
     for stamp in fitted_stamps(
-        engine=engine.software, sku=sku.key, model=model, directory=directory
+        engine=engine.software, sku=sku.key, model=model, directory=load.calibration
     ):
         if stamp != MEDIAN_STAMP:
             found.setdefault(stamp, []).append("fit")

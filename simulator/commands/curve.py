@@ -39,6 +39,7 @@ def curve(
     set_fields: options.Set = None,
     economics: options.Economics = None,
     seed: options.Seed = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: options.Json = False,
@@ -71,6 +72,7 @@ def curve(
         "overrides": options.parse_overrides(set_fields),
         "economics": economics,
         "seed": seed,
+        "calibration": calibration,
     }
     given = as_json or any(value is not None for value in (*flags.values(), scenario, out))
     command = context.invoked_subcommand

@@ -81,6 +81,7 @@ def explain(
     spec: options.Spec = None,
     acceptance_length: options.AcceptanceLength = None,
     set_fields: options.Set = None,
+    calibration: options.Calibration = None,
     ops: Annotated[bool, typer.Option("--ops", help="Print every operation too.")] = False,
     plot: Plot = None,
     as_json: Annotated[
@@ -103,6 +104,7 @@ def explain(
         "spec": spec,
         "acceptance_length": acceptance_length,
         "overrides": options.parse_overrides(set_fields),
+        "calibration": calibration,
     }
     step = {"concurrency": concurrency, "new_tokens": new_tokens, "plot": plot}
     if sku is None:

@@ -175,6 +175,7 @@ def load(
     acceptance_length: options.AcceptanceLength = None,
     set_fields: options.Set = None,
     seed: options.Seed = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     trace: Annotated[
         Path | None,
@@ -236,6 +237,7 @@ def load(
         "acceptance_length": acceptance_length,
         "overrides": options.parse_overrides(set_fields),
         "seed": seed,
+        "calibration": calibration,
     }
     if sku is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")

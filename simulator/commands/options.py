@@ -94,6 +94,14 @@ Economics = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Seed of every random stream; default 0.")
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="DIR",
+        help="Fit to use, from simulate calibrate fit --out DIR; default: the shipped one.",
+    ),
+]
 ScenarioFile = Annotated[
     Path | None,
     typer.Option("--scenario", metavar="FILE", help="YAML file of settings; flags override it."),

@@ -122,6 +122,7 @@ def plan(
         int | None, _number("--replications", "N", "Independent runs of a test; default 5.")
     ] = None,
     seed: options.Seed = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
@@ -174,6 +175,7 @@ def plan(
         "layouts": layouts,
         "replications": replications,
         "seed": seed,
+        "calibration": calibration,
     }
     whatif_options.check_output(as_json=as_json, as_csv=as_csv)
     request = build_plan(flags=flags, file=scenario)

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
+from simulator.commands import options  # noqa: TC001 - typer reads the annotations
+
 
 def predict(
     runs: Annotated[Path, typer.Argument(metavar="RUNS.csv", help="One configuration a row.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="PRED.csv", help="The same rows with predictions.")
     ],
-    calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", metavar="DIR", help="An own fit in place of the shipped."),
-    ] = None,
+    calibration: options.Calibration = None,
     workers: Annotated[
         int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
     ] = 2,
@@ -31,11 +30,12 @@ def predict(
     with progress_bar() as move:
         predicted = predict_table(
             table,
-            calibration=calibration,
+            calibration=None if calibration is None else Path(calibration),
             workers=workers,
             progress=None if move is None else lambda done, total: move(done, total, "runs"),
         )
     write_run_table(predicted, out)
     counts = predicted["status"].value_counts()
     parts = [f"{count:,} {status}" for status, count in counts.items()]
-    typer.echo(f"{len(predicted):,} rows: {', '.join(parts)}; written to {out}", err=True)
+    fit = "" if calibration is None else f"calibration {calibration}; "
+    typer.echo(f"{len(predicted):,} rows: {', '.join(parts)}; {fit}written to {out}", err=True)

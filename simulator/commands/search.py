@@ -87,6 +87,7 @@ def search(
         _option("--tier", "NAME", "Prices: hyperscaler (default), neocloud or rental."),
     ] = None,
     seed: options.Seed = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
@@ -131,6 +132,7 @@ def search(
         "economics": economics,
         "tier": tier,
         "seed": seed,
+        "calibration": calibration,
     }
     whatif_options.check_output(as_json=as_json, as_csv=as_csv)
     request = build_search(flags=flags, file=scenario)

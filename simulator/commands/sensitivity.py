@@ -48,6 +48,7 @@ def sensitivity(
     acceptance_length: options.AcceptanceLength = None,
     set_fields: options.Set = None,
     seed: options.Seed = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
@@ -80,6 +81,7 @@ def sensitivity(
         "acceptance_length": acceptance_length,
         "overrides": options.parse_overrides(set_fields),
         "seed": seed,
+        "calibration": calibration,
     }
     whatif_options.check_output(as_json=as_json, as_csv=as_csv)
     request = build_sensitivity(flags=flags, file=scenario)

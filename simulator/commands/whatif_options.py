@@ -65,12 +65,7 @@ Workers = Annotated[
 ]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of the table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        "--calibration", metavar="DIR", help="Directory of an own fit; default: the shipped one."
-    ),
-]
+Calibration = options.Calibration
 
 
 def listed(text: str | None) -> list[str] | None:

@@ -1,0 +1,179 @@
+"""What ``simulate calibrate`` does: fit and write, validate and write."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibration.accuracy_page import write_page
+from calibration.accuracy_tables import bar_cells
+from calibration.bars import bars_of, bars_of_all
+from calibration.comparison import compare_runs, error_table
+from calibration.fit_state import load_fit, save_fit
+from calibration.fitting import (
+    describe_source,
+    fit_runs,
+    gather_runs,
+    timed_fit,
+    write_calibration,
+)
+from calibration.held_looks import read_looks, record_look, source_checkout
+from calibration.levels import fit_entry, write_fit
+from calibration.measured import load_measured
+from calibration.uncertainty import write_bands
+from calibration.validate import validate_fit
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+
+    from calibration.fit import Fit
+
+    Progress = Callable[[int, int, str], None]
+
+SAMPLE_PER_SKU = 8
+LARGEST_SAMPLED_CONCURRENCY = 128
+"""Runs of another model that are predicted: few and small, so that they cost little."""
+
+
+def fit_and_write(
+    *,
+    models: Sequence[str],
+    add: Sequence[Path],
+    facts: Mapping[str, object],
+    workers: int,
+    directory: Path,
+    on_progress: Progress | None = None,
+) -> list[str]:
+    """Fit published runs and a user's own and write the calibration.
+
+    Returns
+    -------
+    What was done, in lines for a reader.
+
+    Raises
+    ------
+    UserError
+        If runs cannot be read or fitted, or the directory cannot be written.
+    """
+    _make_writable(directory)
+    fitted = fit_runs(models=models, add=add, facts=facts, workers=workers, on_progress=on_progress)
+    paths = write_calibration(fitted, directory=directory)
+    save_fit(fitted.fit, fitted.selection, directory=directory, seconds=fitted.seconds)
+    own = fitted.selection.runs["own"]
+    out = fitted.selection.excluded
+    lines = [
+        f"{len(own):,} runs fitted in {fitted.seconds:.0f} s, {int(own.sum()):,} of them your own",
+        *(f"note: {note}" for note in fitted.notes),
+    ]
+    lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
+    if not fitted.bands:
+        lines.append("too few runs were left out for 90 % bands; predictions will carry none")
+    return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]
+
+
+def validate_and_write(
+    *,
+    models: Sequence[str],
+    held: bool,
+    quick: bool,
+    fitted: Path | None,
+    other_models: Sequence[str],
+    workers: int,
+    directory: Path,
+    bands: Path | None,
+    on_progress: Progress | None = None,
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Leave out, predict, and write the accuracy page.
+
+    Parameters
+    ----------
+    held:
+        Whether the series that are kept back enter and are scored; the look is counted in the
+        project's sources.
+    quick:
+        See `calibration.left_out.predict_left_out`.
+    fitted:
+        Directory of a fit of the same runs.
+    bands:
+        Directory for ``bands.yaml`` of these left-out runs.
+
+    Returns
+    -------
+    Rows of the table of bars, and what was done in lines.
+    """
+    _make_writable(directory)
+    selection, names, _ = gather_runs(models=models, split=None if held else "structure")
+    if fitted is not None:
+        fit, seconds = load_fit(selection, directory=fitted)
+    else:
+        fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
+    validation = validate_fit(
+        fit,
+        selection,
+        workers=workers,
+        simulate=not quick,
+        fit_s=seconds,
+        on_progress=on_progress,
+    )
+    source = describe_source(selection, models=names)
+    package = source_checkout()
+    lines = []
+    if held and package is not None:
+        count = record_look(
+            package,
+            date=dt.date.today(),
+            source=source,
+            bars=bars_of(validation, split="held"),
+        )
+        lines.append(f"the series that are kept back have been scored {count} times")
+    looks = read_looks(Path(__file__).parent)
+    others = (
+        errors_on_other_models(fit, fitted_on=names, models=other_models, workers=workers)
+        if other_models
+        else None
+    )
+    page = write_page(validation, folder=directory, source=source, looks=looks, other_models=others)
+    lines.append(f"wrote {page}")
+    if bands is not None:
+        lines.append(f"wrote {write_bands(validation.bands, directory=bands, source=source)}")
+    structure = [*bars_of(validation, split="structure"), *bars_of_all(validation)]
+    return bar_cells(structure, held=bars_of(validation, split="held"), looks=looks), lines
+
+
+def errors_on_other_models(
+    fit: Fit, *, fitted_on: list[str], models: Sequence[str], workers: int = 2
+) -> pd.DataFrame:
+    """Errors of predicting models that a fit has not seen, by model and SKU.
+
+    A sample of each model's trusted runs of fixed lengths, the same every time.
+    """
+    runs = load_measured(models=models, quality="ok")
+    small = runs["concurrency"] <= LARGEST_SAMPLED_CONCURRENCY
+    fixed = runs["length_distribution"] == "uniform_0.8"
+    # run ids are hashes of the row, so that their order is none
+    sample = runs[small & fixed].sort_values("run_id").groupby(["model", "sku"])
+    with tempfile.TemporaryDirectory() as folder:
+        entry = fit_entry(fit, models=fitted_on, source="validation")
+        write_fit([entry], directory=Path(folder))
+        compared = compare_runs(
+            sample.head(SAMPLE_PER_SKU).reset_index(drop=True),
+            calibration=Path(folder),
+            workers=workers,
+        )
+    return error_table(compared, by=["model", "sku"])
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {directory}: {error.strerror}; name another with --out"
+        ) from None
