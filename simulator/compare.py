@@ -52,6 +52,8 @@ class ComparisonResult:
         Every setting with its value and origin, by contestant.
     ttft_p90_s:
         Largest 90 % quantile of the TTFT on a curve; ``None``: any. [s]
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
     """
 
     sides: tuple[Side, ...]
@@ -64,6 +66,7 @@ class ComparisonResult:
     refused: pd.DataFrame
     resolved: dict[str, Any]
     ttft_p90_s: float | None = None
+    calibration: Path | None = None
 
     def frame(self) -> pd.DataFrame:
         """One row for each speed and contestant; figures are missing where ``reachable`` is not.
@@ -80,7 +83,7 @@ class ComparisonResult:
     @property
     def caption(self) -> str:
         """What was compared, in one line."""
-        return caption_of(self.runs(), ttft_p90_s=self.ttft_p90_s)
+        return caption_of(self.runs(), ttft_p90_s=self.ttft_p90_s, calibration=self.calibration)
 
     def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
         """The Pareto plot with the compared speeds marked; written as PNG where a path is given."""
@@ -208,6 +211,7 @@ def run_comparison(
         refused=pd.concat(refused, ignore_index=True),
         resolved=resolved,
         ttft_p90_s=ttft_p90_s,
+        calibration=contestants[0].settings.calibration,
     )
 
 

@@ -51,7 +51,7 @@ def ratio_figure(result: ComparisonResult) -> Figure:
         title=f"Token Throughput per Chip over {reference.name} vs. Interactivity",
         x_label=X_LABEL,
         y_label=f"Times {reference.name}",
-        hint="curves end where one of the two cannot serve at the speed",
+        hint="curves end where one of the two cannot serve at the speed; shaded: 90 % band",
     )
     colours = colours_of(series_of(result.runs()))
     axes.axhline(1.0, color=colours[reference.name], linewidth=1.4, label=f"{reference.name} = 1")
@@ -65,7 +65,7 @@ def ratio_figure(result: ComparisonResult) -> Figure:
 
 
 def _draw_ratio(axes: Axes, side: Side, reference: Side, *, colour: str) -> Array:
-    """Draw one contestant's ratio and return its values."""
+    """Draw one contestant's ratio and return what should be in sight."""
     mine, other = side.curves["total"], reference.curves["total"]
     low, high = max(mine.x[0], other.x[0]), min(mine.x[-1], other.x[-1])
     if not low < high:
@@ -83,7 +83,9 @@ def _draw_ratio(axes: Axes, side: Side, reference: Side, *, colour: str) -> Arra
     ]
     if len(edges) == len(x):
         ends = np.clip(np.array(edges), 1e-3, 1e3)
-        axes.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.13, linewidth=0)
+        axes.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.1, linewidth=0)
+        axes.plot(x, ends, color=colour, alpha=0.45, linewidth=0.8)
+        return np.concatenate([ratio, np.median(ends, axis=0)])
     return ratio
 
 

@@ -46,13 +46,13 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
 
 
 def _table(result: ComparisonResult) -> Any:
-    rows = records_of(result.frame())
-    banded = any(row["total_tput_per_gpu_lo"] is not None for row in rows)
+    table_rows = result.frame()
+    banded = bool(table_rows["total_tput_per_gpu_lo"].notna().any())
     headers = ["tok/s/user", "", "tok/s/GPU", *(["90 %"] if banded else []), "ratio"]
     headers += [*(["90 % "] if banded else []), "$/M tok", "ratio ", "$/M in", "$/M out"]
     headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
     table = table_of(title="", headers=headers, left=("", "runs on either side", "binds"))
-    for row in rows:
+    for row in table_rows.to_dict("records"):
         if row["contestant"] == result.sides[0].name and table.row_count:
             table.add_row()
         first = row["contestant"] == result.sides[0].name
@@ -83,7 +83,7 @@ def _table(result: ComparisonResult) -> Any:
 
 
 def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
+    return "" if value is None or value != value else f"{value:.2f}x"
 
 
 def _remarks(result: ComparisonResult) -> list[str]:
@@ -104,8 +104,11 @@ def _remarks(result: ComparisonResult) -> list[str]:
         lines.append(
             f"not apart from {reference.name} at {speeds} tok/s/user: {name} (bands overlap)"
         )
-    kinds = {side.name: side.best["kind"].unique().tolist() for side in result.sides}
-    lines += [f"kind of prediction: {name} {', '.join(kind)}" for name, kind in kinds.items()]
+    kinds = {side.name: ", ".join(side.best["kind"].unique()) for side in result.sides}
+    if len(set(kinds.values())) == 1:
+        lines.append(f"kind of prediction: {next(iter(kinds.values()))}")
+    else:
+        lines += [f"kind of prediction: {name} {kind}" for name, kind in kinds.items()]
     if any(side.low is None for side in result.sides):
         lines.append(
             "no band where predictions of the kind have not been compared with measurements"

@@ -13,6 +13,8 @@ from simulator.sweep_store import LOAD_COLUMNS
 from simulator.version import version
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 
@@ -64,7 +66,9 @@ def _part(name: str, value: Any) -> str:
     return f"{name} {value}"
 
 
-def caption_of(runs: pd.DataFrame, *, ttft_p90_s: float | None = None) -> str:
+def caption_of(
+    runs: pd.DataFrame, *, ttft_p90_s: float | None = None, calibration: Path | None = None
+) -> str:
     """Model, precision, lengths, levels, speculation, price list and version of runs."""
     if runs.empty:
         return f"no run, simulated by forecurve {version()}"
@@ -77,8 +81,9 @@ def caption_of(runs: pd.DataFrame, *, ttft_p90_s: float | None = None) -> str:
     skus = ", ".join(load_sku(sku).name for sku in runs["sku"].unique())
     limit = "" if ttft_p90_s is None else f", p90 TTFT up to {ttft_p90_s:g} s"
     spec = every("spec").replace("none", "no speculation")
+    fit = "" if calibration is None else f", calibration {calibration}"
     return (
         f"{every('model')} {every('precision').upper()} on {skus}, {', '.join(lengths)}, "
-        f"{every('level')}, {' and '.join(kinds)}, {spec}{limit}, economics {every('economics')}, "
-        f"simulated by forecurve {version()}"
+        f"{every('level')}, {' and '.join(kinds)}, {spec}{limit}{fit}, "
+        f"economics {every('economics')}, simulated by forecurve {version()}"
     )

@@ -132,7 +132,9 @@ class SweepResult:
     @property
     def caption(self) -> str:
         """What was run, in one line."""
-        return caption_of(self.runs, ttft_p90_s=self.ttft_p90_s)
+        return caption_of(
+            self.runs, ttft_p90_s=self.ttft_p90_s, calibration=self.settings.calibration
+        )
 
     def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
         """The Pareto plot, dominated runs faint; written as PNG where a path is given."""
