@@ -112,12 +112,17 @@ def op_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
     fit = software.kernel(op=op)
     return fit.t0_s * op.kernels + roofline_s(
         flops=np.asarray(op.flops, dtype=float),
-        hbm_bytes=np.asarray(op.hbm_bytes, dtype=float),
+        hbm_bytes=np.asarray(traffic_bytes(op=op, software=software), dtype=float),
         peak_flops_per_s=peak_flops_per_s(sku=sku, precision=op.precision),
         hbm_bytes_per_s=sku.hbm_bytes_per_s,
         compute_efficiency=fit.compute_efficiency,
         memory_efficiency=fit.memory_efficiency,
     )
+
+
+def traffic_bytes(*, op: Op, software: SoftwareLevel) -> Quantity:
+    """HBM traffic of one invocation as the software level moves it. [B]"""
+    return op.hbm_bytes + (software.kernel(op=op).weight_traffic - 1.0) * op.weight_bytes
 
 
 def step_ops_s(*, ops: list[Op], sku: Sku, software: SoftwareLevel) -> Quantity:

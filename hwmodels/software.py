@@ -57,12 +57,14 @@ class KernelFit:
     """Floor and efficiencies of one kernel family on one chip generation.
 
     ``t0_s`` is the time of a launch with nothing to do inside a graph [s]; the efficiencies are
-    shares of the dense peak rate and of the memory bandwidth [-].
+    shares of the dense peak rate and of the memory bandwidth [-]. ``weight_traffic`` is what is
+    read of the weights over what uniform routing reads [-].
     """
 
     t0_s: float
     compute_efficiency: float
     memory_efficiency: float
+    weight_traffic: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,14 +219,14 @@ def _derived(
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
         memory = values.get("memory_scale", 1.0) if matrix else 1.0
-        # fewer distinct experts than uniform routing touches act as a faster stream
         traffic = values.get("expert_traffic_scale", 1.0) if family == "grouped_gemm" else 1.0
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
             kernels[family, path] = KernelFit(
                 t0_s=_value(fit["t0_s"]) * values.get("t0_scale", 1.0),
                 compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
-                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory) / traffic,
+                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
+                weight_traffic=traffic,
             )
     collectives: dict[str, CollectiveFit] = {}
     for kind, generations in table["collectives"].items():

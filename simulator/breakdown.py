@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hwmodels.collectives import collective_s
-from hwmodels.roofline import KNEE_EXPONENT, op_s, peak_flops_per_s
+from hwmodels.roofline import KNEE_EXPONENT, op_s, peak_flops_per_s, traffic_bytes
 from simulator.step_cost import eager_wait_s
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:
     floor_s = op.layers * fit.t0_s * op.kernels
     peak = peak_flops_per_s(sku=sku, precision=op.precision)
     compute_s = op.layers * float(op.flops) / (fit.compute_efficiency * peak)
-    memory_s = op.layers * float(op.hbm_bytes) / (fit.memory_efficiency * sku.hbm_bytes_per_s)
+    moved = float(traffic_bytes(op=op, software=software))
+    memory_s = op.layers * moved / (fit.memory_efficiency * sku.hbm_bytes_per_s)
     roofline_s = seconds - floor_s
     larger_s = max(compute_s, memory_s)
     if larger_s > 0.0:

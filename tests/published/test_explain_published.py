@@ -66,7 +66,9 @@ DRAFT_MS = {
 def flash_level():
     """Flash-0731 on 4×B300 TP4 under vLLM's level; graphs to 1024 tokens, host time apart."""
     sku = load_sku("b300")
-    software = load_software(engine="vllm", sku=sku, model="deepseek-v4-flash-0731")
+    software = load_software(
+        engine="vllm", sku=sku, model="deepseek-v4-flash-0731", specification=True
+    )
     return sku, replace(software, host_step_s=0.0)
 
 

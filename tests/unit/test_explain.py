@@ -111,7 +111,7 @@ def gemm(flops, weight_bytes):
 def test_shares_of_the_roofline_are_the_sensitivities_to_each_rate():
     found = explain()
     sku, software = found.assembly.sku, found.assembly.software
-    op = gemm(8e10, 1e8)
+    op = gemm(8e10, 2.2e8)
     (time,) = time_ops(ops=[op], sku=sku, software=software)
     faster = sku.model_copy(update={"flops_fp8": sku.flops_fp8 * 1.0001})
     wider = sku.model_copy(update={"hbm_bytes_per_s": sku.hbm_bytes_per_s * 1.0001})
