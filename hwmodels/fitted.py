@@ -91,12 +91,24 @@ class FittedLevel:
 def _read(directory: Path | None) -> dict[str, Any]:
     folder = directory or Path(str(resources.files("hwmodels") / "software"))
     path = folder / FITTED_FILE
-    if directory is not None and not path.exists():
+    if directory is not None:
+        check_calibration(directory)
+    return read_yaml_mapping(path) if path.exists() else {"fits": []}
+
+
+def check_calibration(directory: Path) -> None:
+    """Make sure that a directory holds a fit.
+
+    Raises
+    ------
+    UserError
+        If it does not.
+    """
+    if not (directory / FITTED_FILE).is_file():
         raise UserError(
             f"calibration {directory} holds no {FITTED_FILE}; "
             f"write one with simulate calibrate fit --out {directory}"
         )
-    return read_yaml_mapping(path) if path.exists() else {"fits": []}
 
 
 def _fit_of(model: str, directory: Path | None) -> tuple[dict[str, Any] | None, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hwmodels.fitted import check_calibration
 from simulator.configuration import DoesNotFitError
 from simulator.predict_rows import configure_row
 from workloads.errors import UserError
@@ -106,12 +107,14 @@ def predict_table(
     Raises
     ------
     UserError
-        If ``workers`` is below one.
+        If ``workers`` is below one, or the calibration holds no fit.
     """
     import pandas as pd
 
     if workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1")
+    if calibration is not None:
+        check_calibration(calibration)
     frame = _without_output_names(frame)
     outcomes: list[_Outcome | None] = [None] * len(frame)
     alike: dict[str, _Waiting] = {}

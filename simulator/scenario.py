@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hwmodels.fitted import check_calibration
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
@@ -74,8 +75,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     Raises
     ------
     UserError
-        If the file cannot be read or parsed (line and column), or a setting is unknown or out
-        of range.
+        If the file cannot be read or parsed (line and column), a setting is unknown or out of
+        range, or the calibration holds no fit.
     """
     values: dict[str, Any] = {}
     origin = dict.fromkeys(Scenario.model_fields, "default")
@@ -91,9 +92,12 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         if name not in Scenario.model_fields:
             raise unknown_name(field="setting", value=name, known=Scenario.model_fields)
     try:
-        return ScenarioSource(scenario=Scenario(**values), origin=origin)
+        source = ScenarioSource(scenario=Scenario(**values), origin=origin)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f" is {first['input']!r}"
         raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if source.scenario.calibration is not None:
+        check_calibration(source.scenario.calibration)
+    return source
