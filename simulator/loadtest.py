@@ -1,9 +1,9 @@
-"""How much open-loop load one replica carries while its users get what they were promised."""
+"""How much open-loop load a replica carries while its users get what they were promised."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -31,20 +31,40 @@ MOST_GROWTH = 0.05
 SEARCH_RATIO = 1.03
 """How near the largest rate that meets the objectives is pinned down. [-]"""
 
-SEARCH_REPLICATIONS = 2
+SEARCH_REPLICATIONS, LEAST_REPLICATIONS = 2, 3
 _STEP = 1.25
 _LEAST_SHARE = 0.02
-_CONFIRMATIONS = 12
+
+
+class _Load(TypedDict):
+    rate_per_s: float
+    share: float
+
+
+def cell_of(deployment: Deployment, *, replicas: int) -> Deployment:
+    """Some replicas of a deployment behind one router that picks the one with fewest requests.
+
+    Of a disaggregated deployment the pools grow: their routers stay as they are.
+    """
+    if replicas == 1:
+        return deployment
+    aggregated, prefill, decode = (
+        None if pool is None else replace(pool, workers=replicas * pool.workers)
+        for pool in (deployment.aggregated, deployment.prefill, deployment.decode)
+    )
+    if aggregated is not None:
+        aggregated = replace(aggregated, routing="least_loaded")
+    return replace(deployment, aggregated=aggregated, prefill=prefill, decode=decode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """One replica at one rate, over replications.
+    """A replica at one rate, over replications.
 
     Parameters
     ----------
     rate_per_s:
-        Mean arrivals. [1/s]
+        Mean arrivals of a replica. [1/s]
     strains:
         How much of each objective is used up, mean and interval over the replications; 1 is
         just met. See `simulator.objectives.Objectives.strains`.
@@ -102,14 +122,18 @@ class LoadResult:
 
 @dataclass(slots=True, kw_only=True)
 class LoadTest:
-    """Runs one replica of a deployment under its part of a fleet's traffic.
+    """Runs a cell of replicas under its part of a fleet's traffic.
 
-    The same replication has the same random numbers at every rate.
+    A cell is some replicas behind one router. The requests of the fleet are spread over its
+    cells at random, which is what a cell is judged on; one of all replicas is exact. The same
+    replication has the same random numbers at every rate.
 
     Parameters
     ----------
     deployment:
-        The replica.
+        The cell, see `cell_of`.
+    replicas:
+        Replicas in it.
     traffic:
         The fleet's traffic.
     objectives:
@@ -128,29 +152,30 @@ class LoadTest:
     Raises
     ------
     UserError
-        If there are fewer than two replications, or no objective.
+        If there are fewer than three replications, or no objective.
     """
 
     deployment: Deployment
     traffic: Traffic
     objectives: Objectives
     latency_s: float
+    replicas: int = 1
     acceptance: Acceptance = NO_SPECULATION
     seed: int = 0
     replications: int = 5
     history: list[LoadResult] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.replications < SEARCH_REPLICATIONS:
+        if self.replications < LEAST_REPLICATIONS:
             raise UserError(
-                f"replications is {self.replications}; an interval needs at least "
-                f"{SEARCH_REPLICATIONS}"
+                f"replications is {self.replications}; an interval of use needs at least "
+                f"{LEAST_REPLICATIONS}"
             )
         if self.objectives.is_empty:
             raise UserError("no objective is given; give a TTFT or an interactivity")
 
     def at(self, rate_per_s: float, *, share: float, replications: int | None = None) -> LoadResult:
-        """The replica at a rate, with its share of the fleet's requests.
+        """A replica at a rate, with its share of the fleet's requests.
 
         Raises
         ------
@@ -197,7 +222,7 @@ class LoadTest:
         Notes
         -----
         Bisection on a logarithmic scale to 3 % on the means of two replications, then steps
-        of 3 % down until all replications confirm it.
+        down, of 3 % at first, until all replications confirm it.
         """
         good, bad = 0.0, float("inf")
         rate = guess_per_s
@@ -212,20 +237,24 @@ class LoadTest:
                 if good == 0.0 and rate < _LEAST_SHARE * guess_per_s:
                     return result
         rate = good
-        for _ in range(_CONFIRMATIONS):
+        result = self.at(rate, share=share_of(rate))
+        step = SEARCH_RATIO
+        while not result.met and rate > _LEAST_SHARE * guess_per_s:
+            rate /= step
+            step *= SEARCH_RATIO
             result = self.at(rate, share=share_of(rate))
-            if result.met:
-                return result
-            rate /= SEARCH_RATIO
         return result
 
     def _run(self, rate_per_s: float, *, share: float, replication: int) -> tuple[Records, float]:
         """Judged records of one replication, and the growth of their wait."""
         requests_rng, steps_rng = np.random.default_rng([self.seed, replication]).spawn(2)
-        window = self.traffic.window(rate_per_s=rate_per_s, share=share, latency_s=self.latency_s)
+        load: _Load = {
+            "rate_per_s": self.replicas * rate_per_s,
+            "share": min(1.0, self.replicas * share),
+        }
+        window = self.traffic.window(**load, latency_s=self.latency_s)
         requests = self.traffic.requests(
-            rate_per_s=rate_per_s,
-            share=share,
+            **load,
             window=window,
             rng=requests_rng,
             decode_steps=lambda output_tokens: draw_decode_steps(
@@ -238,7 +267,7 @@ class LoadTest:
         )
         if not len(judged):
             raise UserError(
-                f"no request of a replica falls into the time that is judged, {window.start_s:.0f} "
+                f"no request of a cell falls into the time that is judged, {window.start_s:.0f} "
                 "s after the start; the workload is too short for its rate"
             )
         return judged, self._growth(judged, window=window)

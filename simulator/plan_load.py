@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
@@ -11,7 +12,7 @@ from simulator.fleet import buying_unit, fleet_for, fleet_within, meter_kw
 from simulator.loadtest import SEARCH_REPLICATIONS
 from simulator.plan_result import PlanRow
 from simulator.scenario_runs import engine_of
-from simulator.sizing import CannotServeError, load_test, sketch
+from simulator.sizing import CannotServeError, cell_size, load_test, sketch
 
 if TYPE_CHECKING:
     from hwmodels.economics import SkuEconomics
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 _GUESS = 0.9
 _SETTLE = 3
 _CURVE = (0.3, 0.6, 0.8, 1.15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sized:
+    """A fleet, the replica at its limit and at its load, and the test that says so."""
+
+    fleet: Fleet
+    capacity: LoadResult
+    operating: LoadResult
+    test: LoadTest
 
 
 class PlannedLoad:
@@ -56,9 +67,9 @@ class PlannedLoad:
             traffic=self.traffic,
             least_speed=asked.least_speed,
             ttft_limit_s=min(asked.ttft_limits.values(), default=math.inf),
-            least_rate_per_s=self._paying_rate(sum(pool.gpus for pool in pools))
-            if self._seeks_speed
-            else 0.0,
+            least_rate_per_s=0.0
+            if self.request.question.max_cost is None
+            else self._paying_rate(sum(pool.gpus for pool in pools)),
             **({} if self.load.concurrency is None else {"ladder": self.load.concurrency}),
         )
 
@@ -96,25 +107,53 @@ class PlannedLoad:
         CannotServeError
             If the promise cannot be kept under load, or the budget buys no replica.
         """
-        unit, asked = self._unit(one), self.request.question
         near = (
             one.first_carrying(self._paying_rate(one.gpus))
             if self._seeks_speed
             else one.fastest_with(self.objectives.least_speed)
         )
         assert near is not None
+        cell = cell_size(near)
+        while True:
+            sized = self._size(one, near=near, cell=cell)
+            if sized.fleet.counted >= cell:
+                break
+            # fewer replicas than were simulated behind one router: judge that many
+            cell = sized.fleet.counted
+        asked = self.request.question
+        return PlanRow(
+            sku=self.sku.key,
+            sku_name=self.sku.name,
+            engine=self.engine,
+            load=self.load,
+            label=one.label,
+            level=one.level,
+            kind=one.kind,
+            replica_gpus=one.gpus,
+            fleet=sized.fleet,
+            capacity=sized.capacity,
+            operating=sized.operating,
+            tested=tuple(sorted(sized.test.history, key=lambda result: result.rate_per_s)),
+            cell=cell,
+            think_s=asked.think,
+            band=one.band,
+        )
+
+    def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:
+        """The fleet, judged on cells of some replicas."""
+        unit, asked = self._unit(one), self.request.question
         test = load_test(
             one,
             near=near,
             traffic=self.traffic,
             objectives=self.objectives,
             replications=asked.replications,
+            replicas=cell,
         )
         fleet = None
         if self._seeks_speed:
-            share = 1.0 / max(unit.replicas, 1)
-            capacity = test.at(self._paying_rate(one.gpus), share=share)
-            fleet = fleet_for(1, unit=unit, costs=self.costs, tier=asked.tier)
+            fleet = fleet_for(cell, unit=unit, costs=self.costs, tier=asked.tier)
+            capacity = test.at(self._paying_rate(one.gpus), share=1.0 / fleet.counted)
         elif asked.mw is not None or asked.fleet_gpus is not None:
             fleet = self._within_budget(unit)
             share = 1.0 / fleet.counted
@@ -140,22 +179,7 @@ class PlannedLoad:
         operating = capacity
         if fleet is None:
             fleet, operating = self._fleet_for(unit, test=test, capacity=capacity)
-        return PlanRow(
-            sku=self.sku.key,
-            sku_name=self.sku.name,
-            engine=self.engine,
-            load=self.load,
-            label=one.label,
-            level=one.level,
-            kind=one.kind,
-            replica_gpus=one.gpus,
-            fleet=fleet,
-            capacity=capacity,
-            operating=operating,
-            tested=tuple(sorted(test.history, key=lambda result: result.rate_per_s)),
-            think_s=asked.think,
-            band=one.band,
-        )
+        return _Sized(fleet=fleet, capacity=capacity, operating=operating, test=test)
 
     def _unit(self, one: Sketch) -> Unit:
         return buying_unit(sku=self.sku, replica_gpus=one.gpus, whole=self.request.question.whole)

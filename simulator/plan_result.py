@@ -42,6 +42,8 @@ class PlanRow:
         The replica at the rate that it does carry.
     tested:
         All load tests of the replica, by ascending rate.
+    cell:
+        Replicas that were simulated behind one router. [replicas]
     think_s:
         Pause of a user between requests. [s]
     band:
@@ -60,6 +62,7 @@ class PlanRow:
     capacity: LoadResult
     operating: LoadResult
     tested: tuple[LoadResult, ...]
+    cell: int
     think_s: float
     band: tuple[float, float] | None
 
@@ -124,6 +127,7 @@ class PlanRow:
             "replicas": fleet.replicas,
             "spare_replicas": fleet.spare,
             "gpus_per_replica": self.replica_gpus,
+            "replicas_simulated": self.cell,
             "it_mw": fleet.it_mw,
             "utility_mw": fleet.utility_mw,
             "usd_per_h": fleet.usd_per_h,

@@ -255,9 +255,9 @@ def _left_out(rejected: Iterable[Rejected]) -> list[str]:
 
 def _method(result: PlanResult) -> str:
     question = result.request.question
-    spare = " with one node down," if question.spare else ""
+    spare = ", with one node down" if question.spare else ""
     return (
-        "judged on one replica that gets its share of the fleet's requests at random (a router "
-        f"that balances does better),{spare} over {question.replications} replications; limits "
-        "hold with 95 % confidence; power is at the meter"
+        "judged on cells of up to four replicas behind one router, to which the fleet's requests "
+        f"fall at random (one router over all does better){spare}; {question.replications} "
+        "replications, limits hold with 95 % confidence; power is at the meter"
     )

@@ -11,7 +11,7 @@ from simulator.assembly import assemble
 from simulator.bounds import deployment_bounds
 from simulator.candidates import requests_of
 from simulator.configuration import deployment_label
-from simulator.loadtest import LoadTest
+from simulator.loadtest import LoadTest, cell_of
 from simulator.run import acceptance_of, simulate_run
 from simulator.scenario_runs import configure_run
 from simulator.settings import SglangSettings, VllmSettings
@@ -36,6 +36,12 @@ SKETCH_REQUESTS_PER_CLIENT = 4
 _REFINEMENTS = 2
 _STALLED = 1.02
 _ROOM = 1.5
+
+LARGEST_CELL = 4
+"""Most replicas that are simulated behind one router. [replicas]"""
+
+CELL_REQUESTS = 256
+"""Requests at a time beyond which a cell gets no further replica: there chance evens out."""
 
 
 class CannotServeError(UserError):
@@ -266,6 +272,11 @@ def check_bounds(
         )
 
 
+def cell_size(near: ClosedPoint) -> int:
+    """Replicas to simulate behind one router, given where one of them operates."""
+    return max(1, min(LARGEST_CELL, CELL_REQUESTS // near.concurrency))
+
+
 def load_test(
     one: Sketch,
     *,
@@ -273,8 +284,9 @@ def load_test(
     traffic: Traffic,
     objectives: Objectives,
     replications: int,
+    replicas: int,
 ) -> LoadTest:
-    """A load test of one replica, configured with room above an operating point.
+    """A load test of a cell of replicas, configured with room above an operating point.
 
     Settings follow from one and a half times the concurrency of the point, so that a burst
     finds room.
@@ -285,10 +297,11 @@ def load_test(
     )
     assembly = assemble(configuration)
     return LoadTest(
-        deployment=assembly.deployment,
+        deployment=cell_of(assembly.deployment, replicas=replicas),
         traffic=traffic,
         objectives=objectives,
         latency_s=near.latency_s,
+        replicas=replicas,
         acceptance=acceptance_of(configuration, software=assembly.software),
         seed=one.load.seed,
         replications=replications,
