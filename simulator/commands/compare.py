@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,11 +12,14 @@ from simulator.commands import options, whatif_options
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     from simulator.compare import ComparisonResult
     from simulator.contestants import Contestant
 
 
 def compare(
+    context: typer.Context,
     contestants: Annotated[
         list[str],
         typer.Argument(
@@ -70,13 +74,16 @@ def compare(
     seed: options.Seed = None,
     ttft_p90: whatif_options.TtftP90 = None,
     calibration: whatif_options.Calibration = None,
+    overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
 ) -> None:
-    """Compare SKUs, engines or dates at equal speed per user: throughput, dollars and power.
+    """Compare SKUs, engines or dates at equal speed.
+
+    Throughput, dollars and power of each at the same tok/s/user, and their ratios.
 
     Start with: simulate compare gb200 mi355x --at 20,50
     """
@@ -113,7 +120,8 @@ def compare(
         "ttft_p90_s": ttft_p90,
     }
     sides = build_contestants(contestants, flags=flags, file=scenario)
-    result, directory = _run(sides, question=question, workers=workers, out=out)
+    own_runs = options.read_overlay(context, overlay)
+    result, directory = _run(sides, question=question, workers=workers, own_runs=own_runs, out=out)
     if as_json:
         import json
 
@@ -135,11 +143,13 @@ def _run(
     *,
     question: dict[str, Any],
     workers: int | None,
+    own_runs: pd.DataFrame | None,
     out: Path | None,
 ) -> tuple[ComparisonResult, Path]:
     from simulator.commands.kept_runs import kept_runs
     from simulator.compare import run_comparison
     from simulator.compare_text import summary_of
+    from simulator.overlay import labels_of_runs, overlay_points
     from simulator.whatif_files import default_directory, write_result
 
     asked = question | {side.name: side.settings.to_dict() for side in sides}
@@ -148,6 +158,7 @@ def _run(
         result = run_comparison(
             sides, directory=path, workers=workers, on_progress=on_progress, **question
         )
+        measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs()))
         write_result(
             directory,
             tables={
@@ -157,6 +168,11 @@ def _run(
             },
             resolved=result.resolved,
             summary=summary_of(result),
-            pictures={"frontier": result.plot, "ratio": result.plot_ratio},
+            pictures={
+                "frontier": partial(result.plot, measured=measured),
+                "ratio": result.plot_ratio,
+            },
         )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     return result, path

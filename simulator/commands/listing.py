@@ -27,7 +27,7 @@ def list_catalog(
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
 ) -> None:
-    """List SKUs, models, engines, software levels, recipes, workloads or price files.
+    """List SKUs, models, engines, levels and more.
 
     Start with: simulate list skus
     """
@@ -62,7 +62,9 @@ def show(
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
 ) -> None:
-    """Show one thing in full: every figure with its value, unit, kind and source.
+    """Show a SKU, model or engine with sources.
+
+    Every figure with its value, unit, kind and source.
 
     Start with: simulate show sku gb300
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from simulator.commands import options, whatif_options
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
     from simulator.sweep import SweepResult
     from simulator.sweep_settings import SweepSettings
@@ -20,6 +23,7 @@ def _list_option(flag: str, text: str) -> Any:
 
 
 def sweep(
+    context: typer.Context,
     sku: Annotated[
         str | None, _list_option("--sku", "Chips or racks: gb200 or gb200,mi355x.")
     ] = None,
@@ -73,13 +77,16 @@ def sweep(
     seed: Annotated[str | None, _list_option("--seed", "Seeds; default 0.")] = None,
     ttft_p90: whatif_options.TtftP90 = None,
     calibration: whatif_options.Calibration = None,
+    overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
 ) -> None:
-    """Simulate every layout at every concurrency, over any settings with several values.
+    """Try every layout at every concurrency.
+
+    Any setting may have several values.
 
     Runs are kept as they come: after an interruption the same command goes on where it stopped.
     Start with: simulate sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32
@@ -112,7 +119,10 @@ def sweep(
         "calibration": calibration,
     }
     settings = build_sweep(flags=flags, file=scenario)
-    result, directory = _run(settings, ttft_p90_s=ttft_p90, workers=workers, out=out)
+    own_runs = options.read_overlay(context, overlay)
+    result, directory = _run(
+        settings, ttft_p90_s=ttft_p90, workers=workers, own_runs=own_runs, out=out
+    )
     if as_json:
         import json
 
@@ -130,9 +140,15 @@ def sweep(
 
 
 def _run(
-    settings: SweepSettings, *, ttft_p90_s: float | None, workers: int | None, out: Path | None
+    settings: SweepSettings,
+    *,
+    ttft_p90_s: float | None,
+    workers: int | None,
+    own_runs: pd.DataFrame | None,
+    out: Path | None,
 ) -> tuple[SweepResult, Path]:
     from simulator.commands.kept_runs import kept_runs
+    from simulator.overlay import labels_of_runs, overlay_points
     from simulator.sweep import run_sweep
     from simulator.sweep_text import summary_of
     from simulator.whatif_files import default_directory, write_result
@@ -148,13 +164,18 @@ def _run(
             ttft_p90_s=ttft_p90_s,
             on_progress=on_progress,
         )
+        measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs))
         write_result(
             directory,
             tables={"points": result.frame(), "refused": result.refused},
             resolved=result.resolved,
             summary=summary_of(result),
-            pictures={} if result.runs.empty else {"frontier": result.plot},
+            pictures={}
+            if result.runs.empty
+            else {"frontier": partial(result.plot, measured=measured)},
         )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     if result.runs.empty:
         reasons = "\n".join(result.refused["reason"].unique())
         raise UserError(f"nothing could run; see {path / 'refused.csv'}\n{reasons}")

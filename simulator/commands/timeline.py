@@ -57,7 +57,9 @@ def timeline(
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
 ) -> None:
-    """Follow one SKU over the dates of its software: what updates alone have been worth.
+    """Follow one SKU over its software dates.
+
+    What updates alone have been worth.
 
     Start with: simulate timeline --sku mi355x --engine sglang --gpus 8
     """
