@@ -23,6 +23,10 @@ from simulator.commands.timeline import timeline
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
     from simulator.commands.calibrate import Calibration
     from simulator.commands.runs import MeasuredRuns
 
@@ -68,6 +72,13 @@ app.command(name="runs")(runs_command(_measured))
 app.add_typer(calibrate_app(_calibration), name="calibrate")
 
 
+def _import_runs(path: Path) -> pd.DataFrame:
+    """A user's own measured runs, for commands that draw them."""
+    from calibration.importers.runs import import_runs
+
+    return import_runs(path).frame
+
+
 def main() -> NoReturn:
     """Run ``simulate`` on the process's arguments and exit with its status."""
     sys.exit(run(sys.argv[1:]))
@@ -76,7 +87,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Exit status of ``simulate`` with some arguments: 0, 2 on a user's error, 130 on Ctrl-C."""
     try:
-        status = app(args=arguments, prog_name="simulate", standalone_mode=False)
+        status = app(args=arguments, prog_name="simulate", standalone_mode=False, obj=_import_runs)
     except UserError as error:
         return _fail(str(error))
     except typer.Abort:

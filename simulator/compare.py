@@ -85,12 +85,21 @@ class ComparisonResult:
         """What was compared, in one line."""
         return caption_of(self.runs(), ttft_p90_s=self.ttft_p90_s, calibration=self.calibration)
 
-    def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
-        """The Pareto plot with the compared speeds marked; written as PNG where a path is given."""
+    def plot(
+        self,
+        path: Path | None = None,
+        *,
+        log: bool = False,
+        measured: pd.DataFrame | None = None,
+    ) -> Figure:
+        """The Pareto plot with the compared speeds marked; written as PNG where a path is given.
+
+        ``measured`` points stand beside the curves, see `simulator.plots.pareto_figure`.
+        """
         from simulator.compare_plots import comparison_figure
         from simulator.plots import save_figure
 
-        figure = comparison_figure(self, log=log)
+        figure = comparison_figure(self, log=log, measured=measured)
         if path is not None:
             save_figure(figure, path)
         return figure

@@ -12,6 +12,7 @@ from simulator.sweep_plots import series_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -24,9 +25,13 @@ _MOST_RATIO = 12.0
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0)
 
 
-def comparison_figure(result: ComparisonResult, *, log: bool = False) -> Figure:
+def comparison_figure(
+    result: ComparisonResult, *, log: bool = False, measured: pd.DataFrame | None = None
+) -> Figure:
     """The Pareto plot of all contestants, a thin line at each compared speed."""
-    figure = pareto_figure(series=series_of(result.runs()), caption=result.caption, log=log)
+    figure = pareto_figure(
+        series=series_of(result.runs()), caption=result.caption, measured=measured, log=log
+    )
     (axes,) = figure.axes
     _mark_speeds(axes, result.at)
     return figure

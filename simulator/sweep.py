@@ -136,12 +136,23 @@ class SweepResult:
             self.runs, ttft_p90_s=self.ttft_p90_s, calibration=self.settings.calibration
         )
 
-    def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
-        """The Pareto plot, dominated runs faint; written as PNG where a path is given."""
+    def plot(
+        self,
+        path: Path | None = None,
+        *,
+        log: bool = False,
+        measured: pd.DataFrame | None = None,
+    ) -> Figure:
+        """The Pareto plot, dominated runs faint; written as PNG where a path is given.
+
+        ``measured`` points stand beside the curves, see `simulator.plots.pareto_figure`.
+        """
         from simulator.plots import pareto_figure, save_figure
         from simulator.sweep_plots import series_of
 
-        figure = pareto_figure(series=series_of(self.runs), caption=self.caption, log=log)
+        figure = pareto_figure(
+            series=series_of(self.runs), caption=self.caption, measured=measured, log=log
+        )
         if path is not None:
             save_figure(figure, path)
         return figure

@@ -12,6 +12,8 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -40,6 +42,7 @@ def curve(
     economics: options.Economics = None,
     seed: options.Seed = None,
     calibration: options.Calibration = None,
+    overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: options.Json = False,
@@ -74,7 +77,7 @@ def curve(
         "seed": seed,
         "calibration": calibration,
     }
-    given = as_json or any(value is not None for value in (*flags.values(), scenario, out))
+    given = as_json or any(value is not None for value in (*flags.values(), overlay, scenario, out))
     command = context.invoked_subcommand
     if command is not None:
         if given:
@@ -87,13 +90,22 @@ def curve(
     elif sku is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
     else:
-        _draw(flags=flags, scenario=scenario, out=out, as_json=as_json)
+        own_runs = options.read_overlay(context, overlay)
+        _draw(flags=flags, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)
 
 
-def _draw(*, flags: dict[str, Any], scenario: Path | None, out: Path | None, as_json: bool) -> None:
+def _draw(
+    *,
+    flags: dict[str, Any],
+    scenario: Path | None,
+    own_runs: pd.DataFrame | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     from simulator.commands.progress import progress_bar
     from simulator.curve import explore_curve
-    from simulator.output import summary_json, write_run
+    from simulator.output import curve_series, summary_json, write_run
+    from simulator.overlay import label_of_curve, overlay_points
     from simulator.rundir import RunDirectory, default_directory
     from simulator.scenario import build_scenario
     from simulator.tables import print_curve
@@ -105,8 +117,12 @@ def _draw(*, flags: dict[str, Any], scenario: Path | None, out: Path | None, as_
         if not result.points:
             reasons = "\n".join(f"{layout.label}: {layout.reason}" for layout in result.refused)
             raise UserError(f"no layout fits; {result.caption}\n{reasons}")
-        write_run(directory, result)
+        label = label_of_curve(result, name=curve_series(result).name)
+        measured, notes = overlay_points(own_runs, curves=[label])
+        write_run(directory, result, measured=measured)
     if as_json:
         typer.echo(summary_json(result))
     else:
         print_curve(result, directory=directory.path)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
 
 Sku = Annotated[
     str | None, typer.Option("--sku", metavar="NAME", help="Chip or rack: mi355x, b200, gb200 ...")
@@ -102,6 +107,14 @@ Calibration = Annotated[
         help="Fit to use, from simulate calibrate fit --out DIR; default: the shipped one.",
     ),
 ]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        metavar="PATH",
+        help="Your own measured runs, drawn as filled markers: a CSV table, a result, a folder.",
+    ),
+]
 ScenarioFile = Annotated[
     Path | None,
     typer.Option("--scenario", metavar="FILE", help="YAML file of settings; flags override it."),
@@ -115,6 +128,20 @@ Json = Annotated[
 ]
 
 LARGEST_CONCURRENCY = 1_000_000
+
+
+def read_overlay(context: typer.Context, path: Path | None) -> pd.DataFrame | None:
+    """A user's runs for a picture, read by what the command line was started with.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read.
+    """
+    if path is None:
+        return None
+    import_runs: Callable[[Path], pd.DataFrame] = context.find_root().obj
+    return import_runs(path)
 
 
 def parse_concurrency(text: str | None) -> tuple[int, ...] | None:
