@@ -73,7 +73,7 @@ def compare(
     economics: options.Economics = None,
     seed: options.Seed = None,
     ttft_p90: whatif_options.TtftP90 = None,
-    calibration: whatif_options.Calibration = None,
+    calibration: options.Calibration = None,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,

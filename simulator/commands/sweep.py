@@ -76,7 +76,7 @@ def sweep(
     ] = None,
     seed: Annotated[str | None, _list_option("--seed", "Seeds; default 0.")] = None,
     ttft_p90: whatif_options.TtftP90 = None,
-    calibration: whatif_options.Calibration = None,
+    calibration: options.Calibration = None,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,

@@ -50,7 +50,7 @@ def timeline(
     economics: options.Economics = None,
     seed: options.Seed = None,
     ttft_p90: whatif_options.TtftP90 = None,
-    calibration: whatif_options.Calibration = None,
+    calibration: options.Calibration = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,
     out: options.Out = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -132,8 +132,3 @@ def check_output(*, as_json: bool, as_csv: bool) -> None:
     """
     if as_json and as_csv:
         raise UserError("--csv and --json exclude each other; choose one")
-
-
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Flags that were given."""
-    return {name: value for name, value in flags.items() if value is not None}
