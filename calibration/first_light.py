@@ -29,9 +29,10 @@ them was fitted to a serving run (`--engine NAME@specification`). Errors are rel
 READING = """
 ## Reading it
 
-The shape of the curves is right and their level is not: the bias hardly changes along a sweep.
-Launch floors, launches outside graphs and the efficiency of matrix products belong to the engine
-and its date, and that is what a calibration adds. At small batch a step is mostly kernel floors,
+The order of the points is right and their level is not: most sweeps are too fast by a factor that
+changes little up to some 64 clients and grows beyond, where prefill counts. Launch floors,
+launches outside graphs and the efficiency of matrix products belong to the engine and its date,
+and that is what a calibration adds. At small batch a step is mostly kernel floors,
 which kernel benchmarks understate (they time kernels back to back); at large batch it is mostly
 prefill. The engines' first weeks on a chip are off by factors: their kernels were fallbacks.
 """
