@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from workloads.errors import UserError
@@ -111,9 +112,8 @@ def _own_rank_routing(settings: EngineSettings) -> Routing:
     return "least_loaded" if settings.scheduler in ("vllm", "trtllm") else "round_robin"
 
 
-def _load(rank: Rank) -> int:
-    """Requests that a rank has to serve."""
-    return rank.admitted_count() + len(rank.waiting) + len(rank.expected)
+_load = attrgetter("load")
+"""Requests that a rank has to serve."""
 
 
 def _work_blocks(rank: Rank, request: Request) -> float:
@@ -123,4 +123,4 @@ def _work_blocks(rank: Rank, request: Request) -> float:
         tokens -= rank.cache.match(request, request.prompt_tokens).tokens
     tokens += sum(s.target - s.computed for s in rank.prefilling)
     tokens += sum(s.target for s in rank.waiting)
-    return (tokens + rank.context_sum) / rank.pool.block_tokens
+    return (tokens + rank.batch.context_sum) / rank.pool.block_tokens

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from simulator.batch import NEVER
 from simulator.clock import ARRIVAL
 from simulator.pricing import StepPricer
-from simulator.rank import NEVER, Rank
+from simulator.rank import Rank
 from simulator.schedulers import build_scheduler, caches_prefixes
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Worker:
     def batch_changed(self, rank: Rank) -> None:
         """Note that a rank's decode batch is not what it was priced as."""
         self.pricer.stale = True
-        self._due[rank.index] = rank.next_finish() + rank.lag if rank.running else NEVER
+        self._due[rank.index] = _due_step(rank)
 
     def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
         """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
@@ -217,6 +218,7 @@ class Worker:
         """Queue a request at a rank, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
+        rank.load += 1
         rank.waiting.append(sequence)
         if self._idle or (len(rank.waiting) == 1 and self.scheduler.may_start(rank)):
             self._ask_decision()
@@ -225,6 +227,7 @@ class Worker:
         """Queue a request whose prompt another worker has computed, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
+        rank.load += 1
         rank.expected.append(sequence)
         self._visited = True
         self._ask_decision()
@@ -289,7 +292,7 @@ class Worker:
             if len(self.ranks) > 1:
                 advancing = {rank.index for rank in self._advancing}
                 for rank in self.ranks:
-                    if rank.decoding and rank.index not in advancing:
+                    if rank.batch.size and rank.index not in advancing:
                         rank.lag += 1
                         due[rank.index] += 1
             # decode completions first: their slots and blocks are free before others start
@@ -302,8 +305,7 @@ class Worker:
                     rank.prefilling.remove(sequence)
                     self._finish_prefill(rank, sequence, now)
             rank.chunks.clear()
-            if rank.running:
-                due[rank.index] = rank.running[0][0] + rank.lag
+            due[rank.index] = _due_step(rank)
         self._prefilling = []
 
     def _finish_prefill(self, rank: Rank, sequence: Sequence, now: float) -> None:
@@ -315,9 +317,10 @@ class Worker:
             sequence.steps_done += 1
         if sequence.steps_done >= sequence.request.decode_steps:
             rank.drop(sequence, finished=True)
-            self._finish(sequence, now)
+            self._finish(rank, sequence, now)
         elif self.events.on_prefilled is not None:
-            rank.handed_over += 1
+            rank.load -= 1
+            rank.hand_over(sequence)
             self.events.on_prefilled(sequence, self, rank)
         else:
             rank.start_decode(sequence, self.steps - rank.lag)
@@ -330,11 +333,12 @@ class Worker:
             if due[rank.index] > steps:
                 continue
             step = steps - rank.lag
-            while rank.next_finish() <= step:
-                self._finish(rank.pop_finished(step), now)
-            due[rank.index] = rank.next_finish() + rank.lag if rank.running else NEVER
+            while rank.batch.next_finish() <= step:
+                self._finish(rank, rank.pop_finished(step), now)
+            due[rank.index] = _due_step(rank)
 
-    def _finish(self, sequence: Sequence, now: float) -> None:
+    def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
+        rank.load -= 1
         sequence.finish_s = now
         self.events.on_finish(sequence)
 
@@ -379,7 +383,7 @@ class Worker:
             run = 1
         elif run > 1:
             for rank in self.ranks:
-                if rank.decoding:
+                if rank.batch.size:
                     step = steps - rank.lag
                     if step + run - 1 > rank.safe_step:
                         run = rank.last_fitting_step(step, step + run - 1) - step + 1
@@ -392,7 +396,7 @@ class Worker:
         for rank in self.ranks:
             step = self.steps - rank.lag
             for sequence in rank.arrived:
-                rank.reserved.remove(sequence)
+                del rank.reserved[sequence.order]
                 if sequence.computed < sequence.target:
                     rank.prefilling.append(sequence)
                     continue
@@ -436,10 +440,16 @@ class Worker:
                     sum(tokens for _, tokens in rank.chunks) for rank in self.ranks
                 ),
                 decode_requests=tuple(
-                    0 if prefill and rank not in self._advancing else rank.decoding
+                    0 if prefill and rank not in self._advancing else rank.batch.size
                     for rank in self.ranks
                 ),
                 waiting=tuple(len(rank.waiting) + len(rank.expected) for rank in self.ranks),
                 used_blocks=tuple(rank.used_blocks(last - rank.lag) for rank in self.ranks),
             )
         )
+
+
+def _due_step(rank: Rank) -> int:
+    """Worker step at which the next request of a rank's decode batch leaves."""
+    running = rank.batch.running
+    return running[0][0] + rank.lag if running else NEVER

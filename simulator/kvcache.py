@@ -130,8 +130,10 @@ class KvPoolSpec:
         UserError
             If its full context does not fit an empty pool.
         """
-        needed = self.blocks(prompt_tokens + output_tokens) + self.admission_blocks
-        if needed > self.total_blocks:
+        tokens = prompt_tokens + output_tokens
+        free_blocks = self.total_blocks - self.fixed_blocks_per_request - self.admission_blocks
+        if tokens > free_blocks * self.block_tokens:
+            needed = self.blocks(tokens) + self.admission_blocks
             raise UserError(
                 f"a request of {prompt_tokens} + {output_tokens} tokens needs {needed} KV blocks "
                 f"of {self.block_tokens} tokens and the pool of a rank has {self.total_blocks}; "

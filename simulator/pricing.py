@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING
 
+from simulator.batch import NEVER
 from simulator.clock import boundary_s, first_boundary_from
-from simulator.rank import NEVER
 
 if TYPE_CHECKING:
     from simulator.rank import Rank
@@ -97,11 +97,12 @@ class StepPricer:
                     samples += 1
                 chunk_s = memo.get((new, prefix))
                 seconds += self._chunk_s(new, prefix) if chunk_s is None else chunk_s
-            if rank.decoding and (mixes or not (chunks or (joint_prefill and has_prefill))):
+            batch = rank.batch
+            if batch.size and (mixes or not (chunks or (joint_prefill and has_prefill))):
                 advancing.append(rank)
-                tokens += rank.decoding * self.queries
-                samples += rank.decoding
-                seconds += rank.decode_attention_s(steps - rank.lag)
+                tokens += batch.size * self.queries
+                samples += batch.size
+                seconds += batch.attention_s(steps - rank.lag)
             group_tokens += tokens
             group_samples += samples
             if tokens > rank_tokens:
@@ -124,9 +125,9 @@ class StepPricer:
         if self.stale:
             self._choose_critical(steps)
             self.stale = False
-        critical = self._critical
-        step = steps - critical.lag
-        attention_s = critical.decode_attention_s(step)
+        critical = self._critical.batch
+        step = steps - self._critical.lag
+        attention_s = critical.attention_s(step)
         growth = critical.rate_sum
         span = (critical.line_limit - critical.context_at(step)) / growth if growth > 0 else NEVER
         self.base_s = now
@@ -142,12 +143,12 @@ class StepPricer:
             slowest_s = -1.0
             slowest = lane[0]
             for rank in lane:
-                requests = rank.decoding
+                requests = rank.batch.size
                 if requests:
                     group_requests += requests
                     if requests > rank_requests:
                         rank_requests = requests
-                    seconds = rank.decode_attention_s(steps - rank.lag)
+                    seconds = rank.batch.attention_s(steps - rank.lag)
                     if seconds > slowest_s:
                         slowest_s = seconds
                         slowest = rank

@@ -1,33 +1,24 @@
-"""One attention data-parallel rank: its queue, its running requests and its KV pool.
-
-Decoding requests advance together, one engine step at a time, and each request's context grows
-at its own constant rate. So a rank keeps sums over its batch and a heap of last steps, and no
-step touches a request: admission, completion and preemption cost O(log n), a step O(1).
-"""
+"""One attention data-parallel rank: its queue, its decode batch and its KV pool."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from heapq import heapify, heappop, heappush
-from math import ceil, floor, inf
-from typing import TYPE_CHECKING, TypeAlias
+from math import ceil, floor
+from typing import TYPE_CHECKING
 
+from simulator.batch import NEVER, DecodeBatch
 from simulator.prefixcache import PrefixCache
 
 if TYPE_CHECKING:
+    from simulator.batch import Entry
     from simulator.kvcache import KvPoolSpec
     from simulator.sequence import Sequence
     from simulator.step_cost import StepCost
 
-NEVER = 1 << 62
-"""A step that no run reaches."""
-
-Entry: TypeAlias = "tuple[int, int, Sequence]"
-"""A request of the decode batch: the step after its last, its admission order, itself."""
-
 
 class Rank:
-    """Queue, batch and KV pool of one rank.
+    """Queue, decode batch and KV pool of one rank.
 
     All step numbers are the rank's own: it counts the decode steps that its batch took part in.
 
@@ -38,7 +29,8 @@ class Rank:
     expected:
         Requests that were prefilled elsewhere and have no blocks here yet.
     reserved:
-        Admitted requests whose KV entries are on their way (transfer, load, swap).
+        Admitted requests whose KV entries are on their way (transfer, load, swap), by their
+        admission order.
     arrived:
         Those of them whose KV entries have come since the last decision.
     prefilling:
@@ -47,42 +39,37 @@ class Rank:
         Requests whose prompt is done and whose KV entries another worker has yet to fetch.
     chunks:
         Prompt chunks (request, tokens) of the step that is running.
-    running, decoding:
-        The decode batch as a heap, and its size. [requests]
-    context_sum, rate_sum, final_context_sum:
-        Over the batch: context in step ``mark`` [tokens], its growth [tokens/step], and the
-        context at the end [tokens].
+    batch:
+        The requests that decode.
+    load:
+        Requests that it has to serve: queued, admitted and decoding. [requests]
+    life_blocks:
+        Blocks that the admitted requests will hold at their full length, where the scheduler
+        counts them (`Sequence.life_blocks`). [blocks]
     held:
-        Blocks in use beyond what `context_sum` and the batch's fixed blocks account for. [blocks]
+        Blocks in use beyond those of the decode batch. [blocks]
     blocked:
         The head of the queue did not fit; nothing changes that until something is released.
+    safe_step:
+        Last step known to fit the pool if nothing joins or leaves.
     """
 
     __slots__ = (
         "arrived",
+        "batch",
         "blocked",
         "cache",
         "chunks",
-        "context_sum",
-        "cost",
-        "decoding",
         "expected",
-        "final_context_sum",
         "handed_over",
         "held",
         "index",
         "lag",
-        "line_limit",
-        "line_slope_s",
-        "line_stale",
-        "line_value_s",
-        "line_x0",
-        "mark",
+        "life_blocks",
+        "load",
         "pool",
         "prefilling",
-        "rate_sum",
         "reserved",
-        "running",
         "safe_step",
         "swapped_bytes",
         "waiting",
@@ -93,109 +80,58 @@ class Rank:
     ) -> None:
         self.index = index
         self.pool = pool
-        self.cost = cost
+        self.batch = DecodeBatch(cost=cost, block_tokens=pool.block_tokens)
         self.cache = PrefixCache(pool) if caches_prefixes else None
         self.waiting: deque[Sequence] = deque()
         self.expected: deque[Sequence] = deque()
-        self.reserved: list[Sequence] = []
+        self.reserved: dict[int, Sequence] = {}
         self.arrived: list[Sequence] = []
         self.prefilling: list[Sequence] = []
         self.chunks: list[tuple[Sequence, int]] = []
-        self.running: list[Entry] = []
-        self.decoding = 0
+        self.load = 0
         self.handed_over = 0
         self.held = 0
+        self.life_blocks = 0
         self.swapped_bytes = 0.0
         self.blocked = False
         self.lag = 0
-        self.mark = 0
-        self.context_sum = 0.0
-        self.rate_sum = 0.0
-        self.final_context_sum = 0
         self.safe_step = -1
-        self.line_stale = True
-        self.line_value_s = self.line_slope_s = self.line_x0 = 0.0
-        self.line_limit = inf
 
     def admitted_count(self) -> int:
         """Requests that hold blocks here. [requests]"""
-        return self.decoding + len(self.prefilling) + len(self.reserved)
-
-    def admitted(self) -> list[Sequence]:
-        """Requests that hold blocks here."""
-        return self.filling() + [sequence for _, _, sequence in self.running]
+        return self.batch.size + len(self.prefilling) + len(self.reserved)
 
     def filling(self) -> list[Sequence]:
         """Admitted requests that do not decode yet."""
-        return self.reserved + self.prefilling
+        return [*self.reserved.values(), *self.prefilling]
 
     # decode batch -------------------------------------------------------------------------
 
-    def context_at(self, step: int) -> float:
-        """Summed context of the batch in a step. [tokens]"""
-        return self.context_sum + self.rate_sum * (step - self.mark)
-
     def start_decode(self, sequence: Sequence, step: int) -> None:
         """Add a request to the batch from this step on."""
-        done = sequence.steps_done
-        self.context_sum += (
-            self.rate_sum * (step - self.mark) + sequence.base_tokens + sequence.rate * done
-        )
-        self.rate_sum += sequence.rate
-        self.final_context_sum += sequence.final_tokens
-        self.mark = step
-        self.decoding += 1
-        self.safe_step = -1
-        self.line_stale = True
+        self.batch.join(sequence, step)
         self.held -= sequence.blocks + sequence.shared_blocks
         sequence.blocks = 0
-        sequence.start = step - done
-        last = sequence.start + sequence.request.decode_steps
-        heappush(self.running, (last, sequence.order, sequence))
-
-    def next_finish(self) -> int:
-        """Step before which the next request leaves the batch."""
-        return self.running[0][0] if self.running else NEVER
+        self.safe_step = -1
 
     def pop_finished(self, step: int) -> Sequence:
         """Remove the request that leaves the batch next, all of its steps done."""
-        sequence = heappop(self.running)[2]
-        self._leave(sequence, step)
+        sequence = self._leave(0, step)
         self.drop(sequence, finished=True)
         return sequence
 
     def remove_decoding(self, entry: Entry, step: int) -> Sequence:
         """Take a request out of the batch before its last step; its blocks are free."""
-        self.running.remove(entry)
-        heapify(self.running)
-        sequence = entry[2]
-        self._leave(sequence, step)
+        sequence = self._leave(bisect_left(self.batch.running, entry), step)
         self.drop(sequence)
         return sequence
 
-    def last_admitted(self) -> Entry | None:
-        """The request of the batch that was admitted last."""
-        return max(self.running, key=_order_of, default=None)
-
-    def _leave(self, sequence: Sequence, step: int) -> None:
+    def _leave(self, position: int, step: int) -> Sequence:
         if self.cache is not None:
             self.trim_cache(step)  # evict for the fullest moment before anything is freed
-        self.decoding -= 1
-        self.line_stale = True
-        sequence.steps_done = step - sequence.start
-        if self.decoding:
-            self.context_sum += (
-                self.rate_sum * (step - self.mark)
-                - sequence.base_tokens
-                - sequence.rate * sequence.steps_done
-            )
-            self.rate_sum -= sequence.rate
-            self.final_context_sum -= sequence.final_tokens
-        else:
-            self.context_sum = self.rate_sum = 0.0
-            self.final_context_sum = 0
-        self.mark = step
+        sequence = self.batch.leave(position, step)
         self.held += sequence.shared_blocks
+        return sequence
 
     # KV pool ------------------------------------------------------------------------------
 
@@ -250,7 +186,11 @@ class Rank:
         self.held += sequence.blocks
         if self.cache is not None:
             self.trim_cache(step)
-        (self.reserved if load_s else self.prefilling).append(sequence)
+        self.life_blocks += sequence.life_blocks
+        if load_s:
+            self.reserved[order] = sequence
+        else:
+            self.prefilling.append(sequence)
         return load_s
 
     def reserve(self, sequence: Sequence, order: int) -> None:
@@ -259,8 +199,9 @@ class Rank:
         sequence.computed = sequence.target
         sequence.blocks = self.pool.blocks(sequence.target)
         self.held += sequence.blocks
+        self.life_blocks += sequence.life_blocks
         self.safe_step = -1
-        self.reserved.append(sequence)
+        self.reserved[order] = sequence
 
     def requeue(self, sequence: Sequence) -> None:
         """Put a preempted request, its blocks freed, back to the head of the queue.
@@ -295,10 +236,17 @@ class Rank:
         sequence.shared_blocks = shared
         self.safe_step = -1
 
+    def hand_over(self, sequence: Sequence) -> None:
+        """A prompt is done that is decoded elsewhere; it holds blocks until they are fetched."""
+        self.handed_over += 1
+        self.life_blocks -= sequence.life_blocks
+        sequence.life_blocks = 0
+
     def drop(self, sequence: Sequence, *, finished: bool = False) -> None:
         """Free what a request holds outside the decode batch."""
         self.held -= sequence.blocks
-        sequence.blocks = 0
+        self.life_blocks -= sequence.life_blocks
+        sequence.blocks = sequence.life_blocks = 0
         if sequence.prefix is not None:
             cache = self.cache
             assert cache is not None
@@ -316,25 +264,25 @@ class Rank:
         """Evict cached blocks whose room the running requests need in this step."""
         assert self.cache is not None
         pool = self.pool
-        growing = self.context_at(step) / pool.block_tokens + self.decoding
-        fixed = self.decoding * pool.fixed_blocks_per_request
+        batch = self.batch
+        growing = batch.context_at(step) / pool.block_tokens + batch.size
+        fixed = batch.size * pool.fixed_blocks_per_request
         self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
     def has_room(self, blocks: float, step: int) -> bool:
         """Whether this many blocks are free once the batch has what its next step needs."""
         pool = self.pool
-        room = (
-            pool.total_blocks - self.held - blocks - self.decoding * pool.fixed_blocks_per_request
-        )
-        linear = (self.context_sum + self.rate_sum * (step - self.mark)) / pool.block_tokens
-        if linear + self.decoding <= room:
+        batch = self.batch
+        room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
+        linear = batch.context_at(step) / pool.block_tokens
+        if linear + batch.size <= room:
             return True
-        return linear <= room and self._growing_blocks(step) <= room
+        return linear <= room and batch.blocks(step) <= room
 
     def used_blocks(self, step: int) -> int:
         """Blocks in use in a step. [blocks]"""
-        fixed = self.decoding * self.pool.fixed_blocks_per_request
-        return self.held + fixed + self._growing_blocks(step)
+        fixed = self.batch.size * self.pool.fixed_blocks_per_request
+        return self.held + fixed + self.batch.blocks(step)
 
     def fits(self, step: int) -> bool:
         """Whether the batch's blocks in this step fit the pool."""
@@ -349,49 +297,24 @@ class Rank:
         if horizon <= self.safe_step:
             return horizon
         pool = self.pool
-        room = pool.total_blocks - self.held - self.decoding * pool.fixed_blocks_per_request
-        if self.rate_sum <= 0.0:
-            self.safe_step = NEVER if self._growing_blocks(step) <= room else step - 1
+        batch = self.batch
+        room = pool.total_blocks - self.held - batch.size * pool.fixed_blocks_per_request
+        if batch.rate_sum <= 0.0:
+            self.safe_step = NEVER if batch.blocks(step) <= room else step - 1
             return min(self.safe_step, horizon)
-        spare = (room - self.decoding) * pool.block_tokens - self.context_sum
-        self.safe_step = max(self.mark + floor(spare / self.rate_sum), step - 1)
+        spare = (room - batch.size) * pool.block_tokens - batch.context_sum
+        self.safe_step = max(batch.mark + floor(spare / batch.rate_sum), step - 1)
         if horizon <= self.safe_step:
             return horizon
-        if self._growing_blocks(horizon) <= room:
+        if batch.blocks(horizon) <= room:
             self.safe_step = horizon
             return horizon
         low, high = self.safe_step, horizon
         while high - low > 1:
             middle = (low + high) // 2
-            if self._growing_blocks(middle) <= room:
+            if batch.blocks(middle) <= room:
                 low = middle
             else:
                 high = middle
         self.safe_step = low
         return low
-
-    def _growing_blocks(self, step: int) -> int:
-        tokens = self.pool.block_tokens
-        return sum(
-            ceil((s.base_tokens + s.rate * (step - s.start)) / tokens) for _, _, s in self.running
-        )
-
-    # attention cost -----------------------------------------------------------------------
-
-    def decode_attention_s(self, step: int) -> float:
-        """Decode attention of this rank in a step. [s]
-
-        The line found last serves until the batch changes or its segment ends.
-        """
-        context = self.context_sum + self.rate_sum * (step - self.mark)
-        if self.line_stale or context > self.line_limit:
-            line = self.cost.decode_attention(requests=self.decoding, context_sum=context)
-            self.line_value_s, self.line_slope_s, self.line_limit = line
-            self.line_x0 = context
-            self.line_stale = False
-            return self.line_value_s
-        return self.line_value_s + self.line_slope_s * (context - self.line_x0)
-
-
-def _order_of(entry: Entry) -> int:
-    return entry[1]

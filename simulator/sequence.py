@@ -31,6 +31,8 @@ class Sequence:
         Tokens whose KV entries its prefill must produce, and those that exist. [tokens]
     blocks:
         Private pool blocks held while it is not decoding. [blocks]
+    life_blocks:
+        Pool blocks at its full length, where a scheduler counts them before it admits. [blocks]
     prefix, shared_blocks:
         Leading prompt blocks that it holds through the prefix cache: their end in its tree, and
         how many pool blocks they are.
@@ -51,6 +53,7 @@ class Sequence:
         "final_tokens",
         "finish_s",
         "first_token_s",
+        "life_blocks",
         "match",
         "order",
         "preemptions",
@@ -89,6 +92,7 @@ class Sequence:
         self.target = request.prompt_tokens
         self.computed = 0
         self.blocks = 0
+        self.life_blocks = 0
         self.prefix: PrefixNode | None = None
         self.shared_blocks = 0
         self.match: PrefixMatch | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from simulator.rank import NEVER
+from simulator.batch import NEVER
 
 if TYPE_CHECKING:
     from simulator.engine import Worker
@@ -75,7 +75,7 @@ class Scheduler:
 
     def preempt(self, rank: Rank, step: int) -> None:
         """Take back the request admitted last; it returns to the head of the queue."""
-        decoding = rank.last_admitted()
+        decoding = rank.batch.last_admitted()
         prefilling = max(rank.prefilling, key=attrgetter("order"), default=None)
         if prefilling is not None and (decoding is None or prefilling.order > decoding[1]):
             rank.prefilling.remove(prefilling)
@@ -204,7 +204,7 @@ class PrefillFirstScheduler(Scheduler):
         stalled = prefills and self.joint_prefill
         for rank in worker.ranks:
             if (
-                rank.decoding
+                rank.batch.size
                 and worker.steps - rank.lag > rank.safe_step
                 and (self.mixes or not (rank.chunks or stalled))
                 and self.make_room(rank)

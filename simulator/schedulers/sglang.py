@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.rank import NEVER
+import numpy as np
+
+from simulator.batch import NEVER
 from simulator.schedulers.base import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class SglangScheduler(PrefillFirstScheduler):
         budget = self.chunk
         input_left = self.max_prefill
         if self.mixes:
-            budget -= rank.decoding * self.queries
+            budget -= rank.batch.size * self.queries
         for sequence in rank.prefilling:
             tokens = self._cut(sequence.target - sequence.computed, budget)
             if tokens <= 0:
@@ -119,36 +121,33 @@ class SglangScheduler(PrefillFirstScheduler):
         if self.runs_to_length:
             rest = sequence.final_tokens - sequence.target
             rest += sum(s.final_tokens - s.target for s in rank.filling())
-            rest_decoding = rank.final_context_sum - rank.context_at(step)
+            rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
             if rank.has_room(blocks + (rest + rest_decoding) / page + 1, step):
                 return True
             return rank.has_room(blocks, step) and self._never_runs_out(rank, sequence, step)
         rest = min(sequence.final_tokens - sequence.target, CLIP_MAX_NEW_TOKENS)
         rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.filling())
-        rest_decoding = rank.final_context_sum - rank.context_at(step)
+        rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
         return rank.has_room(blocks + (rest + self._ratio(rank, step) * rest_decoding) / page, step)
 
     def _never_runs_out(self, rank: Rank, sequence: Sequence, step: int) -> bool:
         """Whether the batch with this request fits in every step until all have finished."""
         page = rank.pool.block_tokens
         fixed = rank.pool.fixed_blocks_per_request
-        free: float = (rank.pool.total_blocks - rank.used_blocks(step)) * page
+        free = (rank.pool.total_blocks - rank.used_blocks(step)) * page
         free -= rank.blocks_needed(sequence) * page
-        states: list[tuple[float, float]] = [
-            (sequence.final_tokens - sequence.target, sequence.target)
-        ]
-        states += [(s.final_tokens - s.target, s.target) for s in rank.filling()]
-        for _, _, s in rank.running:
-            occupied = s.context_at(step)
-            states.append((s.final_tokens - occupied, occupied))
-        states.sort()
-        batch = len(states)
-        for left, occupied in states:
-            if free - left * batch <= batch:
-                return False
-            free += occupied + fixed * page
-            batch -= 1
-        return True
+        joining = [sequence, *rank.filling()]
+        contexts = rank.batch.contexts(step)
+        occupied = np.concatenate((contexts, [s.target for s in joining]))
+        left = np.concatenate(
+            (rank.batch.final_contexts() - contexts, [s.final_tokens - s.target for s in joining])
+        )
+        order = left.argsort(kind="stable")
+        left = left[order]
+        batch = np.arange(len(left), 0, -1)
+        # tokens that are free once only those are left that have at least as much to write
+        free_then = np.concatenate(((free,), occupied[order[:-1]] + fixed * page)).cumsum()
+        return bool((free_then - left * batch > batch).all())
 
     def _ratio(self, rank: Rank, step: int) -> float:
         ratio, since = self.ratios[rank.index]
@@ -157,13 +156,13 @@ class SglangScheduler(PrefillFirstScheduler):
     def preempt(self, rank: Rank, step: int) -> None:
         """Retract the request with the fewest output tokens, the longest prompt among equals."""
         entry = min(
-            rank.running,
+            rank.batch.running,
             key=lambda e: (e[2].rate * (step - e[2].start), -e[2].request.prompt_tokens, -e[1]),
         )
         rank.requeue(rank.remove_decoding(entry, step))
         rank.waiting.rotate(-1)
-        written = sum(s.rate * (step - s.start) for _, _, s in rank.running)
-        total = sum(s.request.output_tokens for _, _, s in rank.running)
+        written = sum(s.rate * (step - s.start) for _, _, s in rank.batch.running)
+        total = sum(s.request.output_tokens for _, _, s in rank.batch.running)
         if total:
-            ratio = (written + RETRACT_DECODE_STEPS * rank.decoding) / total
+            ratio = (written + RETRACT_DECODE_STEPS * rank.batch.size) / total
             self.ratios[rank.index] = (min(ratio, 1.0), step)

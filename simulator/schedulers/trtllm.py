@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.rank import NEVER
+from simulator.batch import NEVER
 from simulator.schedulers.base import NO_ROOM, Alignment, Scheduler
 from workloads.errors import UserError
 
@@ -59,7 +59,7 @@ class TrtllmScheduler(Scheduler):
                 limit = wait
         for rank in worker.ranks:
             preempted = (
-                rank.decoding > 0
+                rank.batch.size > 0
                 and worker.steps - rank.lag > rank.safe_step
                 and self.make_room(rank)
             )
@@ -70,7 +70,7 @@ class TrtllmScheduler(Scheduler):
         return limit
 
     def _fill(self, rank: Rank, may_start: bool) -> None:
-        budget = self.budget - rank.decoding * self.queries
+        budget = self.budget - rank.batch.size * self.queries
         for sequence in rank.prefilling:
             tokens = self._cut(sequence.target - sequence.computed, budget)
             if tokens <= 0:
@@ -111,6 +111,6 @@ class TrtllmScheduler(Scheduler):
         if self.evicts:
             return True
         pool = rank.pool
-        life = sum(pool.blocks(s.final_tokens + self.queries) for s in rank.admitted())
-        life += pool.blocks(sequence.final_tokens + self.queries)
-        return life + pool.admission_blocks <= pool.total_blocks
+        sequence.life_blocks = pool.blocks(sequence.final_tokens + self.queries)
+        life_blocks = rank.life_blocks + sequence.life_blocks
+        return life_blocks + pool.admission_blocks <= pool.total_blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.rank import NEVER
+from simulator.batch import NEVER
 from simulator.schedulers.base import NO_ROOM, Scheduler
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class VllmScheduler(Scheduler):
         limit = NEVER if may_start or not worker.has_queued() else self.interval - phase
         for rank in worker.ranks:
             preempted = (
-                rank.decoding > 0
+                rank.batch.size > 0
                 and worker.steps - rank.lag > rank.safe_step
                 and self.make_room(rank)
             )
             if preempted:
                 limit = 1  # admission resumes after this step
             if rank.prefilling:
-                budget = self.budget - rank.decoding * queries
+                budget = self.budget - rank.batch.size * queries
                 for sequence in rank.prefilling:
                     if budget <= 0:
                         break
@@ -70,7 +70,7 @@ class VllmScheduler(Scheduler):
                 if budget > 0 and rank.waiting and may_start and not preempted:
                     self._admit(rank, budget)
             elif rank.waiting and may_start and not preempted:
-                self._admit(rank, self.budget - rank.decoding * queries)
+                self._admit(rank, self.budget - rank.batch.size * queries)
         return limit
 
     def _admit(self, rank: Rank, budget: int) -> None:

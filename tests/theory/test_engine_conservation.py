@@ -1,5 +1,6 @@
 """What must hold in any run: nothing is lost, nothing leaks, time does not run back."""
 
+import gc
 from collections import Counter
 
 import numpy as np
@@ -84,12 +85,40 @@ def test_blocks_are_never_overdrawn_and_all_come_back(scenario) -> None:
     for worker in simulation.workers:
         for rank in worker.ranks:
             assert rank.held == 0
-            assert rank.decoding == rank.handed_over == 0
+            assert rank.batch.size == rank.handed_over == rank.life_blocks == rank.load == 0
             assert rank.used_blocks(worker.steps) == 0
             assert not any((rank.waiting, rank.expected, rank.reserved, rank.prefilling))
             assert rank.swapped_bytes == 0
             if rank.cache is not None:
                 assert rank.cache.held_blocks == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenario=scenarios())
+def test_each_rank_knows_how_much_it_has_to_serve(scenario) -> None:
+    deployment, requests, load = scenario
+
+    def note(run) -> None:
+        for rank in simulation.workers[run.worker].ranks:
+            queued = len(rank.waiting) + len(rank.expected)
+            assert rank.load == queued + rank.admitted_count()
+            admitted = [*rank.filling(), *(s for _, _, s in rank.batch.running)]
+            assert rank.life_blocks == sum(s.life_blocks for s in admitted)
+
+    simulation = Simulation(deployment=deployment, requests=requests, load=load, on_step=note)
+    simulation.run()
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenario=scenarios())
+def test_a_run_makes_no_reference_cycles(scenario) -> None:
+    """It may last long, and Python does not look for cycles while it does."""
+    deployment, requests, load = scenario
+    simulation = Simulation(deployment=deployment, requests=requests, load=load)
+    gc.collect()
+    records = simulation.run()
+    assert gc.collect() == 0
+    assert len(records) == len(requests)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,8 +1,17 @@
 """SGLang's rules as traces: (start, steps, prefill tokens, decode requests)."""
 
-from engine_traces import finishes, first_tokens, pool, requests, trace
+from math import ceil
 
+import numpy as np
+from engine_traces import finishes, first_tokens, pool, requests, trace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.client import OpenLoop
+from simulator.deployment import Deployment, Simulation
+from simulator.sequence import Sequence
 from simulator.settings import SglangSettings
+from workloads.requests import Request
 
 
 def sglang(**settings):
@@ -152,3 +161,92 @@ def test_a_step_that_does_not_fit_retracts_the_fewest_output_tokens() -> None:
     ]
     assert finishes(records) == [(37.0, 2), (42.0, 0), (45.0, 1)]
     assert records.preemptions.tolist() == [0, 0, 1]
+
+
+def drawn(rng, order, queries, longest_prompt):
+    """A request somewhere between its first and its last decode step at step 0."""
+    output = int(rng.integers(2, 200))
+    steps = int(rng.integers(-(-(output - 1) // queries), output)) if queries > 1 else output - 1
+    request = Request(
+        index=order,
+        prompt_tokens=int(rng.integers(1, longest_prompt)),
+        output_tokens=output,
+        decode_steps=steps,
+    )
+    sequence = Sequence(request, 0.0, queries)
+    sequence.order = order
+    sequence.steps_done = int(rng.integers(steps))
+    return sequence
+
+
+def fits_request_by_request(free_tokens, states, per_request_tokens):
+    """``add_one_req_ignore_eos``: the pool when each request ends, the nearest to its end first."""
+    states = sorted(states)
+    for position, (left, occupied) in enumerate(states):
+        remaining = len(states) - position
+        if free_tokens - left * remaining <= remaining:
+            return False
+        free_tokens += occupied + per_request_tokens
+    return True
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 60),
+    filling=st.integers(0, 3),
+    queries=st.sampled_from([1, 4]),
+    longest_prompt=st.sampled_from([8, 400]),
+    page=st.sampled_from([1, 16, 64]),
+    fixed=st.sampled_from([0, 1, 3]),
+    spare=st.floats(0.0, 1.2),
+)
+def test_without_a_radix_cache_a_prompt_starts_if_no_later_step_runs_out(
+    seed, size, filling, queries, longest_prompt, page, fixed, spare
+) -> None:
+    rng = np.random.default_rng(seed)
+    decoding, prefilling = (
+        [drawn(rng, order, queries, longest_prompt) for order in range(first, first + count)]
+        for first, count in ((0, size), (size, filling))
+    )
+    head = drawn(rng, size + filling, queries, longest_prompt)
+    for sequence in (*prefilling, head):
+        sequence.steps_done = 0
+    step = int(rng.integers(0, 3))
+    contexts = [s.base_tokens + s.rate * (s.steps_done + step) for s in decoding]
+    admitted = [s.target for s in prefilling]
+    used = sum(ceil(tokens / page) + fixed for tokens in contexts + admitted)
+    total = used + ceil(head.target / page) + fixed
+    total += int(spare * sum(s.final_tokens - s.base_tokens for s in decoding) / page)
+
+    engine = sglang(page_size=page, disable_radix_cache=True)
+    served_by = pool(
+        engine,
+        blocks=total,
+        block_tokens=page,
+        queries=queries,
+        fixed_blocks_per_request=fixed,
+    )
+    simulation = Simulation(
+        deployment=Deployment(aggregated=served_by), requests=[], load=OpenLoop()
+    )
+    worker = simulation.workers[0]
+    (rank,) = worker.ranks
+    for sequence in decoding:
+        rank.start_decode(sequence, 0)
+    for sequence in prefilling:
+        rank.admit(sequence, now=0.0, order=sequence.order, step=0)
+    worker.steps = step
+
+    free = total - used - ceil(head.target / page) - fixed
+    joining = [(s.final_tokens - s.target, s.target) for s in (*prefilling, head)]
+    states = [
+        *(
+            (s.final_tokens - context, context)
+            for s, context in zip(decoding, contexts, strict=True)
+        ),
+        *joining,
+    ]
+    ample = sum(left for left, _ in states) / page + 1 <= free
+    expected = ample or fits_request_by_request(free * page, states, fixed * page)
+    assert worker.scheduler.has_room(rank, head) == expected

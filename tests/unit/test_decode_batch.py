@@ -1,0 +1,119 @@
+"""Sums over a decode batch equal those over its requests, one by one."""
+
+from math import ceil
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.batch import NEVER, DecodeBatch
+from simulator.sequence import Sequence
+from simulator.step_cost import Line
+from workloads.requests import Request
+
+
+class FreeSteps:
+    queries_per_request = 1
+
+    def fixed_s(self, **counts):
+        return 0.0
+
+    def decode_attention(self, *, requests, context_sum):
+        return Line(1e-6 * context_sum, 1e-6, 1000.0 * (context_sum // 1000.0 + 1.0))
+
+    def prefill_attention_s(self, **tokens):
+        return 0.0
+
+
+def sequence(order, *, prompt, output, steps, queries=1, done=0):
+    request = Request(
+        index=order, prompt_tokens=prompt, output_tokens=output, decode_steps=steps, arrival_s=0.0
+    )
+    found = Sequence(request, 0.0, queries)
+    found.order = order
+    found.steps_done = done
+    return found
+
+
+@st.composite
+def histories(draw):
+    """Requests that join and leave a batch: (step, request) or (step, position)."""
+    drafts = draw(st.booleans())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    step = 0
+    size = 0
+    changes = []
+    for order in range(draw(st.integers(1, 90))):
+        step += int(rng.integers(0, 30))
+        if size and rng.random() < 0.4:
+            changes.append((step, int(rng.integers(size))))
+            size -= 1
+        output = int(rng.integers(2, 400))
+        steps = int(rng.integers(-(-(output - 1) // 4), output)) if drafts else output - 1
+        done = int(rng.integers(steps)) if rng.random() < 0.2 else 0
+        new = sequence(
+            order,
+            prompt=int(rng.integers(1, 3000)),
+            output=output,
+            steps=steps,
+            queries=4 if drafts else 1,
+            done=done,
+        )
+        changes.append((step, new))
+        size += 1
+    return changes
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=histories(), block=st.sampled_from([1, 16, 256]), asked_first=st.integers(0, 40))
+def test_columns_follow_the_requests_to_the_last_bit(changes, block, asked_first) -> None:
+    batch = DecodeBatch(cost=FreeSteps(), block_tokens=block)
+    members = []
+    for number, (step, change) in enumerate(changes):
+        if isinstance(change, Sequence):
+            batch.join(change, step)
+            members.append(change)
+        else:
+            left = batch.leave(change, step)
+            members.remove(left)
+            assert left.steps_done == step - left.start
+        assert batch.size == len(members)
+        assert batch.running == sorted(batch.running)
+        assert batch.next_finish() == min(
+            (s.start + s.request.decode_steps for s in members), default=NEVER
+        )
+        if number < asked_first:
+            continue  # columns are made when they are first asked for
+        for later in (step, step + 7):
+            contexts = [s.context_at(later) for _, _, s in batch.running]
+            assert batch.contexts(later).tolist() == contexts
+            assert batch.final_contexts().tolist() == [s.final_tokens for _, _, s in batch.running]
+            assert batch.blocks(later) == sum(ceil(context / block) for context in contexts)
+            assert np.isclose(batch.context_at(later), sum(contexts), rtol=1e-12)
+
+
+def test_an_empty_batch_has_nothing() -> None:
+    batch = DecodeBatch(cost=FreeSteps(), block_tokens=16)
+    assert batch.blocks(5) == 0
+    assert batch.next_finish() == NEVER
+    assert batch.last_admitted() is None
+
+
+def test_a_cost_line_serves_until_it_ends_or_the_batch_changes() -> None:
+    asked = []
+
+    class Noting(FreeSteps):
+        def decode_attention(self, *, requests, context_sum):
+            asked.append((requests, context_sum))
+            return super().decode_attention(requests=requests, context_sum=context_sum)
+
+    batch = DecodeBatch(cost=Noting(), block_tokens=16)
+    batch.join(sequence(0, prompt=900, output=500, steps=499), 0)
+    assert batch.attention_s(0) == 901e-6
+    assert np.isclose(batch.attention_s(99), 1000e-6, rtol=1e-12)
+    assert asked == [(1, 901.0)]
+    batch.attention_s(100)
+    assert asked == [(1, 901.0), (1, 1001.0)]
+    batch.join(sequence(1, prompt=99, output=10, steps=9), 100)
+    batch.attention_s(100)
+    assert asked[2:] == [(2, 1101.0)]
