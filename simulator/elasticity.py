@@ -24,12 +24,14 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from simulator.configuration import RunConfiguration
     from simulator.elasticity_study import Elasticity
+    from simulator.question_keywords import SensitivityKeywords
     from simulator.scenario import Scenario
     from simulator.sweep_settings import SweepSettings
 
@@ -148,7 +150,10 @@ class SensitivityRequest:
 
 
 def sensitivity(
-    *, scenario: Path | None = None, on_progress: Progress | None = None, **settings: Any
+    *,
+    scenario: Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[SensitivityKeywords],
 ) -> SensitivityResult:
     """Elasticities of a run's result to every number of chip, software level and workload.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -18,9 +18,11 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from simulator.plan_request import PlanRequest
     from simulator.plan_result import PlanRow, Status
+    from simulator.question_keywords import PlanKeywords
     from simulator.scenario import Scenario
     from simulator.sizing import Sketch
 
@@ -31,7 +33,10 @@ _COST_TOLERANCE = 1.01
 
 
 def plan(
-    *, scenario: Path | None = None, on_progress: Progress | None = None, **settings: Any
+    *,
+    scenario: Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[PlanKeywords],
 ) -> PlanResult:
     """Rank hardware for a promise to users and a demand or a budget.
 

@@ -136,7 +136,9 @@ class PlannedLoad:
             tested=tuple(sorted(sized.test.history, key=lambda result: result.rate_per_s)),
             cell=cell,
             think_s=asked.think,
-            band=one.band,
+            band=one.speed_band(sized.capacity.rate_per_s)
+            if self._seeks_speed
+            else one.capacity_band(max(self.objectives.least_speed, near.interactivity)),
         )
 
     def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -47,7 +48,8 @@ class PlanRow:
     think_s:
         Pause of a user between requests. [s]
     band:
-        90 % interval of throughput over its prediction, where known. [-]
+        90 % interval of the capacity at the promised speed, for a price that of the speed, over
+        its prediction; ``None`` where predictions of this kind were never compared. [-]
     """
 
     sku: str
@@ -101,6 +103,21 @@ class PlanRow:
         """The same over output tokens alone. [USD]"""
         return self._usd_per_million(self.rate_per_s * self.operating.output_tokens)
 
+    @property
+    def gpus_band(self) -> tuple[float, float] | None:
+        """Chips of the fleet for the same load at the ends of the band, the fewer first."""
+        if self.band is None:
+            return None
+        fewest, most = (
+            math.inf if factor <= 0 else self._gpus_at(factor) for factor in reversed(self.band)
+        )
+        return fewest, most
+
+    def _gpus_at(self, factor: float) -> int:
+        replicas = math.ceil(self.rate_per_s / (factor * self.capacity.rate_per_s) * (1 - 1e-9))
+        unit = self.fleet.unit
+        return unit.holding(replicas + self.fleet.spare) * unit.gpus
+
     def _usd_per_million(self, tokens_per_s: float) -> float | None:
         usd_per_h = self.fleet.usd_per_h
         if usd_per_h is None or not self.fleet.gpus:
@@ -151,6 +168,8 @@ class PlanRow:
             "strain": now.strain,
             "binding": self.capacity.binding,
             "kind": self.kind,
+            "gpus_low": None if self.gpus_band is None else self.gpus_band[0],
+            "gpus_high": None if self.gpus_band is None else self.gpus_band[1],
             "band_low": None if self.band is None else self.band[0],
             "band_high": None if self.band is None else self.band[1],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.plan_flip import flip_of
@@ -10,7 +11,7 @@ from simulator.text_tables import console, number, records_of, table_of
 from simulator.version import version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.table import Table
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from simulator.plan_flip import Flip
     from simulator.plan_result import PlanResult, PlanRow, Rejected
 
-_MOST_REASONS = 12
+_MOST_REASONS = 4
 
 
 def demand_text(result: PlanResult) -> str:
@@ -68,7 +69,10 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
     if result.rows:
         out.print(_table(result))
         out.print()
-    lines = [*advice(result), *_software(result), "", *_left_out(result.rejected)]
+    lines = [*advice(result), *_software(result)]
+    if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
+        lines.append("∞ in a band: at its low end the promised speed is out of reach")
+    lines += ["", *_left_out(result)]
     lines += [f"note: {message}" for message in result.messages]
     lines += ["", _method(result)]
     if directory is not None:
@@ -166,12 +170,14 @@ def _percent(share: float) -> str:
 
 def _table(result: PlanResult) -> Table:
     kinds = {row.kind for row in result.rows}
+    banded = any(row.band is not None for row in result.rows)
     headers = [
         "rank",
         "SKU",
         "deployment",
         "engine",
         "GPUs",
+        *(["90 %\nband"] if banded else []),
         "bought in",
         "MW",
         "$/h",
@@ -195,6 +201,7 @@ def _table(result: PlanResult) -> Table:
             row.label,
             row.engine if row.load.spec == "none" else f"{row.engine} {row.load.spec}",
             f"{fleet.gpus:,}",
+            *([band_text(result, row)] if banded else []),
             f"{fleet.units:,} {fleet.unit.name}{'' if fleet.units == 1 else 's'}",
             number(fleet.utility_mw),
             number(fleet.usd_per_h),
@@ -209,6 +216,22 @@ def _table(result: PlanResult) -> Table:
             *([row.kind] if len(kinds) > 1 else []),
         )
     return table
+
+
+def band_text(result: PlanResult, row: PlanRow) -> str:
+    """The 90 % band of what the ranking is about: GPUs, requests carried, or speed."""
+    asked = result.request.question
+    if row.band is None:
+        return ""
+    if asked.rate is not None or asked.users is not None:
+        fewest, most = row.gpus_band or (math.nan, math.nan)
+        return f"{number(fewest)}–{number(most)}"
+    if asked.mw is not None or asked.fleet_gpus is not None:
+        value, unit = row.rate_per_s, "req/s"
+    else:
+        value, unit = row.operating.interactivity, "tok/s"
+    low, high = row.band
+    return f"{number(low * value)}–{number(high * value)} {unit}"
 
 
 def _money(usd: float | None) -> str:
@@ -228,29 +251,40 @@ def _software(result: PlanResult) -> list[str]:
     return [f"kind of prediction: {'; '.join(parts)}"] if parts else []
 
 
-def _left_out(rejected: Iterable[Rejected]) -> list[str]:
-    """What is not ranked, gathered by SKU and reason."""
-    found = list(rejected)
+def _left_out(result: PlanResult) -> list[str]:
+    """SKUs that are not ranked and why, then what else was left out, in numbers."""
+    ranked = {row.sku for row in result.rows}
     lines: list[str] = []
-    for status, words in (("does_not_fit", "do not fit"), ("behind", "fall behind, not tested")):
-        for sku in dict.fromkeys(each.sku for each in found if each.status == status):
-            labels = dict.fromkeys(
-                each.label for each in found if each.sku == sku and each.status == status
-            )
-            lines.append(f"{sku}: {', '.join(labels)} {words}")
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for each in found:
-        if each.status in ("misses", "unsupported"):
-            key = each.sku, each.reason.splitlines()[0]
-            reasons.setdefault(key, []).append(each.label)
-    rest = [
-        f"{sku}: {', '.join(filter(None, dict.fromkeys(labels)))}: {reason}"
-        for (sku, reason), labels in reasons.items()
-    ]
-    lines += rest[:_MOST_REASONS]
-    if len(rest) > _MOST_REASONS:
-        lines.append(f"... and {len(rest) - _MOST_REASONS} more in rejected.csv")
+    for sku in dict.fromkeys(each.sku for each in result.rejected):
+        if sku not in ranked:
+            own = [each for each in result.rejected if each.sku == sku]
+            lines.append(f"not ranked: {sku}: {_why(own)}")
+    words = {
+        "does_not_fit": "do not fit",
+        "misses": "miss the promise, price or budget",
+        "behind": "are well behind another of their SKU",
+        "unsupported": "are unsupported",
+    }
+    counts = Counter[str](each.status for each in result.rejected)
+    parts = [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
+    if parts:
+        lines.append(f"deployments left out: {', '.join(parts)} (rejected.csv says why)")
     return lines
+
+
+def _why(rejected: Sequence[Rejected]) -> str:
+    """Why a SKU is not ranked: what its most hopeful deployments miss."""
+    misses = [each for each in rejected if each.status == "misses"]
+    if misses:
+        reasons: dict[str, list[str]] = {}
+        for each in misses:
+            reasons.setdefault(each.reason, []).append(each.label)
+        shown = [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
+        more = f"; {len(shown) - _MOST_REASONS} more" if len(shown) > _MOST_REASONS else ""
+        return "; ".join(shown[:_MOST_REASONS]) + more
+    if any(each.status == "does_not_fit" for each in rejected):
+        return "no layout fits its memory"
+    return rejected[-1].reason.splitlines()[0]
 
 
 def _method(result: PlanResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -24,9 +24,11 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from simulator.candidates import Pools
     from simulator.configuration import RunConfiguration
+    from simulator.question_keywords import SearchKeywords
     from simulator.scenario import Scenario
     from simulator.search_request import SearchRequest
     from simulator.search_result import PrunedStatus
@@ -56,7 +58,10 @@ class _Option:
 
 
 def search(
-    *, scenario: Path | None = None, on_progress: Progress | None = None, **settings: Any
+    *,
+    scenario: Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Find the best deployment and engine settings for a goal under constraints.
 

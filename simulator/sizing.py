@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwmodels.sku import load_sku
 from simulator.assembly import assemble
 from simulator.bounds import deployment_bounds
@@ -73,8 +75,8 @@ class Sketch:
     level:
         Software level.
     band:
-        90 % interval of throughput over its prediction, where predictions of this kind have
-        been compared. [-]
+        90 % interval of throughput at a concurrency over its prediction, where predictions of
+        this kind have been compared. [-]
     messages:
         What was assumed.
     """
@@ -96,6 +98,44 @@ class Sketch:
     def gpus(self) -> int:
         """Chips of one replica."""
         return sum(pool.gpus for pool in self.pools)
+
+    def capacity_band(self, speed: float) -> tuple[float, float] | None:
+        """90 % interval of the rate that it carries at a speed, over its prediction. [-]
+
+        A deployment that takes ``1/f`` of the predicted time for everything carries
+        ``f R(s/f)`` at speed ``s``, if it is predicted to carry ``R(s)``. Users of a slower one
+        lose more than ``f``: to keep the speed, fewer must share it. 0 means that the speed is
+        out of reach. ``f`` runs over the band of throughput.
+        """
+        if self.band is None:
+            return None
+        here = self._rate_at(speed)
+        low, high = (f * self._rate_at(speed / f) / here for f in self.band)
+        return low, high
+
+    def speed_band(self, requests_per_s: float) -> tuple[float, float] | None:
+        """90 % interval of the speed that it gives at a rate, over its prediction. [-]"""
+        if self.band is None:
+            return None
+        here = self._speed_at(requests_per_s)
+        low, high = (f * self._speed_at(requests_per_s / f) / here for f in self.band)
+        return low, high
+
+    def _rate_at(self, speed: float) -> float:
+        """Rate at a speed between the closed loops; 0 beyond the fastest. [1/s]"""
+        points = sorted((point.interactivity, point.requests_per_s) for point in self.points)
+        speeds, rates = np.array(points).T
+        if speed > speeds[-1]:
+            return 0.0
+        return float(np.exp(np.interp(np.log(speed), np.log(speeds), np.log(rates))))
+
+    def _speed_at(self, requests_per_s: float) -> float:
+        """Speed at a rate between the closed loops; 0 beyond the largest. [tok/s]"""
+        points = sorted((point.requests_per_s, point.interactivity) for point in self.points)
+        rates, speeds = np.array(points).T
+        if requests_per_s > rates[-1]:
+            return 0.0
+        return float(np.exp(np.interp(np.log(requests_per_s), np.log(rates), np.log(speeds))))
 
     def fastest_with(self, speed: float) -> ClosedPoint | None:
         """The point of most throughput whose users have this speed."""

@@ -22,7 +22,7 @@ from simulator.plan_load import PlannedLoad
 from simulator.plan_request import build_plan
 from simulator.plan_text import advice, print_plan, summary_of
 from simulator.records import COLUMNS, Records
-from simulator.sizing import load_test
+from simulator.sizing import ClosedPoint, Sketch, load_test
 from simulator.traffic import LEAST_JUDGED, MANY_JUDGED, RecordedTraffic, SyntheticTraffic
 from workloads.errors import UserError
 from workloads.requests import Request
@@ -346,6 +346,47 @@ def test_what_would_turn_the_order_does_turn_it(demand):
         inside = second.band[1] >= flip.runner_up_factor or first.band[0] <= flip.winner_factor
         assert flip.is_certain == (not inside)
     assert any("the order turns if" in line for line in advice(demand))
+
+
+def closed(concurrency, rate, speed):
+    return ClosedPoint(
+        concurrency=concurrency, requests_per_s=rate, interactivity=speed, latency_s=1.0
+    )
+
+
+def banded(low, high):
+    return Sketch(
+        load=None,
+        pools=(),
+        points=(closed(1, 1.0, 100.0), closed(16, 10.0, 40.0), closed(64, 20.0, 20.0)),
+        kind="calibrated",
+        level="",
+        band=(low, high),
+        messages=(),
+    )
+
+
+def test_a_slower_machine_keeps_a_speed_only_for_fewer_users():
+    """All 20 % slower: R(40 / 0.8 = 50) of the curve, and 0.8 of that."""
+    low, high = banded(0.8, 1.25).capacity_band(40.0)
+    between = 10.0 ** (1 - math.log(50 / 40) / math.log(100 / 40))
+    assert low == pytest.approx(0.8 * between / 10.0)
+    assert high == pytest.approx(1.25 * 10.0 * 2 ** (math.log(40 / 32) / math.log(2)) / 10.0)
+    assert low < 0.8 < 1.25 < high
+    assert banded(0.5, 1.0).capacity_band(60.0)[0] == 0.0  # 120 tok/s is out of reach
+    same = banded(1.0, 1.0)
+    assert same.capacity_band(40.0) == pytest.approx((1.0, 1.0))
+    assert same.speed_band(5.0) == pytest.approx((1.0, 1.0))
+    assert banded(0.8, 1.25).speed_band(10.0)[0] < 0.8
+
+
+def test_a_band_of_capacity_becomes_one_of_chips(demand):
+    for row in demand.rows:
+        if row.band is None:
+            continue
+        fewest, most = row.gpus_band
+        assert fewest <= row.fleet.gpus <= most
+        assert (most == math.inf) == (row.band[0] == 0.0)
 
 
 def test_a_plan_prints_and_exports(demand, capsys, tmp_path):
