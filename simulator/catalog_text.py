@@ -176,9 +176,9 @@ def _print_engine(sheet: dict[str, Any]) -> None:
     names = list(dict.fromkeys(name for level in levels for name in level["parameters"]))
     headers = ["sku", "level", "kind", "basis", *names, "plan that differs"]
     table = table_of(title="", headers=headers, left=("sku", "level", "kind", "basis", headers[-1]))
-    shared = _shared([level["plan"] for level in levels])
+    usual = levels[-1]["plan"]
     for level in levels:
-        own = {name: value for name, value in level["plan"].items() if name not in shared}
+        own = {name: value for name, value in level["plan"].items() if value != usual[name]}
         table.add_row(
             level["sku"],
             level["level"],
@@ -188,8 +188,8 @@ def _print_engine(sheet: dict[str, Any]) -> None:
             ", ".join(f"{name} {value}" for name, value in own.items()),
         )
     out.print(table)
-    plan = ", ".join(f"{name} {value}" for name, value in shared.items())
-    lines = ["", f"plan of all: {plan}", "", "parameters:"]
+    plan = ", ".join(f"{name} {value}" for name, value in usual.items())
+    lines = ["", f"plan, where nothing differs: {plan}", "", "parameters:"]
     lines += [f"  {name}: {sheet['parameters'][name]}" for name in names]
     sources = {
         f"  {name}: {one['source']}"
@@ -198,15 +198,6 @@ def _print_engine(sheet: dict[str, Any]) -> None:
     }
     lines += ["where they come from:", *sorted(sources)]
     out.print("\n".join(lines), soft_wrap=True)
-
-
-def _shared(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Fields with one value in all plans."""
-    return {
-        name: value
-        for name, value in plans[0].items()
-        if all(plan[name] == value for plan in plans)
-    }
 
 
 def _parameter(one: dict[str, Any] | None) -> str:

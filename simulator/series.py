@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_NAMED_LEVELS = 3
+
+
 def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which runs within the limits no other of their series beats, on both axes together."""
     best = np.zeros(len(runs), dtype=np.bool_)
@@ -84,6 +87,16 @@ def caption_of(
     fit = "" if calibration is None else f", calibration {calibration}"
     return (
         f"{every('model')} {every('precision').upper()} on {skus}, {', '.join(lengths)}, "
-        f"{every('level')}, {' and '.join(kinds)}, {spec}{limit}{fit}, "
+        f"{_levels(runs)}, {' and '.join(kinds)}, {spec}{limit}{fit}, "
         f"economics {every('economics')}, simulated by forecurve {version()}"
     )
+
+
+def _levels(runs: pd.DataFrame) -> str:
+    """Software levels; of many of one engine the first and the last."""
+    names = [str(name) for name in runs["level"].unique()]
+    engines = {name.partition("@")[0] for name in names}
+    if len(names) <= MOST_NAMED_LEVELS or len(engines) > 1:
+        return ", ".join(names)
+    first, *_, last = sorted(names)
+    return f"{first} to {last.partition('@')[2]} ({len(names)} levels)"

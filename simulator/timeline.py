@@ -76,8 +76,9 @@ class TimelineResult:
         """One row for each date and each speed, number of clients, and the highest throughput.
 
         ``basis`` is ``interactivity``, ``clients`` or ``peak`` and ``value`` its number;
-        ``total_tput_per_gpu`` is missing where the speed is out of reach; ``times_first`` is
-        throughput over that of the first date that has any.
+        ``total_tput_per_gpu`` is missing where the speed lies outside the curve, which runs from
+        ``slowest`` to ``fastest``; ``times_first`` is throughput over that of the first date
+        that has any.
         """
         return self.table.copy()
 
@@ -255,6 +256,7 @@ def _followed(
     """The cells of one date for everything that is followed."""
     x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
     curve = Frontier.of(x, y)
+    slowest, fastest = (curve.x[0], curve.x[-1]) if curve.x.size else (np.nan, np.nan)
     found: list[dict[str, Any]] = [
         {
             "basis": "interactivity",
@@ -263,6 +265,8 @@ def _followed(
             "total_tput_per_gpu": np.nan if (rate := curve.at(speed)) is None else rate,
             "label": "",
             "level": runs["level"].iloc[0] if len(runs) else "",
+            "slowest": slowest,
+            "fastest": fastest,
         }
         for speed in at
     ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Distinct under the common forms of colour blindness, in this order (Okabe and Ito, 2008).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_LEAST_GAP = 0.04
+"""Share of the time axis that a date label takes."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -62,12 +64,16 @@ def timeline_figure(result: TimelineResult) -> Figure:
     days = pd.to_datetime(pd.Series([one.date for one in result.dates]))
     margin = max(pd.Timedelta(days=3), (days.max() - days.min()) * 0.06)
     axes.set_xlim(days.min() - margin, days.max() + margin)  # type: ignore[arg-type]
-    axes.set_xticks(days.to_numpy(), [one.date for one in result.dates], rotation=0)
+    axes.set_xticks(days.to_numpy(), [one.date[5:] for one in result.dates])
     _spread_ticks(axes.get_xticklabels(), days=days)
-    axes.legend(
-        loc="upper left", ncols=2, framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK
-    )
+    axes.set_xlabel(_years(days), fontsize=10.5, color=INK)
+    axes.legend(loc="best", ncols=2, framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK)
     return figure
+
+
+def _years(days: pd.Series[pd.Timestamp]) -> str:
+    first, last = days.min().year, days.max().year
+    return f"month-day of {first}" if first == last else f"month-day, {first} to {last}"
 
 
 def _spread_ticks(labels: list[Text], *, days: pd.Series[pd.Timestamp]) -> None:
@@ -75,7 +81,7 @@ def _spread_ticks(labels: list[Text], *, days: pd.Series[pd.Timestamp]) -> None:
     span = (days.max() - days.min()) / np.timedelta64(1, "D")
     last = -np.inf
     for label, day in zip(labels, (days - days.min()) / np.timedelta64(1, "D"), strict=True):
-        if span and day - last < 0.085 * span:
+        if span and day - last < _LEAST_GAP * span:
             label.set_visible(False)
         else:
             last = day

@@ -23,7 +23,8 @@ def print_timeline(result: TimelineResult, *, directory: Path) -> None:
     lines = [
         "",
         "tok/s/GPU at a speed per user, with so many clients on the best layout, and at most; "
-        "in brackets times the first date that has a figure",
+        "in brackets times the first date that has a figure; 'slowest run' where every run is "
+        "faster than the speed asked for",
     ]
     if not result.swept.refused.empty:
         lines += ["", *refusal_lines(result.swept.refused)]
@@ -66,6 +67,9 @@ def _table(result: TimelineResult) -> Any:
 def _cell(row: dict[str, Any]) -> str:
     """Throughput, how many times the first date's, and the run behind it."""
     if row["total_tput_per_gpu"] is None:
+        slowest = row.get("slowest")
+        if row["basis"] == "interactivity" and slowest and row["value"] < slowest:
+            return f"slowest run: {number(slowest)}"
         return "unreachable" if row["basis"] == "interactivity" else "no run"
     text = f"{number(row['total_tput_per_gpu'])} ({row['times_first']:.2f}x)"
     if row["basis"] == "interactivity":
