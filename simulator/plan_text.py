@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from simulator.fleet import Fleet
     from simulator.plan_flip import Flip
     from simulator.plan_result import PlanResult, PlanRow, Rejected
 
@@ -71,7 +72,7 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
         out.print()
     lines = [*advice(result), *_software(result)]
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
-        lines.append("∞ in a band: at its low end the promised speed is out of reach")
+        lines.append("a band that ends at ∞ or 0: at its low end the promise cannot be kept")
     lines += ["", *_left_out(result)]
     lines += [f"note: {message}" for message in result.messages]
     lines += ["", _method(result)]
@@ -152,7 +153,7 @@ def flip_lines(flip: Flip) -> list[str]:
 
 def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
     fleet, now = row.fleet, row.operating
-    size = f"{fleet.gpus:,} GPUs in {fleet.units:,} {fleet.unit.name}s"
+    size = f"{fleet.gpus:,} GPUs in {_units(fleet)}"
     money = "no price"
     if fleet.usd_per_h is not None and fleet.usd_per_month is not None:
         money = f"${fleet.usd_per_h:,.0f}/h, {_money(fleet.usd_per_month)} a month"
@@ -202,7 +203,7 @@ def _table(result: PlanResult) -> Table:
             row.engine if row.load.spec == "none" else f"{row.engine} {row.load.spec}",
             f"{fleet.gpus:,}",
             *([band_text(result, row)] if banded else []),
-            f"{fleet.units:,} {fleet.unit.name}{'' if fleet.units == 1 else 's'}",
+            _units(fleet),
             number(fleet.utility_mw),
             number(fleet.usd_per_h),
             _money(fleet.usd_per_month),
@@ -216,6 +217,10 @@ def _table(result: PlanResult) -> Table:
             *([row.kind] if len(kinds) > 1 else []),
         )
     return table
+
+
+def _units(fleet: Fleet) -> str:
+    return f"{fleet.units:,} {fleet.unit.name}{'' if fleet.units == 1 else 's'}"
 
 
 def band_text(result: PlanResult, row: PlanRow) -> str:
