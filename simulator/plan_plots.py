@@ -163,7 +163,7 @@ def _draw_strains(
     )
     axes.legend(
         fontsize=8,
-        loc="lower right",
+        loc="best",
         framealpha=0.9,
         edgecolor="none",
         title="filled: the fleet's load",

@@ -84,6 +84,21 @@ class PlanRow:
         return self.capacity.rate_per_s / self.operating.rate_per_s - 1.0
 
     @property
+    def limit(self) -> str:
+        """What breaks first when the load grows: an objective, or the queue, which never ends."""
+        beyond = [
+            test
+            for test in self.tested
+            if test.rate_per_s > self.capacity.rate_per_s and not test.met_on_average
+        ]
+        if not beyond:
+            return self.capacity.binding
+        first = min(beyond, key=lambda test: test.rate_per_s)
+        if all(strain.mean <= 1.0 for strain in first.strains.values()):
+            return "queue"
+        return max(first.strains, key=lambda name: first.strains[name].mean)
+
+    @property
     def users(self) -> float:
         """Users at a time, by Little's law: waiting, reading an answer grow, or thinking."""
         return self.rate_per_s * (self.operating.e2el.mean_s + self.think_s)
@@ -166,7 +181,7 @@ class PlanRow:
             "replica_rate_per_s": now.rate_per_s,
             "replica_capacity_per_s": self.capacity.rate_per_s,
             "strain": now.strain,
-            "binding": self.capacity.binding,
+            "limit": self.limit,
             "kind": self.kind,
             "gpus_low": None if self.gpus_band is None else self.gpus_band[0],
             "gpus_high": None if self.gpus_band is None else self.gpus_band[1],

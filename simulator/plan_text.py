@@ -213,7 +213,7 @@ def _table(result: PlanResult) -> Table:
             f"{row.users:,.0f}",
             f"{now.interactivity:.1f}",
             f"{now.ttft.p90_s:.2f}",
-            row.capacity.binding,
+            row.limit,
             *([row.kind] if len(kinds) > 1 else []),
         )
     return table
