@@ -103,7 +103,7 @@ class LinearSystem:
             before = solution
             pull = design.T @ (robust * scale**2 * targets)
             solution = np.asarray(np.linalg.solve(normal, pull), dtype=np.float64)
-            if np.max(np.abs(self.design @ (solution - before))) < SETTLED:
+            if np.max(np.abs(self.design @ (solution - before)), initial=0.0) < SETTLED:
                 break
             moved = _huber((targets - design @ solution) * scale) - robust
             rows = np.abs(moved) > 1e-9

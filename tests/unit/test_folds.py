@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from calibration_cases import level, linear_fit
+
+from calibration.effects import FITTED
+from calibration.folds import GROUPS, basis_of, leave_out, stamp_day
+
+LEVELS = [
+    level(),
+    level(sku="b300"),
+    level(sku="h200"),
+    level(engine="sglang"),
+    level(engine="sglang", sku="mi355x", stamp="2026-04-25"),
+    level(engine="sglang", sku="mi355x", stamp="2026-05-21"),
+]
+
+
+def truth(at):
+    return np.full(len(FITTED), 0.1) + 0.2 * (at.stamp == "2026-05-21")
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return linear_fit(LEVELS, truth, per_level=4, noise=0.02)
+
+
+@pytest.mark.parametrize("scheme", sorted(GROUPS))
+def test_every_left_out_run_goes_with_its_whole_group(fit, scheme):
+    left = leave_out(fit, scheme=scheme)
+    group_of = GROUPS[scheme]
+    for row, dropped in zip(left.rows, left.without, strict=True):
+        assert row in dropped
+        own = {
+            i
+            for i, o in enumerate(fit.observations)
+            if group_of(o) == group_of(fit.observations[row])
+        }
+        if scheme == "anchor":
+            assert len(own - dropped) == 1
+        else:
+            assert own <= dropped
+
+
+@pytest.mark.parametrize("scheme", sorted(set(GROUPS) - {"anchor"}))
+def test_every_run_is_left_out_once(fit, scheme):
+    assert sorted(leave_out(fit, scheme=scheme).rows) == list(range(len(fit.observations)))
+
+
+def test_what_is_left_out_does_not_shape_its_own_prediction(fit):
+    """Whatever the left-out runs say, their predicted parameters stay the same."""
+    from dataclasses import replace
+
+    rows = [i for i, o in enumerate(fit.observations) if o.level.sku == "h200"]
+    changed = [
+        replace(o, measured=o.measured + 2.0) if i in rows else o
+        for i, o in enumerate(fit.observations)
+    ]
+    before = leave_out(fit, scheme="sku")
+    after = leave_out(replace(fit, observations=changed), scheme="sku")
+    for row in rows:
+        at = before.rows.index(row)
+        assert after.logs[after.rows.index(row)] == pytest.approx(before.logs[at], abs=1e-6)
+
+
+def test_the_anchor_is_the_middle_of_a_series(fit):
+    left = leave_out(fit, scheme="anchor")
+    series = fit.observations[0].series
+    members = [i for i, o in enumerate(fit.observations) if o.series == series]
+    kept = set(members) - set(left.rows)
+    assert len(kept) == 1
+    concurrency = sorted(fit.observations[i].configuration.concurrency for i in members)
+    (anchor,) = kept
+    assert fit.observations[anchor].configuration.concurrency == concurrency[len(members) // 2]
+
+
+def test_offsets_only_where_runs_of_the_series_stay():
+    series = f"vllm b200 {LEVELS[0].stamp}"
+    fit = linear_fit(LEVELS, truth, per_level=4, offsets={series: 0.2})
+    for scheme in ("run", "anchor"):
+        left = leave_out(fit, scheme=scheme)
+        own = [
+            o
+            for row, o in zip(left.rows, left.offsets, strict=True)
+            if fit.observations[row].series == series
+        ]
+        assert min(own) > 0.02
+    for scheme in ("series", "sku", "engine", "vendor", "kernels"):
+        assert leave_out(fit, scheme=scheme).offsets == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_forecast_knows_nothing_later_and_rests_on_the_level_before(fit):
+    left = leave_out(fit, scheme="date")
+    stamps = [o.level.stamp for o in fit.observations]
+    for row, logs, dropped in zip(left.rows, left.logs, left.without, strict=True):
+        own = fit.observations[row].level
+        if own.sku != "mi355x":
+            continue
+        later = {
+            i
+            for i, o in enumerate(fit.observations)
+            if o.level.sku == "mi355x" and stamps[i] >= own.stamp
+        }
+        assert later <= dropped
+        if own.stamp == "2026-05-21":
+            # the level of April: 0.1 of the truth, not the 0.3 of May
+            assert np.median(logs) == pytest.approx(0.1, abs=0.08)
+
+
+def test_undated_medians_count_as_of_their_last_day():
+    assert stamp_day(level()).isoformat() == "2026-07-19"
+    assert stamp_day(level(stamp="2026-05")).isoformat() == "2026-05-31"
+
+
+def test_basis_by_what_remains():
+    known = {level(), level(engine="sglang", sku="h200")}
+    assert basis_of(level(stamp="2026-08-01"), known=known) == "own runs"
+    assert basis_of(level(sku="b300"), known=known) == "sibling"
+    assert basis_of(level(sku="h200"), known=known) == "other kernels"
+    assert basis_of(level(engine="sglang"), known=known) == "other kernels"

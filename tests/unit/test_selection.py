@@ -1,0 +1,91 @@
+import pandas as pd
+import pytest
+
+from calibration.measured import load_measured
+from calibration.selection import UNDATED_TRUST, UNRECORDED_TRUST, select_for_fit
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return load_measured(models=["deepseek-v4-pro"])
+
+
+@pytest.fixture(scope="module")
+def selection(runs):
+    return select_for_fit(runs)
+
+
+def test_every_run_either_enters_or_has_a_reason(runs, selection):
+    entered, out = set(selection.runs["run_id"]), set(selection.excluded["run_id"])
+    assert entered | out == set(runs["run_id"])
+    assert not entered & out
+    assert (selection.excluded["reason"] != "").all()
+
+
+def test_observations_point_at_their_runs(selection):
+    assert len(selection.observations) == len(selection.runs) == len(selection.weights)
+    for number, each in enumerate(selection.observations):
+        assert each.row == number
+        assert each.series == selection.runs.at[number, "series"]
+        assert each.configuration.concurrency == selection.runs.at[number, "concurrency"]
+
+
+def test_suspect_runs_and_conversations_stay_out(runs, selection):
+    out = selection.excluded.set_index("run_id")["reason"]
+    suspect = runs.loc[runs["quality"] == "suspect", "run_id"]
+    assert out[suspect].str.startswith("suspect: ").all()
+    conversations = runs.loc[runs["isl"].isna() & (runs["quality"] == "ok"), "run_id"]
+    assert len(conversations)
+    assert out[conversations].str.contains("conversations").all()
+
+
+def test_undated_medians_count_less(selection):
+    reasons = selection.runs["trust_reasons"]
+    undated = selection.runs["date"] == ""
+    assert reasons[undated].str.startswith("undated median").all()
+    assert not reasons[~undated].str.contains("undated").any()
+    assert selection.weights[reasons == "undated median"] == pytest.approx(UNDATED_TRUST)
+    assert selection.weights[reasons == ""] == pytest.approx(1.0)
+    assert (reasons == "").any()
+
+
+def test_runs_whose_settings_are_not_recorded_count_less(selection):
+    messages = [" ".join(each.messages) for each in selection.observations]
+    unknown = [number for number, text in enumerate(messages) if "not recorded" in text]
+    assert len(unknown) > 20
+    assert (selection.weights[unknown] <= UNRECORDED_TRUST).all()
+
+
+def test_figures_that_a_source_warns_of_do_not_enter(selection):
+    cookbook = selection.runs["source"] == "sglang-cookbook"
+    assert cookbook.any()
+    for number in selection.runs.index[cookbook]:
+        throughput, tpot, ttft = selection.observations[number].measured
+        assert tpot == tpot
+        assert throughput != throughput
+        assert ttft != ttft
+
+
+def test_own_runs_count_in_full_whatever_they_are(runs):
+    own = runs[(runs["date"] == "") & (runs["quality"] == "ok") & (runs["sku"] == "b200")].head(3)
+    selection = select_for_fit(runs.iloc[:0], own=own)
+    assert selection.weights == pytest.approx(1.0)
+    assert selection.runs["own"].all()
+    both = select_for_fit(runs[runs["sku"] == "h200"], own=own)
+    assert both.weights[both.runs["own"].to_numpy()] == pytest.approx(1.0)
+    assert (both.weights[~both.runs["own"].to_numpy()] < 1.0).any()
+
+
+def test_a_run_that_cannot_be_configured_says_why(runs):
+    broken = runs[runs["quality"] == "ok"].head(2).copy()
+    broken.loc[broken.index[0], ["decode_tp", "decode_gpus", "gpus"]] = 3.0
+    broken.loc[broken.index[0], "osl"] = float("nan")
+    selection = select_for_fit(broken)
+    assert len(selection.observations) == 1
+    assert selection.excluded["reason"].tolist() == ["osl is blank; fill it in"]
+
+
+def test_what_is_given_is_not_changed(runs):
+    before = runs.copy()
+    select_for_fit(runs)
+    pd.testing.assert_frame_equal(runs, before)

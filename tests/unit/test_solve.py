@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from calibration_cases import level, linear_fit, observation, solved, system_of
+
+from calibration.effects import FITTED, EffectSpace
+from calibration.observations import NOISE
+from calibration.solve import solve
+
+LEVELS = [level(), level(sku="b300"), level(sku="h200"), level(engine="sglang")]
+
+
+def truth(at):
+    """Log parameters that differ by engine and chip generation only."""
+    base = np.linspace(0.1, 0.2, len(FITTED))
+    return base + 0.05 * (at.engine == "sglang") - 0.05 * (at.generation == "hopper")
+
+
+def test_known_parameters_come_back_from_exact_responses():
+    fit = linear_fit(LEVELS, truth, per_level=40)
+    for at in LEVELS:
+        # priors and series offsets pull a little, never more than a few hundredths
+        assert fit.level_logs(at) == pytest.approx(truth(at), abs=0.03)
+
+
+def test_solve_and_a_system_agree():
+    fit = linear_fit(LEVELS, truth, noise=0.05)
+    direct = solve(
+        space=fit.space,
+        observations=fit.observations,
+        responses=fit.responses,
+        slopes=fit.slopes,
+        logs=fit.logs,
+        weights=fit.weights,
+    )
+    assert direct.effects == pytest.approx(system_of(fit).solve().effects)
+
+
+def test_more_runs_move_a_level_further_from_the_prior():
+    """One run moves it a little, many move it a lot: shrinkage."""
+    far = np.full(len(FITTED), 0.2)
+    reached = []
+    for runs in (1, 4, 60):
+        fit = linear_fit([level()], lambda at: far, per_level=runs)
+        reached.append(float(np.linalg.norm(fit.level_logs(level()) - far)))
+    assert reached[0] > reached[1] > reached[2]
+    assert reached[2] < 0.25 * reached[0]
+
+
+def test_without_runs_everything_stays_at_the_prior():
+    fit = linear_fit(LEVELS, truth)
+    silent = system_of(fit).solve(without=range(len(fit.observations)))
+    assert silent.effects == pytest.approx(0.0)
+    assert np.diag(silent.covariance) == pytest.approx(fit.space.widths**2)
+
+
+def test_what_a_series_shares_becomes_its_offset_and_not_a_parameter():
+    shifted = {f"vllm b200 {LEVELS[0].stamp}": 0.2}
+    fit = linear_fit(LEVELS, truth, per_level=30, offsets=shifted)
+    plain = linear_fit(LEVELS, truth, per_level=30)
+    offset = fit.solution.offsets["vllm b200 median-2026-07"]
+    assert offset == pytest.approx(0.2, abs=0.05)
+    moved = fit.level_logs(LEVELS[0]) - plain.level_logs(LEVELS[0])
+    assert np.abs(moved).max() < 0.1
+
+
+def test_one_outlier_hardly_moves_the_rest():
+    fit = linear_fit(LEVELS, truth, per_level=20)
+    spoiled = list(fit.observations)
+    spoiled[0] = replace(spoiled[0], measured=spoiled[0].measured + np.array([3.0, -3.0, 3.0]))
+    after = solved(replace(fit, observations=spoiled))
+    moved = after.level_logs(LEVELS[0]) - fit.level_logs(LEVELS[0])
+    assert np.abs(moved).max() < 0.1
+
+
+def test_trust_decides_between_runs_that_disagree():
+    """Of two contradicting runs of one series the one trusted more is followed."""
+    at = level()
+    space = EffectSpace(levels=[at])
+    slopes = np.zeros((2, 3, len(FITTED)))
+    slopes[:, 0, 0] = 1.0
+    runs = [
+        observation(row, at=at, series="s", measured=[value, np.nan, np.nan])
+        for row, value in enumerate((0.1, -0.1))
+    ]
+    found = [
+        solve(
+            space=space,
+            observations=runs,
+            responses=np.zeros((2, 3)),
+            slopes=slopes,
+            logs=np.zeros((2, len(FITTED))),
+            weights=np.array(weights),
+        )
+        for weights in ((1.0, 0.3), (0.3, 1.0))
+    ]
+    first, second = (space.values(effects=each.effects, level=at)[0] for each in found)
+    assert first > 0.0 > second
+    assert first == pytest.approx(-second)
+
+
+def test_the_spread_of_a_parameter_falls_with_runs():
+    few, many = (linear_fit([level()], truth, per_level=runs) for runs in (2, 50))
+    assert np.all(np.diag(many.solution.covariance) <= np.diag(few.solution.covariance) + 1e-12)
+    assert many.solution.covariance[0, 0] < few.solution.covariance[0, 0]
+
+
+def test_runs_without_any_figure_do_not_enter():
+    fit = linear_fit(LEVELS, truth)
+    blank = [replace(each, measured=np.full(3, np.nan)) for each in fit.observations]
+    system = system_of(replace(fit, observations=blank))
+    assert system.design.shape == (0, len(fit.space) + len(system.series))
+    assert system.solve().effects == pytest.approx(0.0)
+
+
+def test_ttft_counts_less_than_throughput():
+    assert NOISE["ttft"] > NOISE["throughput"]
+    fit = linear_fit([level()], truth)
+    system = system_of(fit)
+    assert system.trust[2] < system.trust[0]
