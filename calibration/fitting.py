@@ -127,6 +127,7 @@ def fit_runs(
     models: Sequence[str] = ("deepseek-v4-pro",),
     add: Sequence[Path] = (),
     facts: Mapping[str, object] | None = None,
+    split: str | None = None,
     workers: int = 2,
     on_progress: Progress | None = None,
 ) -> FittedRuns:
@@ -135,7 +136,7 @@ def fit_runs(
     The bands come from linearised responses of left-out runs, kernel tables kept, so that they
     cost no further simulation but that of the unfitted runs.
     """
-    selection, names, notes = gather_runs(models=models, add=add, facts=facts)
+    selection, names, notes = gather_runs(models=models, add=add, facts=facts, split=split)
     fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")

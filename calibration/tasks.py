@@ -45,11 +45,17 @@ def fit_and_write(
     models: Sequence[str],
     add: Sequence[Path],
     facts: Mapping[str, object],
+    structure: bool = False,
     workers: int,
     directory: Path,
     on_progress: Progress | None = None,
 ) -> list[str]:
     """Fit published runs and a user's own and write the calibration.
+
+    Parameters
+    ----------
+    structure:
+        Whether the series that are kept back stay out.
 
     Returns
     -------
@@ -61,7 +67,14 @@ def fit_and_write(
         If runs cannot be read or fitted, or the directory cannot be written.
     """
     _make_writable(directory)
-    fitted = fit_runs(models=models, add=add, facts=facts, workers=workers, on_progress=on_progress)
+    fitted = fit_runs(
+        models=models,
+        add=add,
+        facts=facts,
+        split="structure" if structure else None,
+        workers=workers,
+        on_progress=on_progress,
+    )
     paths = write_calibration(fitted, directory=directory)
     save_fit(fitted.fit, fitted.selection, directory=directory, seconds=fitted.seconds)
     own = fitted.selection.runs["own"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
             models: Sequence[str],
             add: Sequence[Path],
             facts: Mapping[str, object],
+            structure: bool,
             workers: int,
             directory: Path,
             on_progress: Progress | None,
@@ -88,6 +89,13 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 "precision=fp8, date=2026-09-01 ... Repeatable; or runs.yaml beside them.",
             ),
         ] = None,
+        structure: Annotated[
+            bool,
+            typer.Option(
+                "--structure",
+                help="Without the series that validate keeps back; for validate --fit.",
+            ),
+        ] = False,
         models: Models = "deepseek-v4-pro",
         workers: Workers = 2,
     ) -> None:
@@ -107,6 +115,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 models=names,
                 add=add or [],
                 facts=facts,
+                structure=structure,
                 workers=workers,
                 directory=out,
                 on_progress=on_progress,
@@ -136,7 +145,10 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
         fitted: Annotated[
             Path | None,
             typer.Option(
-                "--fit", metavar="DIR", help="A fit of the same runs; default: fit them now."
+                "--fit",
+                metavar="DIR",
+                help="A fit of the same runs (of all with --held, else fit --structure); "
+                "default: fit them now.",
             ),
         ] = None,
         bands: Annotated[
