@@ -66,7 +66,7 @@ def bar_cells(
     """
     now = {bar.name: _value(bar) for bar in held}
     seen = looks[-1]["seen"] if looks else {}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for bar in bars:
         asked = [_asked(bar, "must", bar.must), _asked(bar, "aim", bar.aim)]
         last = _value(bar, value=seen[bar.name]) if seen.get(bar.name) is not None else ""
@@ -104,7 +104,7 @@ def scheme_rows(validation: Validation) -> str:
     predictions = validation.predictions
     scores = score_table(predictions, by=["scheme", "split"])
     copied = score_table(predictions, by=["scheme", "split"], baseline=True)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for scheme in SHOWN:
         for split in SPLITS:
             at = (scores["scheme"] == scheme) & (scores["split"] == split)
@@ -159,7 +159,7 @@ def group_rows(predictions: pd.DataFrame, by: list[str]) -> str:
 
 def frontier_rows(validation: Validation) -> str:
     """Errors of frontiers at equal tok/s/user."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for split in SPLITS:
         table = frontier_table(validation.predictions[validation.predictions["split"] == split])
         for scheme in ("series", "sku", "kernels", "specification"):

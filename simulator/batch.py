@@ -148,7 +148,8 @@ class DecodeBatch:
 
     def final_contexts(self) -> Floats:
         """Prompt and output of each request. [tokens]"""
-        return self._rows()[3]
+        final: Floats = self._rows()[3]
+        return final
 
     def blocks(self, step: int) -> int:
         """Blocks that the contexts of a step take. [blocks]"""
@@ -165,7 +166,8 @@ class DecodeBatch:
             columns = self._columns = np.empty((4, self.size + _SPARE))
             for position, (_, _, sequence) in enumerate(self.running):
                 columns[:, position] = _column(sequence)
-        return columns[:, : self.size]
+        rows: Floats = columns[:, : self.size]
+        return rows
 
     def _insert(self, position: int, sequence: Sequence) -> None:
         columns = self._columns
