@@ -104,7 +104,7 @@ def scheme_rows(validation: Validation) -> str:
     predictions = validation.predictions
     scores = score_table(predictions, by=["scheme", "split"])
     copied = score_table(predictions, by=["scheme", "split"], baseline=True)
-    rows: list[tuple[str, ...]] = []
+    rows = []
     for scheme in SHOWN:
         for split in SPLITS:
             at = (scores["scheme"] == scheme) & (scores["split"] == split)
@@ -159,7 +159,7 @@ def group_rows(predictions: pd.DataFrame, by: list[str]) -> str:
 
 def frontier_rows(validation: Validation) -> str:
     """Errors of frontiers at equal tok/s/user."""
-    rows: list[tuple[str, ...]] = []
+    rows = []
     for split in SPLITS:
         table = frontier_table(validation.predictions[validation.predictions["split"] == split])
         for scheme in ("series", "sku", "kernels", "specification"):
