@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int, str], None]
 
-_NEAR_BEST, _ALIKE = 0.9, 0.95
+_NEAR_BEST, _ALIKE = 0.75, 0.95
 _COST_TOLERANCE = 1.01
 
 

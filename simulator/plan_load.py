@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from simulator.traffic import Traffic
 
 _GUESS = 0.9
+_TIE = 1e-3
 _SETTLE = 3
 _CURVE = (0.3, 0.6, 0.8, 1.15)
 
@@ -76,6 +77,8 @@ class PlannedLoad:
     def estimate(self, one: Sketch) -> float:
         """How good a deployment looks: rate per chip that is bought, or speed within a price.
 
+        For a demand chips are counted in whole units; of equals the one with more room leads.
+
         Raises
         ------
         CannotServeError
@@ -97,7 +100,18 @@ class PlannedLoad:
                 f"a lone user gets {fastest:.1f} tok/s, "
                 f"{self.objectives.least_speed:g} are asked for"
             )
-        return point.requests_per_s / self._unit(one).gpus_per_replica
+        # between the last closed loop that keeps the speed and the next
+        rate = max(point.requests_per_s, one.rate_at(self.objectives.least_speed))
+        asked, unit = self.request.question, self._unit(one)
+        per_gpu = rate / unit.gpus_per_replica
+        if asked.mw is not None or asked.fleet_gpus is not None:
+            return per_gpu
+        # a small demand is met best by what wastes least of its last node or rack
+        wanted = self._demand(point)
+        whole = fleet_for(
+            math.ceil(wanted / (_GUESS * rate)), unit=unit, costs=self.costs, tier=asked.tier
+        )
+        return wanted / whole.gpus * (1.0 + _TIE * min(1.0, per_gpu))
 
     def size(self, one: Sketch) -> PlanRow:
         """Load test a deployment and size its fleet.

@@ -55,7 +55,7 @@ class PlanQuestion(Question):
     whole: Literal["racks", "nodes"] = Field("racks", description="what a fleet is bought in")
     spare: bool = Field(False, description="carry the load with one node down (N+1)")
     replications: int = Field(5, ge=3, le=100, description="independent runs of a load test")
-    layouts: int = Field(2, ge=1, le=20, description="deployments per SKU that are load tested")
+    layouts: int = Field(3, ge=1, le=20, description="deployments per SKU that are load tested")
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:

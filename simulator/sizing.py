@@ -109,8 +109,8 @@ class Sketch:
         """
         if self.band is None:
             return None
-        here = self._rate_at(speed)
-        low, high = (f * self._rate_at(speed / f) / here for f in self.band)
+        here = self.rate_at(speed)
+        low, high = (f * self.rate_at(speed / f) / here for f in self.band)
         return low, high
 
     def speed_band(self, requests_per_s: float) -> tuple[float, float] | None:
@@ -121,7 +121,7 @@ class Sketch:
         low, high = (f * self._speed_at(requests_per_s / f) / here for f in self.band)
         return low, high
 
-    def _rate_at(self, speed: float) -> float:
+    def rate_at(self, speed: float) -> float:
         """Rate at a speed between the closed loops; 0 beyond the fastest. [1/s]"""
         points = sorted((point.interactivity, point.requests_per_s) for point in self.points)
         speeds, rates = np.array(points).T

@@ -116,7 +116,7 @@ def plan(
         bool | None, typer.Option("--spare/--no-spare", help="N+1: one node may be down.")
     ] = None,
     layouts: Annotated[
-        int | None, _number("--layouts", "N", "Deployments per SKU to load test; default 2.")
+        int | None, _number("--layouts", "N", "Deployments per SKU to load test; default 3.")
     ] = None,
     replications: Annotated[
         int | None, _number("--replications", "N", "Independent runs of a test; default 5.")
