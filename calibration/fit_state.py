@@ -29,7 +29,7 @@ def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float)
     offsets = fit.solution.offsets
     np.savez_compressed(
         path,
-        run_ids=np.array(selection.runs["run_id"].tolist()),
+        run_ids=np.array(selection.fitted_runs["run_id"].tolist()),
         parameters=np.array([parameter.name for parameter in fit.space.parameters]),
         seconds=np.array(seconds),
         weights=fit.weights,
@@ -60,7 +60,7 @@ def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
     except OSError:
         raise UserError(f"{path} does not exist; {again} --out {directory}") from None
     names = [parameter.name for parameter in FITTED]
-    same_runs = state["run_ids"].tolist() == selection.runs["run_id"].tolist()
+    same_runs = state["run_ids"].tolist() == selection.fitted_runs["run_id"].tolist()
     if not same_runs or state["parameters"].tolist() != names:
         raise UserError(f"{path} belongs to a fit of other runs or parameters; {again}")
     observations = selection.observations

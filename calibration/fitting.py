@@ -170,7 +170,7 @@ def timed_fit(
 
 def describe_source(selection: Selection, *, models: Sequence[str]) -> str:
     """Runs, models and the last day of the data behind a fit, in one line."""
-    runs = selection.runs
+    runs = selection.fitted_runs
     own = int(runs["own"].sum())
     dates = [str(load_sources()[key].covers_until) for key in runs.loc[~runs["own"], "source"]]
     parts = []
@@ -216,7 +216,7 @@ def shipped_entries() -> list[dict[str, Any]]:
 
 def provenance(fitted: FittedRuns) -> dict[str, Any]:
     """What a fit was made of, and how well it knows each level."""
-    runs, fit = fitted.selection.runs, fitted.fit
+    runs, fit = fitted.selection.fitted_runs, fitted.fit
     sources = load_sources()
     published = runs[~runs["own"]]
     trust, counts = np.unique(np.round(fitted.selection.weights, 2), return_counts=True)

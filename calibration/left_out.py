@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from calibration.effects import FITTED
-from calibration.folds import GROUPS, LeftOut, Scheme, leave_out
+from calibration.folds import GROUPS, LeftOut, Scheme, basis_of, leave_out
 from calibration.kernels_left_out import kernel_tables_of
 from calibration.nearest_label import nearest_label
 from calibration.observations import METRICS
@@ -31,6 +31,9 @@ Shown = Literal[Scheme, "fitted", "specification", "sku, kernels measured"]
 """A scheme, or: the fit itself; nothing fitted; a SKU left out whose kernels stay in."""
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+
+LARGE_SCHEMES: tuple[Shown, ...] = ("fitted", "series", "sku")
+"""Schemes that also predict the runs that are too large to be fitted."""
 
 SIGNS = np.array([-1.0, 1.0, 1.0])
 """What a longer time does to each of `METRICS`."""
@@ -72,7 +75,10 @@ def predict_left_out(
     nearest label that stays in; NaN where unknown.
     """
     left, fold = _parameters(fit, scheme)
-    observations = [fit.observations[row] for row in left.rows]
+    if (simulate and scheme in LARGE_SCHEMES) or scheme == "specification":
+        left, fold = _with_large(left, fold, fit=fit, selection=selection, scheme=scheme)
+    everything = [*fit.observations, *selection.large]
+    observations = [everything[row] for row in left.rows]
     if len(observations) and (simulate or scheme == "specification"):
         predicted = simulator(
             observations=observations,
@@ -86,9 +92,10 @@ def predict_left_out(
         )
     else:
         moved = left.logs - fit.logs[left.rows]
-        predicted = fit.responses[left.rows] + np.einsum("omp,op->om", fit.slopes[left.rows], moved)
+        slopes = fit.slopes[left.rows]
+        predicted = fit.responses[left.rows] + np.einsum("omp,op->om", slopes, moved)
     predicted = predicted + left.offsets[:, None] * SIGNS
-    runs = describe(selection, fit.observations)
+    runs = describe(selection, everything)
     copied = nearest_label(runs, rows=left.rows, without=left.without)
     table = runs.loc[left.rows].reset_index(drop=True)
     table.insert(0, "scheme", scheme)
@@ -118,6 +125,53 @@ def _parameters(fit: Fit, scheme: Shown) -> tuple[LeftOut, list[str]]:
     folded: Scheme = "sku" if scheme == "sku, kernels measured" else scheme
     left = leave_out(fit, scheme=folded)
     return left, [GROUPS[folded](fit.observations[row]) for row in left.rows]
+
+
+def _with_large(
+    left: LeftOut, fold: list[str], *, fit: Fit, selection: Selection, scheme: Shown
+) -> tuple[LeftOut, list[str]]:
+    """What a scheme leaves out, with the runs that were never fitted behind it.
+
+    Such a run is predicted as the fitted runs of its fold and level are. One whose series was
+    not fitted at all is predicted by the whole fit; one of a level that its fold does not have
+    is left out.
+    """
+    group_of = GROUPS["sku" if scheme == "sku" else "series"]
+    levels = {o.level for o in fit.observations}
+    place = {
+        (name, fit.observations[row].level): position
+        for position, (name, row) in enumerate(zip(fold, left.rows, strict=True))
+    }
+    start = len(fit.observations)
+    unfitted = frozenset(range(start, start + len(selection.large)))
+    rows, logs, basis, names = [], [], [], []
+    without = [dropped | unfitted for dropped in left.without]
+    for number, run in enumerate(selection.large):
+        name = group_of(run)
+        position = place.get((name, run.level))
+        if scheme == "specification":
+            row_logs, known, dropped = np.zeros(fit.logs.shape[1]), "nothing", frozenset[int]()
+        elif scheme == "fitted" or (scheme == "series" and name not in fold):
+            row_logs, known = fit.level_logs(run.level), basis_of(run.level, known=levels)
+            dropped = frozenset[int]()
+        elif position is not None:
+            row_logs, known = left.logs[position], left.basis[position]
+            dropped = left.without[position]
+        else:
+            continue
+        rows.append(start + number)
+        logs.append(row_logs)
+        basis.append(known)
+        names.append(name)
+        without.append(dropped | unfitted)
+    both = LeftOut(
+        rows=[*left.rows, *rows],
+        logs=np.concatenate([left.logs, np.array(logs).reshape(len(rows), fit.logs.shape[1])]),
+        offsets=np.concatenate([left.offsets, np.zeros(len(rows))]),
+        basis=[*left.basis, *basis],
+        without=without,
+    )
+    return both, [*fold, *names]
 
 
 def _absent(scheme: Shown, observation: Observation, *, basis: str) -> Absent | None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
+LARGEST_FITTED = 512
+"""Clients of the largest published runs that are fitted. Larger ones are few, take longer to
+simulate than all others together, and say what those of 512 say; they are predicted all the
+same. [requests]"""
+
 UNDATED_TRUST = 0.7
 """Trust in an undated median: throughput and TPOT may come from two software versions. [-]"""
 
@@ -45,6 +50,8 @@ class Selection:
         ``trust_reasons`` beside; `Observation.row` is a position in it.
     observations, weights:
         The runs as a fit takes them, and the trust in each. [-]
+    large:
+        Runs that are too large to be fitted; they are predicted only.
     excluded:
         Runs that stay out: ``run_id``, ``source``, ``series``, ``split`` and ``reason``.
     """
@@ -52,7 +59,13 @@ class Selection:
     runs: pd.DataFrame
     observations: list[Observation]
     weights: FloatArray
+    large: list[Observation]
     excluded: pd.DataFrame
+
+    @property
+    def fitted_runs(self) -> pd.DataFrame:
+        """The runs that are fitted, in the order of ``observations``."""
+        return self.runs.loc[[observation.row for observation in self.observations]]
 
 
 def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Selection:
@@ -89,14 +102,16 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
         _doubts(o, own=bool(taken.at[o.row, "own"]), date=str(taken.at[o.row, "date"]))
         for o in observations
     ]
-    weights = np.array([float(np.prod([factor for factor, _ in doubts])) for doubts in why])
-    taken["trust"] = weights
+    taken["trust"] = [float(np.prod([factor for factor, _ in doubts])) for doubts in why]
     taken["trust_reasons"] = ["; ".join(text for _, text in doubts) for doubts in why]
     left = pd.concat(excluded)[["run_id", "source", "series", "split", "reason"]]
+    small = (taken["concurrency"] <= LARGEST_FITTED) | taken["own"].astype(bool)
+    fitted = [o for o in observations if small[o.row]]
     return Selection(
         runs=taken,
-        observations=observations,
-        weights=weights,
+        observations=fitted,
+        weights=taken.loc[[o.row for o in fitted], "trust"].to_numpy(np.float64),
+        large=[o for o in observations if not small[o.row]],
         excluded=left.reset_index(drop=True),
     )
 

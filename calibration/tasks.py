@@ -22,6 +22,7 @@ from calibration.fitting import (
 from calibration.held_looks import read_looks, record_look, source_checkout
 from calibration.levels import fit_entry, write_fit
 from calibration.measured import load_measured
+from calibration.selection import LARGEST_FITTED
 from calibration.uncertainty import write_bands
 from calibration.validate import validate_fit
 from workloads.errors import UserError
@@ -77,13 +78,16 @@ def fit_and_write(
     )
     paths = write_calibration(fitted, directory=directory)
     save_fit(fitted.fit, fitted.selection, directory=directory, seconds=fitted.seconds)
-    own = fitted.selection.runs["own"]
+    own = fitted.selection.fitted_runs["own"]
     out = fitted.selection.excluded
     lines = [
         f"{len(own):,} runs fitted in {fitted.seconds:.0f} s, {int(own.sum()):,} of them your own",
         *(f"note: {note}" for note in fitted.notes),
     ]
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
+    if fitted.selection.large:
+        count = len(fitted.selection.large)
+        lines.append(f"{count} of more than {LARGEST_FITTED} clients not fitted")
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]

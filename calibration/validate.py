@@ -11,6 +11,7 @@ import pandas as pd
 from calibration.left_out import SCHEMES, Shown, predict_left_out
 from calibration.observations import METRICS
 from calibration.scores import frontier_error, score
+from calibration.selection import LARGEST_FITTED
 from calibration.uncertainty import coverage_table, fit_bands
 from simulator.run import simulate_run
 from workloads.errors import UserError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calibration.fit import Fit
+    from calibration.observations import Observation
     from calibration.selection import Selection
     from calibration.uncertainty import Band
     from hwmodels.fitted import Basis
@@ -98,7 +100,7 @@ def validate_fit(
         )
     if on_progress is not None:
         on_progress(len(schemes), len(schemes), "done")
-    predictions = pd.concat(tables, ignore_index=True)
+    predictions = pd.concat([table for table in tables if len(table)], ignore_index=True)
     aggregated = np.where(predictions["dp_attention"], "data-parallel", "TP")
     predictions["pools"] = np.where(
         predictions["disaggregated"].astype(bool), "disaggregated", aggregated
@@ -107,29 +109,32 @@ def validate_fit(
         predictions=predictions,
         bands=fit_bands(predictions),
         coverage=coverage_table(predictions),
-        unanswered=_unanswered(fit, selection),
+        unanswered=_unanswered(fit, selection, predictions),
         fit_s=fit_s,
         simulated=simulate,
     )
 
 
-def _unanswered(fit: Fit, selection: Selection) -> pd.DataFrame:
-    """Runs that were not fitted or that the simulator cannot finish, suspect ones aside."""
+def _unanswered(fit: Fit, selection: Selection, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Runs without a prediction, suspect ones aside: neither fitted nor answered when left out."""
     out = selection.excluded[~selection.excluded["reason"].str.startswith("suspect")]
+    columns = ["run_id", "series", "split"]
+    answered = np.isfinite(predictions["predicted_throughput"].to_numpy(float))
+    known = set(predictions.loc[answered & (predictions["scheme"] == "series"), "run_id"])
     stuck = [
-        {
-            **selection.runs.loc[fit.observations[row].row, ["run_id", "series", "split"]],
-            "reason": _refusal(fit, int(row)),
-        }
-        for row in np.flatnonzero(np.isnan(fit.responses).all(axis=1))
+        {**selection.runs.loc[o.row, columns], "reason": _refusal(o)}
+        for o in [*fit.observations, *selection.large]
+        if selection.runs.at[o.row, "run_id"] not in known
     ]
-    columns = ["run_id", "series", "split", "reason"]
+    columns.append("reason")
     return pd.concat([out[columns], pd.DataFrame(stuck, columns=columns)], ignore_index=True)
 
 
-def _refusal(fit: Fit, row: int) -> str:
+def _refusal(observation: Observation) -> str:
+    if observation.configuration.concurrency > LARGEST_FITTED:
+        return f"more than {LARGEST_FITTED} clients: not fitted, and not simulated here"
     try:
-        simulate_run(fit.observations[row].configuration)
+        simulate_run(observation.configuration)
     except UserError as error:
         return str(error).splitlines()[0]
     return "it cannot finish at the fitted parameters"

@@ -2,7 +2,12 @@ import pandas as pd
 import pytest
 
 from calibration.measured import load_measured
-from calibration.selection import UNDATED_TRUST, UNRECORDED_TRUST, select_for_fit
+from calibration.selection import (
+    LARGEST_FITTED,
+    UNDATED_TRUST,
+    UNRECORDED_TRUST,
+    select_for_fit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +28,22 @@ def test_every_run_either_enters_or_has_a_reason(runs, selection):
 
 
 def test_observations_point_at_their_runs(selection):
-    assert len(selection.observations) == len(selection.runs) == len(selection.weights)
-    for number, each in enumerate(selection.observations):
-        assert each.row == number
-        assert each.series == selection.runs.at[number, "series"]
-        assert each.configuration.concurrency == selection.runs.at[number, "concurrency"]
+    together = [*selection.observations, *selection.large]
+    assert sorted(each.row for each in together) == list(selection.runs.index)
+    for each in together:
+        assert each.series == selection.runs.at[each.row, "series"]
+        assert each.configuration.concurrency == selection.runs.at[each.row, "concurrency"]
+    trust = selection.fitted_runs["trust"].to_numpy()
+    assert selection.weights == pytest.approx(trust)
+
+
+def test_the_largest_published_runs_are_predicted_only(runs, selection):
+    assert min(each.configuration.concurrency for each in selection.large) > LARGEST_FITTED
+    assert max(each.configuration.concurrency for each in selection.observations) <= LARGEST_FITTED
+    own = runs[(runs["concurrency"] > LARGEST_FITTED) & (runs["quality"] == "ok")].head(2)
+    mine = select_for_fit(runs.iloc[:0], own=own)
+    assert not mine.large
+    assert len(mine.observations) == len(own)
 
 
 def test_suspect_runs_and_conversations_stay_out(runs, selection):
@@ -40,8 +56,8 @@ def test_suspect_runs_and_conversations_stay_out(runs, selection):
 
 
 def test_undated_medians_count_less(selection):
-    reasons = selection.runs["trust_reasons"]
-    undated = selection.runs["date"] == ""
+    reasons = selection.fitted_runs["trust_reasons"]
+    undated = selection.fitted_runs["date"] == ""
     assert reasons[undated].str.startswith("undated median").all()
     assert not reasons[~undated].str.contains("undated").any()
     assert selection.weights[reasons == "undated median"] == pytest.approx(UNDATED_TRUST)
@@ -57,10 +73,11 @@ def test_runs_whose_settings_are_not_recorded_count_less(selection):
 
 
 def test_figures_that_a_source_warns_of_do_not_enter(selection):
-    cookbook = selection.runs["source"] == "sglang-cookbook"
-    assert cookbook.any()
-    for number in selection.runs.index[cookbook]:
-        throughput, tpot, ttft = selection.observations[number].measured
+    source = selection.runs["source"]
+    cookbook = [each for each in selection.observations if source[each.row] == "sglang-cookbook"]
+    assert cookbook
+    for each in cookbook:
+        throughput, tpot, ttft = each.measured
         assert tpot == tpot
         assert throughput != throughput
         assert ttft != ttft

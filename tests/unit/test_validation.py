@@ -292,6 +292,7 @@ def linear():
         runs=table[["run_id", *names]],
         observations=fit.observations,
         weights=fit.weights,
+        large=[],
         excluded=pd.DataFrame(columns=["run_id", "source", "series", "split", "reason"]),
     )
     return fit, selection
@@ -333,3 +334,36 @@ def test_what_is_left_out_loses_its_kernel_tables_too(linear):
         asked.clear()
         predict_left_out(fit, selection, scheme=scheme, simulator=simulator)
         assert asked == expected
+
+
+def test_runs_too_large_to_fit_are_predicted_as_their_fold_is(linear):
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    fit, selection = linear
+    template = fit.observations[0]
+    pools = template.configuration.pools
+    large = [
+        replace(template, configuration=SimpleNamespace(concurrency=4096, pools=pools)),
+        replace(template, series="a series of its own"),
+        replace(template, level=level(engine="atom", sku="mi355x"), series="of a strange level"),
+    ]
+    both = replace(selection, large=large)
+    asked = {}
+
+    def simulator(*, observations, logs, **_):
+        asked.update({o.series: row for o, row in zip(observations, logs, strict=True)})
+        return np.zeros((len(observations), 3))
+
+    series = predict_left_out(fit, both, scheme="series", simulator=simulator)
+    assert len(series) == len(fit.observations) + 3
+    assert asked["a series of its own"] == pytest.approx(fit.level_logs(template.level))
+    fold = series[series["fold"] == template.series]
+    assert len(fold) == 4
+    assert fold["basis"].nunique() == 1
+    assert series["basis"].iloc[-1] == "other kernels"
+    # of a SKU that is left out, a level without fitted runs cannot be told
+    sku = predict_left_out(fit, both, scheme="sku", simulator=simulator)
+    assert len(sku) == len(fit.observations) + 2
+    quick = predict_left_out(fit, both, scheme="series", simulate=False)
+    assert len(quick) == len(fit.observations)
