@@ -27,7 +27,7 @@ BASES: tuple[Basis, ...] = get_args(Basis)
 QUANTILES = (0.05, 0.95)
 
 COVERED = QUANTILES[1] - QUANTILES[0]
-WIDENINGS = np.arange(1.0, 4.01, 0.05)
+WIDENINGS = np.arange(1.0, 2.01, 0.05)
 
 FEWEST = 20
 """Residuals below which a quantile says nothing."""
