@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from simulator.metrics import RunMetrics
     from simulator.records import Records
-    from simulator.run import RunOutcome
     from simulator.scenario import Scenario, ScenarioSource
     from workloads.architecture import Architecture
 
 LARGEST_CONCURRENCY = 2048
 LEAST_GAIN = 1.01
+WORTH_FORKING = 256
+"""Largest concurrency from which the layouts of a curve run in processes of their own."""
+
 _LARGEST_WORKER = 32
 
 
@@ -132,7 +137,7 @@ def explore_curve(
     source:
         The scenario and the origin of its settings.
     on_progress:
-        Called with (points done, points at the most, what is under way).
+        Called with (layouts done, layouts in all, what is under way).
     keep_records:
         Whether to keep the per-request records.
 
@@ -158,39 +163,31 @@ def explore_curve(
         candidate_layouts(scenario=scenario, sku=sku), architecture=load_architecture(model)
     )
     ladder = scenario.concurrency or _doublings()
-    run = _Explorer(scenario=scenario, sku=sku)
+    climbs = [
+        _Climb(scenario=scenario, sku=sku, layout=layout, ladder=ladder) for layout in layouts
+    ]
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
-    done, most = 0, len(layouts) * len(ladder)
-    for layout in layouts:
-        gained: list[float] = []
-        for position, concurrency in enumerate(ladder):
-            if on_progress is not None:
-                on_progress(done, most, f"{layout.label} at concurrency {concurrency}")
-            try:
-                outcome = run.simulate(layout=layout, concurrency=concurrency)
-            except DoesNotFitError as error:
-                if position == 0:
-                    refused.append(RefusedLayout(label=layout.label, reason=str(error)))
-                done += len(ladder) - position
-                break
+    messages: list[str] = []
+    settings: dict[str, dict[str, Any]] = {}
+    level = engine.engine.label
+    for layout, climbed in zip(layouts, _climb_all(climbs, on_progress=on_progress), strict=True):
+        messages += climbed.messages
+        settings |= climbed.settings
+        level = climbed.software_name or level
+        if climbed.refusal:
+            refused.append(RefusedLayout(label=layout.label, reason=climbed.refusal))
+        for concurrency, run in climbed.runs:
             points.append(
                 _point(
                     layout=layout,
                     concurrency=concurrency,
-                    outcome=outcome,
+                    run=run,
                     costs=economics.for_sku(sku.key),
                 )
             )
             if keep_records:
-                records[layout.label, concurrency] = outcome.records
-            done += 1
-            gained.append(outcome.metrics.total_tput_per_gpu)
-            if scenario.concurrency is None and has_stalled(gained):
-                done += len(ladder) - position - 1
-                break
-    if on_progress is not None:
-        on_progress(most, most, "done")
+                records[layout.label, concurrency] = run.records
     frontier = set(
         frontier_indices(
             [point.metrics.interactivity for point in points],
@@ -198,7 +195,6 @@ def explore_curve(
         )
     )
     points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
-    level = run.software_name or engine.engine.label
     resolved = _resolved(source) | {
         "sku": {"value": sku.key, "origin": source.origin["sku"]},
         "model": {"value": model, "origin": source.origin["model"]},
@@ -208,12 +204,12 @@ def explore_curve(
         },
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
-    resolved |= {f"settings.{name}": value for name, value in run.settings.items()}
+    resolved |= {f"settings.{name}": value for name, value in settings.items()}
     return CurveResult(
         points=points,
         refused=refused,
         resolved=resolved,
-        messages=list(dict.fromkeys(run.messages)),
+        messages=list(dict.fromkeys(messages)),
         caption=_caption(
             scenario=scenario, sku=sku, model=model, level=level, dated=economics.name
         ),
@@ -283,56 +279,133 @@ def _divisible(
     return good, refused
 
 
-class _Explorer:
-    """Runs points of one scenario and keeps what was assumed on the way."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What a curve keeps of one run."""
 
-    def __init__(self, *, scenario: Scenario, sku: Sku) -> None:
-        self.scenario = scenario
-        self.sku = sku
-        self.messages: list[str] = []
-        self.settings: dict[str, dict[str, Any]] = {}
-        self.software_name = ""
+    metrics: RunMetrics
+    bottleneck: str
+    kind: str
+    bands: dict[str, tuple[float, float]]
+    records: Records
 
-    def simulate(self, *, layout: Layout, concurrency: int) -> RunOutcome:
-        scenario = self.scenario
-        configuration, recipe = configure_run(
-            scenario, sku=self.sku, pools=(PoolRequest.of(layout),), concurrency=concurrency
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Climbed:
+    """The runs of one layout up its ladder, and what was assumed on the way."""
+
+    runs: list[tuple[int, _Run]]
+    refusal: str
+    messages: list[str]
+    settings: dict[str, dict[str, Any]]
+    software_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Climb:
+    """One layout to be run up a ladder of concurrencies."""
+
+    scenario: Scenario
+    sku: Sku
+    layout: Layout
+    ladder: tuple[int, ...]
+
+    def run(self) -> _Climbed:
+        scenario, layout = self.scenario, self.layout
+        runs: list[tuple[int, _Run]] = []
+        messages: list[str] = []
+        settings: dict[str, dict[str, Any]] = {}
+        name = refusal = ""
+        for concurrency in self.ladder:
+            configuration, recipe = configure_run(
+                scenario, sku=self.sku, pools=(PoolRequest.of(layout),), concurrency=concurrency
+            )
+            try:
+                outcome = simulate_run(configuration)
+            except DoesNotFitError as error:
+                refusal = "" if runs else str(error)
+                break
+            messages += [*recipe.messages, *outcome.messages]
+            for setting, origin in recipe.provenance.items():
+                value = getattr(recipe.pools[0].settings, setting, None)
+                if value is None:
+                    value = recipe.pools[0].plan.get(setting.removeprefix("plan."))
+                settings[f"{layout.label}.{setting}"] = {"value": value, "origin": origin}
+            name = outcome.assembly.software.name
+            kept = _Run(
+                metrics=outcome.metrics,
+                bottleneck=outcome.bottleneck,
+                kind=outcome.kind,
+                bands=outcome.bands,
+                records=outcome.records,
+            )
+            runs.append((concurrency, kept))
+            rates = [run.metrics.total_tput_per_gpu for _, run in runs]
+            if scenario.concurrency is None and has_stalled(rates):
+                break
+        return _Climbed(
+            runs=runs,
+            refusal=refusal,
+            messages=messages,
+            settings=settings,
+            software_name=name,
         )
-        self.messages += recipe.messages
-        for name, origin in recipe.provenance.items():
-            value = getattr(recipe.pools[0].settings, name, None)
-            if value is None:
-                value = recipe.pools[0].plan.get(name.removeprefix("plan."))
-            self.settings[f"{layout.label}.{name}"] = {"value": value, "origin": origin}
-        outcome = simulate_run(configuration)
-        self.messages += outcome.messages
-        self.software_name = outcome.assembly.software.name
-        return outcome
+
+
+def _climb_all(
+    climbs: list[_Climb], *, on_progress: Callable[[int, int, str], None] | None
+) -> list[_Climbed]:
+    """All layouts, side by side where the system can fork; the results do not depend on it."""
+
+    def tell(done: int) -> None:
+        if on_progress is not None:
+            label = climbs[done].layout.label if done < len(climbs) else "done"
+            on_progress(done, len(climbs), label)
+
+    processes = min(len(climbs), os.cpu_count() or 1)
+    small = max((climb.ladder[-1] for climb in climbs), default=0) < WORTH_FORKING
+    climbed: list[_Climbed] = []
+    tell(0)
+    if processes < 2 or small or "fork" not in multiprocessing.get_all_start_methods():
+        for climb in climbs:
+            climbed.append(climb.run())
+            tell(len(climbed))
+        return climbed
+    with warnings.catch_warnings():
+        # newer Pythons warn of forking beside the idle threads of the linear-algebra library
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool = multiprocessing.get_context("fork").Pool(processes)
+    with pool:
+        # largest workers first, so that no long one is left for the end
+        order = sorted(range(len(climbs)), key=lambda i: -climbs[i].layout.attention_dp)
+        results = {}
+        for i, result in zip(order, pool.imap(_Climb.run, [climbs[i] for i in order]), strict=True):
+            results[i] = result
+            tell(len(results))
+    return [results[i] for i in range(len(climbs))]
 
 
 def _doublings() -> tuple[int, ...]:
     return tuple(1 << power for power in range(LARGEST_CONCURRENCY.bit_length()))
 
 
-def _point(
-    *, layout: Layout, concurrency: int, outcome: RunOutcome, costs: SkuEconomics
-) -> CurvePoint:
-    rate = outcome.metrics.total_tput_per_gpu
+def _point(*, layout: Layout, concurrency: int, run: _Run, costs: SkuEconomics) -> CurvePoint:
+    rate = run.metrics.total_tput_per_gpu
     price = costs.usd_per_gpu_hour()
     return CurvePoint(
         label=layout.label,
         layout=layout,
         concurrency=concurrency,
-        metrics=outcome.metrics,
+        metrics=run.metrics,
         usd_per_million_tokens=None
         if price is None
         else float(usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)),
         tokens_per_s_per_mw=_per_mw(rate, costs.inferencex_kw),
         tokens_per_s_per_utility_mw=_per_mw(rate, costs.utility_kw),
-        bottleneck=outcome.bottleneck,
-        kind=outcome.kind,
+        bottleneck=run.bottleneck,
+        kind=run.kind,
         on_frontier=False,
-        bands=outcome.bands or None,
+        bands=run.bands or None,
     )
 
 
