@@ -1,1 +1,1 @@
-"""TBD."""
+"""How real machines differ: measured runs, importers, fits, validation, uncertainty."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""What is asked: a model's operations for a batch on a layout, and the requests that arrive."""
