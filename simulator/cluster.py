@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from workloads.errors import UserError
@@ -89,7 +88,8 @@ class Router:
                 index = self._next_worker
                 self._next_worker = (index + 1) % len(workers)
             elif self.routing == "least_loaded":
-                index = min(range(len(workers)), key=lambda i: sum(map(_load, workers[i].ranks)))
+                loads = [sum(worker.loads) for worker in workers]
+                index = loads.index(min(loads))
             else:
                 index = min(
                     range(len(workers)),
@@ -104,16 +104,12 @@ class Router:
             self._next_rank[index] = (position + 1) % len(ranks)
             return worker, ranks[position]
         if self.rank_routing == "least_loaded":
-            return worker, min(ranks, key=_load)
+            return worker, ranks[worker.loads.index(min(worker.loads))]
         return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
 
 
 def _own_rank_routing(settings: EngineSettings) -> Routing:
     return "least_loaded" if settings.scheduler in ("vllm", "trtllm") else "round_robin"
-
-
-_load = attrgetter("load")
-"""Requests that a rank has to serve."""
 
 
 def _work_blocks(rank: Rank, request: Request) -> float:

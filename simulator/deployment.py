@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from simulator.kvcache import KvPoolSpec
     from workloads.requests import Request
 
-RECORDS_PER_CHUNK = 1 << 16
-"""Finished requests that are turned into arrays at a time."""
+RECORDS_PER_CHUNK = 1 << 12
+"""Finished requests that are turned into arrays at a time: few, so that their memory is reused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

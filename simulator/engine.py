@@ -126,6 +126,8 @@ class Worker:
         All steps.
     now_s:
         Time of the last decision. [s]
+    loads:
+        Requests that each rank has to serve: queued, admitted and decoding. [requests]
     """
 
     def __init__(
@@ -166,6 +168,7 @@ class Worker:
             ],
         )
         self.now_s = 0.0
+        self.loads = [0] * len(self.ranks)
         self.steps = 0
         self.engine_steps = 0
         self._order = 0
@@ -198,7 +201,10 @@ class Worker:
 
     def has_queued(self) -> bool:
         """Whether any rank has requests whose prompt is not finished."""
-        return any(rank.waiting or rank.prefilling for rank in self.ranks)
+        for rank in self.ranks:  # noqa: SIM110 - asked at every decision
+            if rank.waiting or rank.prefilling:
+                return True
+        return False
 
     def batch_changed(self, rank: Rank) -> None:
         """Note that a rank's decode batch is not what it was priced as."""
@@ -218,7 +224,7 @@ class Worker:
         """Queue a request at a rank, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
-        rank.load += 1
+        self.loads[rank.index] += 1
         rank.waiting.append(sequence)
         if self._idle or (len(rank.waiting) == 1 and self.scheduler.may_start(rank)):
             self._ask_decision()
@@ -227,7 +233,7 @@ class Worker:
         """Queue a request whose prompt another worker has computed, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
-        rank.load += 1
+        self.loads[rank.index] += 1
         rank.expected.append(sequence)
         self._visited = True
         self._ask_decision()
@@ -319,7 +325,7 @@ class Worker:
             rank.drop(sequence, finished=True)
             self._finish(rank, sequence, now)
         elif self.events.on_prefilled is not None:
-            rank.load -= 1
+            self.loads[rank.index] -= 1
             rank.hand_over(sequence)
             self.events.on_prefilled(sequence, self, rank)
         else:
@@ -338,7 +344,7 @@ class Worker:
             due[rank.index] = _due_step(rank)
 
     def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
-        rank.load -= 1
+        self.loads[rank.index] -= 1
         sequence.finish_s = now
         self.events.on_finish(sequence)
 
@@ -349,7 +355,7 @@ class Worker:
             self._receive(now)
         scheduler = self.scheduler
         limit = scheduler.schedule()
-        if self._visited and any(self._can_reserve(rank) for rank in self.ranks):
+        if self._visited and any(rank.expected and self._can_reserve(rank) for rank in self.ranks):
             limit = 1  # the queue that went first is empty now
         self._run_start_s = now
         prefilling = self._prefilling = [rank for rank in self.ranks if rank.chunks]
@@ -405,7 +411,7 @@ class Worker:
                 rank.start_decode(sequence, step)
                 self.batch_changed(rank)
             rank.arrived.clear()
-            while self._can_reserve(rank):
+            while rank.expected and self._can_reserve(rank):
                 sequence = rank.expected[0]
                 if not self.scheduler.has_room(rank, sequence):
                     rank.blocked = True
@@ -418,13 +424,8 @@ class Worker:
         self._visited = waits
 
     def _can_reserve(self, rank: Rank) -> bool:
-        """Whether a rank could look for blocks for a request prefilled elsewhere."""
-        return bool(
-            rank.expected
-            and not rank.waiting
-            and not rank.blocked
-            and self.scheduler.may_start(rank)
-        )
+        """Whether a rank may look for blocks for the first request that it expects."""
+        return not rank.waiting and not rank.blocked and self.scheduler.may_start(rank)
 
     def _report(self, now: float) -> None:
         assert self.events.on_step is not None

@@ -143,12 +143,13 @@ class StepPricer:
             slowest_s = -1.0
             slowest = lane[0]
             for rank in lane:
-                requests = rank.batch.size
+                batch = rank.batch
+                requests = batch.size
                 if requests:
                     group_requests += requests
                     if requests > rank_requests:
                         rank_requests = requests
-                    seconds = rank.batch.attention_s(steps - rank.lag)
+                    seconds = batch.attention_s(steps - rank.lag)
                     if seconds > slowest_s:
                         slowest_s = seconds
                         slowest = rank

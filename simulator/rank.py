@@ -41,8 +41,6 @@ class Rank:
         Prompt chunks (request, tokens) of the step that is running.
     batch:
         The requests that decode.
-    load:
-        Requests that it has to serve: queued, admitted and decoding. [requests]
     life_blocks:
         Blocks that the admitted requests will hold at their full length, where the scheduler
         counts them (`Sequence.life_blocks`). [blocks]
@@ -66,7 +64,6 @@ class Rank:
         "index",
         "lag",
         "life_blocks",
-        "load",
         "pool",
         "prefilling",
         "reserved",
@@ -88,7 +85,6 @@ class Rank:
         self.arrived: list[Sequence] = []
         self.prefilling: list[Sequence] = []
         self.chunks: list[tuple[Sequence, int]] = []
-        self.load = 0
         self.handed_over = 0
         self.held = 0
         self.life_blocks = 0

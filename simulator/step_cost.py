@@ -9,6 +9,8 @@ chunk); a test bounds the error against the op model at 1 % of each part and of 
 from __future__ import annotations
 
 from bisect import bisect_right
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil, log2
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -149,6 +151,7 @@ class TabulatedStepCost:
         max_tokens: int,
     ) -> None:
         self.model = model
+        self.plan = model.plan
         self.sku = sku
         self.software = software
         self.drafts = drafts
@@ -166,8 +169,14 @@ class TabulatedStepCost:
         self._decode_rows: dict[int, tuple[list[float], list[float]]] = {}
         self._decode_table = self._tabulate_decode()
         self._prefill_rows = self._tabulate_prefill()
-        self._memo: dict[tuple[int, int, int, int, bool], float] = {}
+        self._memo: dict[tuple[int, int, int, int], float] = {}
         self._samples_memo: dict[tuple[int, int], float] = {}
+
+    def with_graphs_to(self, tokens: int) -> TabulatedStepCost:
+        """The same tables where graphs are captured up to this many tokens of a rank."""
+        cost = copy(self)
+        cost.plan = replace(self.plan, graph_max_tokens=tokens)
+        return cost
 
     def _seconds(self, ops: list[Op], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         total = step_ops_s(ops=ops, sku=self.sku, software=self.software)
@@ -229,23 +238,21 @@ class TabulatedStepCost:
         has_prefill: bool,
     ) -> float:
         """See `StepCost.fixed_s`. [s]"""
-        key = (rank_tokens, group_tokens, rank_samples, group_samples, has_prefill)
-        known = self._memo.get(key)
-        if known is not None:
-            return known
-        gpu_s = self._tokens_s(rank_tokens, group_tokens)
-        if rank_samples:
-            gpu_s += self._samples_s(rank_samples, group_samples)
+        key = (rank_tokens, group_tokens, rank_samples, group_samples)
+        gpu_s = self._memo.get(key)
+        if gpu_s is None:
+            gpu_s = self._tokens_s(rank_tokens, group_tokens)
+            if rank_samples:
+                gpu_s += self._samples_s(rank_samples, group_samples)
+            self._memo[key] = gpu_s
         gpu_s += eager_wait_s(
-            plan=self.model.plan,
+            plan=self.plan,
             software=self.software,
             kernels=self.token_kernels,
             rank_tokens=rank_tokens,
             has_prefill=has_prefill,
         )
-        seconds = gpu_s + self.software.host_step_s
-        self._memo[key] = seconds
-        return seconds
+        return gpu_s + self.software.host_step_s
 
     def decode_attention(self, *, requests: int, context_sum: float) -> Line:
         """See `StepCost.decode_attention`. [s]"""

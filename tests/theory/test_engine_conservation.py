@@ -83,9 +83,10 @@ def test_blocks_are_never_overdrawn_and_all_come_back(scenario) -> None:
     pools.update({worker.index: worker.pool for worker in simulation.workers})
     simulation.run()
     for worker in simulation.workers:
+        assert not any(worker.loads)
         for rank in worker.ranks:
             assert rank.held == 0
-            assert rank.batch.size == rank.handed_over == rank.life_blocks == rank.load == 0
+            assert rank.batch.size == rank.handed_over == rank.life_blocks == 0
             assert rank.used_blocks(worker.steps) == 0
             assert not any((rank.waiting, rank.expected, rank.reserved, rank.prefilling))
             assert rank.swapped_bytes == 0
@@ -99,9 +100,10 @@ def test_each_rank_knows_how_much_it_has_to_serve(scenario) -> None:
     deployment, requests, load = scenario
 
     def note(run) -> None:
-        for rank in simulation.workers[run.worker].ranks:
+        worker = simulation.workers[run.worker]
+        for rank in worker.ranks:
             queued = len(rank.waiting) + len(rank.expected)
-            assert rank.load == queued + rank.admitted_count()
+            assert worker.loads[rank.index] == queued + rank.admitted_count()
             admitted = [*rank.filling(), *(s for _, _, s in rank.batch.running)]
             assert rank.life_blocks == sum(s.life_blocks for s in admitted)
 
