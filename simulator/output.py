@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from simulator.scenario import REPORTED
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from simulator.curve import CurvePoint, CurveResult
     from simulator.rundir import RunDirectory
+
+FILE_METADATA = {"kind": "simulated"}
 
 
 def point_row(point: CurvePoint) -> dict[str, Any]:
@@ -62,6 +65,14 @@ def summary_json(result: CurveResult) -> str:
     return json.dumps(summary_of(result), indent=2, default=str)
 
 
+def load_file_writers() -> None:
+    """Import what `write_run` needs, which takes a while, ahead of its call."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import yaml  # noqa: F401
+
+
 def write_run(
     directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None = None
 ) -> None:
@@ -77,19 +88,40 @@ def write_run(
     UserError
         If a file cannot be written.
     """
-    import yaml
-
     try:
-        text = yaml.safe_dump(json.loads(json.dumps(result.resolved, default=str)), sort_keys=False)
-        directory.stage("resolved.yaml").write_text(text, encoding="utf-8")
+        directory.stage("resolved.yaml").write_text(_resolved_yaml(result), encoding="utf-8")
         directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
-        points_frame(result).to_parquet(
-            directory.stage("points.parquet"), compression="zstd", index=False
-        )
+        _write_points(directory, result)
         _write_requests(directory, result)
         _draw(directory, result, measured=measured)
     except OSError as error:
         raise directory.unwritable(error) from None
+
+
+def _resolved_yaml(result: CurveResult) -> str:
+    """The settings and their origins; a scenario file that gives the same curve again."""
+    import yaml
+
+    settings = json.loads(json.dumps(result.resolved, default=str))
+    return (
+        f"# {result.caption}\n"
+        f"# simulate --scenario with this file repeats it; '{REPORTED}*' are told, not read.\n"
+        + yaml.safe_dump(settings, sort_keys=False)
+    )
+
+
+def _write_points(directory: RunDirectory, result: CurveResult) -> None:
+    """All points, one row each; straight to Parquet, for pandas is slow to load."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [point_row(point) for point in result.points]
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        column = pa.array([row.get(name) for row in rows])
+        columns[name] = column.cast(pa.float64()) if pa.types.is_null(column.type) else column
+    table = pa.table(columns).replace_schema_metadata(FILE_METADATA | {"version": version()})
+    pq.write_table(table, directory.stage("points.parquet"), compression="zstd")
 
 
 def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
@@ -112,7 +144,7 @@ def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
             if writer is None:
                 writer = pq.ParquetWriter(
                     directory.stage("requests.parquet"),
-                    table.schema.with_metadata({"kind": "simulated", "version": version()}),
+                    table.schema.with_metadata(FILE_METADATA | {"version": version()}),
                     compression="zstd",
                 )
             writer.write_table(table)

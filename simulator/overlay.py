@@ -81,10 +81,10 @@ def overlay_points(
     ``median_tpot_s`` (the mean where there is no median), ``total_tput_per_gpu`` and
     ``series``, or ``None`` if no run is drawn; and a note for every reason why runs are not.
     """
-    import pandas as pd
-
     if runs is None:
         return None, []
+    import pandas as pd
+
     tpot_s = runs["median_tpot_s"].fillna(runs["mean_tpot_s"])
     names = [
         _curve_of(row, curves)

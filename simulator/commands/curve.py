@@ -104,7 +104,7 @@ def _draw(
 ) -> None:
     from simulator.commands.progress import progress_bar
     from simulator.curve import explore_curve
-    from simulator.output import curve_series, summary_json, write_run
+    from simulator.output import curve_series, load_file_writers, summary_json, write_run
     from simulator.overlay import label_of_curve, overlay_points
     from simulator.rundir import RunDirectory, default_directory
     from simulator.scenario import build_scenario
@@ -113,7 +113,7 @@ def _draw(
     source = build_scenario(flags=flags, file=scenario)
     with RunDirectory(out or default_directory(source.scenario)) as directory:
         with progress_bar() as on_progress:
-            result = explore_curve(source, on_progress=on_progress)
+            result = explore_curve(source, on_progress=on_progress, meanwhile=load_file_writers)
         if not result.points:
             reasons = "\n".join(f"{layout.label}: {layout.reason}" for layout in result.refused)
             raise UserError(f"no layout fits; {result.caption}\n{reasons}")
