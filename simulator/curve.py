@@ -15,6 +15,7 @@ from simulator.names import canonical_model
 from simulator.pareto import frontier_indices
 from simulator.recipe_layouts import PoolRequest
 from simulator.run import simulate_run
+from simulator.scenario import REPORTED
 from simulator.scenario_runs import configure_run, engine_of, parse_speculation
 from simulator.version import version
 from workloads.architecture import load_architecture
@@ -128,6 +129,7 @@ def explore_curve(
     source: ScenarioSource,
     *,
     on_progress: Callable[[int, int, str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
     keep_records: bool = True,
 ) -> CurveResult:
     """Simulate all layouts of a scenario over its concurrencies.
@@ -138,6 +140,8 @@ def explore_curve(
         The scenario and the origin of its settings.
     on_progress:
         Called with (layouts done, layouts in all, what is under way).
+    meanwhile:
+        Called once while the layouts run in processes of their own, if they do.
     keep_records:
         Whether to keep the per-request records.
 
@@ -171,7 +175,8 @@ def explore_curve(
     messages: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
     level = engine.engine.label
-    for layout, climbed in zip(layouts, _climb_all(climbs, on_progress=on_progress), strict=True):
+    all_climbed = _climb_all(climbs, on_progress=on_progress, meanwhile=meanwhile)
+    for layout, climbed in zip(layouts, all_climbed, strict=True):
         messages += climbed.messages
         settings |= climbed.settings
         level = climbed.software_name or level
@@ -204,7 +209,7 @@ def explore_curve(
         },
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
-    resolved |= {f"settings.{name}": value for name, value in settings.items()}
+    resolved |= {f"{REPORTED}{name}": value for name, value in settings.items()}
     return CurveResult(
         points=points,
         refused=refused,
@@ -353,7 +358,10 @@ class _Climb:
 
 
 def _climb_all(
-    climbs: list[_Climb], *, on_progress: Callable[[int, int, str], None] | None
+    climbs: list[_Climb],
+    *,
+    on_progress: Callable[[int, int, str], None] | None,
+    meanwhile: Callable[[], None] | None,
 ) -> list[_Climbed]:
     """All layouts, side by side where the system can fork; the results do not depend on it."""
 
@@ -378,8 +386,11 @@ def _climb_all(
     with pool:
         # largest workers first, so that no long one is left for the end
         order = sorted(range(len(climbs)), key=lambda i: -climbs[i].layout.attention_dp)
+        under_way = pool.imap(_Climb.run, [climbs[i] for i in order])
+        if meanwhile is not None:
+            meanwhile()
         results = {}
-        for i, result in zip(order, pool.imap(_Climb.run, [climbs[i] for i in order]), strict=True):
+        for i, result in zip(order, under_way, strict=True):
             results[i] = result
             tell(len(results))
     return [results[i] for i in range(len(climbs))]

@@ -14,6 +14,9 @@ from workloads.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+REPORTED = "settings."
+"""How the server settings begin that ``resolved.yaml`` reports beside those of a scenario."""
+
 
 class Scenario(BaseModel):
     """Settings of one curve; a field that is ``None`` is resolved from data files.
@@ -70,7 +73,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     flags:
         Settings given on the command line; ``None`` means not given.
     file:
-        YAML file of settings.
+        YAML file of settings, or the ``resolved.yaml`` of an earlier run, which gives that run
+        again: its server settings (`REPORTED`) are those of the recipe and are not read.
 
     Raises
     ------
@@ -81,9 +85,14 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     values: dict[str, Any] = {}
     origin = dict.fromkeys(Scenario.model_fields, "default")
     if file is not None:
-        for name, value in read_yaml_mapping(file).items():
-            values[name] = value
-            origin[name] = f"file {file}"
+        for name, entry in read_yaml_mapping(file).items():
+            if name.startswith(REPORTED):
+                continue
+            resolved = isinstance(entry, dict) and set(entry) == {"value", "origin"}
+            value = entry["value"] if resolved else entry
+            if value is not None:
+                values[name] = value
+                origin[name] = f"file {file}"
     for name, value in flags.items():
         if value is not None:
             values[name] = value
