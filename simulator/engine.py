@@ -175,7 +175,7 @@ class Worker:
         self._due = [NEVER] * len(self.ranks)
         self._idle = True
         self._deciding = False
-        self._visited = False
+        self._visited: set[int] = set()
         self._wake_event: simpy.Event | None = None
         self._run_start_s = 0.0
         self._run_steps = 0
@@ -235,13 +235,13 @@ class Worker:
         sequence.rank = rank.index
         self.loads[rank.index] += 1
         rank.expected.append(sequence)
-        self._visited = True
+        self._visited.add(rank.index)
         self._ask_decision()
 
     def arrive(self, sequence: Sequence, rank: Rank) -> None:
         """The KV entries of a reserved request are here, now."""
         rank.arrived.append(sequence)
-        self._visited = True
+        self._visited.add(rank.index)
         self._ask_decision()
 
     def release(self, sequence: Sequence, rank: Rank) -> None:
@@ -355,7 +355,7 @@ class Worker:
             self._receive(now)
         scheduler = self.scheduler
         limit = scheduler.schedule()
-        if self._visited and any(rank.expected and self._can_reserve(rank) for rank in self.ranks):
+        if self._visited and any(self._can_reserve(self.ranks[i]) for i in self._visited):
             limit = 1  # the queue that went first is empty now
         self._run_start_s = now
         prefilling = self._prefilling = [rank for rank in self.ranks if rank.chunks]
@@ -398,8 +398,8 @@ class Worker:
 
     def _receive(self, now: float) -> None:
         """Take in what arrived since the last decision, and reserve blocks for what is to come."""
-        waits = False
-        for rank in self.ranks:
+        for index in sorted(self._visited):
+            rank = self.ranks[index]
             step = self.steps - rank.lag
             for sequence in rank.arrived:
                 del rank.reserved[sequence.order]
@@ -411,7 +411,7 @@ class Worker:
                 rank.start_decode(sequence, step)
                 self.batch_changed(rank)
             rank.arrived.clear()
-            while rank.expected and self._can_reserve(rank):
+            while self._can_reserve(rank):
                 sequence = rank.expected[0]
                 if not self.scheduler.has_room(rank, sequence):
                     rank.blocked = True
@@ -420,12 +420,17 @@ class Worker:
                 rank.reserve(sequence, self.next_order())
                 assert self.events.on_reserved is not None
                 self.events.on_reserved(sequence, self, rank)
-            waits = waits or bool(rank.expected)
-        self._visited = waits
+            if not rank.expected:
+                self._visited.remove(index)
 
     def _can_reserve(self, rank: Rank) -> bool:
-        """Whether a rank may look for blocks for the first request that it expects."""
-        return not rank.waiting and not rank.blocked and self.scheduler.may_start(rank)
+        """Whether a rank could look for blocks for a request prefilled elsewhere."""
+        return bool(
+            rank.expected
+            and not rank.waiting
+            and not rank.blocked
+            and self.scheduler.may_start(rank)
+        )
 
     def _report(self, now: float) -> None:
         assert self.events.on_step is not None

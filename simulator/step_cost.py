@@ -216,7 +216,8 @@ class TabulatedStepCost:
         return low + part * (_blend(self._token_rows[row + 1], column, weight) - low)
 
     def _samples_s(self, rank_samples: int, group_samples: int) -> float:
-        key = (rank_samples, group_samples)
+        # the head is each rank's own; only drafts exchange tokens within the group
+        key = (rank_samples, group_samples if self.drafts else 0)
         if key not in self._samples_memo:
             ops = self.model.head_ops(samples=float(rank_samples))
             if self.drafts:

@@ -202,10 +202,11 @@ class PrefillFirstScheduler(Scheduler):
                         self.fill(rank)
                         prefills = prefills or bool(rank.chunks)
         stalled = prefills and self.joint_prefill
+        steps = worker.steps
         for rank in worker.ranks:
             if (
-                rank.batch.size
-                and worker.steps - rank.lag > rank.safe_step
+                steps - rank.lag > rank.safe_step
+                and rank.batch.size
                 and (self.mixes or not (rank.chunks or stalled))
                 and self.make_room(rank)
             ):
