@@ -52,6 +52,8 @@ class DecodeBatch:
 
     __slots__ = (
         "_columns",
+        "_contexts",
+        "_contexts_step",
         "_counted",
         "_line_stale",
         "_line_value_s",
@@ -82,7 +84,9 @@ class DecodeBatch:
         self._line_stale = True
         self._line_value_s = self._line_x0 = 0.0
         self._columns: Floats | None = None
+        self._contexts = np.empty(0)
         self._counted = (-1, 0)
+        self._contexts_step = -1
 
     def context_at(self, step: int) -> float:
         """Summed context in a step. [tokens]"""
@@ -114,6 +118,7 @@ class DecodeBatch:
         self.size += 1
         self._line_stale = True
         self._counted = (-1, 0)
+        self._contexts_step = -1
 
     def leave(self, position: int, step: int) -> Sequence:
         """Remove the request at a position and note how far it came."""
@@ -136,15 +141,18 @@ class DecodeBatch:
             self._columns[:, position : self.size] = self._columns[:, position + 1 : self.size + 1]
         self._line_stale = True
         self._counted = (-1, 0)
+        self._contexts_step = -1
         return sequence
 
     # request by request -------------------------------------------------------------------
 
     def contexts(self, step: int) -> Floats:
         """Context of each request in a step, as `Sequence.context_at` computes it. [tokens]"""
-        base, rate, start, _ = self._rows()
-        contexts: Floats = base + rate * (step - start)
-        return contexts
+        if self._contexts_step != step:
+            base, rate, start, _ = self._rows()
+            self._contexts = base + rate * (step - start)
+            self._contexts_step = step
+        return self._contexts
 
     def final_contexts(self) -> Floats:
         """Prompt and output of each request. [tokens]"""

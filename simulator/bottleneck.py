@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from workloads.costmodel import CostModel
 
 
+KV_CAPACITY = "KV capacity"
+"""More requests are present than the KV pool admits."""
+
+
 def name_bottleneck(
     *,
     model: CostModel,
@@ -47,7 +51,7 @@ def name_bottleneck(
         room = min(room, spec.request_slots)
     cap = running_cap(settings=pool.settings, attention_dp=model.layout.attention_dp)
     if requests_per_rank > min(room, cap):
-        return "KV capacity" if room < cap else "running cap"
+        return KV_CAPACITY if room < cap else "running cap"
     decoding = max(requests_per_rank, 1.0)
     ranks = model.layout.attention_dp
     queries = drafts + 1

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from hwmodels.sku import load_sku
-from simulator.configuration import DoesNotFitError
+from simulator.climb import climb_layouts
 from simulator.names import canonical_model
 from simulator.pareto import frontier_indices
-from simulator.recipe_layouts import PoolRequest
-from simulator.run import simulate_run
 from simulator.scenario import REPORTED
-from simulator.scenario_runs import configure_run, engine_of, parse_speculation
+from simulator.scenario_runs import engine_of, parse_speculation
 from simulator.version import version
 from workloads.architecture import load_architecture
 from workloads.errors import UserError
@@ -25,19 +20,15 @@ from workloads.models import bind
 from workloads.plan import ExecutionPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hwmodels.economics import SkuEconomics
     from hwmodels.sku import Sku
+    from simulator.climb import PointRun
     from simulator.metrics import RunMetrics
     from simulator.records import Records
     from simulator.scenario import Scenario, ScenarioSource
     from workloads.architecture import Architecture
-
-LARGEST_CONCURRENCY = 2048
-LEAST_GAIN = 1.01
-WORTH_FORKING = 256
-"""Largest concurrency from which the layouts of a curve run in processes of their own."""
 
 _LARGEST_WORKER = 32
 
@@ -141,14 +132,15 @@ def explore_curve(
     on_progress:
         Called with (layouts done, layouts in all, what is under way).
     meanwhile:
-        Called once while the layouts run in processes of their own, if they do.
+        Called once while points run in processes of their own, if they do.
     keep_records:
         Whether to keep the per-request records.
 
     Notes
     -----
     Without a list, concurrency doubles from 1 and ends at 2,048, where two doublings have
-    gained less than 1 % throughput, or where memory refuses.
+    gained less than 1 % throughput, or where memory refuses: at the first point whose clients
+    mostly wait for KV blocks.
 
     Raises
     ------
@@ -166,33 +158,32 @@ def explore_curve(
     layouts, refused = _divisible(
         candidate_layouts(scenario=scenario, sku=sku), architecture=load_architecture(model)
     )
-    ladder = scenario.concurrency or _doublings()
-    climbs = [
-        _Climb(scenario=scenario, sku=sku, layout=layout, ladder=ladder) for layout in layouts
-    ]
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
     messages: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
     level = engine.engine.label
-    all_climbed = _climb_all(climbs, on_progress=on_progress, meanwhile=meanwhile)
-    for layout, climbed in zip(layouts, all_climbed, strict=True):
-        messages += climbed.messages
-        settings |= climbed.settings
-        level = climbed.software_name or level
-        if climbed.refusal:
-            refused.append(RefusedLayout(label=layout.label, reason=climbed.refusal))
-        for concurrency, run in climbed.runs:
+    for climb in climb_layouts(
+        scenario=scenario, sku=sku, layouts=layouts, on_progress=on_progress, meanwhile=meanwhile
+    ):
+        label = climb.layout.label
+        if climb.refusal:
+            refused.append(RefusedLayout(label=label, reason=climb.refusal))
+        for rung in climb.rungs:
+            messages += rung.messages
+            settings |= rung.settings
+            level = rung.software_name or level
+        for concurrency, run in climb.runs:
             points.append(
                 _point(
-                    layout=layout,
+                    layout=climb.layout,
                     concurrency=concurrency,
                     run=run,
                     costs=economics.for_sku(sku.key),
                 )
             )
             if keep_records:
-                records[layout.label, concurrency] = run.records
+                records[label, concurrency] = run.records
     frontier = set(
         frontier_indices(
             [point.metrics.interactivity for point in points],
@@ -220,11 +211,6 @@ def explore_curve(
         ),
         records=records,
     )
-
-
-def has_stalled(throughputs: Sequence[float]) -> bool:
-    """Whether the last two doublings of concurrency gained less than 1 % throughput."""
-    return len(throughputs) > 2 and throughputs[-1] < LEAST_GAIN * throughputs[-3]
 
 
 def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
@@ -284,123 +270,7 @@ def _divisible(
     return good, refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """What a curve keeps of one run."""
-
-    metrics: RunMetrics
-    bottleneck: str
-    kind: str
-    bands: dict[str, tuple[float, float]]
-    records: Records
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Climbed:
-    """The runs of one layout up its ladder, and what was assumed on the way."""
-
-    runs: list[tuple[int, _Run]]
-    refusal: str
-    messages: list[str]
-    settings: dict[str, dict[str, Any]]
-    software_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Climb:
-    """One layout to be run up a ladder of concurrencies."""
-
-    scenario: Scenario
-    sku: Sku
-    layout: Layout
-    ladder: tuple[int, ...]
-
-    def run(self) -> _Climbed:
-        scenario, layout = self.scenario, self.layout
-        runs: list[tuple[int, _Run]] = []
-        messages: list[str] = []
-        settings: dict[str, dict[str, Any]] = {}
-        name = refusal = ""
-        for concurrency in self.ladder:
-            configuration, recipe = configure_run(
-                scenario, sku=self.sku, pools=(PoolRequest.of(layout),), concurrency=concurrency
-            )
-            try:
-                outcome = simulate_run(configuration)
-            except DoesNotFitError as error:
-                refusal = "" if runs else str(error)
-                break
-            messages += [*recipe.messages, *outcome.messages]
-            for setting, origin in recipe.provenance.items():
-                value = getattr(recipe.pools[0].settings, setting, None)
-                if value is None:
-                    value = recipe.pools[0].plan.get(setting.removeprefix("plan."))
-                settings[f"{layout.label}.{setting}"] = {"value": value, "origin": origin}
-            name = outcome.assembly.software.name
-            kept = _Run(
-                metrics=outcome.metrics,
-                bottleneck=outcome.bottleneck,
-                kind=outcome.kind,
-                bands=outcome.bands,
-                records=outcome.records,
-            )
-            runs.append((concurrency, kept))
-            rates = [run.metrics.total_tput_per_gpu for _, run in runs]
-            if scenario.concurrency is None and has_stalled(rates):
-                break
-        return _Climbed(
-            runs=runs,
-            refusal=refusal,
-            messages=messages,
-            settings=settings,
-            software_name=name,
-        )
-
-
-def _climb_all(
-    climbs: list[_Climb],
-    *,
-    on_progress: Callable[[int, int, str], None] | None,
-    meanwhile: Callable[[], None] | None,
-) -> list[_Climbed]:
-    """All layouts, side by side where the system can fork; the results do not depend on it."""
-
-    def tell(done: int) -> None:
-        if on_progress is not None:
-            label = climbs[done].layout.label if done < len(climbs) else "done"
-            on_progress(done, len(climbs), label)
-
-    processes = min(len(climbs), os.cpu_count() or 1)
-    small = max((climb.ladder[-1] for climb in climbs), default=0) < WORTH_FORKING
-    climbed: list[_Climbed] = []
-    tell(0)
-    if processes < 2 or small or "fork" not in multiprocessing.get_all_start_methods():
-        for climb in climbs:
-            climbed.append(climb.run())
-            tell(len(climbed))
-        return climbed
-    with warnings.catch_warnings():
-        # newer Pythons warn of forking beside the idle threads of the linear-algebra library
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pool = multiprocessing.get_context("fork").Pool(processes)
-    with pool:
-        # largest workers first, so that no long one is left for the end
-        order = sorted(range(len(climbs)), key=lambda i: -climbs[i].layout.attention_dp)
-        under_way = pool.imap(_Climb.run, [climbs[i] for i in order])
-        if meanwhile is not None:
-            meanwhile()
-        results = {}
-        for i, result in zip(order, under_way, strict=True):
-            results[i] = result
-            tell(len(results))
-    return [results[i] for i in range(len(climbs))]
-
-
-def _doublings() -> tuple[int, ...]:
-    return tuple(1 << power for power in range(LARGEST_CONCURRENCY.bit_length()))
-
-
-def _point(*, layout: Layout, concurrency: int, run: _Run, costs: SkuEconomics) -> CurvePoint:
+def _point(*, layout: Layout, concurrency: int, run: PointRun, costs: SkuEconomics) -> CurvePoint:
     rate = run.metrics.total_tput_per_gpu
     price = costs.usd_per_gpu_hour()
     return CurvePoint(

@@ -69,6 +69,7 @@ def load_file_writers() -> None:
     """Import what `write_run` needs, which takes a while, ahead of its call."""
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
+    import pandas  # noqa: F401  (pyarrow loads it to look at any array)
     import pyarrow.parquet  # noqa: F401
     import yaml  # noqa: F401
 

@@ -11,8 +11,8 @@ from hwmodels.sku import load_sku
 from simulator.assembly import assemble
 from simulator.bounds import deployment_bounds
 from simulator.candidates import candidate_deployments, requests_of
+from simulator.climb import has_stalled
 from simulator.configuration import DoesNotFitError, deployment_label
-from simulator.curve import has_stalled
 from simulator.run import simulate_run
 from simulator.scenario_runs import configure_run, engine_of
 from simulator.search_request import build_search

@@ -133,21 +133,28 @@ class SglangScheduler(PrefillFirstScheduler):
     def _never_runs_out(self, rank: Rank, sequence: Sequence, step: int) -> bool:
         """Whether the batch with this request fits in every step until all have finished."""
         page = rank.pool.block_tokens
-        fixed = rank.pool.fixed_blocks_per_request
+        fixed = rank.pool.fixed_blocks_per_request * page
         free = (rank.pool.total_blocks - rank.used_blocks(step)) * page
         free -= rank.blocks_needed(sequence) * page
         joining = [sequence, *rank.filling()]
-        contexts = rank.batch.contexts(step)
-        occupied = np.concatenate((contexts, [s.target for s in joining]))
-        left = np.concatenate(
-            (rank.batch.final_contexts() - contexts, [s.final_tokens - s.target for s in joining])
-        )
+        decoding, size = rank.batch.size, rank.batch.size + len(joining)
+        occupied, left = np.empty((2, size))
+        occupied[:decoding] = rank.batch.contexts(step)
+        left[:decoding] = rank.batch.final_contexts()
+        left[:decoding] -= occupied[:decoding]
+        for index, joiner in enumerate(joining, start=decoding):
+            occupied[index] = joiner.target
+            left[index] = joiner.final_tokens - joiner.target
         order = left.argsort(kind="stable")
-        left = left[order]
-        batch = np.arange(len(left), 0, -1)
         # tokens that are free once only those are left that have at least as much to write
-        free_then = np.concatenate(((free,), occupied[order[:-1]] + fixed * page)).cumsum()
-        return bool((free_then - left * batch > batch).all())
+        freed = np.empty(size)
+        freed[0] = free
+        np.add(occupied[order[:-1]], fixed, out=freed[1:])
+        freed.cumsum(out=freed)
+        left = left[order]
+        left += 1.0
+        left *= np.arange(size, 0, -1)
+        return bool((freed > left).all())
 
     def _ratio(self, rank: Rank, step: int) -> float:
         ratio, since = self.ratios[rank.index]

@@ -1,0 +1,242 @@
+"""Layouts run up a ladder of concurrencies, points side by side where the system can fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simulator.bottleneck import KV_CAPACITY
+from simulator.configuration import DoesNotFitError
+from simulator.recipe_layouts import PoolRequest
+from simulator.run import simulate_run
+from simulator.scenario_runs import configure_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hwmodels.sku import Sku
+    from simulator.metrics import RunMetrics
+    from simulator.records import Records
+    from simulator.scenario import Scenario
+    from workloads.layout import Layout
+
+LARGEST_CONCURRENCY = 2048
+LEAST_GAIN = 1.01
+WORTH_FORKING = 256
+"""Largest concurrency from which points run in processes of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointRun:
+    """What a curve keeps of one run."""
+
+    metrics: RunMetrics
+    bottleneck: str
+    kind: str
+    bands: dict[str, tuple[float, float]]
+    records: Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One concurrency of one layout: its run, or why there is none, and what was assumed."""
+
+    run: PointRun | None
+    refusal: str
+    messages: list[str]
+    settings: dict[str, dict[str, Any]]
+    software_name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Climb:
+    """One layout on its way up the ladder; its rungs stay in order however they are run."""
+
+    scenario: Scenario
+    sku: Sku
+    layout: Layout
+    ladder: tuple[int, ...]
+    done: dict[int, Rung] = field(default_factory=dict)
+    end: int | None = None
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """The rungs up to the end, or up to the first that has not been run."""
+        known = []
+        for concurrency in self.ladder[: self.end]:
+            if concurrency not in self.done:
+                break
+            known.append(self.done[concurrency])
+        return known
+
+    @property
+    def runs(self) -> list[tuple[int, PointRun]]:
+        """The runs by concurrency."""
+        pairs = zip(self.ladder, self.rungs, strict=False)
+        return [(concurrency, rung.run) for concurrency, rung in pairs if rung.run is not None]
+
+    @property
+    def refusal(self) -> str:
+        """Why the layout has no run at all."""
+        return "" if self.runs or not self.rungs else self.rungs[0].refusal
+
+    def run(self, concurrency: int) -> Rung:
+        """Simulate one point."""
+        configuration, recipe = configure_run(
+            self.scenario,
+            sku=self.sku,
+            pools=(PoolRequest.of(self.layout),),
+            concurrency=concurrency,
+        )
+        try:
+            outcome = simulate_run(configuration)
+        except DoesNotFitError as error:
+            return Rung(run=None, refusal=str(error), messages=[], settings={}, software_name="")
+        settings: dict[str, dict[str, Any]] = {}
+        for setting, origin in recipe.provenance.items():
+            value = getattr(recipe.pools[0].settings, setting, None)
+            if value is None:
+                value = recipe.pools[0].plan.get(setting.removeprefix("plan."))
+            settings[f"{self.layout.label}.{setting}"] = {"value": value, "origin": origin}
+        return Rung(
+            run=PointRun(
+                metrics=outcome.metrics,
+                bottleneck=outcome.bottleneck,
+                kind=outcome.kind,
+                bands=outcome.bands,
+                records=outcome.records,
+            ),
+            refusal="",
+            messages=[*recipe.messages, *outcome.messages],
+            settings=settings,
+            software_name=outcome.assembly.software.name,
+        )
+
+    def take(self, concurrency: int, rung: Rung) -> None:
+        """Keep a rung, and end the climb where memory refuses or more clients gain nothing."""
+        self.done[concurrency] = rung
+        rates: list[float] = []
+        for index, known in enumerate(self.rungs):
+            if known.run is None:
+                self.end = index + 1
+                break
+            rates.append(known.run.metrics.total_tput_per_gpu)
+            full = known.run.bottleneck == KV_CAPACITY
+            if self.scenario.concurrency is None and (full or has_stalled(rates)):
+                self.end = index + 1
+                break
+
+    def wants(self, concurrency: int) -> bool:
+        """Whether a point is neither done nor past the end."""
+        return concurrency not in self.done and concurrency in self.ladder[: self.end]
+
+
+def climb_layouts(
+    *,
+    scenario: Scenario,
+    sku: Sku,
+    layouts: Sequence[Layout],
+    on_progress: Callable[[int, int, str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> list[Climb]:
+    """Run all layouts up the scenario's ladder, or a doubling one up to 2,048 clients.
+
+    Points are started from the fewest clients up, some beyond an end that is not known yet;
+    those are dropped, so that the result does not depend on the number of processes.
+
+    Parameters
+    ----------
+    scenario, sku, layouts:
+        What to run.
+    on_progress:
+        Called with (layouts done, layouts in all, what is under way).
+    meanwhile:
+        Called once while points run in processes of their own, if they do.
+    """
+    ladder = scenario.concurrency or _doublings()
+    climbs = [Climb(scenario=scenario, sku=sku, layout=each, ladder=ladder) for each in layouts]
+
+    def tell() -> None:
+        if on_progress is not None:
+            under_way = [climb for climb in climbs if any(map(climb.wants, ladder))]
+            label = under_way[0].layout.label if under_way else "done"
+            on_progress(len(climbs) - len(under_way), len(climbs), label)
+
+    processes = os.cpu_count() or 1
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    if processes < 2 or max(ladder) < WORTH_FORKING or not forks:
+        for climb in climbs:
+            for concurrency in ladder:
+                if climb.wants(concurrency):
+                    tell()
+                    climb.take(concurrency, climb.run(concurrency))
+    else:
+        for climb in climbs:  # what a first run loads and tabulates, the processes inherit
+            tell()
+            climb.take(ladder[0], climb.run(ladder[0]))
+        _climb_side_by_side(climbs, processes=processes, tell=tell, meanwhile=meanwhile)
+    tell()
+    return climbs
+
+
+def _climb_side_by_side(
+    climbs: list[Climb],
+    *,
+    processes: int,
+    tell: Callable[[], None],
+    meanwhile: Callable[[], None] | None,
+) -> None:
+    tasks = deque(_order(climbs, processes=processes))
+    running: dict[Future[Rung], tuple[Climb, int]] = {}
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+        try:
+            while tasks or running:
+                while tasks and len(running) < processes:
+                    climb, concurrency = tasks.popleft()
+                    if climb.wants(concurrency):
+                        running[_submit(pool, climb, concurrency)] = climb, concurrency
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    climb, concurrency = running.pop(future)
+                    climb.take(concurrency, future.result())
+                tell()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _order(climbs: list[Climb], *, processes: int) -> list[tuple[Climb, int]]:
+    """Points by ascending clients; where few layouts share the processes, the long ones first.
+
+    Many layouts keep all processes busy to the end without running points that are dropped.
+    """
+    rungs = sorted(set(climbs[0].ladder if climbs else ()))
+    if len(climbs) <= processes:
+        short = [rung for rung in rungs if rung < WORTH_FORKING]
+        rungs = short + rungs[: len(short) - 1 : -1] if short else rungs[::-1]
+    lanes = sorted(climbs, key=lambda climb: climb.layout.attention_dp)
+    return [(climb, rung) for rung in rungs for climb in lanes]
+
+
+def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future[Rung]:
+    bare = Climb(scenario=climb.scenario, sku=climb.sku, layout=climb.layout, ladder=climb.ladder)
+    with warnings.catch_warnings():
+        # newer Pythons warn of forking beside the idle threads of the linear-algebra library
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return pool.submit(bare.run, concurrency)
+
+
+def has_stalled(throughputs: Sequence[float]) -> bool:
+    """Whether the last two doublings of concurrency gained less than 1 % throughput."""
+    return len(throughputs) > 2 and throughputs[-1] < LEAST_GAIN * throughputs[-3]
+
+
+def _doublings() -> tuple[int, ...]:
+    return tuple(1 << power for power in range(LARGEST_CONCURRENCY.bit_length()))

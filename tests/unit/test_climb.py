@@ -1,0 +1,99 @@
+"""A climb keeps its rungs in order and ends where more clients gain nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from simulator import climb as climbing
+from simulator.bottleneck import KV_CAPACITY
+from simulator.climb import Climb, Rung, climb_layouts
+from simulator.scenario import build_scenario
+from workloads.layout import Layout
+
+if TYPE_CHECKING:
+    import pytest
+
+LADDER = (1, 2, 4, 8, 16)
+
+
+def rung(rate: float | None, *, bottleneck: str = "compute") -> Rung:
+    """A rung with this throughput, or one that memory refuses."""
+    run = None
+    if rate is not None:
+        run = SimpleNamespace(
+            metrics=SimpleNamespace(total_tput_per_gpu=rate), bottleneck=bottleneck
+        )
+    return Rung(
+        run=cast("Any", run),
+        refusal="" if run else "too large",
+        messages=[],
+        settings={},
+        software_name="",
+    )
+
+
+def climb_of(scenario: Any) -> Climb:
+    return Climb(scenario=scenario, sku=cast("Any", None), layout=Layout(tp=8), ladder=LADDER)
+
+
+OPEN = SimpleNamespace(concurrency=None)
+STATED = SimpleNamespace(concurrency=LADDER)
+
+
+def test_rungs_beyond_the_first_missing_one_are_not_told() -> None:
+    climb = climb_of(OPEN)
+    climb.take(1, rung(1.0))
+    climb.take(4, rung(4.0))
+    assert [concurrency for concurrency, _ in climb.runs] == [1]
+    climb.take(2, rung(2.0))
+    assert [concurrency for concurrency, _ in climb.runs] == [1, 2, 4]
+
+
+def test_rungs_beyond_the_end_are_dropped_whichever_came_first() -> None:
+    rates = {1: 1.0, 2: 2.0, 4: 2.001, 8: 2.002, 16: 9.0}
+    told = []
+    for order in (LADDER, LADDER[::-1]):
+        climb = climb_of(OPEN)
+        for concurrency in order:
+            climb.take(concurrency, rung(rates[concurrency]))
+        told.append([concurrency for concurrency, _ in climb.runs])
+        assert not climb.wants(16)
+    assert told == [[1, 2, 4, 8], [1, 2, 4, 8]]
+
+
+def test_a_full_kv_pool_ends_a_climb_but_not_a_stated_list() -> None:
+    for scenario, last in ((OPEN, 2), (STATED, 16)):
+        climb = climb_of(scenario)
+        for concurrency in LADDER:
+            if climb.wants(concurrency):
+                full = KV_CAPACITY if concurrency >= 2 else "compute"
+                climb.take(concurrency, rung(float(concurrency), bottleneck=full))
+        assert climb.runs[-1][0] == last
+
+
+def test_a_layout_that_never_fits_is_refused_and_one_that_once_fitted_is_not() -> None:
+    never, once = climb_of(OPEN), climb_of(OPEN)
+    never.take(1, rung(None))
+    once.take(1, rung(1.0))
+    once.take(2, rung(None))
+    assert never.refusal == "too large"
+    assert never.runs == []
+    assert once.refusal == ""
+    assert not once.wants(4)
+
+
+def test_processes_give_the_points_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = build_scenario(
+        flags={"sku": "mi355x", "ep": 8, "concurrency": (4, 1, 32), "isl": 512, "osl": 64}
+    )
+    from hwmodels.sku import load_sku
+
+    layouts = [Layout(tp=8, ep=8), Layout(tp=8, ep=8, dp_attention=True)]
+    outcomes = []
+    for worth in (1, 1000):
+        monkeypatch.setattr(climbing, "WORTH_FORKING", worth)
+        climbs = climb_layouts(scenario=source.scenario, sku=load_sku("mi355x"), layouts=layouts)
+        outcomes.append([[(c, run.metrics) for c, run in climb.runs] for climb in climbs])
+    assert outcomes[0] == outcomes[1]
+    assert [concurrency for concurrency, _ in outcomes[0][0]] == [4, 1, 32]
