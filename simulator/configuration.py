@@ -161,8 +161,6 @@ class RunResult:
         What binds most of the time.
     kind:
         ``measured``, ``calibrated``, ``transferred`` or ``specification``.
-    message:
-        What had to be assumed; empty if nothing.
     bands:
         90 % interval (low, high) of each metric that has been compared with measurements.
     """
@@ -170,7 +168,6 @@ class RunResult:
     metrics: RunMetrics
     bottleneck: str
     kind: str
-    message: str = ""
     bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 

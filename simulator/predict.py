@@ -117,22 +117,25 @@ def predict_table(
         check_calibration(calibration)
     frame = _without_output_names(frame)
     outcomes: list[_Outcome | None] = [None] * len(frame)
-    alike: dict[str, _Waiting] = {}
+    alike: dict[tuple[object, ...], _Waiting] = {}
+    levels = _Levels()
     for position, values in enumerate(frame.itertuples(index=False, name=None)):
         row = dict(zip(frame.columns, values, strict=True))
         try:
             configuration, assumed = configure_row(row, calibration=calibration)
+            level, told = levels.of(configuration)
         except ValueError as error:
             outcomes[position] = _Outcome(status="unsupported", message=str(error))
         else:
-            waiting = alike.setdefault(repr(configuration), _Waiting(configuration))
-            waiting.rows.append((position, assumed))
+            undated = repr(replace(configuration, level_date=None, median=False))
+            waiting = alike.setdefault((undated, *level), _Waiting(configuration))
+            waiting.rows.append((position, (*told, *assumed)))
     done = sum(outcome is not None for outcome in outcomes)
     if progress is not None:
         progress(done, len(frame))
     for waiting, ran in _run_all(list(alike.values()), workers=workers, run=run):
         for position, assumed in waiting.rows:
-            parts = dict.fromkeys((*ran.message.split("; "), *assumed))
+            parts = dict.fromkeys((ran.message, *assumed))
             outcomes[position] = replace(ran, message="; ".join(filter(None, parts)))
         done += len(waiting.rows)
         if progress is not None:
@@ -140,6 +143,33 @@ def predict_table(
     cells = [outcome.cells() for outcome in outcomes if outcome is not None]
     added = pd.DataFrame(cells, columns=list(OUTPUT_COLUMNS), index=frame.index)
     return pd.concat([frame, added], axis=1)
+
+
+class _Levels:
+    """Software levels of configurations, by what a run takes from them: dates may share one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[tuple[object, ...], tuple[str, ...]]] = {}
+
+    def of(self, configuration: RunConfiguration) -> tuple[tuple[object, ...], tuple[str, ...]]:
+        """What a level gives to a run, comparable; and what was assumed in choosing it."""
+        from hwmodels.sku import load_sku
+        from simulator.assembly import named_software
+
+        key = (
+            configuration.sku,
+            configuration.engine,
+            configuration.model,
+            configuration.level_date,
+            configuration.median,
+            configuration.calibration,
+        )
+        if key not in self._known:
+            level = named_software(configuration, sku=load_sku(configuration.sku))
+            parameters = tuple(sorted(level.parameters.items()))
+            given = (parameters, level.kind, level.basis, repr(level.plan))
+            self._known[key] = given, level.messages
+        return self._known[key]
 
 
 def _without_output_names(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,6 +190,8 @@ def _run_all(
     tasks = sorted(
         groups.values(), key=lambda group: -sum(each.configuration.concurrency for each in group)
     )
+    for group in tasks:  # the requests of the longest run serve the others
+        group.sort(key=lambda each: -each.configuration.concurrency)
     inputs = [[each.configuration for each in group] for group in tasks]
     results: Iterable[list[_Outcome]]
     if workers == 1 or len(tasks) < 2:
@@ -190,4 +222,4 @@ def _run_one(configuration: RunConfiguration, run: Run) -> _Outcome:
         return _Outcome(status="unsupported", message=str(error))
     except Exception as error:  # a defect in one row must not lose the others
         return _Outcome(status="unsupported", message=f"failed: {type(error).__name__}: {error}")
-    return _Outcome(status="ok", message=result.message, result=result)
+    return _Outcome(status="ok", message="", result=result)

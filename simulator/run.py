@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.configuration import RunConfiguration
     from simulator.engine import StepRun
     from simulator.records import Records
+    from workloads.requests import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +109,7 @@ def simulate_run(
         As `assemble`, or if a request can never be served.
     """
     assembly = assemble(configuration, software=software)
-    lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
-    acceptance = acceptance_of(configuration, software=assembly.software)
-    requests = inferencex_requests(
-        isl=configuration.isl,
-        osl=configuration.osl,
-        count=configuration.requests_per_client * configuration.concurrency,
-        rng=lengths_rng,
-        distribution=configuration.length_distribution,
-        decode_steps=lambda output_tokens: draw_decode_steps(
-            rng=acceptance_rng, output_tokens=output_tokens, acceptance=acceptance
-        ),
-    )
+    requests = _requests(configuration, acceptance_of(configuration, software=assembly.software))
     records = run_deployment(
         deployment=assembly.deployment,
         requests=requests,
@@ -157,6 +148,37 @@ def simulate_run(
     )
 
 
+def _requests(configuration: RunConfiguration, acceptance: Acceptance) -> list[Request]:
+    """InferenceX's requests; the first n do not depend on how many follow."""
+    count = configuration.requests_per_client * configuration.concurrency
+    drawn = _drawn(
+        isl=configuration.isl,
+        osl=configuration.osl,
+        distribution=configuration.length_distribution,
+        acceptance=acceptance,
+        seed=configuration.seed,
+    )
+    if len(drawn) < count:
+        lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
+        drawn[:] = inferencex_requests(
+            isl=configuration.isl,
+            osl=configuration.osl,
+            count=count,
+            rng=lengths_rng,
+            distribution=configuration.length_distribution,
+            decode_steps=lambda output_tokens: draw_decode_steps(
+                rng=acceptance_rng, output_tokens=output_tokens, acceptance=acceptance
+            ),
+        )
+    return drawn[:count]
+
+
+@lru_cache(maxsize=4)
+def _drawn(**_: object) -> list[Request]:
+    """The longest list of requests drawn so far with these lengths and acceptance."""
+    return []
+
+
 def predict_run(configuration: RunConfiguration) -> RunResult:
     """What `simulator.predict` needs of a run."""
     outcome = simulate_run(configuration)
@@ -164,6 +186,5 @@ def predict_run(configuration: RunConfiguration) -> RunResult:
         metrics=outcome.metrics,
         bottleneck=outcome.bottleneck,
         kind=outcome.kind,
-        message="; ".join(outcome.messages),
         bands=outcome.bands,
     )

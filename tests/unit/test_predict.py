@@ -97,7 +97,6 @@ def fake_run(configuration: RunConfiguration) -> RunResult:
         metrics=metrics(configuration),
         bottleneck="kernel floor",
         kind="specification",
-        message="no software level",
         bands={"median_tpot_s": (0.001, 0.002)} if configuration.isl == 1024 else {},
     )
 
@@ -143,7 +142,7 @@ class TestTable:
         assert (row.pred_mean_ttft_s, row.pred_median_ttft_s, row.pred_p99_ttft_s) == (2, 1, 6)
         assert (row.pred_mean_tpot_s, row.pred_median_tpot_s) == (0.08, 0.04)
         assert (row.status, row.kind, row.bottleneck) == ("ok", "specification", "kernel floor")
-        assert row.message.startswith("no software level; undated median of runs to 2026-07-19")
+        assert "undated median of runs to 2026-07-19" in row.message
 
     def test_bands_are_blank_where_nothing_was_compared(self) -> None:
         result = predict_table(table({}, {"isl": 1024}), workers=1, run=fake_run)
@@ -158,7 +157,7 @@ class TestTable:
                 {"concurrency": "many"},
                 {"concurrency": 0},
                 {"model": "dsv4-por"},
-                {"model": "llama70b"},
+                {"model": "qwen3.5"},
                 {"sku": "b2000"},
                 {"engine": "vlmm"},
                 {"date": "yesterday"},
@@ -184,7 +183,7 @@ class TestTable:
             1: "concurrency is 'many', which is not a number",
             2: "concurrency is 0; it must be a whole number of at least 1",
             3: "model 'dsv4-por' is unknown",
-            4: "model llama-3.x-70b is not supported yet",
+            4: "model qwen3.5 is not supported yet",
             5: "'b2000'",
             6: "engine 'vlmm' is unknown",
             7: "date 'yesterday' is not a date",
@@ -198,6 +197,19 @@ class TestTable:
             assert text in result.message[position]
         failed = result.iloc[1:14]
         assert failed[list(OUTPUT_COLUMNS[:13])].isna().all().all()
+
+    def test_dates_that_share_a_level_are_run_once_and_keep_what_each_assumed(self) -> None:
+        ran = []
+
+        def counting_run(configuration: RunConfiguration) -> RunResult:
+            ran.append(configuration.level_date)
+            return fake_run(configuration)
+
+        days = ({"sku": "b300", "engine": "vllm", "date": day} for day in ("2026-06-01", ""))
+        result = predict_table(table(*days), workers=1, run=counting_run)
+        assert len(ran) == 1
+        assert result.pred_median_tpot_s.nunique() == 1
+        assert result.message.nunique() == 2
 
     def test_models_without_support_are_told_without_running(self) -> None:
         def never(configuration: RunConfiguration) -> RunResult:

@@ -14,6 +14,7 @@ from workloads.lengths import (
     UniformLength,
     length_distribution,
 )
+from workloads.speculation import acceptance_of_length, draw_decode_steps
 from workloads.synthetic import Conversations, inferencex_requests, open_loop_requests
 from workloads.workload import AGENTIC, NAMED_WORKLOADS
 
@@ -47,8 +48,21 @@ def test_inferencex_requests_are_closed_loop_and_share_nothing():
     assert all(r.decode_steps == r.output_tokens - 1 for r in requests)
 
 
+ACCEPTANCE = acceptance_of_length(acceptance_length=2.2, drafts=3)
+
+
 def test_a_longer_run_starts_with_the_requests_of_a_shorter_one():
+    def drafted(count):
+        rng = np.random.default_rng(2)
+        return inferencex(
+            count=count,
+            decode_steps=lambda tokens: draw_decode_steps(
+                rng=rng, output_tokens=tokens, acceptance=ACCEPTANCE
+            ),
+        )
+
     assert inferencex(count=500)[:100] == inferencex(count=100)
+    assert drafted(9000)[:5000] == drafted(5000)
 
 
 def test_the_chat_template_is_subtracted_before_drawing_and_added_to_each_prompt():
