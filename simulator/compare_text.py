@@ -11,9 +11,12 @@ from simulator.version import version
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     from simulator.compare import ComparisonResult
 
 UNREACHABLE = "unreachable"
+TEXT_COLUMNS = ("", "runs on either side", "binds")
 
 
 def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
@@ -46,20 +49,45 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
 
 
 def _table(result: ComparisonResult) -> Any:
-    table_rows = result.frame()
-    banded = bool(table_rows["total_tput_per_gpu_lo"].notna().any())
+    headers, rows = comparison_cells(result.frame(), reference=result.sides[0].name)
+    table = table_of(title="", headers=headers, left=TEXT_COLUMNS)
+    for position, (first, cells) in enumerate(rows):
+        if first and position:
+            table.add_row()
+        table.add_row(*cells)
+    return table
+
+
+def comparison_cells(
+    frame: pd.DataFrame, *, reference: str
+) -> tuple[list[str], list[tuple[bool, list[str]]]]:
+    """A comparison as it is read: headers, and cells of each row.
+
+    Parameters
+    ----------
+    frame:
+        `simulator.compare.ComparisonResult.frame`.
+    reference:
+        The contestant whom the ratios are over.
+
+    Returns
+    -------
+    tuple
+        Headers, where those that differ in trailing blanks alone read alike; and for each row
+        whether it is the first of its speed, with its cells.
+    """
+    banded = bool(frame["total_tput_per_gpu_lo"].notna().any())
     headers = ["tok/s/user", "", "tok/s/GPU", *(["90 %"] if banded else []), "ratio"]
     headers += [*(["90 % "] if banded else []), "$/M tok", "ratio ", "$/M in", "$/M out"]
     headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
-    table = table_of(title="", headers=headers, left=("", "runs on either side", "binds"))
-    for row in table_rows.to_dict("records"):
-        if row["contestant"] == result.sides[0].name and table.row_count:
-            table.add_row()
-        first = row["contestant"] == result.sides[0].name
+    rows: list[tuple[bool, list[str]]] = []
+    for row in frame.to_dict("records"):
+        first = row["contestant"] == reference
         cells = [number(row["interactivity"]) if first else "", row["contestant"]]
         if not row["reachable"]:
             reach = f"{number(row['slowest'])} to {number(row['fastest'])} tok/s/user"
-            table.add_row(*cells, UNREACHABLE, *[""] * (len(headers) - 5), f"its curve: {reach}")
+            blank = [""] * (len(headers) - 5)
+            rows.append((first, [*cells, UNREACHABLE, *blank, f"its curve: {reach}", ""]))
             continue
         cells.append(number(row["total_tput_per_gpu"]))
         if banded:
@@ -67,8 +95,7 @@ def _table(result: ComparisonResult) -> Any:
         cells.append("" if first else _times(row["ratio"]))
         if banded:
             cells.append("" if first else interval(row["ratio_lo"], row["ratio_hi"]))
-        table.add_row(
-            *cells,
+        cells += [
             number(row["usd_per_million_tokens"]),
             "" if first else _times(row["usd_ratio"]),
             number(row["usd_per_million_input_tokens"]),
@@ -78,8 +105,9 @@ def _table(result: ComparisonResult) -> Any:
             number(row["joules_per_token"]),
             row["between"],
             row["bottleneck"],
-        )
-    return table
+        ]
+        rows.append((first, cells))
+    return headers, rows
 
 
 def _times(value: float | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwmodels.sku import load_sku
 from simulator.names import load_engine
+from simulator.series import known_sku
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -54,7 +54,7 @@ def labels_of_runs(runs: pd.DataFrame) -> list[CurveLabel]:
         CurveLabel(
             name=str(row["series"]),
             model=str(row["model"]),
-            sku=load_sku(str(row["sku"])).key,
+            sku=_key_of(str(row["sku"])),
             engine=load_engine(str(row["engine"]).partition("@")[0]).software,
             isl=int(row["isl"]),
             osl=int(row["osl"]),
@@ -78,8 +78,9 @@ def overlay_points(
 
     Returns
     -------
-    ``median_tpot_s`` (the mean where there is no median), ``total_tput_per_gpu`` and
-    ``series``, or ``None`` if no run is drawn; and a note for every reason why runs are not.
+    The runs that are drawn, with ``median_tpot_s`` (the mean where there is no median) and the
+    ``series`` that each belongs to, or ``None`` if no run is drawn; and a note for every reason
+    why runs are not.
     """
     if runs is None:
         return None, []
@@ -90,12 +91,8 @@ def overlay_points(
         _curve_of(row, curves)
         for row in runs[["model", "sku", "engine", "isl", "osl"]].to_dict("records")
     ]
-    points = pd.DataFrame(
-        {
-            "median_tpot_s": tpot_s.to_numpy(float),
-            "total_tput_per_gpu": runs["total_tput_per_gpu"].to_numpy(float),
-            "series": names,
-        }
+    points = runs.assign(
+        median_tpot_s=tpot_s.astype(float), series=pd.Series(names, index=runs.index, dtype=object)
     )
     other = points["series"].isna()
     silent = ~other & points["median_tpot_s"].isna()
@@ -106,6 +103,11 @@ def overlay_points(
         notes.append(f"{int(silent.sum())} own runs without a TPOT are not drawn")
     drawn = points[~other & ~silent].reset_index(drop=True)
     return (drawn if len(drawn) else None), notes
+
+
+def _key_of(sku: str) -> str:
+    found = known_sku(sku)
+    return sku if found is None else found.key
 
 
 def _curve_of(row: Mapping[Hashable, object], curves: Sequence[CurveLabel]) -> str | None:

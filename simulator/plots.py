@@ -113,7 +113,7 @@ def pareto_figure(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.082, 0.105, 0.893, 0.735))
     dress(figure, axes, caption=caption, hint="labels: layout, concurrency after c")
-    styles = _styles_of(series)
+    styles = styles_of(series)
     colours = colours_of(series)
     for one in series:
         _draw_series(axes, one, style=styles[one.name])
@@ -133,11 +133,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def colours_of(series: Sequence[Series]) -> dict[str, str]:
     """A colour for each series: the vendor's hue, the next shade for each further SKU."""
-    return {name: colour for name, (colour, _) in _styles_of(series).items()}
+    return {name: colour for name, (colour, _) in styles_of(series).items()}
 
 
-def _styles_of(series: Sequence[Series]) -> dict[str, Style]:
-    """Colour and dashes of each series."""
+def styles_of(series: Sequence[Series]) -> dict[str, Style]:
+    """Colour and dashes of each series: the dashes change where a vendor's shades run out."""
     seen: Counter[str] = Counter()
     styles: dict[str, Style] = {}
     for one in series:

@@ -11,11 +11,14 @@ from hwmodels.sku import load_sku
 from simulator.pareto import frontier_indices
 from simulator.sweep_store import LOAD_COLUMNS
 from simulator.version import version
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from hwmodels.sku import Sku
 
 
 MOST_NAMED_LEVELS = 3
@@ -30,6 +33,14 @@ def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]
         members = np.flatnonzero((names == name) & allowed)
         best[members[frontier_indices(x[members], y[members])]] = True
     return best
+
+
+def known_sku(name: str) -> Sku | None:
+    """A SKU by name or file; ``None`` for an own chip whose file is no longer there."""
+    try:
+        return load_sku(name)
+    except UserError:
+        return None
 
 
 def series_names(runs: pd.DataFrame) -> list[str]:

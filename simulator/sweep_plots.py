@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.sku import load_sku
 from simulator.plots import Series
+from simulator.series import known_sku
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ def series_of(runs: pd.DataFrame) -> list[Series]:
     return [
         Series(
             name=str(name),
-            vendor=load_sku(str(rows["sku"].iloc[0])).vendor,
+            vendor=_vendor(str(rows["sku"].iloc[0])),
             interactivity=rows["interactivity"].to_numpy(float),
             tput_per_gpu=rows["total_tput_per_gpu"].to_numpy(float),
             layouts=rows["label"].tolist(),
@@ -35,3 +35,8 @@ def series_of(runs: pd.DataFrame) -> list[Series]:
         )
         for name, rows in runs.groupby("series", sort=False)
     ]
+
+
+def _vendor(sku: str) -> str:
+    found = known_sku(sku)
+    return "" if found is None else found.vendor

@@ -31,7 +31,7 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
     out = console()
     out.print(result.caption, soft_wrap=True)
     kinds = sorted({point.kind for point in result.points})
-    out.print(f"prediction: {', '.join(kinds)}; {_meaning(kinds)}", soft_wrap=True)
+    out.print(f"prediction: {', '.join(kinds)}; {meaning_of(kinds)}", soft_wrap=True)
     for message in result.messages:
         out.print(f"note: {message}", soft_wrap=True)
     out.print()
@@ -74,7 +74,8 @@ def _cells(point: CurvePoint) -> tuple[str, ...]:
     )
 
 
-def _meaning(kinds: list[str]) -> str:
+def meaning_of(kinds: list[str]) -> str:
+    """What kinds of prediction rest on, in words."""
     meanings = {
         "calibrated": "fitted to measured runs of this engine on this SKU",
         "transferred": "efficiencies fitted on other SKUs or models",
