@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.compare_sides import ratio_band
-from simulator.plots import DASHES, DPI, FAINT_INK, INK, X_LABEL, colours_of, dress, pareto_figure
+from simulator.plots import DASHES, FAINT_INK, INK, X_LABEL, colours_of, dress, pareto_figure
 from simulator.sweep_plots import series_of
 
 if TYPE_CHECKING:
@@ -42,12 +42,10 @@ def ratio_figure(result: ComparisonResult) -> Figure:
 
     The shaded range is the 90 % interval where bands are known.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
     reference = result.sides[0]
-    figure = Figure(figsize=(10, 5.2), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=10, height=5.2)
     axes = figure.add_axes((0.082, 0.125, 0.893, 0.68))
     dress(
         figure,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from simulator.elasticity_study import METRICS
 from simulator.elasticity_text import OWNERS, value_text
-from simulator.plots import DPI, FAINT_INK, GRID, INK
+from simulator.plots import FAINT_INK, GRID, INK
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -35,14 +35,12 @@ def tornado_figure(result: SensitivityResult) -> Figure:
     Filled bars are for more of the number, hollow ones for less; all panels have the numbers in
     the order of their influence on throughput.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
     shown = result.elasticities[:_MOST_BARS]
     metrics = [name for name in METRICS if name in result.base]
     height = 2.2 + 0.32 * max(len(shown), 4)
-    figure = Figure(figsize=(11, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=11, height=height)
     left, right, gap = 0.235, 0.98, 0.025
     width = (right - left - gap * (len(metrics) - 1)) / len(metrics)
     bottom, top = 0.78 / height, 1.0 - 1.22 / height

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.explain import HOST, explain_scenario
-from simulator.plots import DPI, FAINT_INK, GRID, INK
+from simulator.plots import FAINT_INK, GRID, INK
 from simulator.version import version
 from workloads.errors import UserError
 from workloads.ops import Component
@@ -105,13 +105,11 @@ def stack(explanation: Explanation) -> dict[str, float]:
 
 def step_time_figure(sweeps: Sequence[Sweep]) -> Figure:
     """Stacked step times, a row for each sweep; steps that do not fit the memory are left out."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
     rows = len(sweeps)
     height = 1.93 + 2.15 * rows
-    figure = Figure(figsize=(11.5, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=11.5, height=height)
     axes = figure.subplots(
         rows,
         2,

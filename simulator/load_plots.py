@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.plots import DPI, GRID, INK, dress
+from simulator.plots import GRID, INK, dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,11 +24,9 @@ _SAMPLES = 600
 
 def load_figure(run: LoadRun) -> Figure:
     """First replication: requests in the system above, TTFT and TPOT by time of arrival below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
-    figure = Figure(figsize=(10, 6.6), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=10, height=6.6)
     upper = figure.add_axes((0.082, 0.49, 0.84, 0.36))
     lower = figure.add_axes((0.082, 0.105, 0.84, 0.325), sharex=upper)
     dress(

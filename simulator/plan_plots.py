@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from hwmodels.sku import load_sku
-from simulator.plots import DPI, FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
+from simulator.plots import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">")
 
 def plan_figure(result: PlanResult) -> Figure:
     """The best row of each SKU: what its fleet costs or carries, and its promise under load."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
-    figure = Figure(figsize=(11, 5.6), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=11, height=5.6)
     left = figure.add_axes((0.105, 0.115, 0.37, 0.72))
     right = figure.add_axes((0.57, 0.115, 0.405, 0.72))
     rows = result.best[:_MOST_BARS]

@@ -106,11 +106,9 @@ def pareto_figure(
     log:
         Whether throughput is on a logarithmic axis.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
-    figure = Figure(figsize=(10, 6.4), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=10, height=6.4)
     axes = figure.add_axes((0.082, 0.105, 0.893, 0.735))
     dress(figure, axes, caption=caption, hint="labels: layout, concurrency after c")
     styles = styles_of(series)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from simulator.plots import DASHES, DPI, INK, dress, log_throughput
+from simulator.plots import DASHES, INK, dress, log_throughput
 from simulator.timeline_text import title_of
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 def timeline_figure(result: TimelineResult) -> Figure:
     """Throughput per chip on a logarithmic axis against date; a level holds until the next."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simulator.figure import ResultFigure
 
-    figure = Figure(figsize=(10, 5.6), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = ResultFigure(width=10, height=5.6)
     axes = figure.add_axes((0.082, 0.115, 0.893, 0.7))
     dress(
         figure,

@@ -1,0 +1,29 @@
+"""Figures in notebooks."""
+
+import pytest
+
+import simulator as sim
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return sim.curve(sku="b200", tp=8, ep=1, dp_attention=False, concurrency=[1, 4]).plot()
+
+
+def test_a_notebook_shows_a_result_without_pyplot(figure):
+    """IPython asks a value for ``_repr_png_``; a figure of matplotlib alone has none."""
+    assert figure._repr_png_().startswith(PNG)
+
+
+def test_files_are_finer_than_screens(figure, tmp_path):
+    from matplotlib.image import imread
+
+    from simulator.plots import save_figure
+
+    save_figure(figure, tmp_path / "figure.png")
+    (tmp_path / "screen.png").write_bytes(figure._repr_png_())
+    fine, coarse = (imread(tmp_path / name).shape for name in ("figure.png", "screen.png"))
+    assert fine[0] > coarse[0]
+    assert fine[0] * coarse[1] == pytest.approx(fine[1] * coarse[0], rel=1e-2)
