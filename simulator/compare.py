@@ -15,7 +15,7 @@ from simulator.sweep import run_sweep
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Unpack
 
@@ -116,7 +116,7 @@ class ComparisonResult:
 
 
 def compare(
-    *contestants: str,
+    *contestants: str | Mapping[str, Any],
     at: Sequence[float] = (),
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
@@ -132,8 +132,9 @@ def compare(
     Parameters
     ----------
     contestants:
-        ``gb200``, ``mi355x:sglang@2026-05``, or YAML scenario files; the first is the reference
-        of the ratios.
+        ``gb200``, ``mi355x:sglang@2026-05``, YAML scenario files, or settings with a name:
+        ``{"name": "twice the HBM", "sku": "gb200", "overrides": {"hbm_usable_bytes": 398e9}}``.
+        The first is the reference of the ratios.
     at:
         Speeds per user; empty: five between the slowest and the fastest that all reach.
         [tok/s/user]

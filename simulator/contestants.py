@@ -1,7 +1,8 @@
-"""What a comparison sets side by side: SKUs, engines and dates, by short names or files."""
+"""What a comparison sets side by side: SKUs, engines, dates and settings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from simulator.sweep_settings import SweepSettings
 
@@ -23,7 +24,7 @@ class Contestant:
     Parameters
     ----------
     name:
-        As the user wrote it.
+        As the user wrote it, or gave it.
     settings:
         What is swept for its curve; one series.
     """
@@ -33,44 +34,63 @@ class Contestant:
 
 
 def build_contestants(
-    texts: Sequence[str], *, flags: Mapping[str, Any], file: Path | None = None
+    asked: Sequence[str | Mapping[str, Any]],
+    *,
+    flags: Mapping[str, Any],
+    file: Path | None = None,
 ) -> tuple[Contestant, ...]:
-    """Contestants from ``gb200``, ``mi355x:sglang@2026-05`` or a YAML scenario.
+    """Contestants from ``gb200``, ``mi355x:sglang@2026-05``, a YAML scenario or settings.
 
     Parameters
     ----------
-    texts:
-        A SKU, optionally with an engine and its date after a colon; or a scenario file.
+    asked:
+        A SKU, optionally with an engine and its date after a colon; a scenario file; or a
+        mapping of settings with a ``name``.
     flags, file:
         Settings that hold for all of them where they do not state their own.
 
     Raises
     ------
     UserError
-        If fewer than two are named, one twice, a name is unknown, or a setting has several
-        values: a contestant is one curve.
+        If fewer than two are named, one twice, one not at all, a name is unknown, or a setting
+        has several values: a contestant is one curve.
     """
-    if len(texts) < 2:
+    if len(asked) < 2:
         raise UserError("a comparison needs two or more SKUs: simulate compare gb200 b200")
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if list(texts).count(text) > 1)
+    named = [_named(each) for each in asked]
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise UserError(
             f"{twice} is named twice; add an engine or date, as in {twice}:vllm@2026-05"
         )
     common = ({} if file is None else read_yaml_mapping(file)) | {
         name: value for name, value in flags.items() if value is not None
     }
-    for field in ("sku", "engine") if any(":" in text for text in texts) else ("sku",):
-        if field in common:
+    short = [each for each in asked if isinstance(each, str)]
+    for field in ("sku", "engine") if any(":" in text for text in short) else ("sku",):
+        if short and field in common:
             raise UserError(
-                f"{field} is given beside the contestants {', '.join(texts)}; "
+                f"{field} is given beside the contestants {', '.join(short)}; "
                 "state it there, as in gb200:vllm"
             )
-    return tuple(Contestant(name=text, settings=_settings(text, common)) for text in texts)
+    return tuple(
+        Contestant(name=name, settings=_settings({**common, **own})) for name, own in named
+    )
 
 
-def _settings(text: str, common: Mapping[str, Any]) -> SweepSettings:
-    settings = build_sweep(flags={**common, **_own(text)})
+def _named(asked: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name of a contestant and the settings that it states itself."""
+    if isinstance(asked, Mapping):
+        own = dict(asked)
+        if not (name := own.pop("name", None)):
+            raise UserError(f"a contestant of settings needs a name: {{'name': 'wider', **{own}}}")
+        return str(name), own
+    return asked, _own(asked)
+
+
+def _settings(flags: Mapping[str, Any]) -> SweepSettings:
+    settings = build_sweep(flags=flags)
     if settings.varied:
         name = settings.varied[0]
         raise UserError(
