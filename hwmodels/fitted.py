@@ -118,6 +118,11 @@ def _fit_of(model: str, directory: Path | None) -> tuple[dict[str, Any] | None, 
     return (own, True) if own else (fits[0] if fits else None, False)
 
 
+def is_fitted(model: str, *, directory: Path | None = None) -> bool:
+    """Whether a fit was made to runs of a model."""
+    return _fit_of(model, directory)[1]
+
+
 def fitted_stamps(
     *, engine: str, sku: str, model: str, directory: Path | None = None
 ) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from hwmodels.fitted import is_fitted
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.cluster import WorkerPool
@@ -15,9 +16,9 @@ from simulator.names import load_engine
 from simulator.pools import size_pool
 from simulator.step_cost import TabulatedStepCost
 from simulator.transfer import TransferLink
-from workloads.architecture import load_architecture
+from workloads.architecture import DenseArchitecture, load_architecture
 from workloads.errors import UserError
-from workloads.kvstorage import transfer_bytes
+from workloads.kvstorage import kv_copies, transfer_bytes
 from workloads.models import bind
 from workloads.ops import OpKind
 
@@ -81,7 +82,11 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
     pools: list[WorkerPool] = []
     for pool in configuration.pools:
         plan = execution_plan(
-            software=software, pool=pool, precision=configuration.precision, sku=sku
+            software=software,
+            pool=pool,
+            precision=configuration.precision,
+            sku=sku,
+            architecture=architecture,
         )
         model = bind(
             architecture=architecture,
@@ -187,7 +192,7 @@ def transfer_link(
 
     Racks with one scale-up domain also use the network here: vLLM with NIXL on GB200 lost on
     MNNVL against RDMA because of its descriptors. With one KV head each tensor-parallel rank of
-    the receiver needs a copy.
+    the receiver needs a copy, with several those beyond their number.
 
     Raises
     ------
@@ -214,7 +219,7 @@ def transfer_link(
         for tokens in (context, 2 * context)
     ]
     token_bytes = (sizes[1] - sizes[0]) / context
-    copies = receiver.layout.attention_tp
+    copies = kv_copies(architecture=architecture, attention_tp=receiver.layout.attention_tp)
     ports = min(sender.layout.gpus, receiver.layout.gpus)
     return TransferLink(
         bandwidth_bytes_per_s=sku.scaleout_bytes_per_s * fit.scaleout_efficiency * ports,
@@ -226,28 +231,49 @@ def transfer_link(
 
 
 def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLevel:
-    """The software level that a configuration names."""
-    return load_software(
+    """The software level that a configuration names.
+
+    A dense model takes nothing from fits to others: their factors stand for the kernels of experts
+    and latent attention, and double the error on dense ones (docs/background/model_dense.md).
+    """
+    dense = isinstance(load_architecture(configuration.model), DenseArchitecture)
+    unlike = dense and not is_fitted(configuration.model, directory=configuration.calibration)
+    level = load_software(
         engine=load_engine(configuration.engine).software,
         sku=sku,
         model=configuration.model,
         date=configuration.level_date,
         median=configuration.median,
-        specification=configuration.specification,
+        specification=configuration.specification or unlike,
         directory=configuration.calibration,
     )
+    if not unlike or configuration.specification:
+        return level
+    note = f"no fit to {configuration.model} or another dense model: kernel tables only"
+    return replace(level, messages=(*level.messages, note))
 
 
 def execution_plan(
-    *, software: SoftwareLevel, pool: PoolConfiguration, precision: str, sku: Sku
+    *,
+    software: SoftwareLevel,
+    pool: PoolConfiguration,
+    precision: str,
+    sku: Sku,
+    architecture: Architecture,
 ) -> ExecutionPlan:
     """The plan of the software level with the recipe's changes.
 
     A ``fp8`` or ``bf16`` label changes the experts only where the chip has FP4 units: elsewhere
-    the label stands for the native checkpoint, whose FP4 experts the engine expands.
+    the label stands for the native checkpoint, whose FP4 experts the engine expands. Of a dense
+    model the label names the projections, and the KV cache is BF16, the engines' ``auto``, unless
+    a recipe says otherwise.
     """
     changes = dict(pool.plan)
-    if precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
+    if isinstance(architecture, DenseArchitecture):
+        four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
+        changes.setdefault("dense_path", four_bits if precision == "fp4" else precision)
+        changes.setdefault("kv_storage", "bf16")
+    elif precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
         changes.setdefault("expert_path", precision)
     return replace(software.plan, **changes)
 

@@ -13,7 +13,7 @@ from simulator.pareto import frontier_indices
 from simulator.scenario import REPORTED
 from simulator.scenario_runs import engine_of, parse_speculation
 from simulator.version import version
-from workloads.architecture import load_architecture
+from workloads.architecture import DenseArchitecture, load_architecture
 from workloads.errors import UserError
 from workloads.layout import Layout
 from workloads.models import bind
@@ -217,7 +217,8 @@ def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
     """Layouts of one worker that agree with what the scenario states, smallest first.
 
     A worker spans powers of two of chips up to one node, or up to 32 of a rack that is one
-    scale-up domain. With ``ep`` stated and no other size, the worker has ``ep`` chips.
+    scale-up domain. With ``ep`` stated and no other size, the worker has ``ep`` chips. A dense
+    model has no experts to divide: tensor parallelism only, unless more is stated.
 
     Raises
     ------
@@ -239,10 +240,13 @@ def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
     else:
         largest = max(sku.node_gpus, min(sku.scaleup_world, _LARGEST_WORKER))
         sizes = [1 << power for power in range(largest.bit_length()) if 1 << power <= largest]
+    architecture = load_architecture(canonical_model(scenario.model))
+    dense = isinstance(architecture, DenseArchitecture)
     layouts: list[Layout] = []
     for size in sizes:
-        degrees = [scenario.ep] if scenario.ep is not None else sorted({1, size})
-        modes = [False, True] if scenario.dp_attention is None else [scenario.dp_attention]
+        degrees = [scenario.ep] if scenario.ep is not None else [1] if dense else sorted({1, size})
+        modes = [scenario.dp_attention] if scenario.dp_attention is not None else [False]
+        modes += [True] if scenario.dp_attention is None and not dense else []
         layouts += [
             Layout(tp=size, ep=ep, dp_attention=dp)
             for ep in degrees

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
 from hwmodels.software import MEDIAN_LEVEL, parse_date
-from workloads.architecture import architecture_names
+from workloads.architecture import DenseArchitecture, architecture_names, load_architecture
 from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     import datetime as dt
+
+    from simulator.keywords import Precision
 
 SPECIFICATION = "specification"
 
@@ -22,7 +24,6 @@ _MODELS: dict[str, tuple[str, ...]] = {
     "deepseek-r1": ("dsr1", "deepseek-r1-0528", "deepseek-ai/deepseek-r1-0528"),
     "deepseek-v3.2": ("dsv3.2", "deepseek-ai/deepseek-v3.2"),
     "gpt-oss-120b": ("gptoss120b", "gptoss", "gpt-oss", "openai/gpt-oss-120b"),
-    "llama-3.x-70b": ("llama70b", "llama-3.1-70b", "llama-3.3-70b"),
     "minimax-m2.5": ("minimaxm2.5", "minimaxai/minimax-m2.5"),
     "qwen3.5": ("qwen3.5-397b-a17b", "qwen/qwen3.5-397b-a17b"),
     "kimi-k2.5": ("kimik2.5", "moonshotai/kimi-k2.5"),
@@ -176,3 +177,17 @@ def canonical_model(name: str) -> str:
 def model_is_supported(name: str) -> bool:
     """Whether a canonical model name has an architecture file."""
     return name in architecture_names()
+
+
+def default_precision(model: str) -> Precision:
+    """Label of the checkpoint that is meant where nobody names one: FP4 experts, BF16 if dense.
+
+    Parameters
+    ----------
+    model:
+        Name or alias; of an unknown one nothing else is known than that most are served in FP4.
+    """
+    canonical = _model_aliases().get(model.strip().lower(), "")
+    if not model_is_supported(canonical):
+        return "fp4"
+    return "bf16" if isinstance(load_architecture(canonical), DenseArchitecture) else "fp4"

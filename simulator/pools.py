@@ -22,9 +22,14 @@ _SGLANG_DEFAULT_RUNNING = 2048
 
 
 def pool_layout(
-    *, architecture: Architecture, plan: ExecutionPlan, settings: EngineSettings, drafts: int
+    *,
+    architecture: Architecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    settings: EngineSettings,
+    drafts: int,
 ) -> KvPoolLayout:
-    """How an engine charges its KV pool for a request of a model."""
+    """How an engine charges the KV pool of one rank for a request of a model."""
     if isinstance(architecture, DeepseekV4Architecture):
         if isinstance(settings, VllmSettings):
             return vllm_pool(
@@ -49,6 +54,7 @@ def pool_layout(
         kv=plan.kv_storage,
         index=plan.index_storage,
         online_state=plan.online_compressor_state,
+        attention_tp=layout.attention_tp,
     )
 
 
@@ -73,7 +79,9 @@ def size_pool(
     DoesNotFitError
         If nothing is left for a single block, with the byte table.
     """
-    charge = pool_layout(architecture=architecture, plan=plan, settings=settings, drafts=drafts)
+    charge = pool_layout(
+        architecture=architecture, layout=layout, plan=plan, settings=settings, drafts=drafts
+    )
     stage_share = 1.0 / layout.pp
     block_bytes = charge.block_bytes * stage_share
     request_bytes = charge.request_bytes * stage_share

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, get_args
 
 from hwmodels.sku import load_sku
 from simulator.configuration import RunConfiguration, SpeculationMethod
-from simulator.names import EngineRequest, canonical_model, model_is_supported, parse_engine
+from simulator.names import (
+    EngineRequest,
+    canonical_model,
+    default_precision,
+    model_is_supported,
+    parse_engine,
+)
 from simulator.recipe_layouts import PoolRequest
 from simulator.recipes import resolve_recipe
 from workloads.errors import UserError, unknown_name
@@ -49,8 +55,8 @@ def configure_row(
     messages: list[str] = []
     precision = _text(row, "precision")
     if precision is None:
-        precision = "fp4"
-        messages.append("precision blank: fp4")
+        precision = default_precision(model)
+        messages.append(f"precision blank: {precision}")
     isl, osl = _required_integer(row, "isl"), _required_integer(row, "osl")
     concurrency = _required_integer(row, "concurrency")
     method = _speculation(row, messages)

@@ -72,7 +72,7 @@ def find_recipe(
     """The recipe nearest to what is asked, and what it had to borrow.
 
     A recipe of the same label comes before one of the same scheduler, the SKU's own before its
-    kin's in order, and a general one last.
+    kin's in order, and a general one last; of several alike the one that names the model.
 
     Raises
     ------
@@ -88,15 +88,20 @@ def find_recipe(
         own = [skus.index(name) for name in recipe.skus if name in skus]
         if not general and not own:
             continue
-        named = model in recipe.models or not recipe.models
-        if not named and model not in recipe.stands_in_for:
+        if model in recipe.models:
+            model_rank = 0
+        elif not recipe.models:
+            model_rank = 1
+        elif model in recipe.stands_in_for:
+            model_rank = 2
+        else:
             continue
         label_rank = 2 if general else int(engine.label not in recipe.engines)
-        rank = (label_rank, 0 if general else min(own), int(not named))
+        rank = (label_rank, 0 if general else min(own), model_rank)
         ranked.append((rank, recipe))
     if not ranked:
         raise UserError(f"engine {engine.label} has no recipe for {model} on {sku}")
-    (label_rank, sku_rank, borrowed), recipe = min(ranked, key=lambda pair: pair[0])
+    (label_rank, sku_rank, model_rank), recipe = min(ranked, key=lambda pair: pair[0])
     messages = []
     if label_rank == 2:
         messages.append(f"no {engine.label} recipe for {model} on {sku}: engine defaults")
@@ -104,7 +109,7 @@ def find_recipe(
         messages.append(f"no {engine.label} recipe: settings of {recipe.engines[0]}")
     if sku_rank:
         messages.append(f"no recipe on {sku}: that of {skus[sku_rank]} stands in")
-    if borrowed:
+    if model_rank == 2:
         messages.append(f"no recipe of {model}: that of {recipe.models[0]} stands in")
     return recipe, tuple(messages)
 
@@ -119,7 +124,8 @@ def choose_level(
     level not after 2026-07-19.
     """
     if recipe.levels[0].date is None:
-        return recipe.levels[0], ()
+        level = recipe.levels[0]
+        return level, (level.assumed,) if level.assumed else ()
     dated = [level for level in recipe.levels if level.date and not level.is_median]
     messages: list[str] = []
     if median:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
+from simulator.names import default_precision
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
@@ -21,7 +22,8 @@ REPORTED = "settings."
 class Scenario(BaseModel):
     """Settings of one curve; a field that is ``None`` is resolved from data files.
 
-    Defaults are InferenceX's single-node job on DeepSeek-V4-Pro.
+    Defaults are InferenceX's single-node job on DeepSeek-V4-Pro. The precision, where nobody
+    names one, is that of the model's usual checkpoint (`simulator.names.default_precision`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +33,9 @@ class Scenario(BaseModel):
     engine: str | None = Field(
         None, description="engine, optionally of a date: sglang or sglang@2026-05"
     )
-    precision: Literal["fp4", "fp8", "bf16"] = Field("fp4", description="of the routed experts")
+    precision: Literal["fp4", "fp8", "bf16"] = Field(
+        "fp4", description="of the routed experts; of all projections in a dense model"
+    )
     gpus: int | None = Field(None, ge=1, description="chips of one worker; None: one node")
     tp: int | None = Field(None, ge=1, description="tensor parallel degree; None: all that fit")
     ep: int | None = Field(None, ge=1, description="expert parallel degree; None: all that fit")
@@ -54,6 +58,14 @@ class Scenario(BaseModel):
     )
     calibration: Path | None = Field(None, description="directory of an own fit; None: shipped")
     seed: int = Field(0, ge=0, description="seed of every random stream")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_precision(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("precision") is not None:
+            return values
+        model = values.get("model", cls.model_fields["model"].default)
+        return {**values, "precision": default_precision(str(model))}
 
 
 class ScenarioSource(BaseModel):

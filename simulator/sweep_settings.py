@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
-from simulator.names import canonical_model
+from simulator.names import canonical_model, default_precision
 from simulator.scenario import Scenario, build_scenario
 from simulator.scenario_runs import engine_of, parse_speculation
 from workloads.architecture import load_architecture
@@ -89,12 +89,19 @@ class SweepSettings:
         return (*names, *(name for name, values in self.overrides.items() if len(values) > 1))
 
     def loads(self) -> Iterator[Scenario]:
-        """A scenario for each combination of values, the layout left open."""
+        """A scenario for each combination of values, the layout left open.
+
+        Where no precision is named, each model is run in its usual one.
+        """
         names = list(self.overrides)
         for values in product(*(self.values[name] for name in LOAD_FIELDS)):
+            fields = dict(zip(LOAD_FIELDS, values, strict=True))
+            usual = fields["precision"] == default_precision(fields["model"])
+            if "precision" not in self.origin and not usual:
+                continue
             for numbers in product(*(self.overrides[name] for name in names)):
                 yield Scenario(
-                    **dict(zip(LOAD_FIELDS, values, strict=True)),
+                    **fields,
                     overrides=dict(zip(names, numbers, strict=True)),
                     concurrency=self.concurrency,
                     calibration=self.calibration,
@@ -156,6 +163,11 @@ def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepS
             raise unknown_name(field="setting", value=name, known=known)
     if given.get("sku") is None:
         raise UserError("no SKU is given; name one or more with --sku, as in --sku gb200,b200")
+    if given.get("precision") is None:
+        models = _values(
+            "model", given.get("model"), default=Scenario.model_fields["model"].default
+        )
+        given["precision"] = [default_precision(model) for model in models]
     settings = SweepSettings(
         values={
             name: _values(name, given.get(name), default=Scenario.model_fields[name].default)

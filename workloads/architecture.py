@@ -29,7 +29,7 @@ class Architecture:
         Longest context. [tokens]
     native_expert_path, native_dense_path:
         Arithmetic paths that the published checkpoint is made for, in the terms of
-        `workloads.plan.ExecutionPlan`.
+        `workloads.plan.ExecutionPlan`; the same where there are no experts.
     """
 
     family: ClassVar[str] = ""
@@ -164,9 +164,33 @@ class DeepseekV3Architecture(Architecture):
     index_topk: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseArchitecture(Architecture):
+    """Llama 3 and its like: grouped-query attention (GQA) and one feed-forward network per layer.
+
+    Parameters
+    ----------
+    num_attention_heads, num_key_value_heads, head_dim:
+        Query heads, the fewer heads of keys and values that groups of them share, and the width
+        of each. [-]
+    intermediate_size:
+        Width of the gated feed-forward network. [-]
+    tie_word_embeddings:
+        Whether the language-model head is the embedding table.
+    """
+
+    family: ClassVar[str] = "dense"
+
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    tie_word_embeddings: bool = False
+
+
 _FAMILIES: dict[str, type[Architecture]] = {
     architecture.family: architecture
-    for architecture in (DeepseekV3Architecture, DeepseekV4Architecture)
+    for architecture in (DeepseekV3Architecture, DeepseekV4Architecture, DenseArchitecture)
 }
 
 
@@ -194,10 +218,11 @@ def load_architecture(name: str) -> Architecture:
         values["compress_ratios"] = tuple(values["compress_ratios"])
     if "dspark" in values:
         values["dspark"] = DsparkDraft(**values["dspark"])
+    checkpoint = document["checkpoint"]
     return _FAMILIES[document["family"]](
         name=document["name"],
-        native_expert_path=document["checkpoint"]["expert_path"],
-        native_dense_path=document["checkpoint"]["dense_path"],
+        native_expert_path=checkpoint.get("expert_path", checkpoint["dense_path"]),
+        native_dense_path=checkpoint["dense_path"],
         **values,
     )
 

@@ -277,13 +277,16 @@ def plain_pool(
     kv: KvStorage,
     index: IndexStorage,
     online_state: bool = False,
+    attention_tp: int = 1,
 ) -> KvPoolLayout:
-    """Blocks of exactly the logical bytes, windows and state beside them.
+    """Blocks of exactly the logical bytes of a rank, windows and state beside them.
 
     For engines whose pool arithmetic is not published (TensorRT-LLM, ATOM), and for models
     without compression.
     """
-    per_token = kv_bytes_per_context_token(architecture=architecture, kv=kv, index=index)
+    per_token = kv_bytes_per_context_token(
+        architecture=architecture, kv=kv, index=index, attention_tp=attention_tp
+    )
     request_bytes = 0.0
     if isinstance(architecture, DeepseekV4Architecture):
         windows = architecture.num_hidden_layers * architecture.sliding_window * ENTRY_BYTES[kv]

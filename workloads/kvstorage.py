@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
+from workloads.architecture import (
+    DeepseekV3Architecture,
+    DeepseekV4Architecture,
+    DenseArchitecture,
+)
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -32,6 +36,12 @@ MLA_ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 656.0, "fp8": 576.0, "bf16": 
 
 INDEX_KEY_BYTES: dict[str, float] = {"fp4": 68.0, "fp8": 132.0, "bf16": 256.0}
 """One indexer key of 128 values with its scales. [B]"""
+
+VALUE_BYTES: dict[str, float] = {"fp8_ds_mla": 1.0, "fp8": 1.0, "bf16": 2.0}
+"""One value of a key or value vector in models without a latent, per-tensor scales. [B]
+
+``fp8_ds_mla`` is a layout of DeepSeek's kernels; where others run it means FP8.
+"""
 
 STORAGES: dict[str, tuple[KvStorage, IndexStorage]] = {
     "fp8_fp4idx": ("fp8_ds_mla", "fp4"),
@@ -73,7 +83,8 @@ def kv_bytes_per_sequence(
     Notes
     -----
     V4: ``min(n, 128) e L + n/4 (e + k) L_CSA + n/128 e L_HCA`` with entry e and key k. V3:
-    ``n (e + k) L``, k only with an indexer (V3.2).
+    ``n (e + k) L``, k only with an indexer (V3.2). GQA: ``n 2 h d b L`` with h KV heads of d
+    values of b bytes.
     """
     total = context * kv_bytes_per_context_token(architecture=architecture, kv=kv, index=index)
     if isinstance(architecture, DeepseekV4Architecture):
@@ -83,9 +94,14 @@ def kv_bytes_per_sequence(
 
 
 def kv_bytes_per_context_token(
-    *, architecture: Architecture, kv: KvStorage, index: IndexStorage
+    *, architecture: Architecture, kv: KvStorage, index: IndexStorage, attention_tp: int = 1
 ) -> float:
-    """Marginal KV bytes of a context token, beyond the window of V4. [B/token]
+    """Marginal KV bytes of a context token on one rank, beyond the window of V4. [B/token]
+
+    Parameters
+    ----------
+    attention_tp:
+        Ranks that share the attention; the latents of V3 and V4 are whole on each of them.
 
     Raises
     ------
@@ -100,9 +116,32 @@ def kv_bytes_per_context_token(
     if isinstance(architecture, DeepseekV3Architecture):
         entry = MLA_ENTRY_BYTES[kv] + (key if architecture.index_topk else 0.0)
         return architecture.num_hidden_layers * entry
+    if isinstance(architecture, DenseArchitecture):
+        return architecture.num_hidden_layers * gqa_entry_bytes(
+            architecture=architecture, kv=kv, attention_tp=attention_tp
+        )
     raise UserError(
         f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
     )
+
+
+def gqa_entry_bytes(*, architecture: DenseArchitecture, kv: KvStorage, attention_tp: int) -> float:
+    """Keys and values of one token in one layer on one rank. [B]
+
+    The KV heads are divided over the ranks; ranks beyond their number hold copies.
+    """
+    heads = max(1, architecture.num_key_value_heads // attention_tp)
+    return 2.0 * heads * architecture.head_dim * VALUE_BYTES[kv]
+
+
+def kv_copies(*, architecture: Architecture, attention_tp: int) -> int:
+    """Copies of a sequence's KV entries that a worker's ranks hold together. [-]
+
+    A latent is whole on each of the ranks that share the attention; KV heads are divided first.
+    """
+    if isinstance(architecture, DenseArchitecture):
+        return max(1, attention_tp // architecture.num_key_value_heads)
+    return attention_tp
 
 
 def csa_state_bytes(*, architecture: DeepseekV4Architecture) -> tuple[float, float]:

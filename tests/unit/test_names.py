@@ -60,7 +60,8 @@ def test_every_architecture_alias_means_the_same_everywhere() -> None:
 
 
 def test_a_model_without_an_architecture_has_a_name_but_no_support() -> None:
-    assert not model_is_supported(canonical_model("llama70b"))
+    assert model_is_supported(canonical_model("llama70b"))
+    assert not model_is_supported(canonical_model("gptoss120b"))
 
 
 def test_unknown_model_names_the_nearest() -> None:

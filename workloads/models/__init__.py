@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
+from workloads.architecture import (
+    DeepseekV3Architecture,
+    DeepseekV4Architecture,
+    DenseArchitecture,
+)
 from workloads.errors import UserError
 from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.models.deepseek_v3 import DeepseekV3
 from workloads.models.deepseek_v4 import DeepseekV4
+from workloads.models.dense import Dense
 
 if TYPE_CHECKING:
     from workloads.architecture import Architecture
@@ -41,9 +46,10 @@ def bind(
     Raises
     ------
     UserError
-        If the layout does not divide the model, or the model has no cost functions.
+        If the layout does not divide the model, or the model has no cost functions or no draft
+        module for the drafts.
     """
-    model: DeepseekV3 | DeepseekV4
+    model: DeepseekV3 | DeepseekV4 | Dense
     if isinstance(architecture, DeepseekV4Architecture):
         model = DeepseekV4(
             architecture=architecture,
@@ -60,6 +66,13 @@ def bind(
             expert_load=expert_load,
             drafts=drafts,
         )
+    elif isinstance(architecture, DenseArchitecture):
+        if drafts:
+            raise UserError(
+                f"drafts is {drafts}, but {architecture.name} has no draft module; "
+                "leave speculation off"
+            )
+        model = Dense(architecture=architecture, layout=layout, plan=plan)
     else:
         raise UserError(
             f"model {architecture.name}: no cost model for family {architecture.family}"

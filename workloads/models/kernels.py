@@ -20,6 +20,9 @@ KERNELS: dict[str, float] = {
     "top_k": 1,  # selection over the scores
     "core.decode": 2,  # split-KV attention and its combination
     "core.prefill": 2,  # gather and dequantise into a workspace; attention
+    "rope_insert": 2,  # rope of queries and keys; write of keys and values to the cache
+    "core.gqa_decode": 2,  # split-KV attention and its combination
+    "core.gqa_prefill": 1,  # attention over the paged cache
     "select": 1,  # top-k of the router scores with bias, or the hash table
     "experts.permute": 1,  # sort token-expert pairs by expert
     "experts.activation": 1,  # SwiGLU and quantisation between the two grouped GEMMs

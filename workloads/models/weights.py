@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
+from workloads.architecture import (
+    DeepseekV3Architecture,
+    DeepseekV4Architecture,
+    DenseArchitecture,
+)
 from workloads.errors import UserError
 from workloads.kvstorage import CSA_RATIO, HCA_RATIO
 from workloads.models.precision import WEIGHT_BYTES
@@ -56,6 +60,8 @@ def weight_table(*, architecture: Architecture) -> list[Weight]:
         return _v4_weights(architecture)
     if isinstance(architecture, DeepseekV3Architecture):
         return _v3_weights(architecture)
+    if isinstance(architecture, DenseArchitecture):
+        return _dense_weights(architecture)
     raise UserError(f"model {architecture.name}: no weight table for family {architecture.family}")
 
 
@@ -214,4 +220,26 @@ def _v3_weights(arch: DeepseekV3Architecture) -> list[Weight]:
         Weight(
             name="draft.input", parameters=float(drafts * 2 * d**2), format="bf16", module="draft"
         ),
+    ]
+
+
+def _dense_weights(arch: DenseArchitecture) -> list[Weight]:
+    d, layers, form = arch.hidden_size, arch.num_hidden_layers, arch.native_dense_path
+    query, kv = (
+        heads * arch.head_dim for heads in (arch.num_attention_heads, arch.num_key_value_heads)
+    )
+    table = float(arch.vocab_size * d)
+    rows: list[tuple[str, float, str]] = [
+        ("attention.qkv_proj", layers * d * (query + 2 * kv), form),
+        ("attention.o_proj", layers * query * d, form),
+        ("feed-forward", layers * 3 * d * arch.intermediate_size, form),
+        ("norms", (2 * layers + 1) * d, "bf16"),
+    ]
+    weights = [Weight(name=name, parameters=float(count), format=f) for name, count, f in rows]
+    if arch.tie_word_embeddings:
+        return [*weights, Weight(name="embedding and lm_head", parameters=table, format="bf16")]
+    return [
+        *weights,
+        Weight(name="embedding", parameters=table, format="bf16", active=1.0 / arch.vocab_size),
+        Weight(name="lm_head", parameters=table, format="bf16"),
     ]
