@@ -32,6 +32,20 @@ memory kernels; for the indexer that of the memory family, since the keys of its
 35 MB, sit in the last-level cache."""
 
 
+def _gemm(root: Path, skus: list[str]) -> pd.DataFrame:
+    """Dense GEMMs of language-model size."""
+    frame = work.gemm_work(tables.read_gemm(root, skus=skus))
+    size = frame["n"] * frame["k"]
+    return frame[size.between(2**20, 2**28) & (frame["m"] <= 16384)]
+
+
+def _gqa(root: Path, skus: list[str]) -> pd.DataFrame:
+    """Grouped-query attention of language-model size."""
+    frame = work.gqa_work(tables.read_gqa(root, skus=skus))
+    grouped = (frame["kv_heads"] <= 16) & (frame["heads"] >= 4)
+    return frame[grouped & (frame["context"] >= 128)]
+
+
 def _experts(root: Path, skus: list[str]) -> pd.DataFrame:
     """Expert rows of language-model size; of several kernels of an engine the fastest."""
     frame = work.moe_work(tables.read_moe(root, skus=skus))
@@ -81,9 +95,7 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
         samples = kernel_samples(frame, skus=skus, precision=precision)
         return fit_family(samples, generation_of=generation_of, fixed=UNBOUND.get(family))
 
-    gemm = work.gemm_work(tables.read_gemm(root, skus=keys))
-    size = gemm["n"] * gemm["k"]
-    gemm = gemm[size.between(2**20, 2**28) & (gemm["m"] <= 16384)]
+    gemm = _gemm(root, keys)
     mhc = work.mhc_work(tables.read_mhc(root, skus=keys))
     pre, post = mhc[mhc["part"] == "pre"], mhc[mhc["part"] == "post"]
     quantise = work.quantise_work(tables.read_quantise(root, skus=keys))
@@ -106,6 +118,7 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
     mla = work.mla_work(tables.read_mla(root, skus=keys))
     mla = mla[(mla["heads"] >= 8) & (mla["context"] >= 128)]
     mla["engine"] = mla["kv_bytes_per_value"].astype(str)
+    gqa = _gqa(root, keys)
     index = work.indexer_work(tables.read_indexer(root, skus=keys))
     index = index[index["prefix"] + index["queries"] > INDEXED_CONTEXT]
     return {
@@ -121,9 +134,48 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
             "any": fit(core, "bf16"),
             **{p: fit(core[core["phase"] == p], "bf16") for p in ("decode", "prefill")},
             **{f"mla_{p}": fit(mla[mla["phase"] == p], "bf16") for p in ("decode", "prefill")},
+            **{f"gqa_{p}": fit(gqa[gqa["phase"] == p], "bf16") for p in ("decode", "prefill")},
         },
         "indexer": {"fp8": fit(index, "fp8", "indexer")},
         "memory": memory,
+    }
+
+
+def fit_dense_families(
+    root: Path, *, skus: dict[str, Sku]
+) -> dict[str, dict[str, dict[str, FamilyFit]]]:
+    """Fits to chips that have tables of dense models only, by family, path and generation.
+
+    They come without ``generic``: chips that the fits to all generations do not see leave the
+    values that other chips inherit as they are.
+    """
+    generation_of = {key: sku.generation for key, sku in skus.items()}
+
+    def fit(frame: pd.DataFrame) -> dict[str, FamilyFit]:
+        samples = kernel_samples(frame, skus=skus, precision="bf16")
+        fits = fit_family(samples, generation_of=generation_of)
+        return {name: one for name, one in fits.items() if name != "generic"}
+
+    gemm, gqa = _gemm(root, list(skus)), _gqa(root, list(skus))
+    return {
+        "gemm": {"bf16": fit(gemm[gemm["path"] == "bf16"])},
+        "attention": {f"gqa_{p}": fit(gqa[gqa["phase"] == p]) for p in ("decode", "prefill")},
+    }
+
+
+def fit_collectives(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, LinkFit]]:
+    """Fits of all-reduce, all-gather and reduce-scatter by kind and generation."""
+    generation_of = {key: sku.generation for key, sku in skus.items()}
+    frame = work.collective_work(link_tables.read_collectives(root, skus=list(skus)))
+    samples = collective_samples(frame[frame["group"] >= 4], skus=skus)
+    return {
+        str(kind): fit_links(
+            rows,
+            generation_of=generation_of,
+            max_efficiency=2.0 if kind == "all_reduce" else 1.0,
+        )
+        for kind, rows in samples.groupby("kind")
+        if kind != "all_to_all"
     }
 
 
@@ -134,17 +186,7 @@ def fit_all_links(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, Li
     """
     keys = list(skus)
     generation_of = {key: sku.generation for key, sku in skus.items()}
-    frame = work.collective_work(link_tables.read_collectives(root, skus=keys))
-    samples = collective_samples(frame[frame["group"] >= 4], skus=skus)
-    fits = {
-        str(kind): fit_links(
-            rows,
-            generation_of=generation_of,
-            max_efficiency=2.0 if kind == "all_reduce" else 1.0,
-        )
-        for kind, rows in samples.groupby("kind")
-        if kind != "all_to_all"
-    }
+    fits = fit_collectives(root, skus=skus)
     exchange = work.exchange_work(link_tables.read_moe_exchange(root, skus=keys))
     exchange = exchange[exchange["hidden"] >= 4096]
     inside = exchange[exchange["nodes"] == 1]

@@ -160,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"modules: left as they are; {error}")
     else:
-        skus = {key: load_sku(key) for key in tables.SYSTEM_OF_SKU}
+        keys = [key for key in tables.SYSTEM_OF_SKU if key not in tables.DENSE_ONLY]
+        skus = {key: load_sku(key) for key in keys}
         blocks["modules"] = module_rows(module_errors(compare_modules(root, skus=skus)))
     page = options.page.read_text(encoding="utf-8")
     options.page.write_text(replace_blocks(page, blocks), encoding="utf-8")

@@ -16,7 +16,13 @@ import numpy as np
 import yaml
 
 from calibration.importers import aiconfigurator as tables
-from calibration.kernel_fits import UNBOUND, fit_all_links, fit_families
+from calibration.kernel_fits import (
+    UNBOUND,
+    fit_all_links,
+    fit_collectives,
+    fit_dense_families,
+    fit_families,
+)
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ _TABLES = {
     "gemm": "gemm_perf",
     "grouped_gemm": "moe_perf, balanced routing",
     "attention": "dsv4_hca_attn_module_perf (vLLM); mla_*: *_mla_perf (TensorRT-LLM)",
+    "gqa": "generation_attention_perf and context_attention_perf",
     "indexer": "dsv4_paged_mqa_logits_module_perf",
     "memory": "mhc_module_perf, scale_matrix_perf and dsv4_csa_topk_calib_perf",
     "all_reduce": "nccl_perf and custom_allreduce_perf",
@@ -146,7 +153,9 @@ def family_table(
         section = families[family] = {
             path: {
                 generation: _entry(
-                    fit, source=_source(family, version), unbound=UNBOUND.get(family, {})
+                    fit,
+                    source=_source("gqa" if path.startswith("gqa_") else family, version),
+                    unbound=UNBOUND.get(family, {}),
                 )
                 for generation, fit in generations.items()
             }
@@ -246,10 +255,17 @@ def build_tables(root: Path, *, version: str) -> tuple[dict[str, Any], dict[str,
     version:
         Of the wheel, for the sources.
     """
-    skus = {key: load_sku(key) for key in tables.SYSTEM_OF_SKU}
+    known = {key: load_sku(key) for key in tables.SYSTEM_OF_SKU}
+    skus = {key: sku for key, sku in known.items() if key not in tables.DENSE_ONLY}
+    dense_only = {key: known[key] for key in tables.DENSE_ONLY}
     published = yaml.safe_load(FIGURES.read_text(encoding="utf-8"))
     fits = fit_families(root, skus=skus)
     links = fit_all_links(root, skus=skus)
+    for family, paths in fit_dense_families(root, skus=dense_only).items():
+        for path, generations in paths.items():
+            fits[family][path] |= generations
+    for kind, found in fit_collectives(root, skus=dense_only).items():
+        links[kind] |= {name: link for name, link in found.items() if name != "generic"}
     kernels = {
         "model": "t = t0_s kernels + ((flops / (e_c peak))^4 + (hbm_bytes / (e_m rate))^4)^(1/4)",
         "families": family_table(fits, skus=skus, version=version, published=published),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HEAD_DIM = 512
 WINDOW = 128
 MLA_ENTRY = 576
+GQA_HEAD_DIM = 128
 INDEX_WIDTH = 64 * 128
 FP32_BYTES = 4.0
 _PER_TENSOR = {"fp8_tensor": "fp8"}
@@ -170,6 +171,24 @@ def mla_work(frame: pd.DataFrame) -> pd.DataFrame:
         flops=2.0 * heads * per_head * pairs,
         hbm_bytes=kv_bytes + up_bytes + tokens * heads * per_head * BF16_BYTES,
         kernels=np.where(decode, KERNELS["core.decode"], KERNELS["core.prefill"]),
+    )
+
+
+def gqa_work(frame: pd.DataFrame) -> pd.DataFrame:
+    """Grouped-query attention, as `workloads.models.gqa_attention` counts it.
+
+    ``4 h d`` FLOP per query and key; keys and values are read once for all heads of a group.
+    """
+    decode = frame["phase"] == "decode"
+    n, heads = frame["context"], frame["heads"]
+    tokens = frame["batch"] * np.where(decode, 1, n)
+    pairs = frame["batch"] * np.where(decode, n, n * (n + 1) / 2.0)
+    entry = 2.0 * frame["kv_heads"] * GQA_HEAD_DIM * frame["kv_bytes_per_value"]
+    width = heads * GQA_HEAD_DIM
+    return frame.assign(
+        flops=4.0 * width * pairs,
+        hbm_bytes=frame["batch"] * n * entry + tokens * (2.0 * width * BF16_BYTES),
+        kernels=("core.gqa_" + frame["phase"]).map(KERNELS),
     )
 
 

@@ -28,8 +28,12 @@ SYSTEM_OF_SKU = {
     "b300": "b300_sxm",
     "gb200": "gb200",
     "gb300": "gb300",
+    "a100": "a100_sxm",
 }
 """Folder of the wheel that holds each SKU's tables."""
+
+DENSE_ONLY = ("a100",)
+"""SKUs with tables of dense models only, which stay out of the fits to all generations."""
 
 _DEVICE_OF_SKU = {
     "h100": "H100",
@@ -38,6 +42,7 @@ _DEVICE_OF_SKU = {
     "b300": " B300",
     "gb200": "GB200",
     "gb300": "GB300",
+    "a100": "A100",
 }
 _ENGINES = ("trtllm", "sglang", "vllm")
 
@@ -274,6 +279,37 @@ def read_mla(root: Path, *, skus: list[str]) -> pd.DataFrame:
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.rename(columns={"batch_size": "batch", "num_heads": "heads"})
     return per_shape(frame, ["sku", "phase", "kv_bytes_per_value", "batch", "context", "heads"])
+
+
+def read_gqa(root: Path, *, skus: list[str]) -> pd.DataFrame:
+    """Grouped-query attention over the whole context, heads of 128 values, core only.
+
+    Columns ``sku, engine, phase, kv_bytes_per_value, batch, context, heads, kv_heads, time_s``:
+    decode of one token per request, or prefill of ``context`` tokens without a prefix. Sliding
+    windows, other head widths and FP8 arithmetic are left out.
+    """
+    import pandas as pd
+
+    frames = []
+    for phase, table in (("decode", "generation_attention"), ("prefill", "context_attention")):
+        frame = gather(root, skus=skus, family="attention", table=table)
+        context = frame["step"] + 1 if phase == "decode" else frame["isl"]
+        value = (frame["kv_cache_dtype"] == "fp8").map({True: 1.0, False: 2.0})
+        frames.append(frame.assign(phase=phase, context=context, kv_bytes_per_value=value))
+    frame = pd.concat(frames, ignore_index=True)
+    if "window_size" in frame:
+        frame = frame[frame["window_size"].fillna(0) == 0]
+    plain = (frame["head_dim"] == 128) & (frame["attn_dtype"].fillna("bfloat16") == "bfloat16")
+    grouped = frame["num_key_value_heads"].between(1, frame["num_heads"])
+    frame = frame[plain & grouped].rename(
+        columns={
+            "batch_size": "batch",
+            "num_heads": "heads",
+            "num_key_value_heads": "kv_heads",
+        }
+    )
+    shape = ["batch", "context", "heads", "kv_heads"]
+    return per_shape(frame, ["sku", "engine", "phase", "kv_bytes_per_value", *shape])
 
 
 def read_indexer(root: Path, *, skus: list[str]) -> pd.DataFrame:
