@@ -49,6 +49,9 @@ DASHES = (0, (5, 2.2))
 # Series of one vendor beyond its shades are told apart by the dashes.
 MORE_DASHES = (DASHES, (0, (1.3, 1.5)), (0, (9, 2, 1.5, 2)))
 DPI = 160
+_RIGHT = 0.975
+"""Where captions end, as a share of the width."""
+_CAPTION_CHARACTERS_PER_INCH = 14.33
 MOST_NAMED_LAYOUTS = 4
 LABEL_SPACING = 0.025
 """Share of an axis by which a labelled point differs from the labelled one before it."""
@@ -159,18 +162,19 @@ def dress(
 ) -> None:
     """Title, caption, axis labels, grid and the line that says it is simulated."""
     left = axes.get_position().x0
+    inches = (_RIGHT - left) * figure.get_figwidth()
     figure.text(left, 0.955, title, fontsize=14, fontweight="bold", color=INK, va="center")
     figure.text(
         left,
         0.925,
-        "\n".join(textwrap.wrap(caption, 128)),
+        "\n".join(textwrap.wrap(caption, round(_CAPTION_CHARACTERS_PER_INCH * inches))),
         fontsize=8.5,
         color=FAINT_INK,
         va="top",
         linespacing=1.35,
     )
     figure.text(
-        0.975, 0.012, f"simulated, forecurve {version()}", fontsize=8, color=FAINT_INK, ha="right"
+        _RIGHT, 0.012, f"simulated, forecurve {version()}", fontsize=8, color=FAINT_INK, ha="right"
     )
     figure.text(left, 0.012, hint, fontsize=8, color=FAINT_INK)
     axes.set_xlabel(x_label, fontsize=10.5, color=INK)
