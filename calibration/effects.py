@@ -1,8 +1,9 @@
 """Few parameters with a meaning, shared across SKUs and engines through nested effects.
 
 A parameter of a software level is, in logarithms, a sum: one value for all, plus what its
-vendor, its engine, its kernels (engine on a chip generation), its SKU, its engine on that SKU
-and its own date add. Each addend is drawn towards zero by a prior of stated width, so that few
+model's architecture, its vendor, its engine, its kernels (engine on a chip generation), those
+for the architecture, its SKU, its engine on that SKU and its own date add. Each addend is drawn
+towards zero by a prior of stated width, so that few
 runs move a level a little and many move it a lot, and a level without runs gets what its kin
 share.
 """
@@ -37,7 +38,7 @@ class Parameter:
     """
 
     name: str
-    widths: tuple[float, float, float, float, float, float, float]
+    widths: tuple[float, ...]
     low: float
     high: float
 
@@ -45,26 +46,46 @@ class Parameter:
 FITTED: tuple[Parameter, ...] = (
     # kernel floors: launches are counted, not measured, and an unported engine may run twice as
     # many; what differs by vendor alone is little
-    Parameter(name="t0_scale", widths=(0.4, 0.05, 0.2, 0.4, 0.03, 0.08, 0.2), low=0.3, high=8.0),
+    Parameter(
+        name="t0_scale",
+        widths=(0.4, 0.1, 0.05, 0.2, 0.3, 0.3, 0.03, 0.08, 0.2),
+        low=0.3,
+        high=8.0,
+    ),
     # matrix products: an unseen kernel path may be several times off (W4A16 on Hopper)
     Parameter(
-        name="compute_scale", widths=(0.3, 0.05, 0.15, 0.4, 0.03, 0.08, 0.15), low=0.05, high=2.0
+        name="compute_scale",
+        widths=(0.3, 0.1, 0.05, 0.15, 0.3, 0.3, 0.03, 0.08, 0.15),
+        low=0.05,
+        high=2.0,
     ),
     # streaming weights: physics leaves little room
     Parameter(
-        name="memory_scale", widths=(0.1, 0.03, 0.08, 0.15, 0.02, 0.05, 0.08), low=0.2, high=1.3
+        name="memory_scale",
+        widths=(0.1, 0.03, 0.03, 0.08, 0.1, 0.1, 0.02, 0.05, 0.08),
+        low=0.2,
+        high=1.3,
     ),
     # experts that the benchmark's random tokens touch: a property of model and text, so shared
     Parameter(
-        name="expert_traffic_scale", widths=(0.3, 0.0, 0.1, 0.1, 0.0, 0.0, 0.0), low=0.3, high=1.3
+        name="expert_traffic_scale",
+        widths=(0.2, 0.2, 0.0, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0),
+        low=0.3,
+        high=1.3,
     ),
     # launches outside a graph: host code, which differs most
     Parameter(
-        name="eager_launch_s", widths=(0.8, 0.1, 0.5, 0.4, 0.1, 0.2, 0.4), low=0.05, high=20.0
+        name="eager_launch_s",
+        widths=(0.8, 0.2, 0.1, 0.5, 0.3, 0.3, 0.1, 0.2, 0.4),
+        low=0.05,
+        high=20.0,
     ),
     # accepted drafts where a run's own acceptance was not recorded
     Parameter(
-        name="acceptance_scale", widths=(0.1, 0.0, 0.15, 0.0, 0.0, 0.05, 0.1), low=0.3, high=1.8
+        name="acceptance_scale",
+        widths=(0.1, 0.1, 0.0, 0.15, 0.0, 0.0, 0.0, 0.05, 0.1),
+        low=0.3,
+        high=1.8,
     ),
 )
 
@@ -75,12 +96,15 @@ class LevelKey:
 
     Parameters
     ----------
+    family:
+        Architecture of the model, see `workloads.architecture`.
     engine, sku, stamp:
         Engine whose kernels run, SKU key, and the level's date or pseudo-date.
     vendor, generation:
         Of the SKU.
     """
 
+    family: str
     engine: str
     sku: str
     stamp: str
@@ -92,6 +116,7 @@ class LevelKey:
         """The member of each of `EFFECTS` that this level belongs to."""
         return tuple(
             effect_groups(
+                family=self.family,
                 engine=self.engine,
                 sku=self.sku,
                 vendor=self.vendor,

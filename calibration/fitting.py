@@ -124,7 +124,7 @@ def gather_runs(
 
 def fit_runs(
     *,
-    models: Sequence[str] = ("deepseek-v4-pro",),
+    models: Sequence[str],
     add: Sequence[Path] = (),
     facts: Mapping[str, object] | None = None,
     split: str | None = None,

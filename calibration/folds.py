@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from calibration.solve import linear_system
-from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP
+from hwmodels.fitted import EFFECTS, MEDIAN_DATE, MEDIAN_STAMP
 from hwmodels.software import parse_date
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "date", "anchor"]
+Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "model", "date", "anchor"]
 
 
 REWEIGHTS = 5
@@ -36,12 +36,13 @@ GROUPS: dict[Scheme, Callable[[Observation], str]] = {
     "sku": lambda o: o.level.sku,
     "kernels": lambda o: o.level.generation.split("_")[0],
     "vendor": lambda o: o.level.vendor,
-    "date": lambda o: f"{o.level.engine}/{o.level.sku}/{o.level.stamp}",
+    "model": lambda o: o.level.family,
+    "date": lambda o: o.level.groups[-1],
     "anchor": lambda o: o.series,
 }
 """What is left out together: a run; a whole series; all of an engine; a SKU with all its
-engines; a chip generation; a vendor; everything of an engine on a SKU from a date on, predicted
-from the level before; a series but for one run of it."""
+engines; a chip generation; a vendor; all models of an architecture; everything of an engine on
+a SKU from a date on, predicted from the level before; a series but for one run of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def stamp_day(level: LevelKey) -> dt.date:
 
 
 def _same_chain(one: LevelKey, other: LevelKey) -> bool:
-    return (one.engine, one.sku) == (other.engine, other.sku)
+    return (one.family, one.engine, one.sku) == (other.family, other.engine, other.sku)
 
 
 def _level_before(level: LevelKey, *, known: set[LevelKey]) -> LevelKey:
@@ -145,9 +146,10 @@ def _level_before(level: LevelKey, *, known: set[LevelKey]) -> LevelKey:
 
 def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:
     """What a fit on some levels knows of another."""
-    if any((k.engine, k.sku) == (level.engine, level.sku) for k in known):
+    if any(_same_chain(k, level) for k in known):
         return "own runs"
-    if any(k.groups[3] == level.groups[3] for k in known):
+    kernels = EFFECTS.index("family_kernels")
+    if any(k.groups[kernels] == level.groups[kernels] for k in known):
         return "sibling"
     return "other kernels"
 

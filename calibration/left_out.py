@@ -77,7 +77,7 @@ def predict_left_out(
     left, fold = _parameters(fit, scheme)
     if (simulate and scheme in LARGE_SCHEMES) or scheme == "specification":
         left, fold = _with_large(left, fold, fit=fit, selection=selection, scheme=scheme)
-    everything = [*fit.observations, *selection.large]
+    everything = [*fit.observations, *selection.unfitted]
     observations = [everything[row] for row in left.rows]
     if len(observations) and (simulate or scheme == "specification"):
         predicted = simulator(
@@ -143,10 +143,10 @@ def _with_large(
         for position, (name, row) in enumerate(zip(fold, left.rows, strict=True))
     }
     start = len(fit.observations)
-    unfitted = frozenset(range(start, start + len(selection.large)))
+    unfitted = frozenset(range(start, start + len(selection.unfitted)))
     rows, logs, basis, names = [], [], [], []
     without = [dropped | unfitted for dropped in left.without]
-    for number, run in enumerate(selection.large):
+    for number, run in enumerate(selection.unfitted):
         name = group_of(run)
         position = place.get((name, run.level))
         if scheme == "specification":

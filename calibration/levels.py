@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hwmodels.fitted import EFFECTS, FITTED_FILE
+from workloads.architecture import architecture_names, load_architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,7 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
                 groups[effect] = dict(sorted(groups[effect].items()))
     return {
         "models": models,
+        "families": {name: load_architecture(name).family for name in architecture_names()},
         "source": source,
         "generations": {
             level.sku: level.generation.split("_")[0] for level in sorted(levels, key=str)

@@ -12,6 +12,7 @@ from hwmodels.sku import load_sku
 from hwmodels.software import MEDIAN_LEVEL
 from simulator.names import load_engine
 from simulator.predict_rows import configure_row
+from workloads.architecture import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ NOISE = {"throughput": 0.05, "tpot": 0.05, "ttft": 0.25}
 Throughput and TPOT: 4 % night to night in AMD's continuous integration (ROCm/ATOM). TTFT:
 the opening burst and client overheads are not part of the model, so it counts little.
 """
+
+
+MOST_DAYS = 8
+"""Days of an engine on a SKU that count as levels of their own; more are pooled by month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,27 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
                 messages=messages,
             )
         )
-    return observations, refused
+    return _pooled_by_month(observations), refused
+
+
+def _pooled_by_month(observations: list[Observation]) -> list[Observation]:
+    """Observations whose levels are months where many days were measured."""
+    days: dict[str, set[str]] = {}
+    for observation in observations:
+        if len(observation.level.stamp) == len("2026-05-21"):
+            days.setdefault(_chain(observation.level), set()).add(observation.level.stamp)
+    many = {chain for chain, stamps in days.items() if len(stamps) > MOST_DAYS}
+    return [
+        replace(o, level=replace(o.level, stamp=o.level.stamp[: len("2026-05")]))
+        if _chain(o.level) in many and o.level.stamp != MEDIAN_LEVEL
+        else o
+        for o in observations
+    ]
+
+
+def _chain(level: LevelKey) -> str:
+    """The software whose dates follow each other, of which a level is one."""
+    return level.groups[-1].removesuffix(level.stamp)
 
 
 def stamp_of(row: Mapping[Hashable, object]) -> str:
@@ -121,6 +146,7 @@ def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
     """The software level of a configuration at a date."""
     sku = load_sku(configuration.sku)
     return LevelKey(
+        family=load_architecture(configuration.model).family,
         engine=load_engine(configuration.engine).software,
         sku=sku.key,
         stamp=stamp,

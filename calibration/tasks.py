@@ -85,9 +85,11 @@ def fit_and_write(
         *(f"note: {note}" for note in fitted.notes),
     ]
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
-    if fitted.selection.large:
-        count = len(fitted.selection.large)
-        lines.append(f"{count} of more than {LARGEST_FITTED} clients not fitted")
+    if fitted.selection.unfitted:
+        count = len(fitted.selection.unfitted)
+        lines.append(
+            f"{count} not fitted: more than {LARGEST_FITTED} clients, or between others of a series"
+        )
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]

@@ -123,7 +123,7 @@ def _unanswered(fit: Fit, selection: Selection, predictions: pd.DataFrame) -> pd
     known = set(predictions.loc[answered & (predictions["scheme"] == "series"), "run_id"])
     stuck = [
         {**selection.runs.loc[o.row, columns], "reason": _refusal(o)}
-        for o in [*fit.observations, *selection.large]
+        for o in [*fit.observations, *selection.unfitted]
         if selection.runs.at[o.row, "run_id"] not in known
     ]
     columns.append("reason")

@@ -1,9 +1,10 @@
 """Software parameters that were fitted to measured runs, and what they say of unseen SKUs.
 
-A fit gives each parameter as a sum of logarithms: what all runs share, and what the vendor, the
-engine, its kernels on a chip generation, the SKU, the engine on the SKU and the date add. A SKU
-or engine without runs gets the addends that it shares with its kin. The file
-``software/fitted.yaml`` is written by ``simulate calibrate fit``.
+A fit gives each parameter as a sum of logarithms: what all runs share, and what the model's
+architecture, the vendor, the engine, its kernels on a chip generation, those for the
+architecture, the SKU, the engine on the SKU and the date add. A SKU, engine or model without
+runs gets the addends that it shares with its kin. The file ``software/fitted.yaml`` is written
+by ``simulate calibrate fit``.
 """
 
 from __future__ import annotations
@@ -30,29 +31,35 @@ Basis = Literal["own runs", "sibling", "other kernels", "nothing"]
 """What a level rests on: runs of the engine on the SKU, on another SKU of its generation, on
 other generations or engines, or no run at all."""
 
-EFFECTS = ("all", "vendor", "engine", "kernels", "sku", "engine_sku", "level")
+EFFECTS = (
+    *("all", "family", "vendor", "engine", "kernels", "family_kernels"),
+    *("sku", "engine_sku", "level"),
+)
 """Addends of a log parameter, from what all levels share to a single one."""
 
 
 def effect_groups(
-    *, engine: str, sku: str, vendor: str, generation: str, stamp: str
+    *, family: str, engine: str, sku: str, vendor: str, generation: str, stamp: str
 ) -> dict[str, str]:
     """The group of each of `EFFECTS` that a software level belongs to.
 
-    Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``.
+    Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``. ``family``
+    is the architecture that kernels are written for, such as ``deepseek_v3`` (R1, V3.2).
     """
-    family = generation.split("_")[0]
+    kernels = f"{engine}/{generation.split('_')[0]}"
     return dict(
         zip(
             EFFECTS,
             (
                 "",
+                family,
                 vendor,
                 engine,
-                f"{engine}/{family}",
+                kernels,
+                f"{family}/{kernels}",
                 sku,
                 f"{engine}/{sku}",
-                f"{engine}/{sku}/{stamp}",
+                f"{family}/{engine}/{sku}/{stamp}",
             ),
             strict=True,
         )
@@ -111,26 +118,34 @@ def check_calibration(directory: Path) -> None:
         )
 
 
-def _fit_of(model: str, directory: Path | None) -> tuple[dict[str, Any] | None, bool]:
-    """The fit for a model, else the first one, and whether it is the model's own."""
-    fits = _read(directory)["fits"]
-    own = next((fit for fit in fits if model in fit["models"]), None)
-    return (own, True) if own else (fits[0] if fits else None, False)
+def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
+    """The fit for a model, else one that knows its family, else the first one."""
+    fits: list[dict[str, Any]] = _read(directory)["fits"]
+    own = [fit for fit in fits if model in fit["models"]]
+    kin = [fit for fit in fits if model in fit["families"]]
+    return next(iter([*own, *kin, *fits]), None)
 
 
 def is_fitted(model: str, *, directory: Path | None = None) -> bool:
-    """Whether a fit was made to runs of a model."""
-    return _fit_of(model, directory)[1]
+    """Whether runs of a model or of its architecture's kin are in a fit."""
+    return any(
+        name.startswith(f"{fit['families'].get(model)}/")
+        for fit in _read(directory)["fits"]
+        for name in fit["runs"]
+    )
 
 
 def fitted_stamps(
     *, engine: str, sku: str, model: str, directory: Path | None = None
 ) -> dict[str, int]:
-    """Dates and pseudo-dates of the fitted levels of an engine on a SKU, with their runs."""
-    fit, _ = _fit_of(model, directory)
+    """Dates and pseudo-dates of an engine's fitted levels on a SKU, with their runs.
+
+    The runs are those of all models of the model's family.
+    """
+    fit = _fit_of(model, directory)
     if fit is None:
         return {}
-    prefix = f"{engine}/{sku}/"
+    prefix = f"{fit['families'].get(model, '')}/{engine}/{sku}/"
     return {
         name.removeprefix(prefix): int(count)
         for name, count in sorted(fit["runs"].items())
@@ -161,38 +176,31 @@ def fitted_level(
     UserError
         If a directory is given that holds no fit.
     """
-    fit, own_model = _fit_of(model, directory)
+    fit = _fit_of(model, directory)
     if fit is None:
         return None
     stamps = fitted_stamps(engine=engine, sku=sku.key, model=model, directory=directory)
     stamp, message = choose_stamp(list(stamps), date=date, median=median)
     groups = effect_groups(
-        engine=engine, sku=sku.key, vendor=sku.vendor, generation=sku.generation, stamp=stamp
+        family=fit["families"].get(model, ""),
+        engine=engine,
+        sku=sku.key,
+        vendor=sku.vendor,
+        generation=sku.generation,
+        stamp=stamp,
     )
     factors: dict[str, float] = {}
     for parameter, effects in fit["effects"].items():
         low, high = fit["bounds"][parameter]
         total = sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
         factors[parameter] = exp(min(max(total, low), high))
-    basis: Basis = "own runs" if stamps else "other kernels"
+    basis: Basis = "own runs"
     if not stamps:
-        prefix, family = groups["kernels"].split("/")
-        kin = sorted(
-            {
-                name.split("/")[1]
-                for name in fit["runs"]
-                if name.startswith(f"{prefix}/")
-                and fit["generations"][name.split("/")[1]] == family
-            }
-        )
-        if kin:
-            basis = "sibling"
-            message = f"{engine} efficiencies transferred from {', '.join(kin)}"
-        else:
-            message = f"no run of {engine} on this chip generation: efficiencies of others"
-    if not own_model:
-        basis = "sibling" if basis == "own runs" else basis
-        message = f"efficiencies fitted on {fit['models'][0]}" + (f"; {message}" if message else "")
+        basis, message = _kin(fit, groups=groups, engine=engine, model=model)
+    elif model not in fit["models"]:
+        basis = "sibling"
+        near = [name for name in fit["models"] if fit["families"][name] == groups["family"]]
+        message = "; ".join(filter(None, (f"efficiencies fitted on {', '.join(near)}", message)))
     return FittedLevel(
         factors=factors,
         stamp=stamp,
@@ -201,6 +209,27 @@ def fitted_level(
         source=str(fit["source"]),
         message=message,
     )
+
+
+def _kin(
+    fit: dict[str, Any], *, groups: dict[str, str], engine: str, model: str
+) -> tuple[Basis, str]:
+    """What a level without runs of its own rests on, and what that means."""
+    generation = groups["kernels"].split("/")[1]
+    own: set[str] = set()
+    other: set[str] = set()
+    for name in fit["runs"]:
+        family, runner, sku, _ = name.split("/")
+        if runner == engine and fit["generations"][sku] == generation:
+            (own if family == groups["family"] else other).add(sku)
+    if own:
+        return "sibling", f"{engine} efficiencies transferred from {', '.join(sorted(own))}"
+    if other:
+        return "other kernels", (
+            f"no run of {model} or its kin with {engine} on this chip generation: efficiencies "
+            f"of other models on {', '.join(sorted(other))}"
+        )
+    return "other kernels", f"no run of {engine} on this chip generation: efficiencies of others"
 
 
 def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tuple[str, str]:

@@ -56,6 +56,8 @@ Workers = Annotated[
     int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
 ]
 COLUMNS = ("figure", "asked for", "reached", "", "n", "held")
+FITTED_MODELS = "deepseek-v4-pro,deepseek-r1,deepseek-v3.2"
+"""Models whose published runs are fitted together unless others are named."""
 
 
 def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
@@ -96,7 +98,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 help="Without the series that validate keeps back; for validate --fit.",
             ),
         ] = False,
-        models: Models = "deepseek-v4-pro",
+        models: Models = FITTED_MODELS,
         workers: Workers = 2,
     ) -> None:
         """Fit software levels to the published runs and your own.
@@ -163,7 +165,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 help="Also predict a sample of other models' runs: deepseek-r1.",
             ),
         ] = None,
-        models: Models = "deepseek-v4-pro",
+        models: Models = FITTED_MODELS,
         workers: Workers = 2,
     ) -> None:
         """Leave runs out of the fit, predict them, and write how far off that is.

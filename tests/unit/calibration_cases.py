@@ -17,9 +17,11 @@ SKUS = {
 }
 
 
-def level(engine="vllm", sku="b200", stamp="median-2026-07"):
+def level(engine="vllm", sku="b200", stamp="median-2026-07", family="deepseek_v4"):
     vendor, generation = SKUS[sku]
-    return LevelKey(engine=engine, sku=sku, stamp=stamp, vendor=vendor, generation=generation)
+    return LevelKey(
+        family=family, engine=engine, sku=sku, stamp=stamp, vendor=vendor, generation=generation
+    )
 
 
 def observation(row, *, at, series, measured, concurrency=8, messages=()):
@@ -48,7 +50,7 @@ def linear_fit(levels, truth, *, per_level=6, noise=0.0, offsets=None, seed=0):
     offsets = offsets or {}
     slopes, observations, weights = [], [], []
     for at in levels:
-        series = f"{at.engine} {at.sku} {at.stamp}"
+        series = f"{at.family} {at.engine} {at.sku} {at.stamp}"
         for number in range(per_level):
             slope = rng.normal(size=(3, len(FITTED))) * 0.5
             shift = offsets.get(series, 0.0) * np.array([-1.0, 1.0, 1.0])

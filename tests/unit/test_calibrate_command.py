@@ -125,7 +125,7 @@ def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, published, c
     provenance = yaml.safe_load((elsewhere / "slow" / "provenance.yaml").read_text("utf-8"))
     assert provenance["own_runs"] == [{"source": "own.csv", "runs": 2}]
     assert sum(each["runs"] for each in provenance["published_runs"]) == 8
-    own_level = provenance["levels"]["vllm/b300/2026-09-01"]
+    own_level = provenance["levels"]["deepseek_v4/vllm/b300/2026-09-01"]
     assert own_level["runs"] == 2
     assert 0.0 < own_level["t0_scale"]["prior_share"] < 1.0
 

@@ -12,6 +12,7 @@ LEVELS = [
     level(engine="sglang"),
     level(engine="sglang", sku="mi355x", stamp="2026-04-25"),
     level(engine="sglang", sku="mi355x", stamp="2026-05-21"),
+    level(family="deepseek_v3", sku="h200"),
 ]
 
 
@@ -74,7 +75,7 @@ def test_the_anchor_is_the_middle_of_a_series(fit):
 
 
 def test_offsets_only_where_runs_of_the_series_stay():
-    series = f"vllm b200 {LEVELS[0].stamp}"
+    series = f"deepseek_v4 vllm b200 {LEVELS[0].stamp}"
     fit = linear_fit(LEVELS, truth, per_level=4, offsets={series: 0.2})
     for scheme in ("run", "anchor"):
         left = leave_out(fit, scheme=scheme)

@@ -28,7 +28,7 @@ def test_every_run_either_enters_or_has_a_reason(runs, selection):
 
 
 def test_observations_point_at_their_runs(selection):
-    together = [*selection.observations, *selection.large]
+    together = [*selection.observations, *selection.unfitted]
     assert sorted(each.row for each in together) == list(selection.runs.index)
     for each in together:
         assert each.series == selection.runs.at[each.row, "series"]
@@ -38,11 +38,11 @@ def test_observations_point_at_their_runs(selection):
 
 
 def test_the_largest_published_runs_are_predicted_only(runs, selection):
-    assert min(each.configuration.concurrency for each in selection.large) > LARGEST_FITTED
+    assert min(each.configuration.concurrency for each in selection.unfitted) > LARGEST_FITTED
     assert max(each.configuration.concurrency for each in selection.observations) <= LARGEST_FITTED
     own = runs[(runs["concurrency"] > LARGEST_FITTED) & (runs["quality"] == "ok")].head(2)
     mine = select_for_fit(runs.iloc[:0], own=own)
-    assert not mine.large
+    assert not mine.unfitted
     assert len(mine.observations) == len(own)
 
 

@@ -29,16 +29,24 @@ def own_fit(tmp_path):
     """A user's own fit: B200 at two dates and as a median, with shared effects."""
     fit = {
         "models": [PRO],
+        "families": {PRO: "deepseek_v4", "deepseek-v4-flash": "deepseek_v4"},
         "source": "runs",
         "generations": {"b200": "blackwell"},
         "bounds": {"t0_scale": [log(0.1), log(10.0)]},
-        "runs": {"vllm/b200/2026-05": 4, "vllm/b200/2026-07-01": 3, "vllm/b200/median-2026-07": 9},
+        "runs": {
+            "deepseek_v4/vllm/b200/2026-05": 4,
+            "deepseek_v4/vllm/b200/2026-07-01": 3,
+            "deepseek_v4/vllm/b200/median-2026-07": 9,
+        },
         "effects": {
             "t0_scale": {
                 "all": {"": log(1.5)},
                 "kernels": {"vllm/blackwell": log(1.2)},
                 "engine_sku": {"vllm/b200": log(1.1)},
-                "level": {"vllm/b200/2026-05": log(2.0), "vllm/b200/median-2026-07": log(0.5)},
+                "level": {
+                    "deepseek_v4/vllm/b200/2026-05": log(2.0),
+                    "deepseek_v4/vllm/b200/median-2026-07": log(0.5),
+                },
             }
         },
     }
@@ -199,7 +207,12 @@ def test_other_kernels_share_only_what_all_share(own_fit):
 def test_a_model_without_a_fit_of_its_own_borrows_and_says_so(own_fit):
     r1 = load_software(engine="vllm", sku=load_sku("b200"), model="deepseek-r1", directory=own_fit)
     assert r1.kind == "transferred"
-    assert "fitted on deepseek-v4-pro" in r1.messages[0]
+    assert "efficiencies of other models on b200" in r1.messages[0]
+    flash = load_software(
+        engine="vllm", sku=load_sku("b200"), model="deepseek-v4-flash", directory=own_fit
+    )
+    assert (flash.kind, flash.basis) == ("transferred", "sibling")
+    assert "fitted on deepseek-v4-pro" in flash.messages[0]
 
 
 def test_a_specification_level_uses_no_fit(own_fit):

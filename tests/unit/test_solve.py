@@ -56,10 +56,10 @@ def test_without_runs_everything_stays_at_the_prior():
 
 
 def test_what_a_series_shares_becomes_its_offset_and_not_a_parameter():
-    shifted = {f"vllm b200 {LEVELS[0].stamp}": 0.2}
+    shifted = {f"deepseek_v4 vllm b200 {LEVELS[0].stamp}": 0.2}
     fit = linear_fit(LEVELS, truth, per_level=30, offsets=shifted)
     plain = linear_fit(LEVELS, truth, per_level=30)
-    offset = fit.solution.offsets["vllm b200 median-2026-07"]
+    offset = fit.solution.offsets["deepseek_v4 vllm b200 median-2026-07"]
     assert offset == pytest.approx(0.2, abs=0.05)
     moved = fit.level_logs(LEVELS[0]) - plain.level_logs(LEVELS[0])
     assert np.abs(moved).max() < 0.1

@@ -292,7 +292,7 @@ def linear():
         runs=table[["run_id", *names]],
         observations=fit.observations,
         weights=fit.weights,
-        large=[],
+        unfitted=[],
         excluded=pd.DataFrame(columns=["run_id", "source", "series", "split", "reason"]),
     )
     return fit, selection
@@ -312,8 +312,8 @@ def test_linearised_predictions_of_linear_runs_are_those_of_a_refit(linear, sche
     slow = predict_left_out(fit, selection, scheme=scheme, simulator=simulator)
     columns = [f"predicted_{name}" for name in ("throughput", "tpot", "ttft")]
     np.testing.assert_allclose(quick[columns], slow[columns])
-    # a vendor is left out only where another stays
-    assert set(quick["scheme"]) == ({scheme} if scheme != "vendor" else set())
+    # a vendor or an architecture is left out only where another stays
+    assert set(quick["scheme"]) == ({scheme} if scheme not in ("vendor", "model") else set())
 
 
 def test_what_is_left_out_loses_its_kernel_tables_too(linear):
@@ -348,7 +348,7 @@ def test_runs_too_large_to_fit_are_predicted_as_their_fold_is(linear):
         replace(template, series="a series of its own"),
         replace(template, level=level(engine="atom", sku="mi355x"), series="of a strange level"),
     ]
-    both = replace(selection, large=large)
+    both = replace(selection, unfitted=large)
     asked = {}
 
     def simulator(*, observations, logs, **_):
