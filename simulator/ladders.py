@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ from simulator.configuration import DoesNotFitError
 from simulator.run import simulate_run
 from simulator.scenario_runs import configure_run
 from simulator.sweep_store import (
+    check_shared,
+    digest_of_inputs,
     identity_cells,
     ladder_name,
     read_ladder,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from simulator.recipes import ResolvedRecipe
     from simulator.scenario import Scenario
 
+_ONE_AT_A_TIME = threading.Lock()
 _MOST_PER_GPU = 128
 _SAVE_EVERY_S = 5.0
 
@@ -88,6 +93,33 @@ class LadderDone:
 def climb(ladders: Sequence[Ladder], *, directory: Path, inputs: str) -> list[LadderDone]:
     """Simulate the runs of ladders that their files lack, and save them as they come."""
     return [_climb(ladder, directory=directory, inputs=inputs) for ladder in ladders]
+
+
+def climb_elsewhere(
+    ladders: Sequence[Ladder],
+    *,
+    directory: Path,
+    inputs: str,
+    skus: Sequence[str],
+    calibration: Path | None,
+) -> list[LadderDone]:
+    """`climb` in a process of another machine.
+
+    One task at a time, however many threads the process has.
+
+    Raises
+    ------
+    UserError
+        If the directory is not the one that the sweep gathers from, or code or data differ.
+    """
+    with _ONE_AT_A_TIME:
+        check_shared(directory, inputs=inputs)
+        if digest_of_inputs(skus=skus, calibration=calibration) != inputs:
+            raise UserError(
+                f"worker {socket.gethostname()} has other code or data than this machine; "
+                "install the same version of forecurve there"
+            )
+        return climb(ladders, directory=directory, inputs=inputs)
 
 
 def _climb(ladder: Ladder, *, directory: Path, inputs: str) -> LadderDone:

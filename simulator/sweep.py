@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from itertools import groupby
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,8 @@ import numpy as np
 from hwmodels.sku import load_sku
 from simulator.candidates import candidate_deployments, orchestrated
 from simulator.costs import with_costs
-from simulator.ladders import Ladder, climb
+from simulator.executors import cluster_executor
+from simulator.ladders import Ladder
 from simulator.scenario_runs import engine_of
 from simulator.series import caption_of, on_frontier, series_names
 from simulator.sweep_settings import build_sweep
@@ -23,16 +22,18 @@ from simulator.sweep_store import (
     frame_of,
     read_ladder,
 )
+from simulator.sweep_tasks import local_executor, run_ladders
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from hwmodels.sku import Sku
+    from simulator.executors import Executor, ExecutorName
     from simulator.keywords import SweepKeywords
     from simulator.ladders import LadderDone
     from simulator.scenario import Scenario
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int, str], None]
 
 RUNS_FOLDER = "runs"
-_LADDERS_PER_TASK = 4
-_RUNS_PER_PROCESS = 24
-"""Runs that are worth the start of a process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +59,6 @@ class SweepPlan:
     ladders: tuple[Ladder, ...]
     refused: tuple[dict[str, Any], ...]
     messages: tuple[str, ...]
-
-    @property
-    def most_runs(self) -> int:
-        """Runs if no ladder ends early."""
-        return sum(len(ladder.steps) for ladder in self.ladders)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +156,8 @@ def sweep(
     scenario: Path | None = None,
     out: Path | None = None,
     workers: int | None = None,
+    executor: ExecutorName = "local",
+    address: str | None = None,
     ttft_p90_s: float | None = None,
     on_progress: Progress | None = None,
     **settings: Unpack[SweepKeywords],
@@ -178,6 +173,10 @@ def sweep(
         ``None``: nothing is kept.
     workers:
         Processes; ``None``: one per core. The result does not depend on their number.
+    executor, address:
+        ``local``: processes of this machine; ``dask``: the workers of a cluster that runs
+        already, by the address of its scheduler. They write what they find to ``out``, which
+        all machines have to share.
     ttft_p90_s:
         Runs whose 90 % quantile of the TTFT exceeds it stay in the table but off the frontier;
         ``None``: no limit. [s]
@@ -198,6 +197,7 @@ def sweep(
         build_sweep(flags=settings, file=scenario),
         directory=out,
         workers=workers,
+        executor=cluster_executor(executor=executor, address=address),
         ttft_p90_s=ttft_p90_s,
         on_progress=on_progress,
     )
@@ -208,18 +208,29 @@ def run_sweep(
     *,
     directory: Path | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     ttft_p90_s: float | None = None,
     on_progress: Progress | None = None,
 ) -> SweepResult:
     """`sweep` on settings that are built.
 
+    Parameters
+    ----------
+    executor:
+        Runs the tasks; ``None``: ``workers`` processes of this machine.
+
     Raises
     ------
     UserError
-        As `sweep`, or if the directory cannot be written to or no worker is asked for.
+        As `sweep`, or if the directory cannot be written to, no worker is asked for, or tasks
+        that run elsewhere have no directory to write to.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1")
+    if executor is not None and workers is not None:
+        raise UserError(f"workers is {workers}, but the cluster has its own number; leave it out")
+    if executor is not None and executor.elsewhere and directory is None:
+        raise UserError("no directory is given for what other machines find; name one with out")
     if ttft_p90_s is not None and not ttft_p90_s > 0:
         raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
     plan = plan_sweep(settings)
@@ -230,8 +241,13 @@ def run_sweep(
             runs.mkdir(parents=True, exist_ok=True)
             done = {
                 ladder.name: ladder
-                for ladder in _run_ladders(
-                    plan, directory=runs, inputs=inputs, workers=workers, on_progress=on_progress
+                for ladder in run_ladders(
+                    plan.ladders,
+                    settings=settings,
+                    directory=runs.resolve(),
+                    inputs=inputs,
+                    executor=executor or local_executor(plan.ladders, workers=workers),
+                    on_progress=on_progress,
                 )
             }
         except OSError as error:
@@ -299,47 +315,6 @@ def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[
             label = stack.label
             message += f"; its prefill and decode pools as {label}"
     return load.model_copy(update={"engine": label}), message
-
-
-def _tasks(ladders: Sequence[Ladder]) -> Iterator[list[Ladder]]:
-    """Ladders that share step-cost tables together, a few to a task."""
-    for _, alike in groupby(
-        sorted(ladders, key=lambda each: each.table_key), key=lambda each: each.table_key
-    ):
-        together = list(alike)
-        for start in range(0, len(together), _LADDERS_PER_TASK):
-            yield together[start : start + _LADDERS_PER_TASK]
-
-
-def _run_ladders(
-    plan: SweepPlan,
-    *,
-    directory: Path,
-    inputs: str,
-    workers: int | None,
-    on_progress: Progress | None,
-) -> Iterator[LadderDone]:
-    from joblib import Parallel, cpu_count, delayed
-
-    steps = {ladder.file_name: len(ladder.steps) for ladder in plan.ladders}
-    tasks = list(_tasks(plan.ladders))
-    processes = min(workers or cpu_count(), len(tasks), ceil(plan.most_runs / _RUNS_PER_PROCESS))
-    finished: Iterable[list[LadderDone]]
-    if processes == 1:
-        finished = (climb(task, directory=directory, inputs=inputs) for task in tasks)
-    else:
-        parallel = Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1)
-        finished = parallel(
-            delayed(climb)(task, directory=directory, inputs=inputs) for task in tasks
-        )
-    runs = 0
-    if on_progress is not None:
-        on_progress(0, plan.most_runs, "")
-    for task in finished:
-        yield from task
-        runs += sum(steps[ladder.name] for ladder in task)
-        if on_progress is not None:
-            on_progress(runs, plan.most_runs, f"{len(plan.ladders)} ladders")
 
 
 def _gather(plan: SweepPlan, *, done: Mapping[str, LadderDone], directory: Path) -> pd.DataFrame:

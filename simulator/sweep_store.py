@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import uuid
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
@@ -17,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from simulator.bands import BANDED
 from simulator.configuration import deployment_label
 from simulator.metrics import Distribution, RunMetrics
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -62,6 +66,8 @@ _TEXTS = (
 )
 _WHOLE = ("isl", "osl", "seed", "concurrency")
 _FLAGS = ("disagg", "prefill_dp_attn", "decode_dp_attn")
+_PARTIAL = ".partial"
+_MARK = ".sweep"
 
 
 def ladder_name(*, load: Scenario, pools: Sequence[PoolLayout]) -> str:
@@ -96,6 +102,41 @@ def _digest_of_packages() -> str:
                 digest.update(path.relative_to(root).as_posix().encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def shared_directory(directory: Path, *, inputs: str) -> Iterator[None]:
+    """Mark a directory so that workers on other machines can tell that they see the same one.
+
+    What workers that were killed left behind is removed at the end.
+    """
+    mark = directory / _MARK
+    mark.write_text(inputs, encoding="utf-8")
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+        for path in directory.glob(f".*{_PARTIAL}"):
+            path.unlink(missing_ok=True)
+
+
+def check_shared(directory: Path, *, inputs: str) -> None:
+    """Make sure that a directory is the marked one.
+
+    Raises
+    ------
+    UserError
+        If it is not.
+    """
+    try:
+        found = (directory / _MARK).read_text(encoding="utf-8")
+    except OSError:
+        found = ""
+    if found != inputs:
+        raise UserError(
+            f"worker {socket.gethostname()} does not see {directory} as this machine does; "
+            "name a directory that all of them share with --out"
+        )
 
 
 def identity_cells(
@@ -178,7 +219,8 @@ def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     ordered = sorted(rows, key=lambda row: (row["concurrency"], row["key"]))
     table = pa.Table.from_pylist(list(ordered), schema=_schema())
-    partial = path.with_name(f".{path.name}.partial")
+    # two workers may write the same ladder where one was taken for lost
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
         pq.write_table(
             table, partial, use_dictionary=False, write_statistics=False, store_schema=False

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from simulator.executors import Executor
     from simulator.sweep import SweepResult
     from simulator.sweep_settings import SweepSettings
 
@@ -80,6 +81,24 @@ def sweep(
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: whatif_options.Workers = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where runs are simulated: local (processes of this machine) or dask (workers "
+            "of a cluster that runs already; pip install 'forecurve[dask]').",
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Scheduler of the cluster: tcp://HOST:8786 or a scheduler.json file. All "
+            "machines have to share the --out directory.",
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: whatif_options.Json = False,
     as_csv: whatif_options.Csv = False,
@@ -91,6 +110,7 @@ def sweep(
     Runs are kept as they come: after an interruption the same command goes on where it stopped.
     Start with: simulate sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32
     """
+    from simulator.executors import cluster_executor
     from simulator.sweep_settings import build_sweep
 
     whatif_options.check_output(as_json=as_json, as_csv=as_csv)
@@ -119,9 +139,15 @@ def sweep(
         "calibration": calibration,
     }
     settings = build_sweep(flags=flags, file=scenario)
+    cluster = cluster_executor(executor=executor, address=address)
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(
-        settings, ttft_p90_s=ttft_p90, workers=workers, own_runs=own_runs, out=out
+        settings,
+        ttft_p90_s=ttft_p90,
+        workers=workers,
+        executor=cluster,
+        own_runs=own_runs,
+        out=out,
     )
     if as_json:
         import json
@@ -144,6 +170,7 @@ def _run(
     *,
     ttft_p90_s: float | None,
     workers: int | None,
+    executor: Executor | None,
     own_runs: pd.DataFrame | None,
     out: Path | None,
 ) -> tuple[SweepResult, Path]:
@@ -161,6 +188,7 @@ def _run(
             settings,
             directory=path,
             workers=workers,
+            executor=executor,
             ttft_p90_s=ttft_p90_s,
             on_progress=on_progress,
         )

@@ -24,6 +24,7 @@ from workloads.errors import UserError
 
 ladders = import_module("simulator.ladders")
 sweeps = import_module("simulator.sweep")
+tasks = import_module("simulator.sweep_tasks")
 
 SMALL = {"sku": "mi355x", "tp": 8, "ep": [1, 8], "dp_attention": False, "concurrency": [1, 4]}
 
@@ -307,7 +308,7 @@ def test_a_defect_in_one_run_does_not_lose_the_others(monkeypatch):
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(swept, monkeypatch, tmp_path):
-    monkeypatch.setattr(sweeps, "_RUNS_PER_PROCESS", 1)
+    monkeypatch.setattr(tasks, "_RUNS_PER_PROCESS", 1)
     done = []
     result = run_sweep(
         small(),
