@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-ROUNDS = 4
+ROUNDS = 3
 """Gauss-Newton rounds: the responses are nearly log-linear in the parameters."""
 
-DERIVATIVES = (0, 2)
+DERIVATIVES = (0, 1)
 """Rounds at which derivatives are simulated; between them Broyden's rule updates them."""
 
 LARGEST_MOVE = 0.7
@@ -78,9 +78,9 @@ def fit_levels(
 
     Notes
     -----
-    Gauss-Newton on logarithms: derivatives are simulated at the start and halfway, and updated
-    between by Broyden's rule from the responses of each round, run by run. The last solution
-    is one linear step beyond the last responses.
+    Gauss-Newton on logarithms: derivatives are simulated in the first two rounds and updated
+    after by Broyden's rule from the responses of each round, run by run. All rounds but the last
+    serve fewer requests. The last solution is one linear step beyond the last responses.
     """
     observations = list(observations)
     levels = sorted({o.level for o in observations}, key=lambda level: level.groups)
@@ -89,7 +89,13 @@ def fit_levels(
     before, responses, slopes = logs, np.empty(0), np.empty(0)
     for done in range(ROUNDS + 1):
         _tell(on_progress, done, "responses")
-        after = respond(observations=observations, logs=logs, parameters=FITTED, workers=workers)
+        after = respond(
+            observations=observations,
+            logs=logs,
+            parameters=FITTED,
+            workers=workers,
+            short=done < ROUNDS,
+        )
         if done in DERIVATIVES:
             _tell(on_progress, done, "derivatives")
             slopes = jacobian(
@@ -99,7 +105,7 @@ def fit_levels(
                 parameters=FITTED,
                 workers=workers,
             )
-        else:
+        elif done < ROUNDS:
             slopes = _broyden(slopes=slopes, change=logs - before, observed=after - responses)
         responses = after
         solution = solve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 STEP = 0.15
 """Change of a log parameter from which a derivative is taken. [-]"""
 
+SHORT_REQUESTS_PER_CLIENT = 3
+"""Requests a client in a shortened run; InferenceX sends ten. [requests]"""
+
+SHORTENED_CLIENTS = 8
+"""Clients from which a run is shortened; with fewer, chance would show. [requests]"""
+
 
 def respond(
     *,
@@ -35,6 +42,7 @@ def respond(
     parameters: Sequence[Parameter],
     workers: int = 2,
     absent: Sequence[Absent | None] | None = None,
+    short: bool = False,
 ) -> FloatArray:
     """Simulated logarithms of throughput, TPOT and TTFT, one row an observation.
 
@@ -46,6 +54,9 @@ def respond(
         Processes; the result does not depend on their number.
     absent:
         Whose kernel tables are left out, one an observation; ``None`` leaves none out.
+    short:
+        Whether fewer requests are served: a third of the time, with ramp and drain of larger
+        weight, which cancels in derivatives.
 
     Returns
     -------
@@ -61,7 +72,7 @@ def respond(
     )
     names = [parameter.name for parameter in parameters]
     inputs = [
-        ([observations[i] for i in task], [logs[i] for i in task], names, missing[task[0]])
+        ([observations[i] for i in task], [logs[i] for i in task], names, missing[task[0]], short)
         for task in tasks
     ]
     if workers == 1 or len(tasks) < 2:
@@ -82,10 +93,11 @@ def _respond_group(
     logs: list[FloatArray],
     names: list[str],
     absent: Absent | None,
+    short: bool,
 ) -> FloatArray:
     rows: FloatArray = np.array(
         [
-            _respond_one(o, dict(zip(names, row, strict=True)), absent)
+            _respond_one(o, dict(zip(names, row, strict=True)), absent, short)
             for o, row in zip(observations, logs, strict=True)
         ]
     )
@@ -93,9 +105,11 @@ def _respond_group(
 
 
 def _respond_one(
-    observation: Observation, logs: dict[str, float], absent: Absent | None
+    observation: Observation, logs: dict[str, float], absent: Absent | None, short: bool
 ) -> FloatArray:
     configuration = observation.configuration
+    if short and configuration.concurrency >= SHORTENED_CLIENTS:
+        configuration = replace(configuration, requests_per_client=SHORT_REQUESTS_PER_CLIENT)
     sku = load_sku(configuration.sku)
     software = tuned(named_software(configuration, sku=sku), logs=logs)
     if absent is not None:
@@ -128,9 +142,10 @@ def jacobian(
     parameters: Sequence[Parameter],
     workers: int = 2,
 ) -> FloatArray:
-    """Derivatives of the responses, (observations, metrics, parameters). [-]
+    """Derivatives of shortened runs' responses, (observations, metrics, parameters). [-]
 
-    ``base`` are the responses at ``logs``. Acceptance is only varied where it is not known.
+    ``base`` are the responses of shortened runs at ``logs``. Acceptance is only varied where it
+    is not known.
     """
     slopes = np.zeros((len(observations), 3, len(parameters)))
     for column, parameter in enumerate(parameters):
@@ -146,6 +161,7 @@ def jacobian(
             logs=moved,
             parameters=parameters,
             workers=workers,
+            short=True,
         )
         slopes[rows, :, column] = (responses - base[rows]) / STEP
     return slopes

@@ -24,7 +24,7 @@ LARGEST_FITTED = 512
 simulate than all others together, and say what those of 512 say; they are predicted all the
 same. [requests]"""
 
-MOST_PER_MODEL = 1500
+MOST_PER_MODEL = 1000
 """Published runs of a model that are fitted. Where there are more, each series keeps evenly
 spaced concurrencies, its smallest and largest among them: more points of one curve say the same
 again."""
