@@ -9,6 +9,7 @@ picture (``.plot()``, matplotlib)::
     sim.sweep(sku="gb200", engine="dynamo-vllm", prefill="1-4", decode="1-4").plot()
     sim.compare("gb200", "mi355x", at=(20, 50)).frame()
     sim.run_load(sku="b300", deployment="2xDEP8", rate=6.0, ttft_slo=5.0).plot()
+    sim.report("out/run", sku="mi355x", ep=8, out="page.html")
 
 Importing it is cheap: each function loads what it needs when it is first used. Modules that share
 a function's name are imported from by name, as in ``from simulator.curve import CurvePoint``.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from simulator.elasticity import sensitivity as sensitivity
     from simulator.load_run import run_load as run_load
     from simulator.plan import plan as plan
+    from simulator.report import report as report
     from simulator.search import search as search
     from simulator.sweep import sweep as sweep
     from simulator.timeline import timeline as timeline
@@ -44,6 +46,7 @@ _HOMES = {
     "explain": "simulator.api",
     "plan": "simulator.plan",
     "predict": "simulator.api",
+    "report": "simulator.report",
     "run_load": "simulator.load_run",
     "search": "simulator.search",
     "sensitivity": "simulator.elasticity",

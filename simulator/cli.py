@@ -15,6 +15,7 @@ from simulator.commands.listing import list_catalog, show
 from simulator.commands.load import load
 from simulator.commands.plan import plan
 from simulator.commands.predict import predict
+from simulator.commands.report import report
 from simulator.commands.runs import runs_command
 from simulator.commands.search import search
 from simulator.commands.sensitivity import sensitivity
@@ -52,6 +53,7 @@ app.command()(timeline)
 app.command()(plan)
 app.command()(search)
 app.command()(sensitivity)
+app.command()(report)
 app.command(name="list")(list_catalog)
 app.command()(show)
 
