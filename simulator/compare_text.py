@@ -25,7 +25,9 @@ def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
     out.print(result.caption, soft_wrap=True)
     out.print()
     out.print(_table(result))
-    out.print("\n".join(["", *_remarks(result), "", f"results in {directory}"]), soft_wrap=True)
+    notes = [f"note: {message}" for message in result.messages]
+    lines = ["", *_remarks(result), *notes, "", f"results in {directory}"]
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 def summary_of(result: ComparisonResult) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
         "crossings": {
             side.name: list(crossings(result.sides[0], side)) for side in result.sides[1:]
         },
+        "remarks": _remarks(result),
         "refused": records_of(result.refused),
         "messages": list(result.messages),
     }
@@ -115,6 +118,7 @@ def _times(value: float | None) -> str:
 
 
 def _remarks(result: ComparisonResult) -> list[str]:
+    """Crossings, bands that overlap, kinds of prediction, and what dollars are over."""
     reference = result.sides[0]
     lines = []
     for side in result.sides[1:]:
@@ -148,4 +152,4 @@ def _remarks(result: ComparisonResult) -> list[str]:
     )
     lines.append(f"$ at the {result.tier} price of economics {result.economics}, over {basis}")
     lines.append(f"ratios over {reference.name}; tok/s/MW and J/tok on InferenceX's kW per chip")
-    return lines + [f"note: {message}" for message in result.messages]
+    return lines

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from simulator.api import curve
@@ -229,7 +230,7 @@ def _within_limit(points: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         return points, []
     dominated = points.index[~points["on_frontier"]]
     room = max(0, len(dominated) - excess)
-    kept = dominated[:: -(-len(dominated) // room)] if room else dominated[:0]
+    kept = dominated[np.linspace(0, len(dominated) - 1, room).astype(int)]
     few = points.loc[points["on_frontier"] | points.index.isin(kept)].reset_index(drop=True)
     note = (
         f"of {len(points):,} simulated points the page holds {len(few):,}: every one on a "

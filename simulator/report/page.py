@@ -40,8 +40,9 @@ _READING = (
     "for a slower step lowers throughput and speed together. Without a band, predictions of the "
     "kind have not been compared with measurements.",
     "Throughput counts input and output tokens, over all GPUs of a deployment, unless it says "
-    "output. Dollars are at the hyperscaler price and power is InferenceX's kW per chip, both of "
-    "the dated economics file that the curve names.",
+    "output. Dollars of points are at the hyperscaler price and power is InferenceX's kW per "
+    "chip, both of the dated economics file that the curve names; a comparison says what its "
+    "dollars are over.",
 )
 
 
@@ -167,7 +168,7 @@ def _notes(points: pd.DataFrame, *, sources: Sequence[Source], notes: Sequence[s
 
 
 def _provenance(sources: Sequence[Source], points: pd.DataFrame) -> str:
-    parts = [curves_table(points)]
+    parts = [f'<div class="settings">{curves_table(points)}</div>']
     differences = differences_table(sources)
     if differences:
         parts.append(f'<h3>Settings that differ</h3>\n<div class="settings">{differences}</div>')

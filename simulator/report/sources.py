@@ -76,6 +76,8 @@ class Source:
         The table of a comparison, see `simulator.compare.ComparisonResult.frame`.
     reference:
         The contestant that a comparison's ratios are over.
+    remarks:
+        How to read a comparison: crossings, overlapping bands, what dollars are over.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Source:
     refused: tuple[Mapping[str, Any], ...]
     comparison: pd.DataFrame | None = None
     reference: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def told_apart(sources: Sequence[Source]) -> list[Source]:
@@ -217,6 +220,7 @@ def _source(
         refused=tuple(summary["refused"]),
         comparison=comparison,
         reference=str(summary.get("reference", "")),
+        remarks=tuple(map(str, summary.get("remarks", ()))),
     )
 
 

@@ -70,18 +70,7 @@ MEASURED_COLUMNS: tuple[tuple[str, Cell], ...] = (
 _MOST_OPEN = 8
 _LEFT = {
     *("layout", "what binds", "kind", "chip", "engine", "precision", "speculation", "date"),
-    *(
-        "source",
-        "quality",
-        "contestant",
-        "runs on either side",
-        "binds",
-        "run",
-        "setting",
-        "value",
-        "origin",
-    ),
-    *("curve", "model", "lengths", "level", "serving", "recipe", "economics"),
+    *("quality", "source", "curve", "contestant", "runs on either side", "binds"),
 }
 
 
@@ -91,6 +80,7 @@ def table(
     *,
     ids: Sequence[str] = (),
     faint: Sequence[bool] = (),
+    text: bool = False,
 ) -> str:
     """A table that scrolls sideways where it is wider than the page; every cell is escaped.
 
@@ -102,10 +92,12 @@ def table(
         Cells of each row.
     ids, faint:
         Identifier of each row, and whether it is faint.
+    text:
+        Whether every column is text; else its header tells.
     """
     body = [list(row) for row in rows]
     shown = [at for at in range(len(headers)) if any(row[at] for row in body)]
-    kinds = [' class="text"' if headers[at].strip() in _LEFT else "" for at in shown]
+    kinds = [' class="text"' if text or headers[at].strip() in _LEFT else "" for at in shown]
     head = "".join(
         f'<th scope="col"{kind}>{escape(headers[at].strip())}</th>'
         for at, kind in zip(shown, kinds, strict=True)
@@ -165,7 +157,8 @@ def comparison_table(source: Source) -> str:
         return ""
     headers, rows = comparison_cells(source.comparison, reference=source.reference)
     headers = [header or "contestant" for header in headers]
-    return table(headers, [cells for _, cells in rows])
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in source.remarks)
+    return table(headers, [cells for _, cells in rows]) + (f"<ul>{remarks}</ul>" if remarks else "")
 
 
 def curves_table(points: pd.DataFrame) -> str:
@@ -179,7 +172,7 @@ def curves_table(points: pd.DataFrame) -> str:
         others = [_all_of(serving), *(_all_of(rows[each]) for each in ("spec", "economics"))]
         cells.append([str(name), *columns, *others, _all_of(rows["source"])])
     headers[headers.index("sku")] = "chip"
-    return table(headers, cells)
+    return table(headers, cells, text=True)
 
 
 def _all_of(values: Iterable[Any]) -> str:
@@ -221,21 +214,34 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
             [name, value_text(entry["value"]), str(entry["origin"])]
             for name, entry in settings.items()
         ],
+        text=True,
     )
 
 
 def differences_table(sources: Sequence[Source]) -> str:
-    """Settings in which runs differ; empty for one run, or if none does."""
-    names = dict.fromkeys(name for source in sources for name in source.settings)
+    """Settings in which runs, or the contestants of a comparison, differ; empty if none does."""
+    columns = {
+        name: {setting: value_text(entry["value"]) for setting, entry in settings.items()}
+        for source in sources
+        for name, settings in _contestants(source).items()
+    }
     rows = []
-    for name in names:
-        values = [
-            value_text(source.settings[name]["value"]) if name in source.settings else ""
-            for source in sources
-        ]
-        if len(set(values)) > 1:
-            rows.append([name, *values])
-    return table(["setting", *(source.name for source in sources)], rows) if rows else ""
+    for setting in dict.fromkeys(name for values in columns.values() for name in values):
+        told = [values[setting] for values in columns.values() if setting in values]
+        if len(set(told)) > 1:
+            rows.append([setting, *(values.get(setting, "") for values in columns.values())])
+    return table(["setting", *columns], rows, text=True) if rows else ""
+
+
+def _contestants(source: Source) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Settings by what they are of: a comparison has some for each contestant."""
+    if source.comparison is None:
+        return {source.name: dict(source.settings)}
+    parts: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, entry in source.settings.items():
+        contestant, _, setting = name.rpartition(".")
+        parts.setdefault(f"{source.name}: {contestant}", {})[setting] = entry
+    return parts
 
 
 def value_text(value: Any) -> str:

@@ -243,6 +243,7 @@ def test_settings_that_differ_between_runs_stand_side_by_side(tmp_path):
     assert "Settings that differ" in texts
     assert f"setting {runs[0]} {runs[1]}" in texts.replace("\n", " ").replace("  ", " ")
     assert "isl 8192 1024" in texts
+    assert "osl" not in texts.partition("Settings that differ")[2].partition("settings and")[0]
 
 
 def test_a_page_holds_so_many_points_and_says_so(tmp_path, monkeypatch):
@@ -324,7 +325,9 @@ def test_results_and_the_directories_of_their_commands_give_the_same_page(tmp_pa
         np.testing.assert_allclose(read.points[axis], made.points[axis], rtol=1e-5)
     page = Page(read.html())
     assert page.wrong == []
+    assert "sku mi355x b200 mi355x engine" in " ".join(page.texts)
     assert {"At equal speed", "unreachable", "TEP8 c8 to TEP8 c1"} <= set(page.texts)
+    assert any("$ at the hyperscaler price of economics" in text for text in page.texts)
     assert isinstance(read.plot(tmp_path / "plot.png"), matplotlib.figure.Figure)
 
 
