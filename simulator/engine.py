@@ -226,7 +226,10 @@ class Worker:
         sequence.rank = rank.index
         self.loads[rank.index] += 1
         rank.waiting.append(sequence)
-        if self._idle or (len(rank.waiting) == 1 and self.scheduler.may_start(rank)):
+        scheduler = self.scheduler
+        if self._idle or (
+            len(rank.waiting) == 1 and (scheduler.looks_at_intervals or scheduler.may_start(rank))
+        ):
             self._ask_decision()
 
     def expect(self, sequence: Sequence, rank: Rank) -> None:

@@ -57,6 +57,9 @@ class SglangSettings(_Settings):
     enable_two_batch_overlap: bool = False
     enable_prefill_delayer: bool = False
     prefill_delayer_max_delay_passes: int = Field(30, ge=0, description="longest wait [steps]")
+    scheduler_recv_interval: int = Field(
+        1, ge=1, description="decode steps between looks at the queue of new requests"
+    )
     disable_radix_cache: bool = True
     disable_overlap_schedule: bool = False
     cuda_graph_max_bs: int = Field(256, ge=0, description="largest decode graph [requests]")

@@ -34,10 +34,13 @@ class Scheduler:
         Whether the decode batch of a rank advances in a step in which that rank prefills.
     joint_prefill:
         Whether a prefill on one rank keeps the decode batches of all ranks from advancing.
+    looks_at_intervals:
+        Whether new requests are seen only every few steps.
     """
 
     mixes: bool = True
     joint_prefill: bool = False
+    looks_at_intervals: bool = False
 
     def __init__(self, *, worker: Worker, max_running: int) -> None:
         slots = self.slots = worker.pool.request_slots
@@ -193,7 +196,7 @@ class PrefillFirstScheduler(Scheduler):
         limit = NEVER
         prefills = False
         if worker.has_queued():
-            wait = self.hold_back(self.alignment) if self.alignment.max_wait else 0
+            wait = self.steps_to_wait()
             if wait:
                 limit = wait
             else:
@@ -212,6 +215,10 @@ class PrefillFirstScheduler(Scheduler):
             ):
                 limit = 1  # what was preempted may be admitted again after this step
         return limit
+
+    def steps_to_wait(self) -> int:
+        """Decode steps before a prefill may start; 0 if it may now."""
+        return self.hold_back(self.alignment) if self.alignment.max_wait else 0
 
     def fill(self, rank: Rank) -> None:
         """Put the rank's next prefill batch into ``rank.chunks``."""

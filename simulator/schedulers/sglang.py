@@ -31,6 +31,43 @@ RETRACT_DECODE_STEPS = 20
 """Steps that a retraction makes room for (``SGLANG_RETRACT_DECODE_STEPS``)."""
 
 
+class Looks:
+    """When an engine that looks for new requests only every few steps does so.
+
+    Parameters
+    ----------
+    interval:
+        Decode steps between two looks; it looks at once after a prefill and while idle. [steps]
+
+    Attributes
+    ----------
+    last_s:
+        Time of the last look at which something was waiting. [s]
+    next_in:
+        Decode steps to the next look. [steps]
+    after_prefill:
+        Whether the last step was a prefill.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self.last_s = -1.0
+        self.next_in = interval
+        self.after_prefill = False
+        self._from_step = 0
+
+    def look(self, *, step: int, now_s: float, decoding: bool) -> bool:
+        """Whether the engine looks now; and, from now, when it looks again."""
+        if self.after_prefill or not decoding:
+            self._from_step = step
+        passed = (step - self._from_step) % self.interval
+        self.next_in = self.interval - passed
+        if passed:
+            return False
+        self.last_s = now_s
+        return True
+
+
 class SglangScheduler(PrefillFirstScheduler):
     """Prefill-first batches, chunked prefill, retraction, prefill delayer.
 
@@ -51,7 +88,9 @@ class SglangScheduler(PrefillFirstScheduler):
        return to the end of the queue and are recomputed.
     4. Prefill delayer: under attention data parallelism prefills are held back while only some
        ranks could prefill, for at most ``prefill_delayer_max_delay_passes`` steps.
-    5. Attention ranks without a prefill decode beside those that have one; with speculation
+    5. With ``scheduler_recv_interval`` n, new requests are seen every n decode steps after the
+       last prefill, and at once after a prefill or when idle (``SchedulerRecvSkipper``).
+    6. Attention ranks without a prefill decode beside those that have one; with speculation
        prefill and decode do not share a step, so they idle.
     """
 
@@ -68,7 +107,31 @@ class SglangScheduler(PrefillFirstScheduler):
         self.runs_to_length = settings.disable_radix_cache
         delays = settings.prefill_delayer_max_delay_passes if settings.enable_prefill_delayer else 0
         self.alignment = Alignment(delays if ranks > 1 else 0)
+        self.looks = Looks(settings.scheduler_recv_interval)
+        self.looks_at_intervals = self.looks.interval > 1
         self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * len(worker.ranks)
+
+    def schedule(self) -> int:
+        """See `Scheduler.schedule`."""
+        limit = super().schedule()
+        if not self.looks_at_intervals:
+            return limit
+        ranks = self.worker.ranks
+        self.looks.after_prefill = any(rank.chunks for rank in ranks)
+        return min(limit, self.looks.next_in) if any(rank.waiting for rank in ranks) else limit
+
+    def steps_to_wait(self) -> int:
+        """See `PrefillFirstScheduler.steps_to_wait`."""
+        if self.looks_at_intervals:
+            worker = self.worker
+            heads = [rank.waiting[0].arrival_s for rank in worker.ranks if rank.waiting]
+            looked = self.looks.look(
+                step=worker.steps, now_s=worker.now_s, decoding=worker.is_decoding()
+            )
+            seen = looked or any(arrival_s <= self.looks.last_s for arrival_s in heads)
+            if not seen and not any(rank.prefilling for rank in worker.ranks):
+                return self.looks.next_in
+        return super().steps_to_wait()
 
     def fill(self, rank: Rank) -> None:
         """See `PrefillFirstScheduler.fill`."""

@@ -67,6 +67,7 @@ ENGINES = st.one_of(
         enable_prefill_delayer=st.booleans(),
         prefill_delayer_max_delay_passes=st.integers(0, 12),
         disable_radix_cache=st.booleans(),
+        scheduler_recv_interval=st.sampled_from([1, 1, 3, 10]),
     ),
     st.builds(
         TrtllmSettings,

@@ -30,6 +30,23 @@ def test_prefill_goes_first_and_decode_stands_still() -> None:
     assert finishes(records) == [(4.0, 1), (5.0, 0)]
 
 
+def test_new_requests_are_seen_every_few_decode_steps_and_after_a_prefill() -> None:
+    engine = sglang(scheduler_recv_interval=4)
+    steps, records = trace(pool(engine), requests((8, 12), (8, 9), (8, 1), at=[0, 1.5, 6.5]))
+    assert steps == [
+        (0.0, 1, 8, 0),  # idle: seen at once
+        (1.0, 1, 0, 1),
+        (2.0, 3, 0, 1),  # the second request arrived between two looks
+        (5.0, 1, 8, 0),
+        (6.0, 1, 0, 2),
+        (7.0, 3, 0, 2),  # the third too: four steps after the last prefill
+        (10.0, 1, 8, 0),
+        (11.0, 3, 0, 2),
+        (14.0, 1, 0, 1),
+    ]
+    assert first_tokens(records) == {0: 1.0, 1: 6.0, 2: 11.0}
+
+
 def test_a_prompt_is_cut_at_a_page_and_continues_before_others_start() -> None:
     steps, records = trace(pool(sglang()), requests((10, 1), (30, 1), (2, 1)))
     assert steps == [
