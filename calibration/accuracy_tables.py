@@ -30,6 +30,7 @@ MEANING = {
     "sku": "a SKU left out: its runs of every engine, and its kernel tables",
     "kernels": "a chip generation left out, with its kernel tables",
     "vendor": "a vendor left out, with its kernel tables",
+    "model": "all models of an architecture left out",
     "date": "forward in time: an engine on a SKU from a date on, predicted from the level before",
     "anchor": "a series left out but for one run in the middle of its concurrencies",
     "sku, kernels measured": "a SKU left out, its kernel tables kept",
@@ -152,7 +153,13 @@ def group_rows(predictions: pd.DataFrame, by: list[str]) -> str:
         [*(str(row[name]) for name in (*by, "split")), *_cells(row, copied.iloc[position])]
         for position, (_, row) in enumerate(scores.iterrows())
     ]
-    names = {"software": "engine", "pools": "pools", "sku": "SKU", "basis": "rests on"}
+    names = {
+        "model": "model",
+        "software": "engine",
+        "pools": "pools",
+        "sku": "SKU",
+        "basis": "rests on",
+    }
     header = [*(names[name] for name in by), "part", *_CELL_NAMES]
     return markdown_table(header, rows)
 

@@ -97,6 +97,7 @@ def bars_of(validation: Validation, *, split: str) -> list[Bar]:
             runs=len(fronts),
             must=0.15,
         ),
+        *_unseen_models(validation, split=split),
         *_unseen_kernels(validation, split=split),
         _ranking(validation, split=split),
     ]
@@ -138,6 +139,17 @@ def _error(
 
 def _median(values: pd.Series) -> float | None:
     return float(np.median(values)) if len(values) else None
+
+
+def _unseen_models(validation: Validation, *, split: str) -> list[Bar]:
+    """Architectures whose kernels nothing else in the fit runs."""
+    bars = []
+    for name, rows in validation.of("model", split=split).groupby("fold"):
+        bars += [
+            _error(f"unseen architecture: {name} left out, tok/s/GPU", rows, "throughput"),
+            _error(f"unseen architecture: {name} left out, TPOT", rows, "tpot"),
+        ]
+    return bars
 
 
 def _unseen_kernels(validation: Validation, *, split: str) -> list[Bar]:

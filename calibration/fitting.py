@@ -39,7 +39,15 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int, str], None]
 
 PROVENANCE_FILE = "provenance.yaml"
-BANDING: tuple[Shown, ...] = ("series", "sku", "kernels", "vendor", "engine", "specification")
+BANDING: tuple[Shown, ...] = (
+    "series",
+    "sku",
+    "kernels",
+    "vendor",
+    "engine",
+    "model",
+    "specification",
+)
 """Schemes whose left-out runs the bands of a fit are taken from."""
 
 

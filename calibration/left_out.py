@@ -32,7 +32,7 @@ Shown = Literal[Scheme, "fitted", "specification", "sku, kernels measured"]
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
-LARGE_SCHEMES: tuple[Shown, ...] = ("fitted", "series", "sku")
+LARGE_SCHEMES: tuple[Shown, ...] = ("fitted", "series", "sku", "specification")
 """Schemes that also predict the runs that are too large to be fitted."""
 
 SIGNS = np.array([-1.0, 1.0, 1.0])
@@ -75,7 +75,7 @@ def predict_left_out(
     nearest label that stays in; NaN where unknown.
     """
     left, fold = _parameters(fit, scheme)
-    if (simulate and scheme in LARGE_SCHEMES) or scheme == "specification":
+    if simulate and scheme in LARGE_SCHEMES:
         left, fold = _with_large(left, fold, fit=fit, selection=selection, scheme=scheme)
     everything = [*fit.observations, *selection.unfitted]
     observations = [everything[row] for row in left.rows]

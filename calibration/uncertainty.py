@@ -35,7 +35,7 @@ FEWEST = 20
 _SCHEMES: dict[Basis, tuple[str, ...]] = {
     "own runs": ("series",),
     "sibling": ("sku",),
-    "other kernels": ("sku", "kernels", "vendor", "engine"),
+    "other kernels": ("sku", "kernels", "vendor", "engine", "model"),
     "nothing": ("specification",),
 }
 """Schemes whose left-out runs are predicted from each basis."""
@@ -88,8 +88,9 @@ def fit_bands(predictions: pd.DataFrame) -> dict[Basis, dict[str, Band]]:
     Parameters
     ----------
     predictions:
-        Left-out runs of the schemes ``series``, ``sku``, ``kernels``, ``vendor``, ``engine`` and
-        ``specification``; a basis with fewer than `FEWEST` of them has the band of the next.
+        Left-out runs of the schemes ``series``, ``sku``, ``kernels``, ``vendor``, ``engine``,
+        ``model`` and ``specification``; a basis with fewer than `FEWEST` of them has the band of
+        the next.
 
     Notes
     -----
