@@ -1,0 +1,154 @@
+"""How long the everyday questions take: help, a first curve, a Pareto curve, sweeps, long runs.
+
+    python benchmarks/exploration.py
+
+Each question is asked in a fresh process, as a user would, `RUNS` times, and the median is printed
+with its bar: wall seconds, CPU seconds of all processes, largest resident memory of one process.
+Wait until the machine has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNS = 3
+SIMULATE = Path(sys.executable).with_name("simulate")
+
+LONG_RUN = """
+import numpy as np
+from peer_workloads import WORKLOADS, build
+from simulator.client import OpenLoop
+from simulator.deployment import run_deployment
+from workloads.requests import Request
+
+COUNT = {count}
+workload = WORKLOADS["w2"]
+
+def requests():
+    rng = np.random.default_rng(42)
+    last_s = 0.0
+    for start in range(0, COUNT, 65536):
+        times = last_s + np.cumsum(rng.exponential(1.0 / workload.rate_per_s, 65536))
+        last_s = float(times[-1])
+        for index, time_s in enumerate(times[: COUNT - start].tolist(), start):
+            yield Request(index=index, prompt_tokens=256, output_tokens=512, decode_steps=511,
+                          arrival_s=time_s)
+
+seen = []
+run_deployment(deployment=build(workload)[0], requests=requests(), load=OpenLoop(),
+               sink=lambda records: seen.append((len(records.request), records.finish_s.max())))
+assert sum(count for count, _ in seen) == COUNT
+"""
+
+SWEEP = """
+from pathlib import Path
+import simulator
+
+common = dict(sku="b200", tp=8, isl=8192, osl=1024, concurrency=[1 << n for n in range(9)],
+              overrides={{"hbm_bytes_per_s": [6e12 + 5e10 * n for n in range(56)]}})
+tp8 = simulator.sweep(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **common)
+dep8 = simulator.sweep(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
+assert tp8.fresh + dep8.fresh == 2 * 56 * 9, (tp8.fresh, dep8.fresh)
+"""
+SWEEP_COUNT = 2 * 56 * 9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One process and its children."""
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def timed(command: list[str | Path]) -> Measured:
+    """Run a command in a process that reports its own and its children's use."""
+    watcher = (
+        "import json, resource, subprocess, sys, time\n"
+        "start = time.perf_counter()\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(json.dumps([time.perf_counter() - start, use.ru_utime + use.ru_stime,"
+        " use.ru_maxrss]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watcher, *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    wall_s, cpu_s, kibibytes = json.loads(done.stdout)
+    return Measured(wall_s=wall_s, cpu_s=cpu_s, peak_bytes=1024 * kibibytes)
+
+
+def ask(label: str, bar: str, make: list[str | Path], *, folder: str | None = None) -> Measured:
+    """Median of several fresh processes, printed beside its bar."""
+    found = []
+    for _ in range(RUNS):
+        with tempfile.TemporaryDirectory() as scratch:
+            found.append(
+                timed([str(part).replace(folder, scratch) if folder else part for part in make])
+            )
+    median = Measured(
+        wall_s=statistics.median(each.wall_s for each in found),
+        cpu_s=statistics.median(each.cpu_s for each in found),
+        peak_bytes=max(each.peak_bytes for each in found),
+    )
+    print(
+        f"{label:<58}{median.wall_s:>8.2f}{median.cpu_s:>8.2f}{median.peak_bytes / 1e6:>8.0f}"
+        f"   {bar}",
+        flush=True,
+    )
+    return median
+
+
+def main() -> None:
+    """Ask all questions."""
+    parser = argparse.ArgumentParser(description="time everyday questions")
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the long run")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores, load average {os.getloadavg()[0]:.2f}, median of {RUNS}")
+    print(f"{'':<58}{'wall s':>8}{'CPU s':>8}{'MB':>8}   bar")
+    here = "@scratch@"
+    ask("simulate --help", "0.5 s", [SIMULATE, "--help"])
+    ask(
+        "first curve: simulate --sku mi355x --ep 8",
+        "5 s",
+        [SIMULATE, "--sku", "mi355x", "--ep", "8", "--out", here],
+        folder=here,
+    )
+    for sku in ("b300", "mi355x", "h200"):
+        ask(
+            f"Pareto: simulate --sku {sku}, all layouts on 8 GPUs, 1-2048",
+            "5 s, AIConfigurator 23 s",
+            [SIMULATE, "--sku", sku, "--out", here],
+            folder=here,
+        )
+    swept = ask(
+        f"sweep: {SWEEP_COUNT} configurations, TP8 and DEP8, 8k/1k, 1-256",
+        "100 ms wall x cores / configuration",
+        [sys.executable, "-c", SWEEP.format(folder=here)],
+        folder=here,
+    )
+    print(f"{'':<58}{1e3 * swept.wall_s * cores / SWEEP_COUNT:>8.1f} ms a configuration")
+    ask(
+        f"W2 with {options.requests:,} requests, open loop",
+        "60 s, 1,000 MB",
+        [sys.executable, "-c", LONG_RUN.format(count=options.requests)],
+    )
+    print(f"load average at the end {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
