@@ -11,6 +11,7 @@ import numpy as np
 from simulator.configuration import deployment_label
 from simulator.statistics import Interval, mean_interval
 from simulator.version import version
+from workloads.workload import FixedLengthWorkload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,10 +135,19 @@ class LoadRun:
     @property
     def caption(self) -> str:
         """What was run, in one line."""
-        configuration = self.configuration
+        one, workload = self.configuration, self.asked.workload
+        lengths = (
+            f"{workload.isl}/{workload.osl}"
+            if isinstance(workload, FixedLengthWorkload)
+            else workload.description
+        )
+        pools = "disaggregated" if len(one.pools) > 1 else "aggregated"
+        spec = f"{one.speculation}:{one.drafts}" if one.drafts else "no speculation"
+        fit = "" if one.calibration is None else f", calibration {one.calibration}"
         return (
-            f"{configuration.model}, {configuration.gpus} x {configuration.sku} as {self.label}, "
-            f"{self.assembly.software.name}; {self.asked.arrivals_text}"
+            f"{one.model} {one.precision.upper()}, {one.gpus} x {one.sku} as {self.label}, "
+            f"{lengths}, {one.engine}, {self.assembly.software.name}{fit}, {pools}, {spec}; "
+            f"{self.asked.arrivals_text}; simulated by forecurve {version()}"
         )
 
     def plot(self, path: Path | None = None) -> Figure:

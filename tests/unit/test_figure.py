@@ -27,3 +27,10 @@ def test_files_are_finer_than_screens(figure, tmp_path):
     fine, coarse = (imread(tmp_path / name).shape for name in ("figure.png", "screen.png"))
     assert fine[0] > coarse[0]
     assert fine[0] * coarse[1] == pytest.approx(fine[1] * coarse[0], rel=1e-2)
+
+
+def test_the_caption_of_a_load_says_what_was_run():
+    run = sim.run_load(sku="b300", deployment="TP8", rate=0.5, requests=20, spec="mtp:2")
+    for word in ("deepseek-v4-pro FP4", "8 x b300 as TP8", "8192/1024", "vllm@", "aggregated",
+                 "mtp:2", "0.5 req/s", "simulated"):  # fmt: skip
+        assert word in run.caption
