@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "model", "date", "anchor"]
 
 
-REWEIGHTS = 5
+REWEIGHTS = 3
 """Reweighting rounds of a refit, which starts from the weights of the whole fit."""
 
 GROUPS: dict[Scheme, Callable[[Observation], str]] = {
@@ -109,7 +109,9 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
         kept = [i for i in range(len(observations)) if i not in dropped]
         if not kept:
             continue
-        solution = system.solve(without=sorted(dropped), start=fit.solution, rounds=REWEIGHTS)
+        solution = system.solve(
+            without=sorted(dropped), start=fit.solution, rounds=REWEIGHTS, with_covariance=False
+        )
         levels = {observations[i].level for i in kept}
         without += [frozenset(dropped)] * len(held)
         for i in held:

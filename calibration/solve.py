@@ -77,7 +77,12 @@ class LinearSystem:
     widths: FloatArray
 
     def solve(
-        self, *, without: Sequence[int] = (), start: Solution | None = None, rounds: int = 12
+        self,
+        *,
+        without: Sequence[int] = (),
+        start: Solution | None = None,
+        rounds: int = 12,
+        with_covariance: bool = True,
     ) -> Solution:
         """Effects and offsets that explain the rows of all observations but some.
 
@@ -90,6 +95,9 @@ class LinearSystem:
             Solution whose residuals give the first robust weights; ``None``: all rows count.
         rounds:
             Reweighting rounds at the most; fewer where nothing moves any more.
+        with_covariance:
+            Whether the covariance is worked out, which takes longer than all else; it is empty
+            otherwise.
         """
         kept = ~np.isin(self.observation, without)
         design, targets, scale = self.design[kept], self.targets[kept], self.trust[kept]
@@ -110,7 +118,8 @@ class LinearSystem:
             robust = robust + moved
             normal += design[rows].T @ ((moved * scale**2)[rows, None] * design[rows])
         effects = len(self.widths) - len(self.series)
-        covariance = np.asarray(np.linalg.inv(normal)[:effects, :effects], dtype=np.float64)
+        inverse = np.linalg.inv(normal) if with_covariance else np.empty((0, 0))
+        covariance = np.asarray(inverse[:effects, :effects], dtype=np.float64)
         return Solution(
             effects=np.asarray(solution[:effects], dtype=np.float64),
             offsets=dict(zip(self.series, solution[effects:].tolist(), strict=True)),
