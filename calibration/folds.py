@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from calibration.solve import linear_system
+from calibration.solve import Refits, linear_system
 from hwmodels.fitted import EFFECTS, MEDIAN_DATE, MEDIAN_STAMP
 from hwmodels.software import parse_date
 
@@ -27,7 +27,7 @@ Scheme = Literal["run", "series", "engine", "sku", "kernels", "vendor", "model",
 
 
 REWEIGHTS = 3
-"""Reweighting rounds of a refit, which starts from the weights of the whole fit."""
+"""Reweighting rounds of a refit without many runs, which starts from the whole fit's weights."""
 
 GROUPS: dict[Scheme, Callable[[Observation], str]] = {
     "run": lambda o: str(o.row),
@@ -87,6 +87,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
         logs=fit.logs,
         weights=fit.weights,
     )
+    refits = Refits(system, start=fit.solution)
     rows: list[int] = []
     logs: list[FloatArray] = []
     offsets: list[float] = []
@@ -109,9 +110,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
         kept = [i for i in range(len(observations)) if i not in dropped]
         if not kept:
             continue
-        solution = system.solve(
-            without=sorted(dropped), start=fit.solution, rounds=REWEIGHTS, with_covariance=False
-        )
+        solution = refits.without(sorted(dropped), rounds=REWEIGHTS)
         levels = {observations[i].level for i in kept}
         without += [frozenset(dropped)] * len(held)
         for i in held:

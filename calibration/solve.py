@@ -127,6 +127,56 @@ class LinearSystem:
         )
 
 
+class Refits:
+    """Solutions without some observations, starting from a solution with all.
+
+    Parameters
+    ----------
+    system, start:
+        All observations, and the solution whose residuals give the robust weights.
+
+    Notes
+    -----
+    Few rows D of weights W are taken out of the normal equations A x = b by Woodbury's identity,
+    ``(A - D' W D)^-1 = A^-1 + A^-1 D' (W^-1 - D A^-1 D')^-1 D A^-1``, at the weights of
+    ``start``; many by solving again, with weights of their own.
+    """
+
+    def __init__(self, system: LinearSystem, *, start: Solution) -> None:
+        self.system = system
+        self.start = start
+        known = [*start.effects, *(start.offsets.get(name, 0.0) for name in system.series)]
+        residuals = (system.targets - system.design @ np.array(known)) * system.trust
+        self._weights = _huber(residuals) * system.trust**2
+        weighted = self._weights[:, None] * system.design
+        normal = np.diag(system.widths**-2.0) + system.design.T @ weighted
+        self._inverse = np.linalg.inv(normal)
+        self._solution = self._inverse @ (weighted.T @ system.targets)
+
+    def without(self, observations: Sequence[int], *, rounds: int) -> Solution:
+        """The solution that observations at these positions have no part in.
+
+        ``rounds`` of reweighting where many are left out.
+        """
+        system = self.system
+        out = np.isin(system.observation, observations)
+        if np.count_nonzero(out) > len(system.widths) // 4:
+            return system.solve(
+                without=observations, start=self.start, rounds=rounds, with_covariance=False
+            )
+        design, weights = system.design[out], self._weights[out]
+        spread = self._inverse @ design.T
+        shifted = self._solution - spread @ (weights * system.targets[out])
+        core = np.diag(1.0 / weights) - design @ spread
+        solution = shifted + spread @ np.linalg.solve(core, design @ shifted)
+        effects = len(system.widths) - len(system.series)
+        return Solution(
+            effects=np.asarray(solution[:effects], dtype=np.float64),
+            offsets=dict(zip(system.series, solution[effects:].tolist(), strict=True)),
+            covariance=np.empty((0, 0)),
+        )
+
+
 def _huber(residuals: FloatArray) -> FloatArray:
     """Weights of standardised residuals under Huber's loss. [-]"""
     weights: FloatArray = np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-12))

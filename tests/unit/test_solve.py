@@ -6,7 +6,7 @@ from calibration_cases import level, linear_fit, observation, solved, system_of
 
 from calibration.effects import FITTED, EffectSpace
 from calibration.observations import NOISE
-from calibration.solve import solve
+from calibration.solve import Refits, solve
 
 LEVELS = [level(), level(sku="b300"), level(sku="h200"), level(engine="sglang")]
 
@@ -119,3 +119,14 @@ def test_ttft_counts_less_than_throughput():
     fit = linear_fit([level()], truth)
     system = system_of(fit)
     assert system.trust[2] < system.trust[0]
+
+
+@pytest.mark.parametrize("count", [1, 3, 11])
+def test_a_refit_by_update_is_that_from_scratch_at_the_same_weights(count):
+    fit = linear_fit(LEVELS, truth, per_level=5, noise=0.05)
+    system = system_of(fit)
+    without = list(range(count))
+    updated = Refits(system, start=fit.solution).without(without, rounds=1)
+    again = system.solve(without=without, start=fit.solution, rounds=1)
+    np.testing.assert_allclose(updated.effects, again.effects, atol=1e-9)
+    assert updated.offsets == pytest.approx(again.offsets, abs=1e-9)
