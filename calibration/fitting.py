@@ -149,7 +149,7 @@ def fit_runs(
     if on_progress is not None:
         on_progress(1, 1, "bands")
     left = [
-        predict_left_out(fit, selection, scheme=scheme, workers=workers, simulate=False)
+        predict_left_out(fit, selection, scheme=scheme, workers=workers, simulate="none")
         for scheme in BANDING
     ]
     return FittedRuns(

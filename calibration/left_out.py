@@ -35,6 +35,11 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 LARGE_SCHEMES: tuple[Shown, ...] = ("fitted", "series", "sku", "specification")
 """Schemes that also predict the runs that are too large to be fitted."""
 
+LOSES_TABLES: tuple[Shown, ...] = ("sku", "kernels", "vendor")
+"""Schemes in which the kernel tables of what is left out are left out too."""
+
+Simulated = Literal["all", "tables", "none"]
+
 SIGNS = np.array([-1.0, 1.0, 1.0])
 """What a longer time does to each of `METRICS`."""
 
@@ -51,7 +56,7 @@ def predict_left_out(
     *,
     scheme: Shown,
     workers: int = 2,
-    simulate: bool = True,
+    simulate: Simulated = "all",
     simulator: Respond = respond,
 ) -> pd.DataFrame:
     """Every run of a fit, predicted from what a scheme leaves in.
@@ -62,8 +67,10 @@ def predict_left_out(
         What is left out together. A SKU, chip generation or vendor that is left out loses its
         kernel tables too, but for ``sku, kernels measured``.
     simulate:
-        Whether the runs are simulated at the parameters found without them; else the linearised
-        responses of the fit answer, which is quick and near enough where little changes.
+        Which runs are simulated at the parameters found without them: ``all``, with those that
+        were never fitted; ``tables``, those of `LOSES_TABLES`; or ``none``. For the others the
+        linearised responses of the fit answer, which is quick and near enough where little
+        changes. Runs with nothing fitted are always simulated.
     simulator:
         What simulates, see `calibration.response.respond`.
 
@@ -75,11 +82,12 @@ def predict_left_out(
     nearest label that stays in; NaN where unknown.
     """
     left, fold = _parameters(fit, scheme)
-    if simulate and scheme in LARGE_SCHEMES:
+    if simulate == "all" and scheme in LARGE_SCHEMES:
         left, fold = _with_large(left, fold, fit=fit, selection=selection, scheme=scheme)
     everything = [*fit.observations, *selection.unfitted]
     observations = [everything[row] for row in left.rows]
-    if len(observations) and (simulate or scheme == "specification"):
+    simulated = simulate == "all" or (simulate == "tables" and scheme in LOSES_TABLES)
+    if len(observations) and (simulated or scheme == "specification"):
         predicted = simulator(
             observations=observations,
             logs=left.logs,
@@ -192,6 +200,10 @@ def describe(selection: Selection, observations: Sequence[Observation]) -> pd.Da
     """What the measured table and the fit call each observation, and its measured logarithms."""
     table = selection.runs.loc[[o.row for o in observations], list(_DESCRIBED)]
     table = table.reset_index(drop=True)
+    unknown = table["gpus"].isna()
+    table.loc[unknown, "gpus"] = [
+        o.configuration.gpus for o, blank in zip(observations, unknown, strict=True) if blank
+    ]
     table["software"] = [o.level.engine for o in observations]
     table["vendor"] = [o.level.vendor for o in observations]
     table["generation"] = [o.level.generation.split("_")[0] for o in observations]

@@ -135,7 +135,7 @@ def validate_and_write(
         fit,
         selection,
         workers=workers,
-        simulate=not quick,
+        simulate="tables" if quick else "all",
         fit_s=seconds,
         on_progress=on_progress,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from calibration.left_out import SCHEMES, Shown, predict_left_out
+from calibration.left_out import SCHEMES, Shown, Simulated, predict_left_out
 from calibration.observations import METRICS
 from calibration.scores import frontier_error, score
 from calibration.selection import LARGEST_FITTED
@@ -76,7 +76,7 @@ def validate_fit(
     *,
     schemes: Sequence[Shown] = SHOWN,
     workers: int = 2,
-    simulate: bool = True,
+    simulate: Simulated = "all",
     fit_s: float | None = None,
     on_progress: Progress | None = None,
 ) -> Validation:
@@ -111,7 +111,7 @@ def validate_fit(
         coverage=coverage_table(predictions),
         unanswered=_unanswered(fit, selection, predictions),
         fit_s=fit_s,
-        simulated=simulate,
+        simulated=simulate == "all",
     )
 
 

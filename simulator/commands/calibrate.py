@@ -141,7 +141,8 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
         quick: Annotated[
             bool,
             typer.Option(
-                "--quick", help="Take left-out runs from linearised responses; kernels stay in."
+                "--quick",
+                help="Simulate left-out runs only where kernel tables are left out too.",
             ),
         ] = False,
         fitted: Annotated[

@@ -308,7 +308,7 @@ def test_linearised_predictions_of_linear_runs_are_those_of_a_refit(linear, sche
         moved = logs - fit.logs[rows]
         return fit.responses[rows] + np.einsum("omp,op->om", fit.slopes[rows], moved)
 
-    quick = predict_left_out(fit, selection, scheme=scheme, simulate=False)
+    quick = predict_left_out(fit, selection, scheme=scheme, simulate="none")
     slow = predict_left_out(fit, selection, scheme=scheme, simulator=simulator)
     columns = [f"predicted_{name}" for name in ("throughput", "tpot", "ttft")]
     np.testing.assert_allclose(quick[columns], slow[columns])
@@ -365,5 +365,5 @@ def test_runs_too_large_to_fit_are_predicted_as_their_fold_is(linear):
     # of a SKU that is left out, a level without fitted runs cannot be told
     sku = predict_left_out(fit, both, scheme="sku", simulator=simulator)
     assert len(sku) == len(fit.observations) + 2
-    quick = predict_left_out(fit, both, scheme="series", simulate=False)
+    quick = predict_left_out(fit, both, scheme="series", simulate="none")
     assert len(quick) == len(fit.observations)
