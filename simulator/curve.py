@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from hwmodels.sku import load_sku
 from simulator.climb import climb_layouts
-from simulator.names import canonical_model
+from simulator.names import canonical_model, level_text
 from simulator.pareto import frontier_indices
 from simulator.scenario import REPORTED
 from simulator.scenario_runs import engine_of, parse_speculation
@@ -207,7 +207,11 @@ def explore_curve(
         resolved=resolved,
         messages=list(dict.fromkeys(messages)),
         caption=_caption(
-            scenario=scenario, sku=sku, model=model, level=level, dated=economics.name
+            scenario=scenario,
+            sku=sku,
+            model=model,
+            level=level_text(level, kind=points[0].kind) if points else level,
+            dated=economics.name,
         ),
         records=records,
     )

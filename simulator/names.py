@@ -191,3 +191,8 @@ def default_precision(model: str) -> Precision:
     if not model_is_supported(canonical):
         return "fp4"
     return "bf16" if isinstance(load_architecture(canonical), DenseArchitecture) else "fp4"
+
+
+def level_text(level: str, *, kind: str) -> str:
+    """A software level as captions name it, with the kind of prediction unless calibrated."""
+    return level if kind == "calibrated" else f"{level} ({kind})"

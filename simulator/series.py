@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwmodels.sku import load_sku
+from simulator.names import level_text
 from simulator.pareto import frontier_indices
 from simulator.sweep_store import LOAD_COLUMNS
 from simulator.version import version
@@ -105,7 +106,8 @@ def caption_of(
 
 def _levels(runs: pd.DataFrame) -> str:
     """Software levels; of many of one engine the first and the last."""
-    names = [str(name) for name in runs["level"].unique()]
+    pairs = runs[["level", "kind"]].drop_duplicates().itertuples(index=False)
+    names = list(dict.fromkeys(level_text(str(level), kind=str(kind)) for level, kind in pairs))
     engines = {name.partition("@")[0] for name in names}
     if len(names) <= MOST_NAMED_LEVELS or len(engines) > 1:
         return ", ".join(names)

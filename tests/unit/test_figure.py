@@ -34,3 +34,16 @@ def test_the_caption_of_a_load_says_what_was_run():
     for word in ("deepseek-v4-pro FP4", "8 x b300 as TP8", "8192/1024", "vllm@", "aggregated",
                  "mtp:2", "0.5 req/s", "simulated"):  # fmt: skip
         assert word in run.caption
+
+
+@pytest.mark.parametrize(
+    ("engine", "named"), [("vllm", "vllm@"), ("vllm@specification", "(specification)")]
+)
+def test_captions_name_the_kind_of_a_prediction_that_is_not_calibrated(engine, named):
+    point = {"sku": "b300", "engine": engine, "tp": 8, "ep": 1, "dp_attention": False}
+    for caption in (
+        sim.curve(**point, concurrency=[1]).caption,
+        sim.sweep(**point, concurrency=[1]).caption,
+    ):
+        assert named in caption
+        assert ("(specification)" in caption) == ("specification" in engine)
