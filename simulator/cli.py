@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -83,7 +84,9 @@ def _import_runs(path: Path) -> pd.DataFrame:
 
 def main() -> NoReturn:
     """Run ``simulate`` on the process's arguments and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    gc.freeze()  # else the collector looks through everything once more before the process ends
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
