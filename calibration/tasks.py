@@ -99,7 +99,7 @@ def validate_and_write(
     *,
     models: Sequence[str],
     held: bool,
-    quick: bool,
+    full: bool,
     fitted: Path | None,
     other_models: Sequence[str],
     workers: int,
@@ -114,8 +114,9 @@ def validate_and_write(
     held:
         Whether the series that are kept back enter and are scored; the look is counted in the
         project's sources.
-    quick:
-        See `calibration.left_out.predict_left_out`.
+    full:
+        Whether every left-out run is simulated again, those too large to be fitted among them;
+        else those that lose kernel tables, see `calibration.left_out.predict_left_out`.
     fitted:
         Directory of a fit of the same runs.
     bands:
@@ -135,7 +136,7 @@ def validate_and_write(
         fit,
         selection,
         workers=workers,
-        simulate="tables" if quick else "all",
+        simulate="all" if full else "tables",
         fit_s=seconds,
         on_progress=on_progress,
     )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
             *,
             models: Sequence[str],
             held: bool,
-            quick: bool,
+            full: bool,
             fitted: Path | None,
             other_models: Sequence[str],
             workers: int,
@@ -138,11 +138,11 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 "--held", help="Score the series that are kept back too; every look is counted."
             ),
         ] = False,
-        quick: Annotated[
+        full: Annotated[
             bool,
             typer.Option(
-                "--quick",
-                help="Simulate left-out runs only where kernel tables are left out too.",
+                "--full",
+                help="Simulate every left-out run again, those of any size among them; hours.",
             ),
         ] = False,
         fitted: Annotated[
@@ -181,7 +181,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
             rows, lines = calibration().validate_and_write(
                 models=_names(models),
                 held=held,
-                quick=quick,
+                full=full,
                 fitted=fitted,
                 other_models=_names(other_models) if other_models else [],
                 workers=workers,

@@ -148,7 +148,7 @@ def test_a_validation_reuses_a_fit_and_writes_the_page(elsewhere, published, cap
     monkeypatch.setattr(tasks, "source_checkout", lambda: None)
     assert run(["calibrate", "fit", "--out", "fitted", "--workers", "1"]) == 0
     capsys.readouterr()
-    flags = ["--fit", "fitted", "--held", "--quick", "--bands", "bands", "--workers", "1"]
+    flags = ["--fit", "fitted", "--held", "--bands", "bands", "--workers", "1"]
     assert run(["calibrate", "validate", *flags, "--out", "page"]) == 0
     out = capsys.readouterr().out
     assert "one anchor run of the series" in out
