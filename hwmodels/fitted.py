@@ -17,6 +17,7 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hwmodels.sku import load_sku
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
@@ -186,7 +187,7 @@ def fitted_level(
         engine=engine,
         sku=sku.key,
         vendor=sku.vendor,
-        generation=sku.generation,
+        generation=_generation(fit, sku),
         stamp=stamp,
     )
     factors: dict[str, float] = {}
@@ -196,7 +197,7 @@ def fitted_level(
         factors[parameter] = exp(min(max(total, low), high))
     basis: Basis = "own runs"
     if not stamps:
-        basis, message = _kin(fit, groups=groups, engine=engine, model=model)
+        basis, message = _kin(fit, groups=groups, engine=engine, model=model, sku=sku)
     elif model not in fit["models"]:
         basis = "sibling"
         near = [name for name in fit["models"] if fit["families"][name] == groups["family"]]
@@ -211,19 +212,35 @@ def fitted_level(
     )
 
 
+def _generation(fit: dict[str, Any], sku: Sku) -> str:
+    """The SKU's generation, or that of its nearest kin where no chip of its own has runs.
+
+    Engines start a new generation from the kernels of the one before.
+    """
+    known = set(fit["generations"].values())
+    if sku.generation.split("_")[0] in known:
+        return sku.generation
+    kin = (load_sku(name).generation.split("_")[0] for name in sku.kin)
+    return next((generation for generation in kin if generation in known), sku.generation)
+
+
 def _kin(
-    fit: dict[str, Any], *, groups: dict[str, str], engine: str, model: str
+    fit: dict[str, Any], *, groups: dict[str, str], engine: str, model: str, sku: Sku
 ) -> tuple[Basis, str]:
     """What a level without runs of its own rests on, and what that means."""
     generation = groups["kernels"].split("/")[1]
     own: set[str] = set()
     other: set[str] = set()
     for name in fit["runs"]:
-        family, runner, sku, _ = name.split("/")
-        if runner == engine and fit["generations"][sku] == generation:
-            (own if family == groups["family"] else other).add(sku)
-    if own:
+        family, runner, chip, _ = name.split("/")
+        if runner == engine and fit["generations"][chip] == generation:
+            (own if family == groups["family"] else other).add(chip)
+    if own and generation == sku.generation.split("_")[0]:
         return "sibling", f"{engine} efficiencies transferred from {', '.join(sorted(own))}"
+    if own:
+        return "other kernels", (
+            f"no run on this chip generation: {engine} efficiencies of {', '.join(sorted(own))}"
+        )
     if other:
         return "other kernels", (
             f"no run of {model} or its kin with {engine} on this chip generation: efficiencies "

@@ -204,6 +204,13 @@ def test_other_kernels_share_only_what_all_share(own_fit):
     assert other.parameters["t0_scale"] == pytest.approx(1.5)
 
 
+def test_a_new_generation_starts_from_the_kernels_of_its_kin(own_fit):
+    rubin = level("vr200", "vllm", directory=own_fit)
+    assert (rubin.kind, rubin.basis) == ("transferred", "other kernels")
+    assert rubin.parameters["t0_scale"] == pytest.approx(1.5 * 1.2)
+    assert "no run on this chip generation: vllm efficiencies of b200" in rubin.messages[0]
+
+
 def test_a_model_without_a_fit_of_its_own_borrows_and_says_so(own_fit):
     r1 = load_software(engine="vllm", sku=load_sku("b200"), model="deepseek-r1", directory=own_fit)
     assert r1.kind == "transferred"
