@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from simulator.api import curve
-from simulator.overlay import labels_of_runs, overlay_points
+from simulator.overlay import comparable_points, labels_of_runs
 from simulator.report.page import page
 from simulator.report.payload import measured_points, payload
 from simulator.report.sources import WRITERS, source_of, told_apart
@@ -114,13 +114,19 @@ class Report:
                 raise directory.unwritable(error) from None
 
     def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
-        """The page's Pareto plot as a picture; written as PNG where a path is given."""
+        """The page's Pareto plot as a picture; written as PNG where a path is given.
+
+        Of the measured runs it shows those that are like a curve in every filter.
+        """
         from simulator.plots import pareto_figure, save_figure
 
+        alike = self.measured
+        if not alike.empty:
+            alike = alike[alike["differs"] == ""]
         figure = pareto_figure(
             series=series_of(self.points),
             caption="; ".join(source.caption for source in self.sources),
-            measured=None if self.measured.empty else self.measured,
+            measured=None if alike.empty else alike,
             log=log,
         )
         if path is not None:
@@ -207,7 +213,7 @@ def build(sources: Sequence[Source], *, overlay: pd.DataFrame | None, title: str
     """A report of sources, see `report`."""
     points = pd.concat([source.points for source in sources], ignore_index=True)
     points, notes = _within_limit(points)
-    own, told = overlay_points(overlay, curves=labels_of_runs(points))
+    own, told = comparable_points(overlay, curves=labels_of_runs(points))
     notes += told
     measured = pd.DataFrame() if own is None else measured_points(own, points=points)
     notes += _mismatches(points, measured)

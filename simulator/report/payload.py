@@ -136,7 +136,7 @@ def measured_points(runs: pd.DataFrame, *, points: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     runs:
-        As `simulator.overlay.overlay_points` gives them.
+        As `simulator.overlay.comparable_points` gives them.
     points:
         The simulated points.
     """

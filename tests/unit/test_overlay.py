@@ -1,22 +1,39 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.overlay import UNMATCHED, CurveLabel, labels_of_runs, overlay_points
+from simulator.overlay import (
+    UNMATCHED,
+    CurveLabel,
+    comparable_points,
+    labels_of_runs,
+    overlay_points,
+)
 
 B200 = CurveLabel(
-    name="B200 (vllm)", model="deepseek-v4-pro", sku="b200", engine="vllm", isl=8192, osl=1024
+    name="B200 (vllm)",
+    model="deepseek-v4-pro",
+    sku="b200",
+    engine="vllm",
+    precision="fp4",
+    speculation="none",
+    disaggregated=False,
+    isl=8192,
+    osl=1024,
 )
-TRT = CurveLabel(
-    name="B200 (trt)", model="deepseek-v4-pro", sku="b200", engine="trtllm", isl=8192, osl=1024
-)
+TRT = replace(B200, name="B200 (trt)", engine="trtllm")
 
 
 def own(**changes):
     row = {
         "model": "deepseek-v4-pro",
         "sku": "b200",
-        "engine": "dynamo-trt",
+        "engine": "trt",
+        "precision": "fp4",
+        "speculation": "none",
+        "disaggregated": False,
         "isl": 8192.0,
         "osl": 1024.0,
         "median_tpot_s": 0.02,
@@ -26,30 +43,75 @@ def own(**changes):
     return {**row, **changes}
 
 
-def test_points_take_the_curve_of_their_sku_and_engine():
-    points, notes = overlay_points(pd.DataFrame([own()]), curves=[B200, TRT])
-    assert points["series"].tolist() == ["B200 (trt)"]
-    assert points["median_tpot_s"].tolist() == [0.02]
+def test_points_take_the_curve_that_they_are_like():
+    points, notes = overlay_points(pd.DataFrame([own(), own(engine="vllm")]), curves=[B200, TRT])
+    assert points["series"].tolist() == ["B200 (trt)", "B200 (vllm)"]
+    assert points["median_tpot_s"].tolist() == [0.02, 0.02]
     assert notes == []
 
 
-def test_another_engine_takes_the_curve_of_its_sku_and_another_sku_none():
-    runs = pd.DataFrame([own(engine="sglang"), own(sku="b300")])
-    points, _ = overlay_points(runs, curves=[B200, TRT])
-    assert points["series"].tolist() == ["B200 (vllm)", UNMATCHED]
+UNLIKE = {
+    "model": (own(model="deepseek-r1"), "1 of another model (deepseek-r1)"),
+    "lengths": (own(isl=1024.0), "1 of other lengths (1024/1024)"),
+    "conversations": (own(isl=np.nan, osl=np.nan), "1 of other lengths (nan/nan)"),
+    "sku": (own(sku="b300"), "1 of another SKU (b300)"),
+    "engine": (own(engine="sglang"), "1 of another engine (sglang)"),
+    "precision": (own(precision="fp8"), "1 of another precision (fp8)"),
+    "speculation": (own(speculation="mtp"), "1 of another speculation (mtp)"),
+    "pools": (own(disaggregated=True, engine="dynamo-trt"), "1 served otherwise (disaggregated)"),
+    "silent": (own(median_tpot_s=np.nan, mean_tpot_s=np.nan), "1 without a TPOT"),
+}
 
 
-def test_other_lengths_models_and_runs_without_speed_are_not_drawn_but_told():
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_what_is_unlike_the_curve_is_left_out_and_one_line_says_why(kind):
+    row, reason = UNLIKE[kind]
+    points, notes = overlay_points(pd.DataFrame([own(), row]), curves=[TRT])
+    assert len(points) == 1
+    assert notes == [f"1 of 2 measured runs are not drawn: {reason}"]
+
+
+def test_what_a_run_does_not_tell_is_no_difference():
+    rows = [
+        own(precision=None, speculation=np.nan),
+        own(precision="NVFP4", speculation=""),
+        own(median_tpot_s=np.nan),
+    ]
+    points, notes = overlay_points(pd.DataFrame(rows), curves=[TRT])
+    assert points["median_tpot_s"].tolist() == [0.02, 0.02, 0.03]
+    assert notes == []
+
+
+def test_a_disaggregated_curve_takes_disaggregated_runs():
+    runs = pd.DataFrame([own(disaggregated=True, engine="dynamo-trt"), own()])
+    points, _ = overlay_points(runs, curves=[replace(TRT, disaggregated=True)])
+    assert points["disaggregated"].tolist() == [True]
+
+
+def test_runs_that_match_nothing_are_told_beside_what_is_simulated():
+    runs = pd.DataFrame([own(sku="b300"), own(sku="h200"), own(speculation="mtp")])
+    points, notes = overlay_points(runs, curves=[TRT])
+    assert points is None
+    assert notes == [
+        "no measured run is drawn, for none is like the curve: 2 of another SKU (b300, h200); "
+        "1 of another speculation (mtp). Simulated: deepseek-v4-pro fp4 8192/1024 on b200 with "
+        "trtllm, no speculation, aggregated"
+    ]
+
+
+def test_a_page_with_filters_takes_all_of_one_model_and_lengths():
     runs = pd.DataFrame(
         [
+            own(engine="sglang"),
+            own(sku="b300"),
             own(isl=1024.0),
             own(model="deepseek-r1"),
             own(median_tpot_s=np.nan, mean_tpot_s=np.nan),
-            own(median_tpot_s=np.nan),
         ]
     )
-    points, notes = overlay_points(runs, curves=[B200])
-    assert points["median_tpot_s"].tolist() == [0.03]
+    points, notes = comparable_points(runs, curves=[B200, TRT])
+    assert points["series"].tolist() == ["B200 (vllm)", UNMATCHED]
+    assert points["differs"].tolist() == ["engine", "SKU"]
     assert notes == [
         "2 own runs of another model or lengths are not drawn",
         "1 own runs without a TPOT are not drawn",
@@ -58,9 +120,7 @@ def test_other_lengths_models_and_runs_without_speed_are_not_drawn_but_told():
 
 def test_without_runs_there_is_nothing_to_draw():
     assert overlay_points(None, curves=[B200]) == (None, [])
-    points, notes = overlay_points(pd.DataFrame([own(osl=1.0)]), curves=[B200])
-    assert points is None
-    assert len(notes) == 1
+    assert comparable_points(None, curves=[B200]) == (None, [])
 
 
 def test_the_curves_of_a_table_of_runs():
@@ -70,15 +130,17 @@ def test_the_curves_of_a_table_of_runs():
             "model": "deepseek-v4-pro",
             "sku": ["b200", "b200", "MI355X"],
             "engine": ["vllm@2026-05", "vllm@2026-05", "atom-sglang"],
+            "precision": "fp4",
+            "spec": ["none", "none", "mtp:2"],
+            "disagg": [False, False, True],
             "isl": 8192,
             "osl": 1024,
         }
     )
     labels = labels_of_runs(runs)
-    assert [(each.name, each.sku, each.engine) for each in labels] == [
-        ("a", "b200", "vllm"),
-        ("b", "mi355x", "atom"),
-    ]
+    assert [
+        (each.name, each.sku, each.engine, each.speculation, each.disaggregated) for each in labels
+    ] == [("a", "b200", "vllm", "none", False), ("b", "mi355x", "atom", "mtp", True)]
 
 
 @pytest.mark.slow
