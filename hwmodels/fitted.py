@@ -252,8 +252,9 @@ def _kin(
 def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tuple[str, str]:
     """The stamp in force and what had to be assumed; empty if there is none.
 
-    The median counts as of its last day, and stands in for nothing but itself where dated
-    stamps exist.
+    Without a date the one of the last day that runs cover, where the undated median counts as of
+    its last day. At a date the last dated one not after it: the median, which mixes the builds
+    before its last day, stands in for no date where dated ones exist.
     """
     if not stamps:
         return "", ""
@@ -262,7 +263,15 @@ def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tu
     dated = sorted((_last_day(stamp), stamp) for stamp in stamps if stamp != MEDIAN_STAMP)
     if not dated:
         return MEDIAN_STAMP, "" if date is None else "undated median level stands in"
-    wanted = date or (MEDIAN_DATE if median else dt.date.max)
+    if date is None and not median:
+        last_day, last = dated[-1]
+        if MEDIAN_STAMP not in stamps or last_day >= MEDIAN_DATE:
+            return last, ""
+        return MEDIAN_STAMP, (
+            f"no date is asked for: undated median of runs to {MEDIAN_DATE}, later than the last "
+            f"dated level, {last}"
+        )
+    wanted = date or MEDIAN_DATE
     before = [stamp for day, stamp in dated if day <= wanted]
     if before:
         return before[-1], ""

@@ -264,8 +264,9 @@ def load_software(
     sku, model:
         Select the execution plan and the fitted factors.
     date:
-        The last level not after it; before the first, the first, with a message. ``None`` is
-        the latest.
+        The last dated level not after it; before the first, the first, with a message. ``None``
+        is the level of the last day that runs cover, where the undated median counts as of
+        2026-07-19.
     median:
         Ask for the undated median of runs up to 2026-07-19.
     specification:

@@ -6,6 +6,7 @@ from math import log
 import pytest
 import yaml
 
+from hwmodels.fitted import choose_stamp
 from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import (
     MEDIAN_LEVEL,
@@ -175,7 +176,7 @@ def t0_factor(software):
 
 
 def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
-    fitted = level("b200", "vllm", directory=own_fit)
+    fitted = level("b200", "vllm", directory=own_fit, date=dt.date(2026, 7, 20))
     assert fitted.name == f"vllm@2026-07-01 of {own_fit.name}"
     assert (fitted.kind, fitted.basis) == ("calibrated", "own runs")
     assert t0_factor(fitted) == pytest.approx(1.5 * 1.2 * 1.1)
@@ -184,7 +185,35 @@ def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
     assert t0_factor(may) == pytest.approx(1.5 * 1.2 * 1.1 * 2.0)
 
 
+@pytest.mark.parametrize(
+    ("stamps", "chosen"),
+    [
+        (["2026-05-17", "median-2026-07"], "median-2026-07"),
+        (["2026-05-17", "2026-07", "median-2026-07"], "2026-07"),
+        (["2026-05-17", "2026-05"], "2026-05"),
+        (["median-2026-07"], "median-2026-07"),
+        ([], ""),
+    ],
+)
+def test_without_a_date_the_level_of_the_last_day_covered_is_in_force(stamps, chosen):
+    """The undated median counts as of its last day, 2026-07-19, and the message says so."""
+    stamp, message = choose_stamp(stamps, date=None, median=False)
+    assert stamp == chosen
+    expected = "median of runs to 2026-07-19, later than the last dated level, 2026-05-17"
+    assert (expected in message) == (stamps[:1] == ["2026-05-17"] and chosen == "median-2026-07")
+
+
+@pytest.mark.parametrize(
+    ("day", "chosen"),
+    [("2026-05-16", "2026-05-17"), ("2026-07-30", "2026-05-17"), ("2026-07-31", "2026-07")],
+)
+def test_a_date_takes_the_last_dated_level_and_never_the_median(day, chosen):
+    stamps = ["2026-05-17", "2026-07", "median-2026-07"]
+    assert choose_stamp(stamps, date=dt.date.fromisoformat(day), median=False)[0] == chosen
+
+
 def test_the_median_is_a_level_of_its_own(own_fit):
+    assert level("b200", "vllm", directory=own_fit).name == f"vllm@{MEDIAN_LEVEL} of {own_fit.name}"
     median = level("b200", "vllm", directory=own_fit, median=True)
     assert median.name == f"vllm@{MEDIAN_LEVEL} of {own_fit.name}"
     assert t0_factor(median) == pytest.approx(1.5 * 1.2 * 1.1 * 0.5)
