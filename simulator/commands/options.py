@@ -27,7 +27,7 @@ Engine = Annotated[
         "--engine",
         metavar="NAME[@DATE]",
         help="Serving engine, optionally as of a date: sglang@2026-05. "
-        "Default: the one named for the SKU, at the level of the last day that measured runs cover.",
+        "Default: the one named for the SKU, at the level of the last day that runs cover.",
     ),
 ]
 Precision = Annotated[
