@@ -2,8 +2,9 @@
 
 Decoding requests advance together, one engine step at a time, and each request's context grows
 at its own constant rate. So a batch keeps sums and a list in the order of last steps, and no
-step touches a request. Only where the KV pool is nearly full are blocks counted request by
-request, over columns of the batch.
+step touches a request. Where the KV pool is nearly full, blocks are counted: from what
+`simulator.evenbatch` keeps where all requests gain a token a step, else request by request, over
+columns of the batch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from simulator.evenbatch import BlockCount, Outlook
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,9 +51,12 @@ class DecodeBatch:
         [tokens], over all requests.
     line_slope_s, line_limit:
         Attention cost per context token [s] and the context up to which that holds [tokens].
+    uneven:
+        Requests that do not gain exactly a token a step. [requests]
     """
 
     __slots__ = (
+        "_block_count",
         "_columns",
         "_contexts",
         "_contexts_step",
@@ -58,6 +64,7 @@ class DecodeBatch:
         "_line_stale",
         "_line_value_s",
         "_line_x0",
+        "_outlook",
         "block_tokens",
         "context_sum",
         "cost",
@@ -68,6 +75,7 @@ class DecodeBatch:
         "rate_sum",
         "running",
         "size",
+        "uneven",
     )
 
     def __init__(self, *, cost: StepCost, block_tokens: int) -> None:
@@ -79,6 +87,7 @@ class DecodeBatch:
         self.context_sum = 0.0
         self.rate_sum = 0.0
         self.final_context_sum = 0
+        self.uneven = 0
         self.line_limit = inf
         self.line_slope_s = 0.0
         self._line_stale = True
@@ -87,6 +96,8 @@ class DecodeBatch:
         self._contexts = np.empty(0)
         self._counted = (-1, 0)
         self._contexts_step = -1
+        self._block_count: BlockCount | None = None
+        self._outlook: Outlook | None = None
 
     def context_at(self, step: int) -> float:
         """Summed context in a step. [tokens]"""
@@ -114,6 +125,14 @@ class DecodeBatch:
         position = bisect_left(self.running, entry)
         if self._columns is not None:
             self._insert(position, sequence)
+        if sequence.rate != 1.0:
+            self.uneven += 1
+            self._block_count = self._outlook = None
+        elif self._block_count is not None:
+            origin = sequence.base_tokens - sequence.start
+            self._block_count.join(origin)
+            if self._outlook is not None:
+                self._outlook.join(position, origin=origin, final=sequence.final_tokens)
         self.running.insert(position, entry)
         self.size += 1
         self._line_stale = True
@@ -139,10 +158,52 @@ class DecodeBatch:
         self.mark = step
         if self._columns is not None:
             self._columns[:, position : self.size] = self._columns[:, position + 1 : self.size + 1]
+        if sequence.rate != 1.0:
+            self.uneven -= 1
+        elif self._block_count is not None:
+            origin = sequence.base_tokens - sequence.start
+            self._block_count.leave(origin)
+            if self._outlook is not None:
+                self._outlook.leave(position, origin=origin)
         self._line_stale = True
         self._counted = (-1, 0)
         self._contexts_step = -1
         return sequence
+
+    # blocks -------------------------------------------------------------------------------
+
+    def blocks(self, step: int) -> int:
+        """Blocks that the contexts of a step take. [blocks]"""
+        if not self.uneven:
+            return self._counted_blocks().blocks(step)
+        counted_step, blocks = self._counted
+        if counted_step != step:
+            blocks = int(np.ceil(self.contexts(step) / self.block_tokens).sum())
+            self._counted = (step, blocks)
+        return blocks
+
+    def least_cover(self, step: int, *, joining: list[tuple[int, int]], fixed_tokens: int) -> int:
+        """See `simulator.evenbatch.Outlook.least_cover`; no request may be `uneven`."""
+        outlook = self._outlook
+        if outlook is None:
+            self._counted_blocks()
+            outlook = self._outlook = Outlook(fixed_tokens)
+            for position, (_, _, sequence) in enumerate(self.running):
+                outlook.join(
+                    position,
+                    origin=sequence.base_tokens - sequence.start,
+                    final=sequence.final_tokens,
+                )
+        return outlook.least_cover(step, joining=joining)
+
+    def _counted_blocks(self) -> BlockCount:
+        """What `blocks` is answered from, kept up to date once asked for."""
+        found = self._block_count
+        if found is None:
+            found = self._block_count = BlockCount(self.block_tokens)
+            for _, _, sequence in self.running:
+                found.join(sequence.base_tokens - sequence.start)
+        return found
 
     # request by request -------------------------------------------------------------------
 
@@ -158,14 +219,6 @@ class DecodeBatch:
         """Prompt and output of each request. [tokens]"""
         final: Floats = self._rows()[3]
         return final
-
-    def blocks(self, step: int) -> int:
-        """Blocks that the contexts of a step take. [blocks]"""
-        counted_step, blocks = self._counted
-        if counted_step != step:
-            blocks = int(np.ceil(self.contexts(step) / self.block_tokens).sum())
-            self._counted = (step, blocks)
-        return blocks
 
     def _rows(self) -> Floats:
         """Base, rate, start and final context of the requests, kept up to date once asked for."""

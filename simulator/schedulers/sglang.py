@@ -29,6 +29,8 @@ NEW_TOKEN_RATIO_DECAY = (INITIAL_NEW_TOKEN_RATIO - MIN_NEW_TOKEN_RATIO) / 600
 (``SGLANG_INIT_NEW_TOKEN_RATIO``, ``..._MIN_..._FACTOR``, ``..._DECAY_STEPS``)."""
 RETRACT_DECODE_STEPS = 20
 """Steps that a retraction makes room for (``SGLANG_RETRACT_DECODE_STEPS``)."""
+FEW_JOINING = 16
+"""Requests that join up to which what the batch keeps answers faster than a count."""
 
 
 class Looks:
@@ -181,16 +183,16 @@ class SglangScheduler(PrefillFirstScheduler):
         blocks = rank.blocks_needed(sequence) + rank.pool.admission_blocks
         if not rank.admitted_count():
             return rank.has_room(blocks, step)
+        rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
         if self.runs_to_length:
             rest = sequence.final_tokens - sequence.target
-            rest += sum(s.final_tokens - s.target for s in rank.filling())
-            rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
+            if rank.prefilling or rank.reserved:
+                rest += sum(s.final_tokens - s.target for s in rank.filling())
             if rank.has_room(blocks + (rest + rest_decoding) / page + 1, step):
                 return True
             return rank.has_room(blocks, step) and self._never_runs_out(rank, sequence, step)
         rest = min(sequence.final_tokens - sequence.target, CLIP_MAX_NEW_TOKENS)
         rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.filling())
-        rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
         return rank.has_room(blocks + (rest + self._ratio(rank, step) * rest_decoding) / page, step)
 
     def _never_runs_out(self, rank: Rank, sequence: Sequence, step: int) -> bool:
@@ -200,6 +202,9 @@ class SglangScheduler(PrefillFirstScheduler):
         free = (rank.pool.total_blocks - rank.used_blocks(step)) * page
         free -= rank.blocks_needed(sequence) * page
         joining = [sequence, *rank.filling()]
+        if not rank.batch.uneven and len(joining) <= FEW_JOINING:
+            contexts = [(s.target, s.final_tokens - s.target) for s in joining]
+            return free + rank.batch.least_cover(step, joining=contexts, fixed_tokens=fixed) > 0
         decoding, size = rank.batch.size, rank.batch.size + len(joining)
         occupied, left = np.empty((2, size))
         occupied[:decoding] = rank.batch.contexts(step)

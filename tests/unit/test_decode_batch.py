@@ -65,7 +65,9 @@ def histories(draw):
 
 
 @settings(max_examples=100, deadline=None)
-@given(changes=histories(), block=st.sampled_from([1, 16, 256]), asked_first=st.integers(0, 40))
+@given(
+    changes=histories(), block=st.sampled_from([1, 16, 100, 256]), asked_first=st.integers(0, 40)
+)
 def test_columns_follow_the_requests_to_the_last_bit(changes, block, asked_first) -> None:
     batch = DecodeBatch(cost=FreeSteps(), block_tokens=block)
     members = []
@@ -90,6 +92,47 @@ def test_columns_follow_the_requests_to_the_last_bit(changes, block, asked_first
             assert batch.final_contexts().tolist() == [s.final_tokens for _, _, s in batch.running]
             assert batch.blocks(later) == sum(ceil(context / block) for context in contexts)
             assert np.isclose(batch.context_at(later), sum(contexts), rtol=1e-12)
+
+
+def cover_of_each(states, fixed):
+    """Tokens freed before each leaves less what is written by then, the nearest to its end first.
+
+    Requests that leave together need the same, whichever is counted first, or more.
+    """
+    states = sorted(states, key=lambda state: state[1])
+    freed = 0
+    for position, (context, left) in enumerate(states):
+        yield freed - (left + 1) * (len(states) - position)
+        freed += context + fixed
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    changes=histories(),
+    seed=st.integers(0, 2**32 - 1),
+    block=st.sampled_from([1, 16, 100]),
+    fixed=st.sampled_from([0, 48]),
+    asked_first=st.integers(0, 40),
+)
+def test_the_outlook_follows_the_requests(changes, seed, block, fixed, asked_first) -> None:
+    rng = np.random.default_rng(seed)
+    batch = DecodeBatch(cost=FreeSteps(), block_tokens=block)
+    for number, (step, change) in enumerate(changes):
+        if isinstance(change, Sequence):
+            batch.join(change, step)
+        else:
+            batch.leave(change, step)
+        members = [s for _, _, s in batch.running]
+        assert batch.uneven == sum(s.rate != 1.0 for s in members)
+        if batch.uneven or number < asked_first:
+            continue
+        joining = [
+            (int(rng.integers(1, 3000)), int(rng.integers(0, 500)))
+            for _ in range(int(rng.integers(1, 5)))
+        ]
+        states = [(s.context_at(step), s.final_tokens - s.context_at(step)) for s in members]
+        found = batch.least_cover(step, joining=joining, fixed_tokens=fixed)
+        assert found == min(cover_of_each([*states, *joining], fixed))
 
 
 def test_an_empty_batch_has_nothing() -> None:
