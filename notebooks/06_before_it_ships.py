@@ -74,7 +74,8 @@ pd.concat({f"{speed} tok/s/user": at(speed, "ratio") for speed in speeds}, axis=
 
 # %% [markdown]
 # Throughput per GPU over GB300, above; empty where the curve does not reach the speed, or starts
-# beyond it. Below, throughput at 30 tok/s/user with its 90 % band.
+# beyond it. Below, throughput at 30 tok/s/user with its 90 % band; *n/r*: at the low end of the
+# band the speed is not reachable at all.
 
 # %%
 figure = ResultFigure(width=9, height=4.8)
@@ -95,14 +96,14 @@ for world, (colour, shape, shift) in shapes.items():
         axes.plot([max(a, 10), b], [place, place], color=colour, linewidth=3, alpha=0.35)
         axes.plot(y, place, marker=shape, color=colour, markerfacecolor="white", linestyle="none",
                   label=world if row == 0 else None)
-        if a < 10:
-            axes.annotate("0", (10, place), (-10, 0), textcoords="offset points", va="center",
-                          fontsize=8, color=colour)
+        if a == 0:
+            axes.annotate("n/r", (10, place), (-4, 0), textcoords="offset points", va="center",
+                          ha="right", fontsize=8, color=colour)
 axes.set_xscale("log")
 axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 axes.set_yticks(range(len(chips)), sheet["name"].iloc[::-1].str.replace(" (", "\n("), fontsize=8.5)
 axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-axes.set_xlim(7)
+axes.set_xlim(6)
 figure
 
 # %%
@@ -139,17 +140,19 @@ factor = pd.DataFrame(
         "high ": rows["total_tput_per_gpu_hi"] / rows["total_tput_per_gpu"],
     }
 )
-factor.round(2)
+factor.round(2).replace({"throughput at 30 tok/s/user: low": {0.0: "not reachable"}})
 
 # %%
 wide = factor.loc[chips[1:]]
+lost = [sheet.loc[chip, "name"] for chip in chips[1:] if wide.loc[chip].iloc[3] == 0]
 apart = [sheet.loc[chip, "name"] for chip in chips[1:] if rows.loc[chip, "apart"]]
 Markdown(
     "At a fixed number of users nine of ten runs are expected within "
     f"{wide.iloc[:, 1].min():.2f} to {wide.iloc[:, 2].max():.2f} of the prediction. At a fixed speed "
     "the same error is far larger: a chip that is slower than predicted keeps the speed only with "
-    "fewer users, and near its fastest user with none, so that the low ends reach down to "
-    f"{wide.iloc[:, 3].min():.2f}. "
+    "fewer users, and near its fastest user with none. "
+    + (f"At the low end of their bands {', '.join(lost)} cannot reach 30 tok/s/user at all. " if lost else
+       f"The low ends reach down to {wide.iloc[:, 3].min():.2f}. ")
     + (f"The bands of {', '.join(apart)} and GB300 do not overlap. " if apart else
        "No band of the three lies clear of GB300's: data sheets alone do not rank these systems. ")
     + "Not in any band: that a figure of a data sheet is not met by what ships, clocks under "

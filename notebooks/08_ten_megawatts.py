@@ -136,9 +136,12 @@ known[["sku", "layout", "concurrency", "simulated_over_measured"]].round(2)
 # %%
 ratio = known["simulated_over_measured"]
 ours = known[(known["sku"] == "b300") & (known["layout"] == calm["layout"])]
+low = band.loc["Poisson", "low"]
 Markdown(
-    f"The band of the first plan runs from {band.loc['Poisson', 'low']:,.0f} to "
-    f"{band.loc['Poisson', 'high']:,.0f} users. It is this wide because a deployment that is slower "
+    "The band of the first plan ends at "
+    f"{band.loc['Poisson', 'high']:,.0f} users; at its low end "
+    + (f"it has {low:,.0f}" if low > 0 else "the speed is not reachable at all")
+    + ". It is this wide because a deployment that is slower "
     "than predicted keeps its speed only with fewer users: where the promise is near what a lone "
     "user gets, an error of a third in speed costs most of the capacity. "
     + (

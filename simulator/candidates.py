@@ -12,7 +12,7 @@ from simulator.names import canonical_model, engine_labels
 from simulator.recipe_files import load_recipes
 from simulator.recipe_layouts import PoolRequest
 from simulator.recipes import choose_level, find_recipe
-from simulator.scenario_runs import engine_of, parse_speculation
+from simulator.scenario_runs import engine_of, named_engine, parse_speculation
 from workloads.architecture import load_architecture
 from workloads.errors import UserError
 from workloads.models import bind
@@ -78,6 +78,13 @@ def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
                 if stack.label in recipe.engines and name in recipe.skus:
                     return stack
     return None
+
+
+def stack_of(load: Scenario, *, sku: Sku, pooled: bool) -> str:
+    """Label of what serves a load: of a bare engine with pools, the stack that moves the KV."""
+    engine = named_engine(load, sku=sku)[0].engine
+    stack = orchestrated(engine, sku=sku) if pooled else None
+    return (stack or engine).label
 
 
 def requests_of(pools: Pools) -> tuple[PoolRequest, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.compare_sides import crossings
-from simulator.text_tables import console, interval, number, records_of, table_of
+from simulator.text_tables import OUT_OF_REACH_NOTE, console, interval, number, records_of, table_of
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def _remarks(result: ComparisonResult) -> list[str]:
         lines.append(f"kind of prediction: {next(iter(kinds.values()))}")
     else:
         lines += [f"kind of prediction: {name} {kind}" for name, kind in kinds.items()]
+    if result.table["total_tput_per_gpu_lo"].eq(0).any():
+        lines.append(OUT_OF_REACH_NOTE)
     if any(side.low is None for side in result.sides):
         lines.append(
             "no band where predictions of the kind have not been compared with measurements"

@@ -45,12 +45,15 @@ class EngineLabel:
         What routes requests and moves KV between pools; empty for a bare server.
     kernels:
         Whose kernels run: the engine's own, or ATOM's where its plug-in is loaded.
+    vendor:
+        Of the chips that it is written for; empty for several vendors'.
     """
 
     label: str
     engine: str
     orchestrator: str = ""
     kernels: str = ""
+    vendor: str = ""
 
     @property
     def software(self) -> str:
@@ -61,18 +64,20 @@ class EngineLabel:
 _LABELS = (
     EngineLabel(label="vllm", engine="vllm"),
     EngineLabel(label="sglang", engine="sglang"),
-    EngineLabel(label="trt", engine="trtllm"),
-    EngineLabel(label="atom", engine="atom"),
+    EngineLabel(label="trt", engine="trtllm", vendor="nvidia"),
+    EngineLabel(label="atom", engine="atom", vendor="amd"),
     EngineLabel(label="dynamo-vllm", engine="vllm", orchestrator="dynamo"),
     EngineLabel(label="dynamo-sglang", engine="sglang", orchestrator="dynamo"),
-    EngineLabel(label="dynamo-trt", engine="trtllm", orchestrator="dynamo"),
+    EngineLabel(label="dynamo-trt", engine="trtllm", orchestrator="dynamo", vendor="nvidia"),
     EngineLabel(label="llmd-vllm", engine="vllm", orchestrator="llm-d"),
     EngineLabel(label="vllm-disagg", engine="vllm", orchestrator="vllm-router"),
-    EngineLabel(label="mori-sglang", engine="sglang", orchestrator="mori"),
-    EngineLabel(label="atom-disagg", engine="atom", orchestrator="atomesh"),
-    EngineLabel(label="atomesh-vllm", engine="vllm", orchestrator="atomesh", kernels="atom"),
-    EngineLabel(label="atom-vllm", engine="vllm", kernels="atom"),
-    EngineLabel(label="atom-sglang", engine="sglang", kernels="atom"),
+    EngineLabel(label="mori-sglang", engine="sglang", orchestrator="mori", vendor="amd"),
+    EngineLabel(label="atom-disagg", engine="atom", orchestrator="atomesh", vendor="amd"),
+    EngineLabel(
+        label="atomesh-vllm", engine="vllm", orchestrator="atomesh", kernels="atom", vendor="amd"
+    ),
+    EngineLabel(label="atom-vllm", engine="vllm", kernels="atom", vendor="amd"),
+    EngineLabel(label="atom-sglang", engine="sglang", kernels="atom", vendor="amd"),
 )
 _LABEL_ALIASES = {
     "trtllm": "trt",

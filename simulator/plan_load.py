@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
+from simulator.candidates import stack_of
 from simulator.fleet import buying_unit, fleet_for, fleet_within, meter_kw
 from simulator.loadtest import SEARCH_REPLICATIONS
 from simulator.plan_result import PlanRow
-from simulator.scenario_runs import engine_of
 from simulator.sizing import CannotServeError, cell_size, load_test, sketch
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PlannedLoad:
         self.request = request
         self.load = load
         self.sku: Sku = load_sku(load.sku)
-        self.engine = engine_of(load, sku=self.sku)[0].engine.label
+        self.engine = stack_of(load, sku=self.sku, pooled=request.settings.pools.is_stated)
         self.costs: SkuEconomics = load_economics(load.economics).for_sku(self.sku.key)
         self.traffic: Traffic = request.traffic(load)
         self.objectives = request.objectives

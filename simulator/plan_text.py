@@ -7,7 +7,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.plan_flip import flip_of
-from simulator.text_tables import console, number, records_of, table_of
+from simulator.text_tables import (
+    OUT_OF_REACH,
+    OUT_OF_REACH_NOTE,
+    console,
+    interval,
+    number,
+    records_of,
+    table_of,
+)
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -72,7 +80,7 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
         out.print()
     lines = [*advice(result), *_software(result)]
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
-        lines.append("a band that ends at ∞ or 0: at its low end the promise cannot be kept")
+        lines.append(OUT_OF_REACH_NOTE)
     lines += ["", *_left_out(result)]
     lines += [f"note: {message}" for message in result.messages]
     lines += ["", _method(result)]
@@ -230,13 +238,13 @@ def band_text(result: PlanResult, row: PlanRow) -> str:
         return ""
     if asked.rate is not None or asked.users is not None:
         fewest, most = row.gpus_band or (math.nan, math.nan)
-        return f"{number(fewest)}–{number(most)}"
+        return f"{number(fewest)}–{number(most) if most < math.inf else OUT_OF_REACH}"
     if asked.mw is not None or asked.fleet_gpus is not None:
         value, unit = row.rate_per_s, "req/s"
     else:
         value, unit = row.operating.interactivity, "tok/s"
     low, high = row.band
-    return f"{number(low * value)}–{number(high * value)} {unit}"
+    return f"{interval(low * value, high * value)} {unit}"
 
 
 def _money(usd: float | None) -> str:

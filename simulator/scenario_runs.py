@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from simulator.configuration import RunConfiguration
 from simulator.default_engine import default_engine
-from simulator.names import canonical_model, parse_engine
+from simulator.names import canonical_model, engine_labels, parse_engine
+from simulator.recipe_files import load_recipes
 from simulator.recipes import resolve_recipe
 from workloads.errors import UserError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from hwmodels.sku import Sku
     from simulator.configuration import SpeculationMethod
-    from simulator.names import EngineRequest
+    from simulator.names import EngineLabel, EngineRequest
     from simulator.recipe_layouts import PoolRequest
     from simulator.recipes import ResolvedRecipe
     from simulator.scenario import Scenario
@@ -29,8 +30,39 @@ def engine_of(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
     Raises
     ------
     UserError
-        If the engine is unknown or its date is none.
+        If the engine is unknown or its date is none, or it does not run on the SKU's chips.
     """
+    engine, reason = named_engine(scenario, sku=sku)
+    check_runs_on(engine.engine, sku=sku)
+    return engine, reason
+
+
+def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:
+    """Whether an engine is written for a SKU's chips; a user's own chip takes every engine.
+
+    Raises
+    ------
+    UserError
+        If it is another vendor's alone; the message names engines that run on the SKU.
+    """
+    if not _is_foreign(engine, sku=sku):
+        return
+    known = [
+        label for recipe in load_recipes() if sku.key in recipe.skus for label in recipe.engines
+    ]
+    others = [each.label for each in engine_labels().values() if not _is_foreign(each, sku=sku)]
+    raise UserError(
+        f"engine {engine.label} runs on {engine.vendor.upper()} chips only, not on {sku.name}; "
+        f"engines for {sku.key}: {', '.join(sorted(set(known)) or others)}"
+    )
+
+
+def _is_foreign(engine: EngineLabel, *, sku: Sku) -> bool:
+    return engine.vendor not in ("", sku.vendor) and sku.vendor != "user"
+
+
+def named_engine(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
+    """As `engine_of`, whether or not it runs on the SKU's chips."""
     if scenario.engine is not None:
         return parse_engine(scenario.engine), "stated"
     text, reason = default_engine(sku=sku.key)

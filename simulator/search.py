@@ -14,7 +14,7 @@ from simulator.candidates import candidate_deployments, requests_of
 from simulator.climb import has_stalled
 from simulator.configuration import DoesNotFitError, deployment_label
 from simulator.run import simulate_run
-from simulator.scenario_runs import configure_run, engine_of
+from simulator.scenario_runs import configure_run, named_engine
 from simulator.search_request import build_search
 from simulator.search_result import Pruned, SearchResult, Trial
 from simulator.search_score import Score
@@ -337,7 +337,7 @@ class _Searcher:
         self.pruned.append(
             Pruned(
                 sku=sku.key,
-                engine=engine_of(load, sku=sku)[0].engine.label,
+                engine=named_engine(load, sku=sku)[0].engine.label,
                 label=label,
                 spec=load.spec,
                 settings=_text(changes),

@@ -280,6 +280,16 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
         sku = load_sku(load.sku)
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
+        foreign = _foreign_engine(named, sku=sku)
+        if foreign:
+            refused[f"{sku.key} {named.engine}"] = {
+                "series": f"{sku.key} {named.engine}",
+                "label": "",
+                "concurrencies": "",
+                "status": "unsupported",
+                "reason": foreign,
+            }
+            continue
         candidates = candidate_deployments(settings=settings, load=named, sku=sku)
         messages += [f"{sku.key}: {message}" for message in candidates.messages]
         priced_alike = named.model_copy(update={"economics": "latest"})
@@ -301,6 +311,15 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
+
+
+def _foreign_engine(load: Scenario, *, sku: Sku) -> str:
+    """Why a load's engine cannot run on its chips; empty if it can."""
+    try:
+        engine_of(load, sku=sku)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
-from simulator.names import canonical_model, default_precision
+from simulator.names import canonical_model, default_precision, parse_engine
 from simulator.scenario import Scenario, build_scenario
-from simulator.scenario_runs import engine_of, parse_speculation
+from simulator.scenario_runs import check_runs_on, parse_speculation
 from workloads.architecture import load_architecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from hwmodels.sku import Sku
 
 LAYOUT_FIELDS = ("gpus", "tp", "ep", "dp_attention")
 POOL_FIELDS = ("prefill", "decode", "prefill_tp", "prefill_ep", "prefill_dp_attention")
@@ -299,5 +301,21 @@ def _check(settings: SweepSettings) -> None:
         for field_name, values in settings.overrides.items():
             for value in values:
                 sku.override({field_name: value})
-        for engine in settings.values["engine"]:
-            engine_of(build_scenario(flags={"sku": name, "engine": engine}).scenario, sku=sku)
+    skus = [load_sku(name) for name in settings.values["sku"]]
+    for engine in settings.values["engine"]:
+        _check_engine(engine, skus=skus)
+
+
+def _check_engine(engine: Any, *, skus: Sequence[Sku]) -> None:
+    """Whether an engine runs on one SKU at least; the others are refused one by one."""
+    if engine is None:
+        return
+    label = parse_engine(str(engine)).engine
+    errors = []
+    for sku in skus:
+        try:
+            check_runs_on(label, sku=sku)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == len(skus):
+        raise errors[0]

@@ -47,11 +47,20 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+OUT_OF_REACH = "n/r"
+OUT_OF_REACH_NOTE = (
+    f"{OUT_OF_REACH}: not reachable at the low end of the band, where even a lone user is slower"
+)
+
+
 def interval(low: Any, high: Any) -> str:
-    """A band such as ``1,200–2,300``; blank if it is not known."""
+    """A band such as ``1,200–2,300``; blank if it is not known.
+
+    A low end of 0 is a speed beyond the curve, and is said to be `OUT_OF_REACH`.
+    """
     if low is None or high is None or low != low or high != high:
         return ""
-    return f"{number(low)}–{number(high)}"
+    return f"{number(low) if low > 0 else OUT_OF_REACH}–{number(high)}"
 
 
 def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
