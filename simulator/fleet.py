@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hwmodels.economics import SkuEconomics, Tier
     from hwmodels.sku import Sku
 
@@ -15,6 +17,9 @@ Whole = Literal["racks", "nodes"]
 
 HOURS_PER_MONTH = 730.0
 """Hours of a month in every monthly cost: 8,760 / 12. [h]"""
+
+
+_FIRST_STEP, _CLOSE, _MOST_TIMES = 0.03, 0.01, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +191,45 @@ def fleet_within(
     """The largest fleet of whole units within a number of chips."""
     spare = unit.lost_with_node if one_node_spare else 0
     return Fleet(unit=unit, units=int(gpus // unit.gpus), spare=spare, costs=costs, tier=tier)
+
+
+def smallest_that(meets: Callable[[int], bool], *, near: int, least: int = 1) -> int | None:
+    """The smallest number that meets a test which larger ones meet too, to a hundredth.
+
+    Steps of 3 % that double lead from a guess to a number that meets and one below that does not;
+    bisection closes in on them. Where chance makes a number miss between others that meet, what
+    counts is above it.
+
+    Parameters
+    ----------
+    meets:
+        The test.
+    near:
+        Where to begin.
+    least:
+        The smallest number that may be tested.
+
+    Returns
+    -------
+    int or None
+        ``None`` if not even several times the guess meets.
+    """
+    most = _MOST_TIMES * near
+    good, bad = most + 1, least - 1
+    number, step = max(near, least), max(1, round(_FIRST_STEP * near))
+    while good - bad > max(1, _CLOSE * good):
+        if meets(number):
+            good = number
+        else:
+            bad = number
+        if good > most:
+            if number == most:
+                return None
+            number = min(number + step, most)
+        else:
+            number = (good + bad) // 2 if bad >= least else max(good - step, least)
+        step *= 2
+    return good
 
 
 def _total(gpus: int, each: float | None, *, per: float = 1.0) -> float | None:

@@ -221,8 +221,9 @@ class LoadTest:
 
         Notes
         -----
-        Bisection on a logarithmic scale to 3 % on the means of two replications, then steps
-        down, of 3 % at first, until all replications confirm it.
+        Bisection on a logarithmic scale to 3 % on the means of two replications; steps down, of
+        3 % at first, until all replications confirm a rate; then bisection between that and the
+        last one that they did not confirm.
         """
         good, bad = 0.0, float("inf")
         rate = guess_per_s
@@ -236,13 +237,21 @@ class LoadTest:
                 rate = rate / _STEP**2 if good == 0.0 else (good * bad) ** 0.5
                 if good == 0.0 and rate < _LEAST_SHARE * guess_per_s:
                     return result
-        rate = good
+        rate, bad = good, float("inf")
         result = self.at(rate, share=share_of(rate))
         step = SEARCH_RATIO
         while not result.met and rate > _LEAST_SHARE * guess_per_s:
+            bad = rate
             rate /= step
             step *= SEARCH_RATIO
             result = self.at(rate, share=share_of(rate))
+        while result.met and SEARCH_RATIO < (bad / result.rate_per_s) < float("inf"):
+            rate = (result.rate_per_s * bad) ** 0.5
+            trial = self.at(rate, share=share_of(rate))
+            if trial.met:
+                result = trial
+            else:
+                bad = rate
         return result
 
     def _run(self, rate_per_s: float, *, share: float, replication: int) -> tuple[Records, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.candidates import stack_of
-from simulator.fleet import buying_unit, fleet_for, fleet_within, meter_kw
+from simulator.fleet import buying_unit, fleet_for, fleet_within, meter_kw, smallest_that
 from simulator.loadtest import SEARCH_REPLICATIONS
 from simulator.plan_result import PlanRow
 from simulator.sizing import CannotServeError, cell_size, load_test, sketch
@@ -194,7 +194,7 @@ class PlannedLoad:
             test.at(rate, share=share, replications=SEARCH_REPLICATIONS)
         operating = capacity
         if fleet is None:
-            fleet, operating = self._fleet_for(unit, test=test, capacity=capacity)
+            fleet, capacity, operating = self._fleet_for(unit, test=test, capacity=capacity)
         return _Sized(fleet=fleet, capacity=capacity, operating=operating, test=test)
 
     def _unit(self, one: Sketch) -> Unit:
@@ -210,13 +210,19 @@ class PlannedLoad:
 
     def _fleet_for(
         self, unit: Unit, *, test: LoadTest, capacity: LoadResult
-    ) -> tuple[Fleet, LoadResult]:
-        """The fleet for a demand, and a replica of it at its load."""
+    ) -> tuple[Fleet, LoadResult, LoadResult]:
+        """The smallest fleet that carries a demand, a replica at its limit and at its load.
+
+        Bisection over whole units around what the capacity of a replica asks for, each fleet
+        tested at its own load under the same random numbers.
+
+        Raises
+        ------
+        CannotServeError
+            If no fleet near that carries it.
+        """
         asked = self.request.question
-        users = asked.users
-        wanted = asked.rate or 0.0
-        if users is not None:
-            wanted = users / (capacity.e2el.mean_s + asked.think)
+        wanted = self._wanted(capacity)
         fleet = fleet_for(
             math.ceil(wanted / capacity.rate_per_s * (1 - 1e-9)),
             unit=unit,
@@ -224,13 +230,40 @@ class PlannedLoad:
             tier=asked.tier,
             one_node_spare=asked.spare,
         )
-        result = capacity
-        for _ in range(1 if users is None else _SETTLE):
-            if users is not None:
-                wanted = users / (result.e2el.mean_s + asked.think)
-            share = 1.0 / fleet.counted
-            result = test.at(wanted * share, share=share)
-        return fleet, result
+        results: dict[int, LoadResult] = {}
+
+        def meets(units: int) -> bool:
+            whole = replace(fleet, units=units)
+            results[units] = self._at_its_load(whole, test=test, start=capacity)
+            return results[units].met
+
+        units = smallest_that(meets, near=fleet.units, least=unit.holding(1 + fleet.spare))
+        if units is None:
+            result = results[max(results)]
+            raise CannotServeError(
+                f"{max(results):,} {unit.name}s still miss {result.binding} under load"
+            )
+        operating = results[units]
+        missed = [result.rate_per_s for result in results.values() if not result.met]
+        # a load counts as carried if no smaller one that was tested misses a limit
+        if not operating.rate_per_s <= capacity.rate_per_s < min(missed, default=math.inf):
+            capacity = operating
+        return replace(fleet, units=units), capacity, operating
+
+    def _at_its_load(self, fleet: Fleet, *, test: LoadTest, start: LoadResult) -> LoadResult:
+        """A replica of a fleet at the load that the demand puts on it."""
+        result, share = start, 1.0 / fleet.counted
+        for _ in range(1 if self.request.question.users is None else _SETTLE):
+            result = test.at(self._wanted(result) * share, share=share)
+        return result
+
+    def _wanted(self, result: LoadResult) -> float:
+        """Requests of the demand; of users, at the latency that they see. [1/s]"""
+        asked = self.request.question
+        if asked.rate is not None:
+            return asked.rate
+        assert asked.users is not None
+        return asked.users / (result.e2el.mean_s + asked.think)
 
     def _within_budget(self, unit: Unit) -> Fleet:
         asked = self.request.question

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SKETCH_LADDER = (1, 4, 16, 64, 256, 1024)
 """Concurrencies of the closed loops that estimate what a deployment carries. [requests]"""
 
-SKETCH_REQUESTS_PER_CLIENT = 4
-"""Requests in units of the concurrency: enough for an estimate. [-]"""
+SKETCH_REQUESTS_PER_CLIENT, SKETCH_REQUESTS = 4, 64
+"""Requests in units of the concurrency, and in all at the least: enough for an estimate. [-]"""
 
 _REFINEMENTS = 2
 _STALLED = 1.02
@@ -224,9 +224,8 @@ def sketch(
         configuration, notes = configure_replica(
             load, pools, concurrency=concurrency, traffic=traffic
         )
-        closed = replace(
-            configuration, **traffic.nominal, requests_per_client=SKETCH_REQUESTS_PER_CLIENT
-        )
+        each = max(SKETCH_REQUESTS_PER_CLIENT, math.ceil(SKETCH_REQUESTS / concurrency))
+        closed = replace(configuration, **traffic.nominal, requests_per_client=each)
         outcome = simulate_run(closed)
         metrics = outcome.metrics
         messages.update(dict.fromkeys((*notes, *outcome.messages)))

@@ -14,7 +14,15 @@ from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.candidates import candidate_deployments
 from simulator.cli import run
-from simulator.fleet import HOURS_PER_MONTH, Fleet, buying_unit, fleet_for, fleet_within, meter_kw
+from simulator.fleet import (
+    HOURS_PER_MONTH,
+    Fleet,
+    buying_unit,
+    fleet_for,
+    fleet_within,
+    meter_kw,
+    smallest_that,
+)
 from simulator.objectives import ONLINE_TTFT_S, Objectives
 from simulator.plan import plan
 from simulator.plan_flip import flip_of
@@ -130,6 +138,29 @@ def test_a_fleet_is_the_smallest_that_holds_its_replicas(sku, replica_gpus, repl
     )
     assert smaller.units < fleet.units
     assert unit.held_by(fleet.units - unit.span) - fleet.spare < replicas
+
+
+@pytest.mark.parametrize("near", [1, 2, 7, 40, 300])
+@pytest.mark.parametrize("needed", [1, 2, 6, 7, 8, 45, 290])
+def test_the_smallest_fleet_is_found_from_any_guess(near, needed):
+    tested = []
+
+    def meets(units):
+        tested.append(units)
+        return units >= needed
+
+    found = smallest_that(meets, near=near)
+    if needed > 8 * near:
+        assert found is None
+        return
+    assert needed <= found <= max(needed, 1.011 * needed)
+    assert len(tested) == len(set(tested)) <= 16
+    assert min(tested) >= 1
+
+
+def test_a_fleet_above_one_that_misses_by_chance_counts():
+    assert smallest_that(lambda units: units != 9 and units >= 8, near=9) == 10
+    assert smallest_that(lambda units: units >= 3, near=2, least=4) == 4
 
 
 def test_money_and_power_of_a_fleet():
