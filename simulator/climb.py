@@ -6,7 +6,14 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +24,7 @@ from simulator.run import simulate_run
 from simulator.scenario_runs import configure_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hwmodels.sku import Sku
     from simulator.metrics import RunMetrics
@@ -193,16 +200,16 @@ def _climb_side_by_side(
 ) -> None:
     tasks = deque(_order(climbs, processes=processes))
     running: dict[Future[Rung], tuple[Climb, int]] = {}
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+    with (
+        ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool,
+        _aside(pool, meanwhile),
+    ):
         try:
             while tasks or running:
-                while tasks and len(running) < processes:
+                while tasks and len(running) <= processes:  # one more waits: none stands idle
                     climb, concurrency = tasks.popleft()
                     if climb.wants(concurrency):
                         running[_submit(pool, climb, concurrency)] = climb, concurrency
-                if meanwhile is not None:
-                    meanwhile()
-                    meanwhile = None
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     climb, concurrency = running.pop(future)
@@ -210,6 +217,21 @@ def _climb_side_by_side(
                 tell()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _aside(pool: ProcessPoolExecutor, meanwhile: Callable[[], None] | None) -> Iterator[None]:
+    """Call a function in a thread of its own, once the processes have been forked."""
+    if meanwhile is None:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool.submit(int).result()  # the first task forks all of them
+    with ThreadPoolExecutor(1) as thread:
+        called = thread.submit(meanwhile)
+        yield
+        called.result()
 
 
 def _order(climbs: list[Climb], *, processes: int) -> list[tuple[Climb, int]]:
