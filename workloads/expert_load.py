@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -108,7 +108,6 @@ def load_table(*, load: ExpertLoad, experts: int, experts_per_token: int, ep: in
     copy, then copies to the least loaded rank that has a free slot, heaviest first, on loads
     known exactly: the best that rearrangement can do.
     """
-    rng = np.random.default_rng(20260424)
     tokens = _token_grid()
     used: npt.ArrayLike = experts_touched(
         experts=experts, experts_per_token=experts_per_token, tokens=tokens
@@ -117,17 +116,37 @@ def load_table(*, load: ExpertLoad, experts: int, experts_per_token: int, ep: in
     touched = np.asarray(used, dtype=float) / experts
     if load.kind == "balanced" or (load.kind == "uniform" and ep == 1):
         return LoadTable(np.log2(tokens), factors, touched)
-    for index, count in enumerate(tokens):
+    draws = _draws(
+        load=load,
+        experts=experts,
+        experts_per_token=experts_per_token,
+        # ranks matter to the draws only where experts have copies on some of them
+        ep=ep if load.redundant_experts else 1,
+    )
+    for index, (count, pairs) in enumerate(zip(tokens, draws, strict=True)):
+        drawn = pairs.reshape(_SAMPLES, ep, -1)
+        touched[index] = (drawn > 0).mean(axis=2).max(axis=1).mean()
+        factors[index] = (
+            drawn.sum(axis=2).max(axis=1).mean() * ep / (int(count) * experts_per_token)
+        )
+    return LoadTable(np.log2(tokens), factors, touched)
+
+
+@lru_cache(maxsize=2)
+def _draws(
+    *, load: ExpertLoad, experts: int, experts_per_token: int, ep: int
+) -> list[npt.NDArray[np.int32]]:
+    """Pairs of each expert (or copy) by number of tokens, (samples, experts) each."""
+    rng = np.random.default_rng(20260424)
+    draws = []
+    for count in _token_grid():
         share = _popularity(
             load=load, experts=experts, experts_per_token=experts_per_token, tokens=count, rng=rng
         )
         if load.redundant_experts:
             share = _balanced(share=share, redundant=load.redundant_experts, ep=ep)
-        pairs = int(count) * experts_per_token
-        drawn = rng.multinomial(pairs, share).reshape(_SAMPLES, ep, -1)
-        touched[index] = (drawn > 0).mean(axis=2).max(axis=1).mean()
-        factors[index] = drawn.sum(axis=2).max(axis=1).mean() * ep / pairs
-    return LoadTable(np.log2(tokens), factors, touched)
+        draws.append(rng.multinomial(int(count) * experts_per_token, share).astype(np.int32))
+    return draws
 
 
 def _token_grid() -> npt.NDArray[np.float64]:
