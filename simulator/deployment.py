@@ -157,6 +157,7 @@ class Simulation:
         self._step_by_step = step_by_step
         self._entry_pool = _lane_pool(entry)
         self._last_pool = _lane_pool(last)
+        self._longest_tokens = self._last_pool.longest_tokens
         self._entry_queries = entry.cost.queries_per_request
         self._last_queries = last.cost.queries_per_request
         self._total = entry.workers
@@ -221,10 +222,11 @@ class Simulation:
         ]
 
     def _send(self, request: Request) -> None:
-        self._last_pool.check_fits(
-            prompt_tokens=request.prompt_tokens,
-            output_tokens=request.output_tokens + self._last_queries - 1,
-        )
+        output_tokens = request.output_tokens + self._last_queries - 1
+        if request.prompt_tokens + output_tokens > self._longest_tokens:
+            self._last_pool.check_fits(
+                prompt_tokens=request.prompt_tokens, output_tokens=output_tokens
+            )
         sequence = Sequence(request, self.clock.now, self._entry_queries)
         if self._splits:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)

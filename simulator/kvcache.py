@@ -122,6 +122,12 @@ class KvPoolSpec:
         """Blocks that a request with this context holds. [blocks]"""
         return ceil(tokens / self.block_tokens) + self.fixed_blocks_per_request
 
+    @property
+    def longest_tokens(self) -> int:
+        """Longest context that an empty pool holds. [tokens]"""
+        free_blocks = self.total_blocks - self.fixed_blocks_per_request - self.admission_blocks
+        return free_blocks * self.block_tokens
+
     def check_fits(self, *, prompt_tokens: int, output_tokens: int) -> None:
         """Refuse a request that could never be served.
 
@@ -131,8 +137,7 @@ class KvPoolSpec:
             If its full context does not fit an empty pool.
         """
         tokens = prompt_tokens + output_tokens
-        free_blocks = self.total_blocks - self.fixed_blocks_per_request - self.admission_blocks
-        if tokens > free_blocks * self.block_tokens:
+        if tokens > self.longest_tokens:
             needed = self.blocks(tokens) + self.admission_blocks
             raise UserError(
                 f"a request of {prompt_tokens} + {output_tokens} tokens needs {needed} KV blocks "

@@ -95,7 +95,12 @@ class Rank:
 
     def admitted_count(self) -> int:
         """Requests that hold blocks here. [requests]"""
-        return self.batch.size + len(self.prefilling) + len(self.reserved)
+        count = self.batch.size
+        if self.prefilling:
+            count += len(self.prefilling)
+        if self.reserved:
+            count += len(self.reserved)
+        return count
 
     def filling(self) -> list[Sequence]:
         """Admitted requests that do not decode yet."""

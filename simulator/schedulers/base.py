@@ -104,7 +104,7 @@ class Scheduler:
         """
         sequence = rank.waiting[0]
         worker = self.worker
-        if not (self._has_slot(rank) and self.has_room(rank, sequence)):
+        if not ((self.slots is None or self._has_slot(rank)) and self.has_room(rank, sequence)):
             rank.blocked = True
             return NO_ROOM
         rank.waiting.popleft()
@@ -121,7 +121,8 @@ class Scheduler:
 
     def _has_slot(self, rank: Rank) -> bool:
         """Whether the state pool has room beside the requests that await their transfer."""
-        return self.slots is None or rank.admitted_count() + rank.handed_over < self.slots
+        assert self.slots is not None
+        return rank.admitted_count() + rank.handed_over < self.slots
 
     def hold_back(self, alignment: Alignment) -> int:
         """Decode steps that ranks which could start a prefill should wait for the others."""

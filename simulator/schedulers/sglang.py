@@ -181,7 +181,7 @@ class SglangScheduler(PrefillFirstScheduler):
         page = rank.pool.block_tokens
         step = self.worker.steps - rank.lag
         blocks = rank.blocks_needed(sequence) + rank.pool.admission_blocks
-        if not rank.admitted_count():
+        if not (rank.batch.size or rank.prefilling or rank.reserved):
             return rank.has_room(blocks, step)
         rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
         if self.runs_to_length:
