@@ -50,6 +50,10 @@ def plan_figure(result: PlanResult) -> Figure:
     return figure
 
 
+_SHARE_OF_A_CHARACTER = 0.0175
+"""Width of a character of a bar's note, as a share of the longest bar."""
+
+
 def _title(result: PlanResult) -> str:
     asked = result.request.question
     if asked.rate is not None or asked.users is not None:
@@ -93,10 +97,11 @@ def _draw_bars(
     most = min(max(values, default=0.0), _LONGEST_BAR * (values[0] or 1.0)) or 1.0
     axes.barh(positions, [min(v, most) for v in values], height=0.62, color=list(colours), zorder=3)
     for position, (row, value) in enumerate(zip(rows, values, strict=True)):
-        note = f"{form(value) if value else 'no price'}: {row.fleet.gpus:,} GPUs, {row.label}"
-        if value > most:
-            note = f"off the scale, {note}"
-        inside = value > 0.42 * most
+        scale = "off the scale, " if value > most else ""
+        what = f"{row.fleet.gpus:,} GPUs, {row.label}"
+        note = f"{scale}{form(value) if value else 'no price'}\n{what}"
+        # the longer line is inside a bar that holds it, else beside it
+        inside = value > max(0.42, _SHARE_OF_A_CHARACTER * len(what)) * most
         axes.text(
             min(value, most) - 0.015 * most if inside else value + 0.015 * most,
             position,
