@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import warnings
@@ -201,7 +202,11 @@ def _climb_side_by_side(
     tasks = deque(_order(climbs, processes=processes))
     running: dict[Future[Rung], tuple[Climb, int]] = {}
     with (
-        ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool,
+        ProcessPoolExecutor(
+            processes,
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=gc.disable,  # they make many objects, no cycles, and soon end
+        ) as pool,
         _aside(pool, meanwhile),
     ):
         try:
