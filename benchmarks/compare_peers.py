@@ -5,9 +5,11 @@
 Installs AISimulate into an environment of its own (``--environment``, default under ``~/.cache``;
 1.5 GB, a few minutes), runs both simulators in turn, each run in a fresh process, and prints
 medians, their ratios and what shows that both did the same work: forward passes of a rank and mean
-TPOT. (``w1`` sits on an edge of capacity, where a few percent in the time of a step change both;
-``w1-5`` is the same at 5 requests a second.) ``--json FILE`` keeps all measured figures. Wait
-until the machine has nothing else to do: ratios hold within one run only.
+TPOT. So that they do, this project's step costs are multiplied by one stated factor per chip and
+model (`peer_workloads.STEP_FACTOR`); its own mean TPOT is printed beside. Speed is compared here,
+not accuracy. (``w1`` sits on an edge of capacity, where a few percent in the time of a step change
+passes and TPOT; ``w1-5`` is the same at 5 requests a second.) ``--json FILE`` keeps all measured
+figures. Wait until the machine has nothing else to do: ratios hold within one run only.
 
 Engine seconds are wall time of the run call: AISimulate's own ``wall_time_ms``; here
 `simulator.deployment.run_deployment`. Imports, reading and writing are in neither. Tables of step
@@ -195,8 +197,9 @@ def median(runs: list[dict[str, Any]], name: str) -> float:
     return statistics.median(run[name] for run in runs)
 
 
-def print_work(name: str, *, mine: dict[str, Any], peer: dict[str, Any]) -> None:
+def print_work(workload: PeerWorkload, *, mine: dict[str, Any], peer: dict[str, Any]) -> None:
     """Whether both did the same work."""
+    name = workload.name
     for field, unit in (
         ("requests", ""),
         ("decode_passes", ""),
@@ -212,6 +215,10 @@ def print_work(name: str, *, mine: dict[str, Any], peer: dict[str, Any]) -> None
             f"{name:>6}  {field:<15}{mine[field]:>14,.1f}{unit}{peer[field]:>14,.1f}{unit}"
             f"{100 * change:>+8.1f} %  {verdict}"
         )
+    print(
+        f"{name:>6}  step costs times {workload.step_factor:g}; mean_tpot_ms without "
+        f"{mine['unscaled_tpot_ms']:.1f} ms"
+    )
 
 
 def print_ratios(name: str, *, mine: list[dict[str, Any]], peer: list[dict[str, Any]]) -> None:
@@ -254,7 +261,7 @@ def main() -> None:
             run_ours(each, count=True),
             run_peer(each, programs=programs, config=configs[each.name], count=True),
         )
-        print_work(each.name, mine=work[0], peer=work[1])
+        print_work(each, mine=work[0], peer=work[1])
         counted[each.name] = {"mine": work[0], "peer": work[1]}
     for _ in range(options.runs):
         for each in workloads:

@@ -2,7 +2,7 @@
 
     python benchmarks/exploration.py
 
-Each question is asked in a fresh process, as a user would, `RUNS` times, and the median is printed
+Each question is asked in a fresh process, as a user would, some times, and the median is printed
 with its bar: wall seconds, CPU seconds of all processes, largest resident memory of one process.
 Wait until the machine has nothing else to do.
 """
@@ -19,7 +19,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-RUNS = 3
 SIMULATE = Path(sys.executable).with_name("simulate")
 
 LONG_RUN = """
@@ -43,7 +42,7 @@ def requests():
                           arrival_s=time_s)
 
 seen = []
-run_deployment(deployment=build(workload)[0], requests=requests(), load=OpenLoop(),
+run_deployment(deployment=build(workload, factor=1.0)[0], requests=requests(), load=OpenLoop(),
                sink=lambda records: seen.append((len(records.request), records.finish_s.max())))
 assert sum(count for count, _ in seen) == COUNT
 """
@@ -91,10 +90,12 @@ def timed(command: list[str | Path]) -> Measured:
     return Measured(wall_s=wall_s, cpu_s=cpu_s, peak_bytes=1024 * kibibytes)
 
 
-def ask(label: str, bar: str, make: list[str | Path], *, folder: str | None = None) -> Measured:
+def ask(
+    label: str, bar: str, make: list[str | Path], *, runs: int, folder: str | None = None
+) -> Measured:
     """Median of several fresh processes, printed beside its bar."""
     found = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         with tempfile.TemporaryDirectory() as scratch:
             found.append(
                 timed([str(part).replace(folder, scratch) if folder else part for part in make])
@@ -116,16 +117,19 @@ def main() -> None:
     """Ask all questions."""
     parser = argparse.ArgumentParser(description="time everyday questions")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the long run")
+    parser.add_argument("--runs", type=int, default=3, help="of each question")
     options = parser.parse_args()
+    runs = options.runs
     cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, load average {os.getloadavg()[0]:.2f}, median of {RUNS}")
+    print(f"{cores} cores, load average {os.getloadavg()[0]:.2f}, median of {runs}")
     print(f"{'':<58}{'wall s':>8}{'CPU s':>8}{'MB':>8}   bar")
     here = "@scratch@"
-    ask("simulate --help", "0.5 s", [SIMULATE, "--help"])
+    ask("simulate --help", "0.5 s", [SIMULATE, "--help"], runs=runs)
     ask(
         "first curve: simulate --sku mi355x --ep 8",
         "5 s",
         [SIMULATE, "--sku", "mi355x", "--ep", "8", "--out", here],
+        runs=runs,
         folder=here,
     )
     for sku in ("b300", "mi355x", "h200"):
@@ -133,12 +137,14 @@ def main() -> None:
             f"Pareto: simulate --sku {sku}, all layouts on 8 GPUs, 1-2048",
             "5 s, AIConfigurator 23 s",
             [SIMULATE, "--sku", sku, "--out", here],
+            runs=runs,
             folder=here,
         )
     swept = ask(
         f"sweep: {SWEEP_COUNT} configurations, TP8 and DEP8, 8k/1k, 1-256",
         "100 ms wall x cores / configuration",
         [sys.executable, "-c", SWEEP.format(folder=here)],
+        runs=runs,
         folder=here,
     )
     print(f"{'':<58}{1e3 * swept.wall_s * cores / SWEEP_COUNT:>8.1f} ms a configuration")
@@ -146,6 +152,7 @@ def main() -> None:
         f"W2 with {options.requests:,} requests, open loop",
         "60 s, 1,000 MB",
         [sys.executable, "-c", LONG_RUN.format(count=options.requests)],
+        runs=runs,
     )
     print(f"load average at the end {os.getloadavg()[0]:.2f}")
 

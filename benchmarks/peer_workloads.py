@@ -4,7 +4,13 @@
 
 Runs one workload and prints a JSON object: seconds of the run call (``engine_s``), of the step-cost
 tables and pools (``tables_s``) and of drawing the requests (``requests_s``), and what came out.
-With ``--count`` the run is repeated with a counter of engine passes, which takes longer.
+With ``--count`` the run is repeated with a counter of engine passes and once more with this
+project's own step costs, which takes longer.
+
+Speed is compared at equal work, so that both simulators must take about as many steps in about as
+much simulated time. Their step costs differ, as their sources do; so this project's are multiplied
+by one factor per chip and model (`STEP_FACTOR`), fitted to AISimulate's mean TPOT on one workload
+of the pair. That says nothing of accuracy: neither side is a measurement.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from simulator.deployment import run_deployment
 from simulator.recipe_layouts import PoolRequest
 from simulator.scenario import Scenario
 from simulator.scenario_runs import configure_run
+from simulator.step_cost import Line
 from workloads.layout import Layout
 from workloads.requests import Request
 from workloads.synthetic import inferencex_requests
@@ -35,8 +42,13 @@ if TYPE_CHECKING:
     from simulator.deployment import Deployment
     from simulator.engine import StepRun
     from simulator.records import Records
+    from simulator.step_cost import StepCost
 
 SEED = 42
+
+STEP_FACTOR = {("a100", "llama-3.1-8b"): 1.1, ("b200", "deepseek-v4-pro"): 1.46}
+"""What makes the mean TPOT AISimulate's: 22.8 ms of ``w1-5`` and 63 ms of ``v4`` (0.13, November
+2026). ``w1`` would not do: a few percent in the time of a step change its load by much more. [-]"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,37 @@ class PeerWorkload:
     def concurrency(self) -> int:
         """Clients of a closed loop, or the batch cap of an open one."""
         return 64 if self.rate_per_s is None else 128
+
+    @property
+    def step_factor(self) -> float:
+        """What this project's step costs are multiplied by. [-]"""
+        return STEP_FACTOR[self.scenario["sku"], self.scenario["model"]]
+
+
+class ScaledCost:
+    """A `StepCost` times a factor."""
+
+    def __init__(self, cost: StepCost, factor: float) -> None:
+        self.cost = cost
+        self.factor = factor
+        self.queries_per_request = cost.queries_per_request
+
+    def fixed_s(self, **counts: Any) -> float:
+        """See `StepCost.fixed_s`. [s]"""
+        return self.factor * self.cost.fixed_s(**counts)
+
+    def decode_attention(self, *, requests: int, context_sum: float) -> Line:
+        """See `StepCost.decode_attention`. [s]"""
+        value_s, slope_s, limit = self.cost.decode_attention(
+            requests=requests, context_sum=context_sum
+        )
+        return Line(self.factor * value_s, self.factor * slope_s, limit)
+
+    def prefill_attention_s(self, *, new_tokens: int, prefix_tokens: int) -> float:
+        """See `StepCost.prefill_attention_s`. [s]"""
+        return self.factor * self.cost.prefill_attention_s(
+            new_tokens=new_tokens, prefix_tokens=prefix_tokens
+        )
 
 
 def _a100(name: str, *, isl: int, osl: int, rate_per_s: float) -> PeerWorkload:
@@ -138,8 +181,14 @@ def draw(workload: PeerWorkload) -> tuple[list[Request], Load]:
     ], load
 
 
-def build(workload: PeerWorkload) -> tuple[Deployment, str]:
-    """What serves the workload, and the kind of its prediction."""
+def build(workload: PeerWorkload, *, factor: float | None = None) -> tuple[Deployment, str]:
+    """What serves the workload, and the kind of its prediction.
+
+    Parameters
+    ----------
+    factor:
+        On the step costs; ``None``: the workload's. [-]
+    """
     configuration, _ = configure_run(
         Scenario(**workload.scenario),
         sku=load_sku(workload.scenario["sku"]),
@@ -149,7 +198,12 @@ def build(workload: PeerWorkload) -> tuple[Deployment, str]:
     (pool,) = configuration.pools
     pool = dataclasses.replace(pool, settings=pool.settings.model_copy(update=workload.settings))
     assembly = assemble(dataclasses.replace(configuration, pools=(pool,)))
-    return assembly.deployment, assembly.software.kind
+    served = assembly.deployment.aggregated
+    assert served is not None
+    factor = workload.step_factor if factor is None else factor
+    if factor != 1.0:
+        served = dataclasses.replace(served, cost=ScaledCost(served.cost, factor))
+    return dataclasses.replace(assembly.deployment, aggregated=served), assembly.software.kind
 
 
 class Passes:
@@ -207,6 +261,9 @@ def main() -> None:
         passes = Passes()
         run_deployment(deployment=deployment, requests=requests, load=load, on_step=passes)
         result |= passes.to_dict()
+        own = build(workload, factor=1.0)[0]
+        unscaled = figures(run_deployment(deployment=own, requests=requests, load=load))
+        result["unscaled_tpot_ms"] = unscaled["mean_tpot_ms"]
     print(json.dumps(result))
 
 
