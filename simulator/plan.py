@@ -141,6 +141,7 @@ class _Planner:
         best = sketches[0][0].estimate(sketches[0][1]) if sketches else 0.0
         kept = 0
         tested: dict[str, tuple[str, float]] = {}
+        able = [found for _, found in sketches]
         for one, each in sketches:
             alike, estimate = tested.get(each.label, ("", 0.0))
             if one.estimate(each) > _ALIKE * estimate > 0:
@@ -153,8 +154,9 @@ class _Planner:
                 continue
             show(f"{each.label} under load")
             try:
-                row = one.size(each)
+                row = one.size(each, among=[other for other in able if other is not each])
             except CannotServeError as error:
+                able.remove(each)
                 self._reject(one, each.label, "misses", str(error))
             except UserError as error:
                 self._reject(one, each.label, "unsupported", str(error))

@@ -15,6 +15,8 @@ from simulator.plan_result import PlanRow
 from simulator.sizing import CannotServeError, cell_size, load_test, sketch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hwmodels.economics import SkuEconomics
     from hwmodels.sku import Sku
     from simulator.candidates import Pools
@@ -113,8 +115,13 @@ class PlannedLoad:
         )
         return wanted / whole.gpus * (1.0 + _TIE * min(1.0, per_gpu))
 
-    def size(self, one: Sketch) -> PlanRow:
+    def size(self, one: Sketch, *, among: Sequence[Sketch] = ()) -> PlanRow:
         """Load test a deployment and size its fleet.
+
+        Parameters
+        ----------
+        among:
+            Other deployments of the SKU, see `simulator.sizing.Sketch.capacity_band`.
 
         Raises
         ------
@@ -152,7 +159,7 @@ class PlannedLoad:
             think_s=asked.think,
             band=one.speed_band(sized.capacity.rate_per_s)
             if self._seeks_speed
-            else one.capacity_band(max(self.objectives.least_speed, near.interactivity)),
+            else one.capacity_band(self.objectives.least_speed or near.interactivity, among=among),
         )
 
     def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:

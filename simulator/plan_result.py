@@ -48,8 +48,9 @@ class PlanRow:
     think_s:
         Pause of a user between requests. [s]
     band:
-        90 % interval of the capacity at the promised speed, for a price that of the speed, over
-        its prediction; ``None`` where predictions of this kind were never compared. [-]
+        90 % interval of the capacity per chip at the promised speed, with the deployment that is
+        then best, for a price that of the speed, over its prediction; ``None`` where predictions
+        of this kind were never compared. [-]
     """
 
     sku: str

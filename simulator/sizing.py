@@ -99,18 +99,31 @@ class Sketch:
         """Chips of one replica."""
         return sum(pool.gpus for pool in self.pools)
 
-    def capacity_band(self, speed: float) -> tuple[float, float] | None:
-        """90 % interval of the rate that it carries at a speed, over its prediction. [-]
+    def capacity_band(
+        self, speed: float, *, among: Sequence[Sketch] = ()
+    ) -> tuple[float, float] | None:
+        """90 % interval of the rate per chip at a speed, over its prediction. [-]
 
         A deployment that takes ``1/f`` of the predicted time for everything carries
         ``f R(s/f)`` at speed ``s``, if it is predicted to carry ``R(s)``. Users of a slower one
         lose more than ``f``: to keep the speed, fewer must share it. 0 means that the speed is
         out of reach. ``f`` runs over the band of throughput.
+
+        Parameters
+        ----------
+        among:
+            Other deployments of the SKU; at either end of the band the best one is taken, as
+            whoever finds the machine slower or faster would.
         """
         if self.band is None:
             return None
-        here = self.rate_at(speed)
-        low, high = (f * self.rate_at(speed / f) / here for f in self.band)
+        here = self.rate_at(speed) / self.gpus
+        able = [(each, each.band) for each in (self, *among) if each.band is not None]
+        low, high = (
+            max(band[end] * each.rate_at(speed / band[end]) / each.gpus for each, band in able)
+            / here
+            for end in (0, 1)
+        )
         return low, high
 
     def speed_band(self, requests_per_s: float) -> tuple[float, float] | None:

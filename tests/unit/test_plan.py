@@ -385,11 +385,14 @@ def closed(concurrency, rate, speed):
     )
 
 
-def banded(low, high):
+POINTS = (closed(1, 1.0, 100.0), closed(16, 10.0, 40.0), closed(64, 20.0, 20.0))
+
+
+def banded(low, high, points=POINTS, gpus=8):
     return Sketch(
         load=None,
-        pools=(),
-        points=(closed(1, 1.0, 100.0), closed(16, 10.0, 40.0), closed(64, 20.0, 20.0)),
+        pools=(SimpleNamespace(gpus=gpus),),
+        points=points,
         kind="calibrated",
         level="",
         band=(low, high),
@@ -409,6 +412,16 @@ def test_a_slower_machine_keeps_a_speed_only_for_fewer_users():
     assert same.capacity_band(40.0) == pytest.approx((1.0, 1.0))
     assert same.speed_band(5.0) == pytest.approx((1.0, 1.0))
     assert banded(0.8, 1.25).speed_band(10.0)[0] < 0.8
+
+
+def test_a_band_takes_the_deployment_that_is_then_best():
+    """A fast deployment of four chips that carries 3 req/s at up to 200 tok/s."""
+    wide = banded(0.5, 1.25)
+    fast = banded(0.5, 1.25, points=(closed(1, 1.0, 200.0), closed(4, 3.0, 130.0)), gpus=4)
+    low, high = wide.capacity_band(60.0, among=[fast])
+    assert low == pytest.approx(0.5 * fast.rate_at(120.0) / 4 / (wide.rate_at(60.0) / 8))
+    assert low > wide.capacity_band(60.0)[0] == 0.0
+    assert high == wide.capacity_band(60.0)[1]
 
 
 def test_a_band_of_capacity_becomes_one_of_chips(demand):
