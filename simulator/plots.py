@@ -121,7 +121,7 @@ def pareto_figure(
     if measured is not None:
         _draw_measured(axes, measured, colours=colours)
     _set_limits(axes, series=series, measured=measured, log=log)
-    _draw_legend(axes, series=series, styles=styles, measured=measured is not None, log=log)
+    _draw_legend(axes, series=series, styles=styles, measured=measured, log=log)
     labels = [label for one in series for label in _labels(one, colours[one.name])]
     place_labels(axes, _without_repeats(labels))
     return figure
@@ -297,7 +297,7 @@ def _draw_legend(
     *,
     series: Sequence[Series],
     styles: dict[str, Style],
-    measured: bool,
+    measured: pd.DataFrame | None,
     log: bool,
 ) -> None:
     from matplotlib.lines import Line2D
@@ -324,8 +324,9 @@ def _draw_legend(
         entries.append(_sample(marker=shape, label=_summary_of(names)))
     if not all(one.on_frontier.all() for one in series):
         entries.append(_sample(marker="o", label="faint: off the frontier", alpha=0.35))
-    if measured:
-        entries.append(_sample(marker="o", label="filled: measured", filled=True))
+    if measured is not None:
+        label = f"filled: measured{_days_of(measured)}"
+        entries.append(_sample(marker="o", label=label, filled=True))
     axes.legend(
         handles=entries,
         loc="best" if log else "upper right",
@@ -335,6 +336,18 @@ def _draw_legend(
         fontsize=8.5,
         labelcolor=INK,
     )
+
+
+def _days_of(measured: pd.DataFrame) -> str:
+    """Of which days measured runs are, where they are of several: software changes with them."""
+    if "date" not in measured:
+        return ""
+    days = sorted(measured["date"].dropna().astype(str).unique())
+    undated = " and undated" if measured["date"].isna().any() else ""
+    if not days or (len(days) == 1 and not undated):
+        return ""
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f", {span}{undated}"
 
 
 def _summary_of(layouts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from simulator.overlay import (
     labels_of_runs,
     overlay_points,
 )
+from simulator.plots import Series, pareto_figure
 
 B200 = CurveLabel(
     name="B200 (vllm)",
@@ -141,6 +142,31 @@ def test_the_curves_of_a_table_of_runs():
     assert [
         (each.name, each.sku, each.engine, each.speculation, each.disaggregated) for each in labels
     ] == [("a", "b200", "vllm", "none", False), ("b", "mi355x", "atom", "mtp", True)]
+
+
+@pytest.mark.parametrize(
+    ("days", "legend"),
+    [
+        (["2026-05-21", "2026-05-10", "2026-05"], "measured, 2026-05 to 2026-05-21"),
+        (["2026-05-21", None], "measured, 2026-05-21 and undated"),
+        (["2026-05-21", "2026-05-21"], "measured"),
+        ([None, None], "measured"),
+    ],
+)
+def test_the_legend_says_of_which_days_measured_runs_are(days, legend):
+    runs = pd.DataFrame([own(date=day, series="TRT") for day in days])
+    one = Series(
+        name="TRT",
+        vendor="nvidia",
+        interactivity=np.array([20.0, 50.0]),
+        tput_per_gpu=np.array([900.0, 300.0]),
+        layouts=["TP8", "TP8"],
+        concurrencies=[8, 1],
+        on_frontier=np.array([True, True]),
+        band=np.full((2, 4), np.nan),
+    )
+    (axes,) = pareto_figure(series=[one], caption="", measured=runs).axes
+    assert f"filled: {legend}" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 @pytest.mark.slow
