@@ -88,7 +88,7 @@ class Router:
                 index = self._next_worker
                 self._next_worker = (index + 1) % len(workers)
             elif self.routing == "least_loaded":
-                loads = [sum(worker.loads) for worker in workers]
+                loads = [worker.total_load for worker in workers]
                 index = loads.index(min(loads))
             else:
                 index = min(

@@ -128,6 +128,8 @@ class Worker:
         Time of the last decision. [s]
     loads:
         Requests that each rank has to serve: queued, admitted and decoding. [requests]
+    total_load:
+        Their sum. [requests]
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class Worker:
         )
         self.now_s = 0.0
         self.loads = [0] * len(self.ranks)
+        self.total_load = 0
         self.steps = 0
         self.engine_steps = 0
         self._order = 0
@@ -225,6 +228,7 @@ class Worker:
         sequence.worker = self.index
         sequence.rank = rank.index
         self.loads[rank.index] += 1
+        self.total_load += 1
         rank.waiting.append(sequence)
         scheduler = self.scheduler
         if self._idle or (
@@ -237,6 +241,7 @@ class Worker:
         sequence.worker = self.index
         sequence.rank = rank.index
         self.loads[rank.index] += 1
+        self.total_load += 1
         rank.expected.append(sequence)
         self._visited.add(rank.index)
         self._ask_decision()
@@ -329,6 +334,7 @@ class Worker:
             self._finish(rank, sequence, now)
         elif self.events.on_prefilled is not None:
             self.loads[rank.index] -= 1
+            self.total_load -= 1
             rank.hand_over(sequence)
             self.events.on_prefilled(sequence, self, rank)
         else:
@@ -348,6 +354,7 @@ class Worker:
 
     def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
         self.loads[rank.index] -= 1
+        self.total_load -= 1
         sequence.finish_s = now
         self.events.on_finish(sequence)
 

@@ -106,6 +106,7 @@ def test_each_rank_knows_how_much_it_has_to_serve(scenario) -> None:
             assert worker.loads[rank.index] == queued + rank.admitted_count()
             admitted = [*rank.filling(), *(s for _, _, s in rank.batch.running)]
             assert rank.life_blocks == sum(s.life_blocks for s in admitted)
+        assert worker.total_load == sum(worker.loads)
 
     simulation = Simulation(deployment=deployment, requests=requests, load=load, on_step=note)
     simulation.run()
