@@ -342,8 +342,9 @@ def _days_of(measured: pd.DataFrame) -> str:
     """Of which days measured runs are, where they are of several: software changes with them."""
     if "date" not in measured:
         return ""
-    days = sorted(measured["date"].dropna().astype(str).unique())
-    undated = " and undated" if measured["date"].isna().any() else ""
+    told = [str(day) if day == day and day else "" for day in measured["date"]]
+    days = sorted(set(told) - {""})
+    undated = " and undated" if "" in told else ""
     if not days or (len(days) == 1 and not undated):
         return ""
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -149,6 +149,7 @@ def test_the_curves_of_a_table_of_runs():
     [
         (["2026-05-21", "2026-05-10", "2026-05"], "measured, 2026-05 to 2026-05-21"),
         (["2026-05-21", None], "measured, 2026-05-21 and undated"),
+        (["2026-05-21", "", np.nan], "measured, 2026-05-21 and undated"),
         (["2026-05-21", "2026-05-21"], "measured"),
         ([None, None], "measured"),
     ],
