@@ -277,17 +277,27 @@ class TabulatedStepCost:
         """See `StepCost.prefill_attention_s`. [s]"""
         if new_tokens == 0:
             return 0.0
-        column, weight = _locate(self._tokens, new_tokens)
-        row, share = _locate(self._prefixes, prefix_tokens)
-        low = _blend(self._prefill_rows[row], column, weight)
-        if share:
-            low += share * (_blend(self._prefill_rows[row + 1], column, weight) - low)
+        # `_locate` and `_blend` written out: with random lengths no chunk is like another
+        knots = self._tokens
+        column = bisect_right(knots, new_tokens, 1, len(knots) - 1) - 1
+        left = knots[column]
+        weight = (new_tokens - left) / (knots[column + 1] - left)
+        knots = self._prefixes
+        row = bisect_right(knots, prefix_tokens, 1, len(knots) - 1) - 1
+        values = self._prefill_rows[row]
+        low = values[column] + weight * (values[column + 1] - values[column])
+        left = knots[row]
+        if prefix_tokens != left:
+            share = (prefix_tokens - left) / (knots[row + 1] - left)
+            values = self._prefill_rows[row + 1]
+            high = values[column] + weight * (values[column + 1] - values[column])
+            low += share * (high - low)
         return new_tokens * low
 
 
 def _locate(knots: tuple[float, ...], x: float) -> tuple[int, float]:
     """Segment that holds ``x`` and the weight of its right end; the last segment extends."""
-    index = min(max(bisect_right(knots, x) - 1, 0), len(knots) - 2)
+    index = bisect_right(knots, x, 1, len(knots) - 1) - 1
     return index, (x - knots[index]) / (knots[index + 1] - knots[index])
 
 
