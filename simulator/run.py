@@ -43,9 +43,25 @@ class RunOutcome:
     assembly: Assembly
     records: Records
     metrics: RunMetrics
-    bottleneck: str
+    configuration: RunConfiguration
     bands: dict[str, tuple[float, float]]
     messages: tuple[str, ...] = ()
+
+    @property
+    def bottleneck(self) -> str:
+        """What binds the run most of the time, see `simulator.bottleneck`; worked out here."""
+        last = self.assembly.pools[-1]
+        ranks = last.workers * last.layout.attention_dp
+        return name_bottleneck(
+            model=self.assembly.models[-1],
+            sku=self.assembly.sku,
+            software=self.assembly.software,
+            pool=last,
+            drafts=self.configuration.drafts,
+            requests_per_rank=self.configuration.concurrency / ranks,
+            prompt_tokens=self.metrics.prompt_tokens / self.metrics.requests,
+            output_tokens=self.metrics.output_tokens / self.metrics.requests,
+        )
 
     @property
     def kind(self) -> str:
@@ -123,22 +139,11 @@ def simulate_run(
         decode_gpus=sum(p.gpus for p in configuration.pools if p.role != "prefill"),
         concurrency=configuration.concurrency,
     )
-    last = assembly.pools[-1]
-    ranks = last.workers * last.layout.attention_dp
     return RunOutcome(
         assembly=assembly,
         records=records,
         metrics=metrics,
-        bottleneck=name_bottleneck(
-            model=assembly.models[-1],
-            sku=assembly.sku,
-            software=assembly.software,
-            pool=last,
-            drafts=configuration.drafts,
-            requests_per_rank=configuration.concurrency / ranks,
-            prompt_tokens=metrics.prompt_tokens / metrics.requests,
-            output_tokens=metrics.output_tokens / metrics.requests,
-        ),
+        configuration=configuration,
         bands=bands_of(
             metrics,
             basis=assembly.software.basis,
