@@ -39,6 +39,10 @@ BUILD_TPUT_RISE = 1.25
 """Neighbours of an undated series come from two builds if TPOT falls by more than the one while
 throughput rises by more than the other as clients are added. [-]"""
 
+SAME_FIGURES = 0.003
+"""Undated medians of two layouts whose throughput and TPOT both agree to this are the same runs
+under two labels. [-]"""
+
 LAYOUT = (
     *(f"prefill_{name}" for name in ("workers", "tp", "ep", "dp_attention", "gpus")),
     *(f"decode_{name}" for name in ("workers", "tp", "ep", "dp_attention", "gpus")),
@@ -181,7 +185,39 @@ def suspicions(frame: pd.DataFrame) -> pd.Series:
     add(frame.index[over], f"decoding clients above {DECODE_SHARE_LIMIT} of the concurrency")
     trusted = frame.loc[~frame.index.isin(list(reasons))]
     add(mixed_builds(trusted), "another build than its neighbours of the undated series")
+    add(
+        mislabelled(trusted), "the figures of another layout under a label without its EP or DP"
+    )
     return pd.Series({row: "; ".join(texts) for row, texts in reasons.items()}, dtype=object)
+
+
+def mislabelled(frame: pd.DataFrame) -> pd.Index:
+    """Undated aggregated rows with the figures of a row that has more parallelism in its label.
+
+    Early launch scripts switched expert parallelism and data-parallel attention on by the number
+    of clients, and the label kept what was asked for: one median then stands under both.
+    """
+    undated = frame[
+        (frame["kind"] == "median")
+        & (frame["date"] == "")
+        & ~frame["disaggregated"].astype(bool)
+        & frame["gpus"].notna()
+    ]
+    layout = [name for name in LAYOUT if name != "gpus"]
+    label = [name for name in _IDENTITY if name not in layout]
+    order = undated["decode_ep"].fillna(1) + 1000 * undated["decode_dp_attention"].fillna(False)
+    rows: list[int] = []
+    for _, group in undated.groupby(label, dropna=False, sort=False):
+        if len(group) < 2:
+            continue
+        parallel = order[group.index].to_numpy(float)
+        figures = np.log(
+            np.stack([group["total_tput_per_gpu"].to_numpy(float), tpot_of(group).to_numpy(float)])
+        )
+        apart = np.abs(figures[:, :, None] - figures[:, None, :]).max(axis=0)
+        more = parallel[None, :] > parallel[:, None]
+        rows += list(group.index[((apart < SAME_FIGURES) & more).any(axis=1)])
+    return pd.Index(rows)
 
 
 def mixed_builds(frame: pd.DataFrame) -> pd.Index:

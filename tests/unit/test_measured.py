@@ -267,6 +267,21 @@ def test_builds_mixed_in_an_undated_series_are_told_apart(tmp_path):
     assert set(dated["quality"]) == {"ok"}
 
 
+def test_one_median_under_two_labels_counts_under_the_fuller_one(tmp_path):
+    median = {"date": "", "kind": "median", "mean_ttft_s": "", "source": "inferencex-medians"}
+    plain = median | {"decode_ep": "1", "decode_dp_attention": "false"}
+    parallel = median | {"decode_ep": "8", "decode_dp_attention": "true"}
+    runs = table(
+        tmp_path,
+        plain | {"concurrency": "64", "total_tput_per_gpu": "1000", "median_tpot_s": "0.06"},
+        parallel | {"concurrency": "64", "total_tput_per_gpu": "1001", "median_tpot_s": "0.06"},
+        plain | {"concurrency": "128", "total_tput_per_gpu": "1500", "median_tpot_s": "0.08"},
+        parallel | {"concurrency": "128", "total_tput_per_gpu": "1501", "median_tpot_s": "0.081"},
+    )
+    assert runs["quality"].tolist() == ["suspect", "ok", "ok", "ok"]
+    assert "another layout" in runs["quality_reason"][0]
+
+
 # What a run is called
 
 
