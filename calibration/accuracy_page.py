@@ -36,6 +36,7 @@ def write_page(
     folder: Path,
     source: str,
     looks: list[dict[str, Any]],
+    repeats: pd.DataFrame,
     other_models: pd.DataFrame | None = None,
 ) -> Path:
     """Write the page and its pictures into a folder.
@@ -46,6 +47,8 @@ def write_page(
         Data and date of the fit.
     looks:
         From `calibration.held_looks.read_looks`.
+    repeats:
+        From `calibration.repeats.repeat_table`.
     other_models:
         Errors of models that were not fitted, from `calibration.comparison.error_table`.
     """
@@ -57,7 +60,7 @@ def write_page(
             figure = accuracy_figure(rows, title=title, caption=f"{MEANING[scheme]}; {source}")
             save_figure(figure, images / name)
     path = folder / PAGE
-    text = page(validation, source=source, looks=looks, other_models=other_models)
+    text = page(validation, source=source, looks=looks, repeats=repeats, other_models=other_models)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -67,6 +70,7 @@ def page(
     *,
     source: str,
     looks: list[dict[str, Any]],
+    repeats: pd.DataFrame,
     other_models: pd.DataFrame | None = None,
 ) -> str:
     """The page as Markdown; see `write_page`."""
@@ -93,8 +97,10 @@ def page(
         "## The 90 % bands",
         tables.coverage_rows(validation),
         _note(notes, "bands"),
-        "## Other models",
-        tables.model_rows(other_models),
+        *(["## Other models", tables.model_rows(other_models)] if other_models is not None else []),
+        "## Measured against measured",
+        tables.repeat_rows(repeats),
+        _note(notes, "repeats"),
         "## The worst series, and why",
         tables.worst_rows(validation),
         _note(notes, "worst"),

@@ -32,7 +32,7 @@ MEANING = {
     "vendor": "a vendor left out, with its kernel tables",
     "model": "all models of an architecture left out",
     "date": "forward in time: an engine on a SKU from a date on, predicted from the level before",
-    "anchor": "a series left out but for one run in the middle of its concurrencies",
+    "anchor": "a series left out but for one run of each build, in the middle of its concurrencies",
     "sku, kernels measured": "a SKU left out, its kernel tables kept",
     "specification": "nothing fitted: data sheets, kernel tables and recorded settings",
 }
@@ -281,6 +281,23 @@ def worst_rows(validation: Validation) -> str:
     ]
     header = ("series", "part", "n", "tok/s/GPU", "bias", "TPOT", "bias", "copied", "why")
     return "Whole layouts left out.\n\n" + markdown_table(header, rows)
+
+
+def repeat_rows(repeats: pd.DataFrame) -> str:
+    """How far repeated measurements of one configuration are apart; see `calibration.repeats`."""
+    rows = [
+        (
+            f"{row['first_day']} to {row['last_day']} days",
+            f"{row['pairs']:,}",
+            *(
+                percent(row[figure], digits=1)
+                for figure in ("total_tput_per_gpu", "median_tpot_s", "mean_ttft_s")
+            ),
+        )
+        for row in repeats.to_dict("records")
+    ]
+    header = ("dated runs apart by", "pairs", "tok/s/GPU", "TPOT", "TTFT")
+    return markdown_table(header, rows)
 
 
 def unanswered_rows(validation: Validation) -> str:
