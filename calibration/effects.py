@@ -48,42 +48,42 @@ FITTED: tuple[Parameter, ...] = (
     # many; what differs by vendor alone is little
     Parameter(
         name="t0_scale",
-        widths=(0.4, 0.1, 0.05, 0.2, 0.3, 0.3, 0.03, 0.08, 0.2),
+        widths=(0.4, 0.1, 0.05, 0.12, 0.12, 0.24, 0.03, 0.08, 0.3),
         low=0.3,
         high=8.0,
     ),
     # matrix products: an unseen kernel path may be several times off (W4A16 on Hopper)
     Parameter(
         name="compute_scale",
-        widths=(0.3, 0.1, 0.05, 0.15, 0.3, 0.3, 0.03, 0.08, 0.15),
+        widths=(0.3, 0.1, 0.05, 0.09, 0.12, 0.24, 0.03, 0.08, 0.22),
         low=0.05,
         high=2.0,
     ),
     # streaming weights: physics leaves little room
     Parameter(
         name="memory_scale",
-        widths=(0.1, 0.03, 0.03, 0.08, 0.1, 0.1, 0.02, 0.05, 0.08),
+        widths=(0.1, 0.03, 0.03, 0.05, 0.04, 0.08, 0.02, 0.05, 0.12),
         low=0.2,
         high=1.3,
     ),
     # experts that the benchmark's random tokens touch: a property of model and text, so shared
     Parameter(
         name="expert_traffic_scale",
-        widths=(0.2, 0.2, 0.0, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0),
+        widths=(0.2, 0.2, 0.0, 0.06, 0.04, 0.0, 0.0, 0.0, 0.0),
         low=0.3,
         high=1.3,
     ),
     # launches outside a graph: host code, which differs most
     Parameter(
         name="eager_launch_s",
-        widths=(0.8, 0.2, 0.1, 0.5, 0.3, 0.3, 0.1, 0.2, 0.4),
+        widths=(0.8, 0.2, 0.1, 0.3, 0.12, 0.24, 0.1, 0.2, 0.6),
         low=0.05,
         high=20.0,
     ),
     # accepted drafts where a run's own acceptance was not recorded
     Parameter(
         name="acceptance_scale",
-        widths=(0.1, 0.1, 0.0, 0.15, 0.0, 0.0, 0.0, 0.05, 0.1),
+        widths=(0.1, 0.1, 0.0, 0.09, 0.0, 0.0, 0.0, 0.05, 0.15),
         low=0.3,
         high=1.8,
     ),

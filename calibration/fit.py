@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.derivatives import SampledRuns
 from calibration.effects import FITTED, EffectSpace
+from calibration.observations import METRICS
 from calibration.response import jacobian, respond
 from calibration.solve import Solution, solve
 
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-ROUNDS = 3
-"""Gauss-Newton rounds: the responses are nearly log-linear in the parameters."""
+MOST_ROUNDS = 4
+"""Gauss-Newton rounds at the most."""
 
-DERIVATIVES = (0, 1)
-"""Rounds at which derivatives are simulated; between them Broyden's rule updates them."""
+NEAR = 0.03
+"""Change of log throughput or TPOT below which a run is not simulated again. [-]"""
+
+FAR = 0.2
+"""Root mean square of moved log parameters from which derivatives are simulated again. [-]"""
 
 LARGEST_MOVE = 0.7
 """Most that a log parameter moves in one round. [-]"""
@@ -62,6 +67,7 @@ def fit_levels(
     observations: Sequence[Observation],
     *,
     weights: FloatArray,
+    start: FloatArray | None = None,
     workers: int = 2,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Fit:
@@ -71,6 +77,9 @@ def fit_levels(
     ----------
     weights:
         Trust in each observation. [-]
+    start:
+        Log parameters of each observation to begin with; ``None``: nothing fitted. A start near
+        the end spares rounds; priors draw towards nothing fitted all the same.
     workers:
         Processes that simulate; the result does not depend on their number.
     on_progress:
@@ -78,36 +87,40 @@ def fit_levels(
 
     Notes
     -----
-    Gauss-Newton on logarithms: derivatives are simulated in the first two rounds and updated
-    after by Broyden's rule from the responses of each round, run by run. All rounds but the last
-    serve fewer requests. The last solution is one linear step beyond the last responses.
+    Gauss-Newton on logarithms. Each round simulates the runs whose figures are to move, at the
+    parameters found; derivatives are simulated at a few runs of each series, in the first round
+    and after far moves. The last solution is one linear step beyond the last responses.
     """
     observations = list(observations)
     levels = sorted({o.level for o in observations}, key=lambda level: level.groups)
     space = EffectSpace(levels=levels)
-    logs = np.zeros((len(observations), len(FITTED)))
-    before, responses, slopes = logs, np.empty(0), np.empty(0)
-    for done in range(ROUNDS + 1):
+    sample = SampledRuns(observations)
+    shape = (len(observations), len(METRICS))
+    logs = np.zeros((len(observations), len(FITTED))) if start is None else start.copy()
+    responses = np.full(shape, np.nan)
+    sampled = np.full((len(sample.rows), len(METRICS), len(FITTED)), np.nan)
+    taken = np.full((len(sample.rows), len(FITTED)), np.inf)
+    moving = np.arange(len(observations))
+    for done in range(MOST_ROUNDS):
         _tell(on_progress, done, "responses")
-        after = respond(
-            observations=observations,
-            logs=logs,
+        responses[moving] = respond(
+            observations=[observations[i] for i in moving],
+            logs=logs[moving],
             parameters=FITTED,
             workers=workers,
-            short=done < ROUNDS,
         )
-        if done in DERIVATIVES:
+        stale = np.flatnonzero(_rms(logs[sample.rows] - taken) > FAR)
+        if len(stale):
             _tell(on_progress, done, "derivatives")
-            slopes = jacobian(
-                observations=observations,
-                logs=logs,
-                base=after,
+            rows = sample.rows[stale]
+            taken[stale] = logs[rows]
+            sampled[stale] = jacobian(
+                observations=[observations[i] for i in rows],
+                logs=logs[rows],
                 parameters=FITTED,
                 workers=workers,
             )
-        elif done < ROUNDS:
-            slopes = _broyden(slopes=slopes, change=logs - before, observed=after - responses)
-        responses = after
+        slopes = sample.spread(sampled)
         solution = solve(
             space=space,
             observations=observations,
@@ -116,13 +129,15 @@ def fit_levels(
             logs=logs,
             weights=weights,
         )
-        if done == ROUNDS:
-            break
-        before = logs
         wanted = np.array(
             [space.values(effects=solution.effects, level=o.level) for o in observations]
         )
-        logs = before + np.clip(wanted - before, -LARGEST_MOVE, LARGEST_MOVE)
+        move = np.clip(wanted - logs, -LARGEST_MOVE, LARGEST_MOVE)
+        change = np.abs(np.einsum("omp,op->om", slopes, move))[:, :2].max(axis=1)
+        moving = np.flatnonzero(change > NEAR)
+        if not len(moving) or done == MOST_ROUNDS - 1:
+            break
+        logs[moving] += move[moving]
     return Fit(
         space=space,
         solution=solution,
@@ -134,16 +149,12 @@ def fit_levels(
     )
 
 
-def _broyden(*, slopes: FloatArray, change: FloatArray, observed: FloatArray) -> FloatArray:
-    """Derivatives corrected along the direction moved, the least change that explains it."""
-    length = np.sum(change**2, axis=1)
-    missed = observed - np.einsum("omp,op->om", slopes, change)
-    missed = np.where(np.isfinite(missed), missed, 0.0)
-    step = missed[:, :, None] * change[:, None, :] / np.maximum(length, 1e-12)[:, None, None]
-    # short moves are noise of a discrete schedule, not curvature
-    return np.where((length > 1e-3)[:, None, None], slopes + step, slopes)
+def _rms(moves: FloatArray) -> FloatArray:
+    """Root mean square of each row. [-]"""
+    size: FloatArray = np.sqrt(np.mean(moves**2, axis=1))
+    return size
 
 
 def _tell(on_progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:
     if on_progress is not None:
-        on_progress(done, ROUNDS, what)
+        on_progress(done, MOST_ROUNDS, what)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from calibration.derivatives import SampledRuns
+from calibration.effects import FITTED
 from calibration.fit import fit_levels
 from calibration.importers.runs import import_runs
 from calibration.left_out import predict_left_out
@@ -18,7 +20,7 @@ from calibration.measured import load_measured, load_sources
 from calibration.observations import METRICS
 from calibration.selection import select_for_fit
 from calibration.uncertainty import fit_bands, write_bands
-from hwmodels.fitted import FITTED_FILE
+from hwmodels.fitted import EFFECTS, FITTED_FILE, shipped_factors
 from hwmodels.software import PARAMETERS
 from simulator.names import canonical_model, model_is_supported
 from simulator.version import version
@@ -29,13 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from calibration.effects import LevelKey
     from calibration.fit import Fit
     from calibration.left_out import Shown
+    from calibration.observations import Observation
     from calibration.selection import Selection
     from calibration.uncertainty import Band
     from hwmodels.fitted import Basis
 
+    FloatArray = npt.NDArray[np.float64]
     Progress = Callable[[int, int, str], None]
 
 PROVENANCE_FILE = "provenance.yaml"
@@ -141,15 +147,18 @@ def fit_runs(
 ) -> FittedRuns:
     """Fit software levels to published runs and a user's own; see `gather_runs`.
 
-    The bands come from linearised responses of left-out runs, kernel tables kept, so that they
-    cost no further simulation but that of the unfitted runs.
+    The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
+    is fitted to is simulated at the runs that derivatives were taken of.
     """
     selection, names, notes = gather_runs(models=models, add=add, facts=facts, split=split)
     fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
+    sampled = SampledRuns(fit.observations).rows.tolist()
     left = [
-        predict_left_out(fit, selection, scheme=scheme, workers=workers, simulate="none")
+        predict_left_out(
+            fit, selection, scheme=scheme, workers=workers, simulate="none", only=sampled
+        )
         for scheme in BANDING
     ]
     return FittedRuns(
@@ -170,10 +179,21 @@ def timed_fit(
     fit = fit_levels(
         selection.observations,
         weights=selection.weights,
+        start=start_of(selection.observations),
         workers=workers,
         on_progress=on_progress,
     )
     return fit, time.monotonic() - started
+
+
+def start_of(observations: Sequence[Observation]) -> FloatArray:
+    """Log parameters that the shipped fit gives each observation, where a new fit begins. [-]"""
+    rows = []
+    for observation in observations:
+        groups = dict(zip(EFFECTS, observation.level.groups, strict=True))
+        known = shipped_factors(model=observation.configuration.model, groups=groups)
+        rows.append([known.get(parameter.name, 1.0) for parameter in FITTED])
+    return np.log(np.array(rows, dtype=np.float64))
 
 
 def describe_source(selection: Selection, *, models: Sequence[str]) -> str:

@@ -138,15 +138,16 @@ def jacobian(
     *,
     observations: Sequence[Observation],
     logs: FloatArray,
-    base: FloatArray,
     parameters: Sequence[Parameter],
     workers: int = 2,
 ) -> FloatArray:
     """Derivatives of shortened runs' responses, (observations, metrics, parameters). [-]
 
-    ``base`` are the responses of shortened runs at ``logs``. Acceptance is only varied where it
-    is not known.
+    Acceptance is only varied where it is not known.
     """
+    base = respond(
+        observations=observations, logs=logs, parameters=parameters, workers=workers, short=True
+    )
     slopes = np.zeros((len(observations), 3, len(parameters)))
     for column, parameter in enumerate(parameters):
         rows = [

@@ -15,19 +15,12 @@ from calibration.observations import METRICS, Observation, observe
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calibration.effects import LevelKey
-
     FloatArray = npt.NDArray[np.float64]
 
 LARGEST_FITTED = 512
 """Clients of the largest published runs that are fitted. Larger ones are few, take longer to
 simulate than all others together, and say what those of 512 say; they are predicted all the
 same. [requests]"""
-
-MOST_PER_MODEL = 1000
-"""Published runs of a model that are fitted. Where there are more, each series keeps evenly
-spaced concurrencies, its smallest and largest among them: more points of one curve say the same
-again."""
 
 UNDATED_TRUST = 0.7
 """Trust in an undated median: throughput and TPOT may come from two software versions. [-]"""
@@ -58,8 +51,7 @@ class Selection:
     observations, weights:
         The runs as a fit takes them, and the trust in each. [-]
     unfitted:
-        Runs that are too large to be fitted, or more of a series than a fit needs; they are
-        predicted only.
+        Runs that are too large to be fitted; they are predicted only.
     excluded:
         Runs that stay out: ``run_id``, ``source``, ``series``, ``split`` and ``reason``.
     """
@@ -114,37 +106,14 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
     taken["trust_reasons"] = ["; ".join(text for _, text in doubts) for doubts in why]
     left = pd.concat(excluded)[["run_id", "source", "series", "split", "reason"]]
     small = (taken["concurrency"] <= LARGEST_FITTED) | taken["own"].astype(bool)
-    fitted = _thinned([o for o in observations if small[o.row]], own=taken["own"].astype(bool))
-    used = {o.row for o in fitted}
+    fitted = [o for o in observations if small[o.row]]
     return Selection(
         runs=taken,
         observations=fitted,
         weights=taken.loc[[o.row for o in fitted], "trust"].to_numpy(np.float64),
-        unfitted=[o for o in observations if o.row not in used],
+        unfitted=[o for o in observations if not small[o.row]],
         excluded=left.reset_index(drop=True),
     )
-
-
-def _thinned(observations: list[Observation], *, own: pd.Series) -> list[Observation]:
-    """All runs of a user and of models with few, evenly spaced ones of the others' series."""
-    sweeps: dict[str, dict[tuple[str, LevelKey], list[Observation]]] = {}
-    kept: list[Observation] = []
-    for observation in observations:
-        if own[observation.row]:
-            kept.append(observation)
-        else:
-            of_model = sweeps.setdefault(observation.configuration.model, {})
-            of_model.setdefault((observation.series, observation.level), []).append(observation)
-    for of_model in sweeps.values():
-        sizes = [len(sweep) for sweep in of_model.values()]
-        each = max(sizes)
-        while each > 2 and sum(min(size, each) for size in sizes) > MOST_PER_MODEL:
-            each -= 1
-        for sweep in of_model.values():
-            sweep.sort(key=lambda o: (o.configuration.concurrency, o.row))
-            places = np.linspace(0, len(sweep) - 1, min(len(sweep), each)).round().astype(int)
-            kept += [sweep[place] for place in places]
-    return sorted(kept, key=lambda o: o.row)
 
 
 def _usable_figures(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-SERIES_WIDTH = 0.10
+SERIES_WIDTH = 0.05
 """Prior standard deviation of what all runs of a series share beyond the model, as a factor on
 time: software build, kernel choice, unrecorded flags. [-]"""
 
@@ -206,7 +206,7 @@ def linear_system(
         ]
         for metric, name in enumerate(METRICS):
             target = observation.measured[metric] - responses[index, metric]
-            if not np.isfinite(target):
+            if not (np.isfinite(target) and np.isfinite(slopes[index, metric]).all()):
                 continue
             row = np.zeros(len(space) + len(series))
             for parameter, indices in enumerate(columns):
@@ -251,7 +251,7 @@ def solve(
 
     Notes
     -----
-    Minimises ``sum h(w (y - f - J (x - x0) -+ b) / s) + sum (u / width)^2 + sum (b / 0.1)^2``
+    Minimises ``sum h(w (y - f - J (x - x0) -+ b) / s) + sum (u / width)^2 + sum (b / 0.05)^2``
     over effects u, x = A u, and series offsets b, with Huber's h, by iteratively reweighted
     normal equations. Throughput falls and times rise with an offset.
     """

@@ -22,6 +22,7 @@ from calibration.fitting import (
 from calibration.held_looks import read_looks, record_look, source_checkout
 from calibration.levels import fit_entry, write_fit
 from calibration.measured import load_measured
+from calibration.repeats import repeat_table
 from calibration.selection import LARGEST_FITTED
 from calibration.uncertainty import write_bands
 from calibration.validate import validate_fit
@@ -87,9 +88,7 @@ def fit_and_write(
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
     if fitted.selection.unfitted:
         count = len(fitted.selection.unfitted)
-        lines.append(
-            f"{count} not fitted: more than {LARGEST_FITTED} clients, or between others of a series"
-        )
+        lines.append(f"{count:,} not fitted: more than {LARGEST_FITTED} clients")
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]
@@ -157,7 +156,14 @@ def validate_and_write(
         if other_models
         else None
     )
-    page = write_page(validation, folder=directory, source=source, looks=looks, other_models=others)
+    page = write_page(
+        validation,
+        folder=directory,
+        source=source,
+        looks=looks,
+        repeats=repeat_table(load_measured(models=names)),
+        other_models=others,
+    )
     lines.append(f"wrote {page}")
     if bands is not None:
         lines.append(f"wrote {write_bands(validation.bands, directory=bands, source=source)}")

@@ -190,11 +190,6 @@ def fitted_level(
         generation=_generation(fit, sku),
         stamp=stamp,
     )
-    factors: dict[str, float] = {}
-    for parameter, effects in fit["effects"].items():
-        low, high = fit["bounds"][parameter]
-        total = sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
-        factors[parameter] = exp(min(max(total, low), high))
     basis: Basis = "own runs"
     if not stamps:
         basis, message = _kin(fit, groups=groups, engine=engine, model=model, sku=sku)
@@ -203,13 +198,32 @@ def fitted_level(
         near = [name for name in fit["models"] if fit["families"][name] == groups["family"]]
         message = "; ".join(filter(None, (f"efficiencies fitted on {', '.join(near)}", message)))
     return FittedLevel(
-        factors=factors,
+        factors=_factors(fit, groups),
         stamp=stamp,
         basis=basis,
         runs=stamps.get(stamp, 0),
         source=str(fit["source"]),
         message=message,
     )
+
+
+def shipped_factors(*, model: str, groups: dict[str, str]) -> dict[str, float]:
+    """What the shipped fit says of a level that these groups of `EFFECTS` make; empty without one.
+
+    Groups that the fit does not know add nothing.
+    """
+    fit = _fit_of(model, None)
+    return {} if fit is None else _factors(fit, groups)
+
+
+def _factors(fit: dict[str, Any], groups: dict[str, str]) -> dict[str, float]:
+    """Factor on each parameter, within its bounds. [-]"""
+    factors: dict[str, float] = {}
+    for parameter, effects in fit["effects"].items():
+        low, high = fit["bounds"][parameter]
+        total = sum(effects.get(effect, {}).get(group, 0.0) for effect, group in groups.items())
+        factors[parameter] = exp(min(max(total, low), high))
+    return factors
 
 
 def _generation(fit: dict[str, Any], sku: Sku) -> str:

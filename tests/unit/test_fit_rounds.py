@@ -1,0 +1,115 @@
+"""Rounds of a fit: which runs are simulated again, and where derivatives come from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from calibration_cases import level, observation
+
+import calibration.fit as rounds
+from calibration.derivatives import SAMPLED_PER_SERIES, SampledRuns
+from calibration.effects import FITTED
+
+LADDER = (1, 2, 4, 8, 16, 32, 64)
+
+
+def sweep(series, *, at, clients=LADDER):
+    return [
+        observation(row, at=at, series=series, measured=[0.0, 0.0, 0.0], concurrency=each)
+        for row, each in enumerate(clients)
+    ]
+
+
+def log_clients(observations):
+    return np.log([o.configuration.concurrency for o in observations])
+
+
+def test_ends_and_middle_of_a_series_are_sampled_once_for_all_dates():
+    dated = [level(stamp="2026-05-01"), level(stamp="2026-06-01")]
+    observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
+    observations += sweep("b", at=dated[1], clients=(256,))
+    sample = SampledRuns(observations)
+    taken = [observations[i] for i in sample.rows]
+    assert [o.configuration.concurrency for o in taken] == [1, 8, 64, 256]
+    assert len(taken) == SAMPLED_PER_SERIES + 1
+
+
+def test_runs_of_known_acceptance_lend_no_derivative_to_others():
+    known = sweep("a", at=level())
+    unknown = [replace(each, fixed_acceptance=False) for each in known]
+    assert len(SampledRuns([*known, *unknown]).rows) == 2 * SAMPLED_PER_SERIES
+
+
+def test_derivatives_between_sampled_runs_are_linear_in_log_concurrency():
+    observations = sweep("a", at=level()) + sweep("b", at=level(), clients=(32,))
+    sample = SampledRuns(observations)
+    slope = np.ones((3, len(FITTED)))
+    sampled = log_clients([observations[i] for i in sample.rows])[:, None, None] * slope
+    spread = sample.spread(sampled)
+    np.testing.assert_allclose(spread, log_clients(observations)[:, None, None] * slope)
+
+
+class Responses:
+    """A simulator whose logarithms bend with the parameters, and a count of what it was asked."""
+
+    def __init__(self, truth):
+        self.truth = truth
+        self.simulated = 0
+        self.differentiated = 0
+
+    def at(self, observations, logs):
+        share = 1.0 / (1.0 + log_clients(observations))
+        time = share * np.expm1(logs[:, 0]) + (1.0 - share) * 0.7 * np.expm1(logs[:, 1])
+        return np.stack([-time, time, time], axis=1)
+
+    def respond(self, *, observations, logs, **_):
+        self.simulated += len(observations)
+        return self.at(observations, logs)
+
+    def jacobian(self, *, observations, logs, **_):
+        self.differentiated += len(observations)
+        slopes = np.zeros((len(observations), 3, len(FITTED)))
+        for column in range(2):
+            moved = logs.copy()
+            moved[:, column] += 1e-6
+            difference = self.at(observations, moved) - self.at(observations, logs)
+            slopes[:, :, column] = difference / 1e-6
+        return slopes
+
+
+@pytest.fixture
+def responses(monkeypatch):
+    truth = np.zeros(len(FITTED))
+    truth[:2] = (0.25, 0.2)
+    made_up = Responses(truth)
+    monkeypatch.setattr(rounds, "respond", made_up.respond)
+    monkeypatch.setattr(rounds, "jacobian", made_up.jacobian)
+    return made_up
+
+
+def fit_from(responses, start):
+    observations = sweep("a", at=level()) + sweep("b", at=level(), clients=(1, 16, 256))
+    logs = np.tile(responses.truth, (len(observations), 1))
+    said = responses.at(observations, logs)
+    observations = [replace(o, measured=row) for o, row in zip(observations, said, strict=True)]
+    responses.simulated = responses.differentiated = 0
+    beginning = None if start is None else np.tile(start, (len(observations), 1))
+    return rounds.fit_levels(
+        observations, weights=np.full(len(observations), 20.0), start=beginning, workers=1
+    )
+
+
+def test_the_end_of_a_fit_does_not_hang_on_its_start(responses):
+    """Two parameters through a curve that bends: from nothing fitted and from the truth."""
+    far = fit_from(responses, None)
+    asked = responses.simulated
+    near = fit_from(responses, responses.truth)
+    assert responses.simulated < asked
+    assert far.level_logs(level())[:2] == pytest.approx(responses.truth[:2], abs=0.02)
+    assert near.level_logs(level()) == pytest.approx(far.level_logs(level()), abs=0.02)
+
+
+def test_only_runs_that_move_are_simulated_again(responses):
+    fit_from(responses, responses.truth)
+    assert responses.simulated == len(LADDER) + 3
+    assert responses.differentiated == 2 * SAMPLED_PER_SERIES
