@@ -42,7 +42,8 @@ GROUPS: dict[Scheme, Callable[[Observation], str]] = {
 }
 """What is left out together: a run; a whole series; all of an engine; a SKU with all its
 engines; a chip generation; a vendor; all models of an architecture; everything of an engine on
-a SKU from a date on, predicted from the level before; a series but for one run of it."""
+a SKU from a date on, predicted from the level before; a series, of each build of which one run
+then moves the others, see `calibration.anchors`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +96,6 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
     without: list[frozenset[int]] = []
     for name in sorted(set(names)):
         held = [i for i, n in enumerate(names) if n == name]
-        if scheme == "anchor":
-            if len(held) < 2:
-                continue
-            held.pop(_middle(held, observations))
         dropped = set(held)
         if scheme == "date":
             level = observations[held[0]].level
@@ -153,9 +150,3 @@ def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:
     if any(k.groups[kernels] == level.groups[kernels] for k in known):
         return "sibling"
     return "other kernels"
-
-
-def _middle(held: list[int], observations: list[Observation]) -> int:
-    """Position of the run nearest the middle of a series in concurrency, the anchor."""
-    order = sorted(range(len(held)), key=lambda k: observations[held[k]].configuration.concurrency)
-    return order[len(order) // 2]

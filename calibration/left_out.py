@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from calibration.anchors import move_by_anchors
 from calibration.effects import FITTED
 from calibration.folds import GROUPS, LeftOut, Scheme, basis_of, leave_out
 from calibration.kernels_left_out import kernel_tables_of
@@ -57,6 +58,7 @@ def predict_left_out(
     scheme: Shown,
     workers: int = 2,
     simulate: Simulated = "all",
+    only: Sequence[int] | None = None,
     simulator: Respond = respond,
 ) -> pd.DataFrame:
     """Every run of a fit, predicted from what a scheme leaves in.
@@ -71,6 +73,8 @@ def predict_left_out(
         were never fitted; ``tables``, those of `LOSES_TABLES`; or ``none``. For the others the
         linearised responses of the fit answer, which is quick and near enough where little
         changes. Runs with nothing fitted are always simulated.
+    only:
+        Positions among the fitted runs that ``specification`` predicts; ``None``: all of them.
     simulator:
         What simulates, see `calibration.response.respond`.
 
@@ -81,7 +85,7 @@ def predict_left_out(
     throughput per GPU, TPOT and TTFT: ``measured_*``, ``predicted_*`` and ``copied_*`` of the
     nearest label that stays in; NaN where unknown.
     """
-    left, fold = _parameters(fit, scheme)
+    left, fold = _parameters(fit, scheme, only=only)
     if simulate == "all" and scheme in LARGE_SCHEMES:
         left, fold = _with_large(left, fold, fit=fit, selection=selection, scheme=scheme)
     everything = [*fit.observations, *selection.unfitted]
@@ -103,6 +107,11 @@ def predict_left_out(
         slopes = fit.slopes[left.rows]
         predicted = fit.responses[left.rows] + np.einsum("omp,op->om", slopes, moved)
     predicted = predicted + left.offsets[:, None] * SIGNS
+    if scheme == "anchor":
+        left, kept, predicted = move_by_anchors(
+            left, predicted=predicted, observations=fit.observations
+        )
+        fold = [fold[position] for position in kept]
     runs = describe(selection, everything)
     copied = nearest_label(runs, rows=left.rows, without=left.without)
     table = runs.loc[left.rows].reset_index(drop=True)
@@ -115,21 +124,23 @@ def predict_left_out(
     return table
 
 
-def _parameters(fit: Fit, scheme: Shown) -> tuple[LeftOut, list[str]]:
+def _parameters(
+    fit: Fit, scheme: Shown, *, only: Sequence[int] | None
+) -> tuple[LeftOut, list[str]]:
     """What a scheme leaves out, and the fold of each row of it."""
     if scheme == "fitted" or scheme == "specification":
-        rows = list(range(len(fit.observations)))
         fitted = scheme == "fitted"
+        rows = list(range(len(fit.observations)) if fitted or only is None else only)
         whole = LeftOut(
             rows=rows,
             logs=np.array([fit.level_logs(o.level) for o in fit.observations])
             if fitted
-            else np.zeros_like(fit.logs),
+            else np.zeros((len(rows), fit.logs.shape[1])),
             offsets=np.zeros(len(rows)),
             basis=["own runs" if fitted else "nothing"] * len(rows),
             without=[frozenset([row]) for row in rows],
         )
-        return whole, [observation.series for observation in fit.observations]
+        return whole, [fit.observations[row].series for row in rows]
     folded: Scheme = "sku" if scheme == "sku, kernels measured" else scheme
     left = leave_out(fit, scheme=folded)
     return left, [GROUPS[folded](fit.observations[row]) for row in left.rows]
