@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LARGEST_CONCURRENCY = 2048
 LEAST_GAIN = 1.01
+SLACK = 1.05
+"""How far a run with more clients may exceed the bounds of one with fewer."""
 WORTH_FORKING = 256
 """Largest concurrency from which points run in processes of their own."""
 
@@ -155,7 +157,9 @@ def climb_layouts(
     """Run all layouts up the scenario's ladder, or a doubling one up to 2,048 clients.
 
     Points are started from the fewest clients up, some beyond an end that is not known yet;
-    those are dropped, so that the result does not depend on the number of processes.
+    those are dropped, so that the result does not depend on the number of processes. A layout
+    also ends where nothing that it could still reach would be on the frontier, see
+    `end_dominated`.
 
     Parameters
     ----------
@@ -178,11 +182,12 @@ def climb_layouts(
     processes = os.cpu_count() or 1
     forks = "fork" in multiprocessing.get_all_start_methods()
     if processes < 2 or max(ladder) < WORTH_FORKING or not forks:
-        for climb in climbs:
-            for concurrency in ladder:
+        for concurrency in ladder:
+            for climb in climbs:
                 if climb.wants(concurrency):
                     tell()
                     climb.take(concurrency, climb.run(concurrency))
+                    end_dominated(climbs)
     else:
         for climb in climbs:  # what a first run loads and tabulates, the processes inherit
             tell()
@@ -219,6 +224,7 @@ def _climb_side_by_side(
                 for future in finished:
                     climb, concurrency = running.pop(future)
                     climb.take(concurrency, future.result())
+                end_dominated(climbs)
                 tell()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -248,7 +254,8 @@ def _order(climbs: list[Climb], *, processes: int) -> list[tuple[Climb, int]]:
     if len(climbs) <= processes:
         short = [rung for rung in rungs if rung < WORTH_FORKING]
         rungs = short + rungs[: len(short) - 1 : -1] if short else rungs[::-1]
-    lanes = sorted(climbs, key=lambda climb: climb.layout.attention_dp)
+    # data-parallel layouts reach furthest: what they show ends others
+    lanes = sorted(climbs, key=lambda climb: -climb.layout.attention_dp)
     return [(climb, rung) for rung in rungs for climb in lanes]
 
 
@@ -258,6 +265,36 @@ def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
         warnings.simplefilter("ignore", DeprecationWarning)
         return pool.submit(bare.run, concurrency)
+
+
+def end_dominated(climbs: Sequence[Climb]) -> None:
+    """End layouts that more clients cannot bring to the frontier of what all have shown.
+
+    n times the clients give at most n times the throughput, each client at most the speed that
+    it had. A layout ends where both, at the top of the ladder and with some slack, fall short of
+    a point that any layout has reached with no more clients. Only doubling ladders are cut.
+    """
+    if not climbs or climbs[0].scenario.concurrency is not None:
+        return
+    ladder = climbs[0].ladder
+    for index in range(1, len(ladder)):
+        below = ladder[:index]
+        if any(climb.wants(concurrency) for climb in climbs for concurrency in below):
+            return
+        shown = [
+            (run.metrics.interactivity, run.metrics.total_tput_per_gpu)
+            for climb in climbs
+            for concurrency, run in climb.runs
+            if concurrency in below
+        ]
+        for climb in climbs:
+            if climb.end is not None and climb.end <= index:
+                continue
+            last = climb.runs[index - 1][1].metrics
+            speed = SLACK * last.interactivity
+            rate = SLACK * last.total_tput_per_gpu * ladder[-1] / ladder[index - 1]
+            if any(x >= speed and y >= rate for x, y in shown):
+                climb.end = index
 
 
 def has_stalled(throughputs: Sequence[float]) -> bool:

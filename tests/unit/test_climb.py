@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from simulator import climb as climbing
 from simulator.bottleneck import KV_CAPACITY
-from simulator.climb import Climb, Rung, climb_layouts
+from simulator.climb import Climb, Rung, climb_layouts, end_dominated
 from simulator.scenario import build_scenario
 from workloads.layout import Layout
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 LADDER = (1, 2, 4, 8, 16)
 
 
-def rung(rate: float | None, *, bottleneck: str = "compute") -> Rung:
+def rung(rate: float | None, *, bottleneck: str = "compute", speed: float = 1.0) -> Rung:
     """A rung with this throughput, or one that memory refuses."""
     run = None
     if rate is not None:
         run = SimpleNamespace(
-            metrics=SimpleNamespace(total_tput_per_gpu=rate), bottleneck=bottleneck
+            metrics=SimpleNamespace(total_tput_per_gpu=rate, interactivity=speed),
+            bottleneck=bottleneck,
         )
     return Rung(
         run=cast("Any", run),
@@ -70,6 +71,35 @@ def test_a_full_kv_pool_ends_a_climb_but_not_a_stated_list() -> None:
                 full = KV_CAPACITY if concurrency >= 2 else "compute"
                 climb.take(concurrency, rung(float(concurrency), bottleneck=full))
         assert climb.runs[-1][0] == last
+
+
+def climbed(scenario: Any, *, slow: dict[int, float], fast: dict[int, float]) -> list[Climb]:
+    """A slow layout and a fast one whose clients have twice the speed."""
+    climbs = [climb_of(scenario), climb_of(scenario)]
+    for climb, rates, speed in zip(climbs, (slow, fast), (1.0, 2.0), strict=True):
+        for concurrency, rate in rates.items():
+            climb.take(concurrency, rung(rate, speed=speed))
+    end_dominated(climbs)
+    return climbs
+
+
+def test_a_layout_ends_where_nothing_it_could_reach_is_on_the_frontier() -> None:
+    slow, fast = {1: 1.0, 2: 2.0, 4: 4.0, 8: 7.0}, {1: 4.0, 2: 8.0, 4: 12.0, 8: 15.0}
+    one, other = climbed(OPEN, slow=slow, fast=fast)
+    assert not one.wants(16)
+    assert other.wants(16)
+    # 2 times 7.5 is 15: it might come close
+    one, _ = climbed(OPEN, slow=slow | {8: 7.5}, fast=fast)
+    assert one.wants(16)
+    one, _ = climbed(STATED, slow=slow, fast=fast)
+    assert one.wants(16)
+
+
+def test_a_layout_is_not_ended_by_points_of_more_clients_than_its_own() -> None:
+    """Else the points told would depend on which were simulated first."""
+    slow = {1: 1.0, 2: 2.0, 4: 4.0}
+    one, _ = climbed(OPEN, slow=slow, fast={1: 4.0, 2: 8.0, 4: 12.0, 8: 100.0, 16: 200.0})
+    assert one.wants(8)
 
 
 def test_a_layout_that_never_fits_is_refused_and_one_that_once_fitted_is_not() -> None:
