@@ -43,15 +43,14 @@ def move_by_anchors(
 
     Notes
     -----
-    A build is what a series has of one software level. Its anchor is the run in the middle of
+    The anchor of a build is the run in the middle of
     its concurrencies; what is missed there, figure by figure, is added to a run n doublings of
     the concurrency away by the share ``exp(-n / 8)``, which the series of the structure split
     chose.
     """
-    builds: dict[tuple[str, str], list[int]] = {}
+    builds: dict[str, list[int]] = {}
     for position, row in enumerate(left.rows):
-        key = (observations[row].series, observations[row].level.stamp)
-        builds.setdefault(key, []).append(position)
+        builds.setdefault(observations[row].build, []).append(position)
     kept: list[int] = []
     moved: list[FloatArray] = []
     anchor_of: list[int] = []

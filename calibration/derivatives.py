@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     IntArray = npt.NDArray[np.int64]
 
-SAMPLED_PER_SERIES = 3
-"""Concurrencies of a series at which derivatives are simulated. They change slowly along a curve
-and hardly with the date of the software. [-]"""
+SAMPLED_PER_SWEEP = 3
+"""Concurrencies of a sweep at which derivatives are simulated; they change slowly along a curve."""
+
+ALIKE = 0.25
+"""Root mean square difference of log parameters up to which dates share derivatives. [-]"""
 
 
 class SampledRuns:
@@ -28,9 +30,12 @@ class SampledRuns:
     Parameters
     ----------
     observations:
-        All observations. Of each series, whatever the dates, the smallest and largest
-        concurrency and one between are sampled; those whose acceptance is known and those whose
-        is not count as two.
+        All observations. Of each sweep the smallest and largest concurrency and one between are
+        sampled. A sweep are the runs of a series whose software is alike and whose layout, where
+        the label leaves it to the recipe of the date, and knowledge of the acceptance are the
+        same.
+    logs:
+        Log parameters that they are simulated at, one row each.
 
     Attributes
     ----------
@@ -38,18 +43,14 @@ class SampledRuns:
         Positions of the sampled runs.
     """
 
-    def __init__(self, observations: Sequence[Observation]) -> None:
-        sweeps: dict[tuple[str, bool], dict[int, list[int]]] = {}
-        for position, each in enumerate(observations):
-            sweep = sweeps.setdefault((each.series, each.fixed_acceptance), {})
-            sweep.setdefault(each.configuration.concurrency, []).append(position)
+    def __init__(self, observations: Sequence[Observation], *, logs: FloatArray) -> None:
         rows: list[int] = []
         self._below: IntArray = np.zeros(len(observations), dtype=np.int64)
         self._above: IntArray = np.zeros(len(observations), dtype=np.int64)
         self._share: FloatArray = np.zeros(len(observations))
-        for sweep in sweeps.values():
+        for sweep in _sweeps(observations, logs=logs):
             ladder = sorted(sweep)
-            count = min(len(ladder), SAMPLED_PER_SERIES)
+            count = min(len(ladder), SAMPLED_PER_SWEEP)
             places = np.linspace(0, len(ladder) - 1, count).round().astype(int)
             knots = [ladder[place] for place in places]
             first = len(rows)
@@ -71,3 +72,24 @@ class SampledRuns:
         """
         share = self._share[:, None, None]
         return (1.0 - share) * sampled[self._below] + share * sampled[self._above]
+
+
+def _sweeps(
+    observations: Sequence[Observation], *, logs: FloatArray
+) -> Iterator[dict[int, list[int]]]:
+    """Positions by concurrency of the runs that share derivatives."""
+    labels: dict[tuple[object, ...], list[int]] = {}
+    for position, each in enumerate(observations):
+        layouts = tuple(pool.layout for pool in each.configuration.pools)
+        labels.setdefault((each.series, each.fixed_acceptance, layouts), []).append(position)
+    for positions in labels.values():
+        alike: list[tuple[FloatArray, dict[int, list[int]]]] = []
+        for position in positions:
+            clients = observations[position].configuration.concurrency
+            for software, sweep in alike:
+                if float(np.sqrt(np.mean((logs[position] - software) ** 2))) <= ALIKE:
+                    sweep.setdefault(clients, []).append(position)
+                    break
+            else:
+                alike.append((logs[position], {clients: [position]}))
+        yield from (sweep for _, sweep in alike)

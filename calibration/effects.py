@@ -10,7 +10,7 @@ share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,6 +102,11 @@ class LevelKey:
         Engine whose kernels run, SKU key, and the level's date or pseudo-date.
     vendor, generation:
         Of the SKU.
+
+    Attributes
+    ----------
+    groups:
+        The member of each of `EFFECTS` that this level belongs to.
     """
 
     family: str
@@ -110,20 +115,18 @@ class LevelKey:
     stamp: str
     vendor: str
     generation: str
+    groups: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The member of each of `EFFECTS` that this level belongs to."""
-        return tuple(
-            effect_groups(
-                family=self.family,
-                engine=self.engine,
-                sku=self.sku,
-                vendor=self.vendor,
-                generation=self.generation,
-                stamp=self.stamp,
-            ).values()
+    def __post_init__(self) -> None:
+        groups = effect_groups(
+            family=self.family,
+            engine=self.engine,
+            sku=self.sku,
+            vendor=self.vendor,
+            generation=self.generation,
+            stamp=self.stamp,
         )
+        object.__setattr__(self, "groups", tuple(groups.values()))
 
 
 class EffectSpace:

@@ -88,18 +88,17 @@ def fit_levels(
     Notes
     -----
     Gauss-Newton on logarithms. Each round simulates the runs whose figures are to move, at the
-    parameters found; derivatives are simulated at a few runs of each series, in the first round
+    parameters found; derivatives are simulated at a few runs of each sweep, in the first round
     and after far moves. The last solution is one linear step beyond the last responses.
     """
     observations = list(observations)
     levels = sorted({o.level for o in observations}, key=lambda level: level.groups)
     space = EffectSpace(levels=levels)
-    sample = SampledRuns(observations)
     shape = (len(observations), len(METRICS))
     logs = np.zeros((len(observations), len(FITTED))) if start is None else start.copy()
     responses = np.full(shape, np.nan)
-    sampled = np.full((len(sample.rows), len(METRICS), len(FITTED)), np.nan)
-    taken = np.full((len(sample.rows), len(FITTED)), np.inf)
+    taken = np.full((len(observations), len(FITTED)), np.inf)
+    known = np.full((*shape, len(FITTED)), np.nan)
     moving = np.arange(len(observations))
     for done in range(MOST_ROUNDS):
         _tell(on_progress, done, "responses")
@@ -109,18 +108,18 @@ def fit_levels(
             parameters=FITTED,
             workers=workers,
         )
-        stale = np.flatnonzero(_rms(logs[sample.rows] - taken) > FAR)
+        sample = SampledRuns(observations, logs=logs)
+        stale = sample.rows[_rms(logs[sample.rows] - taken[sample.rows]) > FAR]
         if len(stale):
             _tell(on_progress, done, "derivatives")
-            rows = sample.rows[stale]
-            taken[stale] = logs[rows]
-            sampled[stale] = jacobian(
-                observations=[observations[i] for i in rows],
-                logs=logs[rows],
+            taken[stale] = logs[stale]
+            known[stale] = jacobian(
+                observations=[observations[i] for i in stale],
+                logs=logs[stale],
                 parameters=FITTED,
                 workers=workers,
             )
-        slopes = sample.spread(sampled)
+        slopes = sample.spread(known[sample.rows])
         solution = solve(
             space=space,
             observations=observations,

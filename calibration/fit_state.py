@@ -38,7 +38,7 @@ def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float)
         slopes=fit.slopes,
         effects=fit.solution.effects,
         covariance=fit.solution.covariance,
-        series=np.array(list(offsets)),
+        builds=np.array(list(offsets)),
         offsets=np.array(list(offsets.values())),
     )
     return path
@@ -69,7 +69,7 @@ def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
         space=EffectSpace(levels=levels),
         solution=Solution(
             effects=state["effects"],
-            offsets=dict(zip(state["series"].tolist(), state["offsets"].tolist(), strict=True)),
+            offsets=dict(zip(state["builds"].tolist(), state["offsets"].tolist(), strict=True)),
             covariance=state["covariance"],
         ),
         observations=observations,

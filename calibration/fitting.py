@@ -148,16 +148,22 @@ def fit_runs(
     """Fit software levels to published runs and a user's own; see `gather_runs`.
 
     The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
-    is fitted to is simulated at the runs that derivatives were taken of.
+    is fitted to is simulated at a third of the runs that derivatives were taken of.
     """
     selection, names, notes = gather_runs(models=models, add=add, facts=facts, split=split)
     fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
-    sampled = SampledRuns(fit.observations).rows.tolist()
+    sampled = SampledRuns(fit.observations, logs=fit.logs).rows[::3].tolist()
     left = [
         predict_left_out(
-            fit, selection, scheme=scheme, workers=workers, simulate="none", only=sampled
+            fit,
+            selection,
+            scheme=scheme,
+            workers=workers,
+            simulate="none",
+            only=sampled,
+            baseline=False,
         )
         for scheme in BANDING
     ]
@@ -290,7 +296,7 @@ def provenance(fitted: FittedRuns) -> dict[str, Any]:
             level.groups[-1]: _level_provenance(fit, level)
             for level in sorted({o.level for o in fit.observations}, key=lambda level: level.groups)
         },
-        "series_offsets": {
+        "build_offsets": {
             name: round(offset, 3) for name, offset in sorted(fit.solution.offsets.items())
         },
     }

@@ -57,7 +57,7 @@ class LeftOut:
     logs:
         Log parameters, one row each. [-]
     offsets:
-        Log factor on time of the series, from the runs of it that stayed in. [-]
+        Log factor on time of the build, from the runs of it that stayed in. [-]
     basis:
         What was left to predict each from, see `hwmodels.fitted.Basis`.
     without:
@@ -116,7 +116,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
                 level = _level_before(level, known=levels)
             rows.append(i)
             logs.append(fit.space.values(effects=solution.effects, level=level))
-            offsets.append(solution.offsets.get(observations[i].series, 0.0))
+            offsets.append(solution.offsets.get(observations[i].build, 0.0))
             basis.append(basis_of(observations[i].level, known=levels))
     return LeftOut(
         rows=rows,

@@ -59,6 +59,7 @@ def predict_left_out(
     workers: int = 2,
     simulate: Simulated = "all",
     only: Sequence[int] | None = None,
+    baseline: bool = True,
     simulator: Respond = respond,
 ) -> pd.DataFrame:
     """Every run of a fit, predicted from what a scheme leaves in.
@@ -75,6 +76,8 @@ def predict_left_out(
         changes. Runs with nothing fitted are always simulated.
     only:
         Positions among the fitted runs that ``specification`` predicts; ``None``: all of them.
+    baseline:
+        Whether the figures of the nearest label are looked up too.
     simulator:
         What simulates, see `calibration.response.respond`.
 
@@ -113,7 +116,11 @@ def predict_left_out(
         )
         fold = [fold[position] for position in kept]
     runs = describe(selection, everything)
-    copied = nearest_label(runs, rows=left.rows, without=left.without)
+    copied = (
+        nearest_label(runs, rows=left.rows, without=left.without)
+        if baseline
+        else np.full_like(predicted, np.nan)
+    )
     table = runs.loc[left.rows].reset_index(drop=True)
     table.insert(0, "scheme", scheme)
     table.insert(1, "fold", fold)

@@ -185,9 +185,7 @@ def suspicions(frame: pd.DataFrame) -> pd.Series:
     add(frame.index[over], f"decoding clients above {DECODE_SHARE_LIMIT} of the concurrency")
     trusted = frame.loc[~frame.index.isin(list(reasons))]
     add(mixed_builds(trusted), "another build than its neighbours of the undated series")
-    add(
-        mislabelled(trusted), "the figures of another layout under a label without its EP or DP"
-    )
+    add(mislabelled(trusted), "the figures of another layout under a label without its EP or DP")
     return pd.Series({row: "; ".join(texts) for row, texts in reasons.items()}, dtype=object)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 METRICS = ("throughput", "tpot", "ttft")
 
-NOISE = {"throughput": 0.05, "tpot": 0.05, "ttft": 0.18}
+NOISE = {"throughput": 0.05, "tpot": 0.05, "ttft": 0.2}
 """Standard deviation of the logarithm between repeated runs of one build. [-]
 
 Throughput and TPOT: 4 % night to night in AMD's continuous integration (ROCm/ATOM). TTFT:
@@ -70,6 +70,11 @@ class Observation:
     mean_ttft: bool
     fixed_acceptance: bool
     messages: tuple[str, ...] = ()
+
+    @property
+    def build(self) -> str:
+        """What the series has of this software level, in a word."""
+        return f"{self.series} @{self.level.stamp}"
 
 
 def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:

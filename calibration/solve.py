@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array, diags_array
 
 from calibration.observations import METRICS, NOISE
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-SERIES_WIDTH = 0.05
-"""Prior standard deviation of what all runs of a series share beyond the model, as a factor on
-time: software build, kernel choice, unrecorded flags. [-]"""
+BUILD_WIDTH = 0.04
+"""Prior standard deviation of what all runs of a build share beyond the model, as a factor on
+time: kernel choice, unrecorded flags. A build is what a series has of one software level. [-]"""
 
 HUBER = 2.0
 """Standardised residual beyond which an observation pulls no harder. [-]"""
@@ -34,14 +35,14 @@ _SIGN = {"throughput": -1.0, "tpot": 1.0, "ttft": 1.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """Effects and series offsets that explain observations, and how well they are known.
+    """Effects and offsets of builds that explain observations, and how well they are known.
 
     Parameters
     ----------
     effects:
         In the columns of an `EffectSpace`. [-]
     offsets:
-        Log factor on time by series. [-]
+        Log factor on time by build. [-]
     covariance:
         Of the effects. [-]
     """
@@ -53,7 +54,7 @@ class Solution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearSystem:
-    """Linearised responses of observations as rows over effects and series offsets.
+    """Linearised responses of observations as rows over effects and offsets of builds.
 
     Parameters
     ----------
@@ -63,8 +64,8 @@ class LinearSystem:
         Weight over noise of each row. [-]
     observation:
         Position of the observation that each row belongs to.
-    series:
-        Series in the order of their columns, which follow the effects.
+    builds:
+        Builds in the order of their columns, which follow the effects.
     widths:
         Prior standard deviation of each column. [-]
     """
@@ -73,7 +74,7 @@ class LinearSystem:
     targets: FloatArray
     trust: FloatArray
     observation: npt.NDArray[np.int64]
-    series: list[str]
+    builds: list[str]
     widths: FloatArray
 
     def solve(
@@ -89,7 +90,7 @@ class LinearSystem:
         Parameters
         ----------
         without:
-            Positions of observations to leave out. A series none of whose runs stays has the
+            Positions of observations to leave out. A build none of whose runs stays has the
             offset 0.
         start:
             Solution whose residuals give the first robust weights; ``None``: all rows count.
@@ -104,9 +105,9 @@ class LinearSystem:
         solution: FloatArray = np.zeros(len(self.widths))
         robust = np.ones(len(targets))
         if start is not None:
-            solution[:] = [*start.effects, *(start.offsets.get(s, 0.0) for s in self.series)]
+            solution[:] = [*start.effects, *(start.offsets.get(s, 0.0) for s in self.builds)]
             robust = _huber((targets - design @ solution) * scale)
-        normal = np.diag(self.widths**-2.0) + design.T @ ((robust * scale**2)[:, None] * design)
+        normal = np.diag(self.widths**-2.0) + _gram(design, robust * scale**2)
         for _ in range(rounds):
             before = solution
             pull = design.T @ (robust * scale**2 * targets)
@@ -116,13 +117,13 @@ class LinearSystem:
             moved = _huber((targets - design @ solution) * scale) - robust
             rows = np.abs(moved) > 1e-9
             robust = robust + moved
-            normal += design[rows].T @ ((moved * scale**2)[rows, None] * design[rows])
-        effects = len(self.widths) - len(self.series)
+            normal += _gram(design[rows], (moved * scale**2)[rows])
+        effects = len(self.widths) - len(self.builds)
         inverse = np.linalg.inv(normal) if with_covariance else np.empty((0, 0))
         covariance = np.asarray(inverse[:effects, :effects], dtype=np.float64)
         return Solution(
             effects=np.asarray(solution[:effects], dtype=np.float64),
-            offsets=dict(zip(self.series, solution[effects:].tolist(), strict=True)),
+            offsets=dict(zip(self.builds, solution[effects:].tolist(), strict=True)),
             covariance=covariance,
         )
 
@@ -145,13 +146,12 @@ class Refits:
     def __init__(self, system: LinearSystem, *, start: Solution) -> None:
         self.system = system
         self.start = start
-        known = [*start.effects, *(start.offsets.get(name, 0.0) for name in system.series)]
+        known = [*start.effects, *(start.offsets.get(name, 0.0) for name in system.builds)]
         residuals = (system.targets - system.design @ np.array(known)) * system.trust
         self._weights = _huber(residuals) * system.trust**2
-        weighted = self._weights[:, None] * system.design
-        normal = np.diag(system.widths**-2.0) + system.design.T @ weighted
+        normal = np.diag(system.widths**-2.0) + _gram(system.design, self._weights)
         self._inverse = np.linalg.inv(normal)
-        self._solution = self._inverse @ (weighted.T @ system.targets)
+        self._solution = self._inverse @ (system.design.T @ (self._weights * system.targets))
 
     def without(self, observations: Sequence[int], *, rounds: int) -> Solution:
         """The solution that observations at these positions have no part in.
@@ -169,12 +169,18 @@ class Refits:
         shifted = self._solution - spread @ (weights * system.targets[out])
         core = np.diag(1.0 / weights) - design @ spread
         solution = shifted + spread @ np.linalg.solve(core, design @ shifted)
-        effects = len(system.widths) - len(system.series)
+        effects = len(system.widths) - len(system.builds)
         return Solution(
             effects=np.asarray(solution[:effects], dtype=np.float64),
-            offsets=dict(zip(system.series, solution[effects:].tolist(), strict=True)),
+            offsets=dict(zip(system.builds, solution[effects:].tolist(), strict=True)),
             covariance=np.empty((0, 0)),
         )
+
+
+def _gram(design: FloatArray, weights: FloatArray) -> FloatArray:
+    """``design' diag(weights) design``; a row touches a few dozen of a thousand columns."""
+    rows = csr_array(design)
+    return np.asarray((rows.T @ (diags_array(weights) @ rows)).toarray(), dtype=np.float64)
 
 
 def _huber(residuals: FloatArray) -> FloatArray:
@@ -193,8 +199,8 @@ def linear_system(
     weights: FloatArray,
 ) -> LinearSystem:
     """Responses linearised around the parameters that they were simulated at; see `solve`."""
-    series = sorted({observation.series for observation in observations})
-    place = {name: len(space) + index for index, name in enumerate(series)}
+    builds = sorted({observation.build for observation in observations})
+    place = {name: len(space) + index for index, name in enumerate(builds)}
     rows: list[FloatArray] = []
     targets: list[float] = []
     trust: list[float] = []
@@ -208,21 +214,21 @@ def linear_system(
             target = observation.measured[metric] - responses[index, metric]
             if not (np.isfinite(target) and np.isfinite(slopes[index, metric]).all()):
                 continue
-            row = np.zeros(len(space) + len(series))
+            row = np.zeros(len(space) + len(builds))
             for parameter, indices in enumerate(columns):
                 row[indices] += slopes[index, metric, parameter]
-            row[place[observation.series]] = _SIGN[name]
+            row[place[observation.build]] = _SIGN[name]
             rows.append(row)
             targets.append(target + float(slopes[index, metric] @ logs[index]))
             trust.append(weights[index] / NOISE[name])
             owner.append(index)
     return LinearSystem(
-        design=np.array(rows).reshape(len(rows), len(space) + len(series)),
+        design=np.array(rows).reshape(len(rows), len(space) + len(builds)),
         targets=np.array(targets),
         trust=np.array(trust),
         observation=np.array(owner, dtype=np.int64),
-        series=series,
-        widths=np.concatenate([space.widths, np.full(len(series), SERIES_WIDTH)]),
+        builds=builds,
+        widths=np.concatenate([space.widths, np.full(len(builds), BUILD_WIDTH)]),
     )
 
 
@@ -251,8 +257,8 @@ def solve(
 
     Notes
     -----
-    Minimises ``sum h(w (y - f - J (x - x0) -+ b) / s) + sum (u / width)^2 + sum (b / 0.05)^2``
-    over effects u, x = A u, and series offsets b, with Huber's h, by iteratively reweighted
+    Minimises ``sum h(w (y - f - J (x - x0) -+ b) / s) + sum (u / width)^2 + sum (b / 0.04)^2``
+    over effects u, x = A u, and offsets of builds b, with Huber's h, by iteratively reweighted
     normal equations. Throughput falls and times rise with an offset.
     """
     system = linear_system(

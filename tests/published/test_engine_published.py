@@ -5,7 +5,8 @@ import pytest
 
 from simulator.load_run import run_load
 
-ITL_TARGET_S = 0.05
+ITL_TARGET_S = 0.06
+"""A step of DEP8 at 256 clients takes 45 ms in InferenceX's medians of GB200. [s]"""
 
 
 # Dynamo issue 10528 (github.com/ai-dynamo/dynamo): a planner that sizes by service time alone ---

@@ -8,6 +8,7 @@ from calibration.effects import FITTED, EffectSpace, LevelKey
 from calibration.fit import Fit
 from calibration.observations import Observation
 from calibration.solve import Solution, linear_system
+from workloads.layout import Layout
 
 SKUS = {
     "b200": ("nvidia", "blackwell"),
@@ -31,7 +32,7 @@ def observation(row, *, at, series, measured, concurrency=8, messages=()):
         level=at,
         configuration=SimpleNamespace(
             concurrency=concurrency,
-            pools=(SimpleNamespace(layout=SimpleNamespace(dp_attention=False)),),
+            pools=(SimpleNamespace(layout=Layout(tp=8)),),
         ),
         measured=np.array(measured, dtype=float),
         mean_tpot=False,

@@ -7,7 +7,7 @@ import pytest
 from calibration_cases import level, observation
 
 import calibration.fit as rounds
-from calibration.derivatives import SAMPLED_PER_SERIES, SampledRuns
+from calibration.derivatives import SAMPLED_PER_SWEEP, SampledRuns
 from calibration.effects import FITTED
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)
@@ -24,25 +24,39 @@ def log_clients(observations):
     return np.log([o.configuration.concurrency for o in observations])
 
 
+def unfitted(observations):
+    return np.zeros((len(observations), len(FITTED)))
+
+
 def test_ends_and_middle_of_a_series_are_sampled_once_for_all_dates():
     dated = [level(stamp="2026-05-01"), level(stamp="2026-06-01")]
     observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
     observations += sweep("b", at=dated[1], clients=(256,))
-    sample = SampledRuns(observations)
+    sample = SampledRuns(observations, logs=unfitted(observations))
     taken = [observations[i] for i in sample.rows]
     assert [o.configuration.concurrency for o in taken] == [1, 8, 64, 256]
-    assert len(taken) == SAMPLED_PER_SERIES + 1
+    assert len(taken) == SAMPLED_PER_SWEEP + 1
+
+
+def test_dates_far_apart_in_their_software_share_no_derivatives():
+    dated = [level(stamp="2026-05-01"), level(stamp="2026-06-01")]
+    observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
+    logs = unfitted(observations)
+    logs[len(LADDER) :] = 1.0
+    taken = [observations[i] for i in SampledRuns(observations, logs=logs).rows]
+    assert [o.configuration.concurrency for o in taken] == [1, 8, 64, 4, 64]
 
 
 def test_runs_of_known_acceptance_lend_no_derivative_to_others():
     known = sweep("a", at=level())
     unknown = [replace(each, fixed_acceptance=False) for each in known]
-    assert len(SampledRuns([*known, *unknown]).rows) == 2 * SAMPLED_PER_SERIES
+    runs = [*known, *unknown]
+    assert len(SampledRuns(runs, logs=unfitted(runs)).rows) == 2 * SAMPLED_PER_SWEEP
 
 
 def test_derivatives_between_sampled_runs_are_linear_in_log_concurrency():
     observations = sweep("a", at=level()) + sweep("b", at=level(), clients=(32,))
-    sample = SampledRuns(observations)
+    sample = SampledRuns(observations, logs=unfitted(observations))
     slope = np.ones((3, len(FITTED)))
     sampled = log_clients([observations[i] for i in sample.rows])[:, None, None] * slope
     spread = sample.spread(sampled)
@@ -112,4 +126,4 @@ def test_the_end_of_a_fit_does_not_hang_on_its_start(responses):
 def test_only_runs_that_move_are_simulated_again(responses):
     fit_from(responses, responses.truth)
     assert responses.simulated == len(LADDER) + 3
-    assert responses.differentiated == 2 * SAMPLED_PER_SERIES
+    assert responses.differentiated == 2 * SAMPLED_PER_SWEEP

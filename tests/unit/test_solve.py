@@ -55,11 +55,11 @@ def test_without_runs_everything_stays_at_the_prior():
     assert np.diag(silent.covariance) == pytest.approx(fit.space.widths**2)
 
 
-def test_what_a_series_shares_becomes_its_offset_and_not_a_parameter():
+def test_what_a_build_shares_becomes_its_offset_and_not_a_parameter():
     shifted = {f"deepseek_v4 vllm b200 {LEVELS[0].stamp}": 0.2}
     fit = linear_fit(LEVELS, truth, per_level=30, offsets=shifted)
     plain = linear_fit(LEVELS, truth, per_level=30)
-    offset = fit.solution.offsets["deepseek_v4 vllm b200 median-2026-07"]
+    offset = fit.solution.offsets["deepseek_v4 vllm b200 median-2026-07 @median-2026-07"]
     assert offset == pytest.approx(0.2, abs=0.05)
     moved = fit.level_logs(LEVELS[0]) - plain.level_logs(LEVELS[0])
     assert np.abs(moved).max() < 0.1
@@ -110,7 +110,7 @@ def test_runs_without_any_figure_do_not_enter():
     fit = linear_fit(LEVELS, truth)
     blank = [replace(each, measured=np.full(3, np.nan)) for each in fit.observations]
     system = system_of(replace(fit, observations=blank))
-    assert system.design.shape == (0, len(fit.space) + len(system.series))
+    assert system.design.shape == (0, len(fit.space) + len(system.builds))
     assert system.solve().effects == pytest.approx(0.0)
 
 
