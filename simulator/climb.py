@@ -39,6 +39,8 @@ SLACK = 1.05
 """How far a run with more clients may exceed the bounds of one with fewer."""
 WORTH_FORKING = 256
 """Largest concurrency from which points run in processes of their own."""
+WORTH_WAITING = 1024
+"""Concurrency from which a point is not run before the one below, which may end its layout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +218,13 @@ def _climb_side_by_side(
     ):
         try:
             while tasks or running:
-                while tasks and len(running) <= processes:  # one more waits: none stands idle
-                    climb, concurrency = tasks.popleft()
-                    if climb.wants(concurrency):
-                        running[_submit(pool, climb, concurrency)] = climb, concurrency
+                while len(running) <= processes:  # one more waits: none stands idle
+                    task = _take_next(tasks, patient=len(climbs) >= processes)
+                    if task is None:
+                        break
+                    running[_submit(pool, *task)] = task
+                if not running:
+                    break
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     climb, concurrency = running.pop(future)
@@ -228,6 +233,20 @@ def _climb_side_by_side(
                 tell()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _take_next(tasks: deque[tuple[Climb, int]], *, patient: bool) -> tuple[Climb, int] | None:
+    """The next point that is wanted and, with patience, worth running before others are known."""
+    for climb, concurrency in list(tasks):
+        rung = climb.ladder.index(concurrency)
+        below = climb.ladder[rung - 1]
+        if climb.wants(concurrency):
+            if patient and concurrency >= WORTH_WAITING and rung and climb.wants(below):
+                continue
+            tasks.remove((climb, concurrency))
+            return climb, concurrency
+        tasks.remove((climb, concurrency))
+    return None
 
 
 @contextmanager
@@ -251,7 +270,7 @@ def _order(climbs: list[Climb], *, processes: int) -> list[tuple[Climb, int]]:
     Many layouts keep all processes busy to the end without running points that are dropped.
     """
     rungs = sorted(set(climbs[0].ladder if climbs else ()))
-    if len(climbs) <= processes:
+    if len(climbs) < processes:
         short = [rung for rung in rungs if rung < WORTH_FORKING]
         rungs = short + rungs[: len(short) - 1 : -1] if short else rungs[::-1]
     # data-parallel layouts reach furthest: what they show ends others
@@ -270,14 +289,15 @@ def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future
 def end_dominated(climbs: Sequence[Climb]) -> None:
     """End layouts that more clients cannot bring to the frontier of what all have shown.
 
-    n times the clients give at most n times the throughput, each client at most the speed that
-    it had. A layout ends where both, at the top of the ladder and with some slack, fall short of
-    a point that any layout has reached with no more clients. Only doubling ladders are cut.
+    A doubling of the clients multiplies throughput by no more than the doubling before did, and
+    a client has at most the speed that it had. A layout ends where both, at the top of the ladder
+    and with some slack, fall short of a point that any layout has reached with no more clients.
+    Only doubling ladders are cut.
     """
     if not climbs or climbs[0].scenario.concurrency is not None:
         return
     ladder = climbs[0].ladder
-    for index in range(1, len(ladder)):
+    for index in range(2, len(ladder)):
         below = ladder[:index]
         if any(climb.wants(concurrency) for climb in climbs for concurrency in below):
             return
@@ -290,9 +310,10 @@ def end_dominated(climbs: Sequence[Climb]) -> None:
         for climb in climbs:
             if climb.end is not None and climb.end <= index:
                 continue
-            last = climb.runs[index - 1][1].metrics
+            before, last = (run.metrics for _, run in climb.runs[index - 2 : index])
             speed = SLACK * last.interactivity
-            rate = SLACK * last.total_tput_per_gpu * ladder[-1] / ladder[index - 1]
+            growth = SLACK * last.total_tput_per_gpu / before.total_tput_per_gpu
+            rate = last.total_tput_per_gpu * max(growth, 1.0) ** (len(ladder) - index)
             if any(x >= speed and y >= rate for x, y in shown):
                 climb.end = index
 
