@@ -39,6 +39,8 @@ SLACK = 1.05
 """How far a run with more clients may exceed the bounds of one with fewer."""
 WORTH_FORKING = 256
 """Largest concurrency from which points run in processes of their own."""
+WORTH_BOUNDING = 256
+"""Concurrency from which throughput grows evenly enough for what a layout may yet reach."""
 WORTH_WAITING = 1024
 """Concurrency from which a point is not run before the one below, which may end its layout."""
 
@@ -289,18 +291,20 @@ def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future
 def end_dominated(climbs: Sequence[Climb]) -> None:
     """End layouts that more clients cannot bring to the frontier of what all have shown.
 
-    A doubling of the clients multiplies throughput by no more than the doubling before did, and
-    a client has at most the speed that it had. A layout ends where both, at the top of the ladder
-    and with some slack, fall short of a point that any layout has reached with no more clients.
-    Only doubling ladders are cut.
+    From 256 clients on, a doubling multiplies throughput by no more than the better of the two
+    before did, and a client has at most the speed that it had. A layout ends where both, at the
+    top of the ladder and with some slack, fall short of a point that any layout has reached with
+    no more clients. Only doubling ladders are cut.
     """
     if not climbs or climbs[0].scenario.concurrency is not None:
         return
     ladder = climbs[0].ladder
-    for index in range(2, len(ladder)):
+    for index in range(3, len(ladder)):
         below = ladder[:index]
         if any(climb.wants(concurrency) for climb in climbs for concurrency in below):
             return
+        if below[-1] < WORTH_BOUNDING:
+            continue
         shown = [
             (run.metrics.interactivity, run.metrics.total_tput_per_gpu)
             for climb in climbs
@@ -310,10 +314,13 @@ def end_dominated(climbs: Sequence[Climb]) -> None:
         for climb in climbs:
             if climb.end is not None and climb.end <= index:
                 continue
-            before, last = (run.metrics for _, run in climb.runs[index - 2 : index])
+            last = climb.runs[index - 1][1].metrics
+            first, second, third = (
+                run.metrics.total_tput_per_gpu for _, run in climb.runs[index - 3 : index]
+            )
             speed = SLACK * last.interactivity
-            growth = SLACK * last.total_tput_per_gpu / before.total_tput_per_gpu
-            rate = last.total_tput_per_gpu * max(growth, 1.0) ** (len(ladder) - index)
+            growth = SLACK * max(second / first, third / second, 1.0)
+            rate = third * growth ** (len(ladder) - index)
             if any(x >= speed and y >= rate for x, y in shown):
                 climb.end = index
 

@@ -73,33 +73,78 @@ def test_a_full_kv_pool_ends_a_climb_but_not_a_stated_list() -> None:
         assert climb.runs[-1][0] == last
 
 
-def climbed(scenario: Any, *, slow: dict[int, float], fast: dict[int, float]) -> list[Climb]:
-    """A slow layout and a fast one whose clients have twice the speed."""
-    climbs = [climb_of(scenario), climb_of(scenario)]
+LONG = (64, 128, 256, 512)
+
+
+def climbed(scenario: Any, *, slow: list[float], fast: list[float]) -> list[Climb]:
+    """A slow layout and a fast one whose clients have twice the speed, up to some rungs."""
+    climbs = [
+        Climb(scenario=scenario, sku=cast("Any", None), layout=Layout(tp=8), ladder=LONG)
+        for _ in range(2)
+    ]
     for climb, rates, speed in zip(climbs, (slow, fast), (1.0, 2.0), strict=True):
-        for concurrency, rate in rates.items():
+        for concurrency, rate in zip(LONG, rates, strict=False):
             climb.take(concurrency, rung(rate, speed=speed))
     end_dominated(climbs)
     return climbs
 
 
 def test_a_layout_ends_where_nothing_it_could_reach_is_on_the_frontier() -> None:
-    """16 clients could give the slow one 7 times 7/6, and 5 % slack: 8.6."""
-    slow, fast = {1: 1.0, 2: 2.0, 4: 6.0, 8: 7.0}, {1: 4.0, 2: 6.0, 4: 8.0, 8: 8.7}
+    """512 clients could give the slow one 7 times 7/6, and 5 % slack: 8.6."""
+    slow, fast = [5.5, 6.0, 7.0], [4.0, 6.0, 8.7]
     one, other = climbed(OPEN, slow=slow, fast=fast)
-    assert not one.wants(16)
-    assert other.wants(16)
-    one, _ = climbed(OPEN, slow=slow, fast=fast | {8: 8.5})
-    assert one.wants(16)
+    assert not one.wants(512)
+    assert other.wants(512)
+    one, _ = climbed(OPEN, slow=slow, fast=[4.0, 6.0, 8.5])
+    assert one.wants(512)
     one, _ = climbed(STATED, slow=slow, fast=fast)
-    assert one.wants(16)
+    assert one.wants(512)
+
+
+def test_one_weak_doubling_does_not_end_a_layout() -> None:
+    """Ranks that wait for each other may gain nothing once and much after: 7 times 7/3."""
+    one, _ = climbed(OPEN, slow=[3.0, 7.0, 7.0], fast=[4.0, 6.0, 16.0])
+    assert one.wants(512)
+    one, _ = climbed(OPEN, slow=[3.0, 7.0, 7.0], fast=[4.0, 6.0, 17.2])
+    assert not one.wants(512)
+
+
+def test_few_clients_end_no_layout() -> None:
+    climbs = [climb_of(OPEN), climb_of(OPEN)]
+    for climb, rate in zip(climbs, (1.0, 1000.0), strict=True):
+        for concurrency in LADDER[:-1]:
+            climb.take(concurrency, rung(rate * concurrency**0.1))
+    end_dominated(climbs)
+    assert climbs[0].wants(16)
 
 
 def test_a_layout_is_not_ended_by_points_of_more_clients_than_its_own() -> None:
     """Else the points told would depend on which were simulated first."""
-    slow = {1: 1.0, 2: 2.0, 4: 4.0}
-    one, _ = climbed(OPEN, slow=slow, fast={1: 4.0, 2: 8.0, 4: 12.0, 8: 100.0, 16: 200.0})
-    assert one.wants(8)
+    one, _ = climbed(OPEN, slow=[5.5, 6.0, 7.0], fast=[4.0, 6.0, 8.0, 200.0])
+    assert one.wants(512)
+
+
+def test_layouts_that_end_early_leave_the_frontier_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hwmodels.sku import load_sku
+    from simulator.pareto import frontier_indices
+
+    source = build_scenario(flags={"sku": "mi355x", "isl": 1024, "osl": 64})
+    layouts = [Layout(tp=8), Layout(tp=8, ep=8, dp_attention=True)]
+
+    def climb() -> tuple[set[tuple[float, float]], int]:
+        climbs = climb_layouts(scenario=source.scenario, sku=load_sku("mi355x"), layouts=layouts)
+        metrics = [run.metrics for each in climbs for _, run in each.runs]
+        points = [(each.interactivity, each.total_tput_per_gpu) for each in metrics]
+        speeds, rates = zip(*points, strict=True)
+        return {points[i] for i in frontier_indices(speeds, rates)}, len(points)
+
+    cut, few = climb()
+    monkeypatch.setattr(climbing, "end_dominated", lambda climbs: None)
+    whole, many = climb()
+    assert cut == whole
+    assert few < many
 
 
 def test_a_layout_that_never_fits_is_refused_and_one_that_once_fitted_is_not() -> None:
