@@ -62,6 +62,17 @@ class Fit:
         """Log parameters of a level over their starting values. [-]"""
         return self.space.values(effects=self.solution.effects, level=level)
 
+    @property
+    def silent(self) -> int:
+        """Runs that do not fit in memory or cannot finish, and so say nothing. [runs]"""
+        return int(np.isnan(self.responses).any(axis=1).sum())
+
+    @property
+    def last_moves(self) -> FloatArray:
+        """Change of log throughput or TPOT, the larger, that the last solution asks for. [-]"""
+        wanted = np.array([self.level_logs(o.level) for o in self.observations])
+        return _moves(self.slopes, wanted - self.logs)
+
 
 def fit_levels(
     observations: Sequence[Observation],
@@ -132,8 +143,7 @@ def fit_levels(
             [space.values(effects=solution.effects, level=o.level) for o in observations]
         )
         move = np.clip(wanted - logs, -LARGEST_MOVE, LARGEST_MOVE)
-        change = np.abs(np.einsum("omp,op->om", slopes, move))[:, :2].max(axis=1)
-        moving = np.flatnonzero(change > NEAR)
+        moving = np.flatnonzero(_moves(slopes, move) > NEAR)
         if not len(moving) or done == MOST_ROUNDS - 1:
             break
         logs[moving] += move[moving]
@@ -146,6 +156,12 @@ def fit_levels(
         responses=responses,
         slopes=slopes,
     )
+
+
+def _moves(slopes: FloatArray, change: FloatArray) -> FloatArray:
+    """What a change of log parameters does to log throughput or TPOT, the larger of both. [-]"""
+    moves: FloatArray = np.abs(np.einsum("omp,op->om", slopes, change))[:, :2].max(axis=1)
+    return moves
 
 
 def _rms(moves: FloatArray) -> FloatArray:

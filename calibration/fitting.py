@@ -148,13 +148,14 @@ def fit_runs(
     """Fit software levels to published runs and a user's own; see `gather_runs`.
 
     The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
-    is fitted to is simulated at a third of the runs that derivatives were taken of.
+    is fitted to is simulated at a fifth of the runs that derivatives were taken of.
     """
     selection, names, notes = gather_runs(models=models, add=add, facts=facts, split=split)
     fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
-    sampled = SampledRuns(fit.observations, logs=fit.logs).rows[::3].tolist()
+    # every fifth: a step of three would take the smallest concurrency of each sweep
+    sampled = SampledRuns(fit.observations, logs=fit.logs).rows[::5].tolist()
     left = [
         predict_left_out(
             fit,
@@ -282,6 +283,8 @@ def provenance(fitted: FittedRuns) -> dict[str, Any]:
             .sort_index()
             .items()
         },
+        "runs_that_say_nothing": fit.silent,
+        "largest_last_move": round(float(np.nanmax(fit.last_moves, initial=0.0)), 3),
         "median_error_in_sample": _in_sample(fit),
         "parameters": [
             {

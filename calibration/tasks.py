@@ -11,6 +11,7 @@ from calibration.accuracy_page import write_page
 from calibration.accuracy_tables import bar_cells
 from calibration.bars import bars_of, bars_of_all
 from calibration.comparison import compare_runs, error_table
+from calibration.fit import NEAR
 from calibration.fit_state import load_fit, save_fit
 from calibration.fitting import (
     describe_source,
@@ -84,6 +85,7 @@ def fit_and_write(
     lines = [
         f"{len(own):,} runs fitted in {fitted.seconds:.0f} s, {int(own.sum()):,} of them your own",
         *(f"note: {note}" for note in fitted.notes),
+        *_open_ends(fitted.fit),
     ]
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
     if fitted.selection.unfitted:
@@ -92,6 +94,20 @@ def fit_and_write(
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]
+
+
+def _open_ends(fit: Fit) -> list[str]:
+    """What a reader should know of runs that said nothing and of rounds that ended early."""
+    lines = []
+    if fit.silent:
+        lines.append(f"note: {fit.silent:,} of them do not fit in memory or cannot finish")
+    moving = fit.last_moves[fit.last_moves > NEAR]
+    if len(moving):
+        lines.append(
+            f"note: {len(moving):,} were still to move by more than {NEAR:.0%} when the rounds "
+            f"ended, at most {moving.max():.0%}; the last step is linear"
+        )
+    return lines
 
 
 def validate_and_write(

@@ -127,3 +127,13 @@ def test_only_runs_that_move_are_simulated_again(responses):
     fit_from(responses, responses.truth)
     assert responses.simulated == len(LADDER) + 3
     assert responses.differentiated == 2 * SAMPLED_PER_SWEEP
+
+
+def test_a_fit_tells_how_far_its_last_step_reaches_and_which_runs_said_nothing(responses):
+    fit = fit_from(responses, None)
+    assert 0.0 <= fit.last_moves.max() < rounds.NEAR
+    assert fit.silent == 0
+    away = replace(fit, logs=fit.logs - 0.3)
+    assert away.last_moves.max() > rounds.NEAR
+    silent = replace(fit, responses=np.where(np.arange(len(fit.logs))[:, None] < 2, np.nan, 0.0))
+    assert silent.silent == 2
