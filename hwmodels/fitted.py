@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FITTED_FILE = "fitted.yaml"
 MEDIAN_STAMP = "median-2026-07"
 MEDIAN_DATE = dt.date(2026, 7, 19)
+FEW_RUNS = 8
+"""Runs of a level below which a prediction says how few they are."""
 
 Basis = Literal["own runs", "sibling", "other kernels", "nothing"]
 """What a level rests on: runs of the engine on the SKU, on another SKU of its generation, on
@@ -190,6 +192,10 @@ def fitted_level(
         generation=_generation(fit, sku),
         stamp=stamp,
     )
+    runs = stamps.get(stamp, 0)
+    if 0 < runs < FEW_RUNS:
+        few = f"level {engine}@{stamp} rests on {runs} measured runs and on what its kin share"
+        message = "; ".join(filter(None, (message, few)))
     basis: Basis = "own runs"
     if not stamps:
         basis, message = _kin(fit, groups=groups, engine=engine, model=model, sku=sku)
@@ -201,7 +207,7 @@ def fitted_level(
         factors=_factors(fit, groups),
         stamp=stamp,
         basis=basis,
-        runs=stamps.get(stamp, 0),
+        runs=runs,
         source=str(fit["source"]),
         message=message,
     )

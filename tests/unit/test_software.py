@@ -263,3 +263,29 @@ def test_scales_never_push_an_efficiency_beyond_the_peak():
     assert {fit.memory_efficiency for fit in products} == {1.0}
     # efficiencies of other families are the kernel table's, below 1
     assert max(fit.memory_efficiency for fit in software.kernels.values()) == 1.0
+
+
+def test_a_level_of_few_runs_says_how_few(tmp_path):
+    from hwmodels.fitted import FEW_RUNS, fitted_level
+
+    def message(runs):
+        folder = tmp_path / str(runs)
+        folder.mkdir()
+        (folder / "fitted.yaml").write_text(
+            "fits:\n"
+            "- {models: [deepseek-v4-pro], families: {deepseek-v4-pro: deepseek_v4}, source: x,\n"
+            "   generations: {b200: blackwell}, bounds: {}, effects: {},\n"
+            f"   runs: {{deepseek_v4/vllm/b200/2026-05-17: {runs}}}}}\n"
+        )
+        found = fitted_level(
+            engine="vllm",
+            sku=load_sku("b200"),
+            model="deepseek-v4-pro",
+            date=None,
+            median=False,
+            directory=folder,
+        )
+        return found.message
+
+    assert "vllm@2026-05-17 rests on 7 measured runs" in message(FEW_RUNS - 1)
+    assert "rests on" not in message(FEW_RUNS)
