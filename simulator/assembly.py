@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwmodels.fitted import is_fitted
 from hwmodels.sku import load_sku
@@ -20,6 +20,8 @@ from workloads.architecture import DenseArchitecture, load_architecture
 from workloads.errors import UserError
 from workloads.kvstorage import kv_copies, transfer_bytes
 from workloads.models import bind
+from workloads.models.parts import BF16_BYTES
+from workloads.models.precision import quantises
 from workloads.ops import OpKind
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from hwmodels.software import SoftwareLevel
     from simulator.configuration import PoolConfiguration, RunConfiguration
     from simulator.memory import MemoryPlan
-    from workloads.architecture import Architecture
+    from workloads.architecture import Architecture, Release
     from workloads.costmodel import CostModel
     from workloads.expert_load import ExpertLoad
     from workloads.layout import Layout
@@ -263,11 +265,20 @@ def execution_plan(
 ) -> ExecutionPlan:
     """The plan of the software level with the recipe's changes.
 
-    A ``fp8`` or ``bf16`` label changes the experts only where the chip has FP4 units: elsewhere
-    the label stands for the native checkpoint, whose FP4 experts the engine expands. Of a dense
-    model the label names the projections, and the KV cache is BF16, the engines' ``auto``, unless
-    a recipe says otherwise.
+    Of a model that states its releases the label means one of them. Elsewhere a ``fp8`` or
+    ``bf16`` label changes the experts only where the chip has FP4 units: without them the label
+    stands for the native checkpoint, whose FP4 experts the engine expands. Of a dense model the
+    label names the projections, and the KV cache is BF16, the engines' ``auto``, unless a recipe
+    says otherwise.
+
+    Raises
+    ------
+    UserError
+        If the model has no release of that precision.
     """
+    release = architecture.release(precision)
+    if release is not None:
+        return replace(software.plan, **(_plan_of_release(release, sku=sku) | dict(pool.plan)))
     changes = dict(pool.plan)
     if isinstance(architecture, DenseArchitecture):
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
@@ -276,6 +287,28 @@ def execution_plan(
     elif precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
         changes.setdefault("expert_path", precision)
     return replace(software.plan, **changes)
+
+
+def _plan_of_release(release: Release, *, sku: Sku) -> dict[str, Any]:
+    """The fields of the plan that a checkpoint sets on a SKU.
+
+    Chips without FP4 units expand FP4 weights in registers and multiply in BF16 (Marlin). Experts
+    that take BF16 get it from their exchange.
+    """
+    paths: dict[str, str] = {
+        "expert_path": release.expert_path,
+        "dense_path": release.dense_path,
+        "feed_forward_path": release.feed_forward_path or release.dense_path,
+    }
+    stand_in = {"nvfp4": "nvfp4" if sku.vendor == "nvidia" else "mxfp4"}
+    if sku.flops_fp4 is None:
+        stand_in = {"nvfp4": "int4"}
+    plan: dict[str, Any] = {name: stand_in.get(path, path) for name, path in paths.items()}
+    if not quantises(plan["expert_path"]):
+        plan["dispatch_bytes_per_value"] = BF16_BYTES
+    if release.kv_storage is not None:
+        plan["kv_storage"] = release.kv_storage
+    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
 from simulator.explain import explain_model
 from simulator.names import canonical_model, engine_labels, load_engine
 from simulator.recipe_files import load_recipes, recipe_paths
-from workloads.architecture import architecture_names, load_architecture
+from workloads.architecture import architecture_names, load_architecture, note_of
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _model(name: str) -> dict[str, Any]:
     canonical = canonical_model(name)
     architecture = load_architecture(canonical)
     config = asdict(architecture)
+    releases = config.pop("releases")
     ratios = config.get("compress_ratios")
     if ratios:
         config["compress_ratios"] = {str(r): ratios.count(r) for r in sorted(set(ratios))}
@@ -98,6 +99,8 @@ def _model(name: str) -> dict[str, Any]:
         "model": canonical,
         "family": architecture.family,
         "aliases": list(architecture_names()[canonical]),
+        "note": note_of(canonical),
+        "releases": releases,
         "config": config,
         "figures": {
             name: value

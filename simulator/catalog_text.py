@@ -162,6 +162,17 @@ def _print_model(sheet: dict[str, Any]) -> None:
             ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         )
         out.print(f"{name:<28}{shown}", soft_wrap=True)
+    if sheet["note"]:
+        out.print(f"\ncounted: {sheet['note']}", soft_wrap=True)
+    for release in sheet["releases"]:
+        paths = (
+            f"experts {release['expert_path']}, other projections {release['dense_path']}, "
+            f"shared expert and dense layers "
+            f"{release['feed_forward_path'] or release['dense_path']}, "
+            f"KV cache {release['kv_storage'] or 'as the engine has it'}"
+        )
+        more = "; ".join(filter(None, (release["source"], release["note"])))
+        out.print(f"\n--precision {release['label']}: {paths}\n  {more}", soft_wrap=True)
 
 
 def _print_engine(sheet: dict[str, Any]) -> None:

@@ -17,7 +17,11 @@ def _rules() -> list[dict[str, Any]]:
     return rules
 
 
-def default_engine(*, sku: str) -> tuple[str, str]:
-    """Engine for a SKU and the reason for it."""
-    rule = next(rule for rule in _rules() if sku in rule.get("skus", [sku]))
+def default_engine(*, sku: str, model: str) -> tuple[str, str]:
+    """Engine for a model (canonical name) on a SKU, and the reason for it."""
+    rule = next(
+        rule
+        for rule in _rules()
+        if sku in rule.get("skus", [sku]) and model in rule.get("models", [model])
+    )
     return str(rule["engine"]), f"default: {rule['reason']} ({rule['source']})"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _Value = TypeVar("_Value")
 OneOrMore: TypeAlias = "_Value | Sequence[_Value]"
-Precision: TypeAlias = Literal["fp4", "fp8", "bf16"]
+Precision: TypeAlias = Literal["fp4", "fp8", "int4", "bf16"]
 Workers: TypeAlias = "int | str | Sequence[int | str]"
 """Numbers of workers: ``2``, ``[1, 2]`` or ``"1-4"``."""
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
 from hwmodels.software import MEDIAN_LEVEL, parse_date
-from workloads.architecture import DenseArchitecture, architecture_names, load_architecture
+from workloads.architecture import (
+    DenseArchitecture,
+    architecture_names,
+    load_architecture,
+    usual_release,
+)
 from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -26,8 +31,6 @@ _MODELS: dict[str, tuple[str, ...]] = {
     "gpt-oss-120b": ("gptoss120b", "gptoss", "gpt-oss", "openai/gpt-oss-120b"),
     "minimax-m2.5": ("minimaxm2.5", "minimaxai/minimax-m2.5"),
     "qwen3.5": ("qwen3.5-397b-a17b", "qwen/qwen3.5-397b-a17b"),
-    "kimi-k2.5": ("kimik2.5", "moonshotai/kimi-k2.5"),
-    "glm-5": ("glm5", "zai-org/glm-5"),
 }
 
 
@@ -185,7 +188,10 @@ def model_is_supported(name: str) -> bool:
 
 
 def default_precision(model: str) -> Precision:
-    """Label of the checkpoint that is meant where nobody names one: FP4 experts, BF16 if dense.
+    """Label of the checkpoint that is meant where nobody names one.
+
+    Of models that state their releases the one that the name stands for, else the usual one; of
+    others FP4 experts, or BF16 if dense.
 
     Parameters
     ----------
@@ -195,6 +201,9 @@ def default_precision(model: str) -> Precision:
     canonical = _model_aliases().get(model.strip().lower(), "")
     if not model_is_supported(canonical):
         return "fp4"
+    release = usual_release(model)
+    if release is not None:
+        return release.label
     return "bf16" if isinstance(load_architecture(canonical), DenseArchitecture) else "fp4"
 
 

@@ -55,7 +55,7 @@ def configure_row(
     messages: list[str] = []
     precision = _text(row, "precision")
     if precision is None:
-        precision = default_precision(model)
+        precision = default_precision(_required(row, "model"))
         messages.append(f"precision blank: {precision}")
     isl, osl = _required_integer(row, "isl"), _required_integer(row, "osl")
     concurrency = _required_integer(row, "concurrency")

@@ -33,7 +33,7 @@ class Scenario(BaseModel):
     engine: str | None = Field(
         None, description="engine, optionally of a date: sglang or sglang@2026-05"
     )
-    precision: Literal["fp4", "fp8", "bf16"] = Field(
+    precision: Literal["fp4", "fp8", "int4", "bf16"] = Field(
         "fp4", description="of the routed experts; of all projections in a dense model"
     )
     gpus: int | None = Field(None, ge=1, description="chips of one worker; None: one node")

@@ -65,7 +65,7 @@ def named_engine(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
     """As `engine_of`, whether or not it runs on the SKU's chips."""
     if scenario.engine is not None:
         return parse_engine(scenario.engine), "stated"
-    text, reason = default_engine(sku=sku.key)
+    text, reason = default_engine(sku=sku.key, model=canonical_model(scenario.model))
     return parse_engine(text), reason
 
 

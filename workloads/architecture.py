@@ -6,13 +6,46 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from workloads.plan import DensePath, ExpertPath
+    from workloads.plan import DensePath, ExpertPath, KvStorage
+
+
+EXPERT_LABELS = ("fp4", "fp8", "bf16")
+"""Labels of precision of a model that states no releases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A published checkpoint of a model: what a label of precision stands for.
+
+    Parameters
+    ----------
+    label:
+        ``fp4``, ``fp8``, ``int4`` or ``bf16``: of the routed experts.
+    expert_path, dense_path, feed_forward_path:
+        Arithmetic paths that its tensors are stored for, see `workloads.plan.ExecutionPlan`;
+        NVIDIA's ``nvfp4`` stands for ``mxfp4`` on other vendors' chips.
+    kv_storage:
+        KV cache that the checkpoint asks for; ``None`` leaves it to the engine.
+    repositories:
+        Names on Hugging Face, which mean this release where no precision is named.
+    source, note:
+        Where it is published, and what that leaves open.
+    """
+
+    label: Literal["fp4", "fp8", "int4", "bf16"]
+    expert_path: ExpertPath
+    dense_path: DensePath
+    feed_forward_path: DensePath | None = None
+    kv_storage: KvStorage | None = None
+    repositories: tuple[str, ...] = ()
+    source: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +63,9 @@ class Architecture:
     native_expert_path, native_dense_path:
         Arithmetic paths that the published checkpoint is made for, in the terms of
         `workloads.plan.ExecutionPlan`; the same where there are no experts.
+    releases:
+        What each label of precision stands for, the usual one first; empty where the label
+        names the routed experts alone and the software level the rest.
     """
 
     family: ClassVar[str] = ""
@@ -41,6 +77,23 @@ class Architecture:
     max_position_embeddings: int
     native_expert_path: ExpertPath
     native_dense_path: DensePath
+    releases: tuple[Release, ...] = ()
+
+    def release(self, label: str) -> Release | None:
+        """The checkpoint that a label of precision means; ``None`` where labels name experts only.
+
+        Raises
+        ------
+        UserError
+            If the model is not released in that precision.
+        """
+        if not self.releases and label in EXPERT_LABELS:
+            return None
+        for release in self.releases:
+            if release.label == label:
+                return release
+        known = ", ".join(release.label for release in self.releases) or ", ".join(EXPERT_LABELS)
+        raise UserError(f"precision is {label}; {self.name} comes in {known}: choose one of them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +177,7 @@ class DeepseekV4Architecture(Architecture):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepseekV3Architecture(Architecture):
-    """DeepSeek V3, R1 and V3.2: multi-head latent attention (MLA) and MoE.
+    """DeepSeek V3 and its kin (R1, V3.2, Kimi K2, GLM-5): latent attention (MLA) and MoE.
 
     Parameters
     ----------
@@ -135,13 +188,13 @@ class DeepseekV3Architecture(Architecture):
     qk_nope_head_dim, qk_rope_head_dim, v_head_dim:
         Widths of a head. [-]
     index_n_heads, index_head_dim, index_topk:
-        Lightning indexer of V3.2, in every layer; 0 without. [-]
+        Lightning indexer of V3.2 and GLM-5, in every layer; 0 without. [-]
     intermediate_size, first_k_dense_replace:
         Width of the dense feed-forward layers and how many layers have one. [-]
     n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
         Mixture of experts of the other layers. [-]
     num_nextn_predict_layers:
-        MTP blocks. [-]
+        MTP blocks; 0 without. [-]
     """
 
     family: ClassVar[str] = "deepseek_v3"
@@ -223,8 +276,33 @@ def load_architecture(name: str) -> Architecture:
         name=document["name"],
         native_expert_path=checkpoint.get("expert_path", checkpoint["dense_path"]),
         native_dense_path=checkpoint["dense_path"],
+        releases=_releases(document),
         **values,
     )
+
+
+def _releases(document: dict[str, Any]) -> tuple[Release, ...]:
+    return tuple(
+        Release(label=label, **{**fields, "repositories": tuple(fields.get("repositories", ()))})
+        for label, fields in document.get("releases", {}).items()
+    )
+
+
+def usual_release(name: str) -> Release | None:
+    """The checkpoint that a name means where no precision is stated.
+
+    That of the repository if the name is one, else the model's usual; ``None`` if the model
+    states no releases.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown.
+    """
+    releases = load_architecture(name).releases
+    repository = name.strip().lower()
+    named = (r for r in releases if repository in (other.lower() for other in r.repositories))
+    return next(named, releases[0] if releases else None)
 
 
 def architecture_names() -> dict[str, tuple[str, ...]]:
@@ -243,6 +321,11 @@ def repository_of(canonical: str) -> str:
     return next((alias for alias in aliases if "/" in alias), canonical)
 
 
+def note_of(canonical: str) -> str:
+    """What the figures of an architecture leave out or assume."""
+    return str(_catalogue()[0][canonical].get("note", ""))
+
+
 @cache
 def _catalogue() -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Document of each canonical name, and canonical name of each lower-case alias."""
@@ -253,7 +336,8 @@ def _catalogue() -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         document = read_yaml_mapping(path)
         canonical = str(document["name"])
         documents[canonical] = document
-        for alias in (canonical, *document.get("aliases", ())):
+        repositories = (alias for release in _releases(document) for alias in release.repositories)
+        for alias in (canonical, *document.get("aliases", ()), *repositories):
             if names.setdefault(str(alias).lower(), canonical) != canonical:
                 raise UserError(f"architecture alias '{alias}' names two models; see {path.name}")
     return documents, names

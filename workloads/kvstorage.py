@@ -28,14 +28,8 @@ ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 584.0, "fp8": 512.0, "bf16": 1024
 window, CSA and HCA entries (vLLM, SGLang). ``fp8``: per-tensor scale. ``bf16``: no scale.
 """
 
-MLA_ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 656.0, "fp8": 576.0, "bf16": 1152.0}
-"""One KV entry of DeepSeek V3, 512 latent and 64 rope values. [B]
-
-``fp8_ds_mla``: 512 FP8 values with 4 FP32 scales, 64 BF16 rope values (FlashMLA).
-"""
-
 INDEX_KEY_BYTES: dict[str, float] = {"fp4": 68.0, "fp8": 132.0, "bf16": 256.0}
-"""One indexer key of 128 values with its scales. [B]"""
+"""One indexer key of DeepSeek V4, 128 values with its scales; see `index_key_bytes`. [B]"""
 
 VALUE_BYTES: dict[str, float] = {"fp8_ds_mla": 1.0, "fp8": 1.0, "bf16": 2.0}
 """One value of a key or value vector in models without a latent, per-tensor scales. [B]
@@ -52,7 +46,10 @@ STORAGES: dict[str, tuple[KvStorage, IndexStorage]] = {
 
 CSA_RATIO = 4
 HCA_RATIO = 128
+_BF16_BYTES = 2.0
 _FP32_BYTES = 4.0
+_FP8_SCALED = 128
+_FP4_SCALED = 32
 
 
 def storage_of(name: str) -> tuple[KvStorage, IndexStorage]:
@@ -83,7 +80,7 @@ def kv_bytes_per_sequence(
     Notes
     -----
     V4: ``min(n, 128) e L + n/4 (e + k) L_CSA + n/128 e L_HCA`` with entry e and key k. V3:
-    ``n (e + k) L``, k only with an indexer (V3.2). GQA: ``n 2 h d b L`` with h KV heads of d
+    ``n (e + k) L``, k only with an indexer. GQA: ``n 2 h d b L`` with h KV heads of d
     values of b bytes.
     """
     total = context * kv_bytes_per_context_token(architecture=architecture, kv=kv, index=index)
@@ -108,13 +105,15 @@ def kv_bytes_per_context_token(
     UserError
         If the family has no KV arithmetic here.
     """
-    key = INDEX_KEY_BYTES[index]
     if isinstance(architecture, DeepseekV4Architecture):
+        key = index_key_bytes(head_dim=architecture.index_head_dim, index=index)
         csa = architecture.layers_of_ratio(CSA_RATIO)
         hca = architecture.layers_of_ratio(HCA_RATIO)
         return csa * (ENTRY_BYTES[kv] + key) / CSA_RATIO + hca * ENTRY_BYTES[kv] / HCA_RATIO
     if isinstance(architecture, DeepseekV3Architecture):
-        entry = MLA_ENTRY_BYTES[kv] + (key if architecture.index_topk else 0.0)
+        entry = mla_entry_bytes(architecture=architecture, kv=kv)
+        if architecture.index_topk:
+            entry += index_key_bytes(head_dim=architecture.index_head_dim, index=index)
         return architecture.num_hidden_layers * entry
     if isinstance(architecture, DenseArchitecture):
         return architecture.num_hidden_layers * gqa_entry_bytes(
@@ -123,6 +122,31 @@ def kv_bytes_per_context_token(
     raise UserError(
         f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
     )
+
+
+def mla_entry_bytes(*, architecture: DeepseekV3Architecture, kv: KvStorage) -> float:
+    """One KV entry of DeepSeek V3's latent attention: the latent and the rope values. [B]
+
+    ``fp8_ds_mla``: FP8 latent with an FP32 scale per 128 values, BF16 rope values (FlashMLA);
+    ``fp8``: per-tensor scale; ``bf16``: no scale. 656, 576 and 1152 B for 512 and 64 values.
+    """
+    latent, rope = architecture.kv_lora_rank, architecture.qk_rope_head_dim
+    if kv == "fp8_ds_mla":
+        return latent + -(-latent // _FP8_SCALED) * _FP32_BYTES + rope * _BF16_BYTES
+    return (latent + rope) * VALUE_BYTES[kv]
+
+
+def index_key_bytes(*, head_dim: int, index: IndexStorage) -> float:
+    """One indexer key with its scales. [B]
+
+    FP4 with a ue8m0 scale per 32 values, FP8 with an FP32 scale per 128 values, or BF16: 68, 132
+    and 256 B for 128 values.
+    """
+    if index == "fp4":
+        return head_dim / 2.0 + -(-head_dim // _FP4_SCALED)
+    if index == "fp8":
+        return head_dim + -(-head_dim // _FP8_SCALED) * _FP32_BYTES
+    return head_dim * _BF16_BYTES
 
 
 def gqa_entry_bytes(*, architecture: DenseArchitecture, kv: KvStorage, attention_tp: int) -> float:

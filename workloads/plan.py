@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "fp8", "bf16"]
-DensePath = Literal["fp8", "bf16", "nvfp4", "mxfp4"]
+ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "int4", "fp8", "bf16"]
+DensePath = Literal["fp8", "bf16", "nvfp4", "mxfp4", "int4"]
 MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather"]
 KvStorage = Literal["fp8_ds_mla", "fp8", "bf16"]
 IndexStorage = Literal["fp4", "fp8", "bf16"]
@@ -25,9 +25,14 @@ class ExecutionPlan:
     expert_path:
         Weights and activations of the routed experts: ``mxfp4xfp8`` (FP4 weights, FP8
         activations), ``mxfp4`` and ``nvfp4`` (both FP4), ``w4a16`` (FP4 weights expanded in
-        registers, Marlin-like), ``fp8`` (experts expanded to FP8 in memory) or ``bf16``.
+        registers, Marlin-like), ``int4`` (the same with 16 bits of scales per 32 weights, as
+        INT4 checkpoints and NVFP4 ones have), ``fp8`` (experts expanded to FP8 in memory) or
+        ``bf16``.
     dense_path:
         Projections outside the experts.
+    feed_forward_path:
+        Shared expert and dense feed-forward layers of DeepSeek V3's kin; ``None``: as
+        ``dense_path``.
     output_a_path:
         DeepSeek V4's grouped output projection ``wo_a``: FP8 einsum, or BF16 as the reference.
     kv_storage, index_storage:
@@ -58,6 +63,7 @@ class ExecutionPlan:
 
     expert_path: ExpertPath = "mxfp4xfp8"
     dense_path: DensePath = "fp8"
+    feed_forward_path: DensePath | None = None
     output_a_path: DensePath = "fp8"
     kv_storage: KvStorage = "fp8_ds_mla"
     index_storage: IndexStorage = "fp8"

@@ -33,7 +33,10 @@ Engine = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        "--precision", metavar="NAME", help="Expert weights: fp4, fp8, bf16; default fp4."
+        "--precision",
+        metavar="NAME",
+        help="Expert weights: fp4, fp8, int4, bf16; default: those of the model's usual "
+        "checkpoint, see `simulate show model`.",
     ),
 ]
 Tp = Annotated[

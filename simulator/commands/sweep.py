@@ -40,7 +40,11 @@ def sweep(
         ),
     ] = None,
     precision: Annotated[
-        str | None, _list_option("--precision", "Expert weights: fp4, fp8, bf16; default fp4.")
+        str | None,
+        _list_option(
+            "--precision",
+            "Expert weights: fp4, fp8, int4, bf16; default: each model's usual checkpoint.",
+        ),
     ] = None,
     tp: whatif_options.Tps = None,
     ep: whatif_options.Eps = None,

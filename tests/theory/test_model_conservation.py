@@ -14,7 +14,10 @@ from workloads.models.weights import weight_table
 from workloads.ops import Component
 from workloads.plan import ExecutionPlan
 
-NAMES = ("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v3.2", "deepseek-r1")
+NAMES = (
+    *("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v3.2", "deepseek-r1"),
+    *("kimi-k2.5", "glm-5"),
+)
 BALANCED = ExpertLoad(kind="balanced")
 # under tensor parallelism, what every rank computes in whole
 REPLICATED = ("wq_a", "kv_a", "compress", "indexer", "mhc", "router", "embedding", "mix")
@@ -101,7 +104,7 @@ def test_all_weights_are_read_by_a_large_batch(name):
 @given(prefix=st.integers(0, 100_000), first=st.integers(1, 20_000), second=st.integers(1, 20_000))
 @settings(max_examples=25, deadline=None)
 def test_chunks_add_up(name, prefix, first, second):
-    """Two chunks cost the attention FLOPs of one, but for a prefix that R1 projects again."""
+    """Two chunks cost the attention FLOPs of one, but for a prefix that is projected again."""
     model = model_of(name)
 
     def flops(new_tokens, prefix_tokens):
@@ -113,13 +116,13 @@ def test_chunks_add_up(name, prefix, first, second):
     together = flops(first + second, prefix)
     apart = flops(first, prefix) + flops(second, prefix + first)
     again = 0.0
-    if name == "deepseek-r1":
-        per_token = 2.0 * 512 * 128 * 256 * 61
+    if name in ("deepseek-r1", "kimi-k2.5"):
+        per_token = 2.0 * 512 * model.architecture.num_attention_heads * 256 * 61
         again = per_token * (prefix + first)
     assert apart == pytest.approx(together + again, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v3.2"])
+@pytest.mark.parametrize("name", ["deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v3.2", "glm-5"])
 @given(context=st.integers(1, 1_000_000))
 @settings(max_examples=25, deadline=None)
 def test_one_prefilled_token_is_one_decoded_token(name, context):

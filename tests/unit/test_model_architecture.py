@@ -16,6 +16,9 @@ from workloads.errors import UserError
         ("deepseek-ai/DeepSeek-V4-Flash-0731", "deepseek-v4-flash-0731"),
         ("dsr1", "deepseek-r1"),
         ("deepseek-ai/DeepSeek-V3.2", "deepseek-v3.2"),
+        ("moonshotai/Kimi-K2.5", "kimi-k2.5"),
+        ("k2-thinking", "kimi-k2.5"),
+        ("GLM-5.1", "glm-5"),
     ],
 )
 def test_aliases(alias, name):

@@ -13,7 +13,10 @@ from workloads.models import bind
 from workloads.ops import Component, OpKind
 from workloads.plan import ExecutionPlan
 
-NAMES = ("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v4-pro-0813", "deepseek-v3.2", "dsr1")
+NAMES = (
+    *("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v4-pro-0813"),
+    *("deepseek-v3.2", "dsr1", "glm-5"),
+)
 DEP8 = Layout(tp=8, ep=8, dp_attention=True)
 QUANTITIES = ("flops", "weight_bytes", "kv_bytes", "activation_bytes", "message_bytes")
 
@@ -167,13 +170,16 @@ def test_pipeline_sends_all_residual_streams():
 
 @pytest.mark.parametrize(
     ("path", "bytes_per_parameter"),
-    [("mxfp4xfp8", 0.53125), ("nvfp4", 0.5625), ("w4a16", 0.53125), ("fp8", 1.0), ("bf16", 2.0)],
+    [
+        *(("mxfp4xfp8", 0.53125), ("nvfp4", 0.5625), ("w4a16", 0.53125)),
+        *(("int4", 0.5625), ("fp8", 1.0), ("bf16", 2.0)),
+    ],
 )
 def test_expert_formats(path, bytes_per_parameter):
     model = model_of(expert_path=path, load=ExpertLoad(kind="balanced"))
     ops = model.token_ops(rank_tokens=1e6, group_tokens=1e6)
     grouped = [op for op in ops if op.kind is OpKind.GROUPED_GEMM]
-    assert {op.precision for op in grouped} == {path}
+    assert {op.precision for op in grouped} == {"w4a16" if path == "int4" else path}
     per_layer = sum(op.weight_bytes for op in grouped)
     assert per_layer == pytest.approx(384 * 3 * 7168 * 3072 * bytes_per_parameter, rel=1e-4)
 

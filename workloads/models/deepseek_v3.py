@@ -1,10 +1,11 @@
-"""DeepSeek V3, R1 and V3.2 as operations on one rank."""
+"""DeepSeek V3 and its kin (R1, V3.2, Kimi K2, GLM-5) as operations on one rank."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from workloads.errors import UserError
 from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.deepseek_v3_attention import LatentAttention
@@ -35,7 +36,7 @@ _NORMS_PER_LAYER = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepseekV3:
-    """DeepSeek V3, R1 or V3.2 bound to a layout and a plan; see `workloads.costmodel.CostModel`.
+    """DeepSeek V3 or its kin bound to a layout and a plan; see `workloads.costmodel.CostModel`.
 
     Notes
     -----
@@ -50,7 +51,7 @@ class DeepseekV3:
     drafts: int = 0
 
     def validate(self) -> None:
-        """Check that heads and experts divide over the layout.
+        """Check that heads and experts divide over the layout, and that drafts have a module.
 
         Raises
         ------
@@ -65,6 +66,11 @@ class DeepseekV3:
             layers=arch.num_hidden_layers,
             drafts=self.drafts,
         )
+        if self.drafts and not arch.num_nextn_predict_layers:
+            raise UserError(
+                f"drafts is {self.drafts}, but {arch.name} has no draft module; "
+                "leave speculation off"
+            )
         self._moe.validate()
 
     @property
@@ -144,7 +150,7 @@ class DeepseekV3:
         return gated_mlp(
             name="dense",
             component=Component.DENSE,
-            path=self.plan.dense_path,
+            path=self.plan.feed_forward_path or self.plan.dense_path,
             tokens=tokens,
             hidden=arch.hidden_size,
             width=arch.intermediate_size / self.layout.attention_tp,

@@ -1,4 +1,4 @@
-"""Multi-head latent attention (MLA) of DeepSeek V3 and R1, sparse with an indexer in V3.2."""
+"""Multi-head latent attention (MLA) of DeepSeek V3 and its kin, sparse with an indexer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.kvstorage import INDEX_KEY_BYTES, MLA_ENTRY_BYTES
+from workloads.kvstorage import index_key_bytes, mla_entry_bytes
 from workloads.models.indexer import chunk_sum, index_ops
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, all_reduce, gemm, memory
@@ -28,8 +28,8 @@ class LatentAttention:
     -----
     Query and output projections are divided by heads; the latent projection, the indexer and,
     with one latent per token, the KV cache are replicated. The up-projection of the latent is
-    either absorbed into queries and outputs (decode, and V3.2 throughout) or applied to the
-    latents (R1's prefill): the same work per token, booked once in `projections`.
+    either absorbed into queries and outputs (decode, and throughout with an indexer) or applied
+    to the latents (prefill without one): the same work per token, booked once in `projections`.
     """
 
     architecture: DeepseekV3Architecture
@@ -50,7 +50,7 @@ class LatentAttention:
     @property
     def entry_bytes(self) -> float:
         """One KV entry. [B]"""
-        return MLA_ENTRY_BYTES[self.plan.kv_storage]
+        return mla_entry_bytes(architecture=self.architecture, kv=self.plan.kv_storage)
 
     @property
     def _latent_width(self) -> float:
@@ -108,7 +108,7 @@ class LatentAttention:
     def _indexer(self, *, tokens: Quantity) -> list[Op]:
         arch, plan = self.architecture, self.plan
         query = arch.index_n_heads * arch.index_head_dim
-        key_bytes = INDEX_KEY_BYTES[plan.index_storage]
+        key_bytes = index_key_bytes(head_dim=arch.index_head_dim, index=plan.index_storage)
         ops = [
             gemm(
                 name=name,
@@ -143,8 +143,9 @@ class LatentAttention:
 
         Notes
         -----
-        ``F = 2 h (576 + 512) P`` per query, P = n, or min(n, top-k) with an indexer. Dense
-        kernels pack the heads of all queries of a request before padding, sparse ones cannot.
+        ``F = 2 h (2 c + r) P`` per query with a latent of c and r rope values (512 and 64 in V3),
+        P = n, or min(n, top-k) with an indexer. Dense kernels pack the heads of all queries of a
+        request before padding, sparse ones cannot.
         """
         arch = self.architecture
         queries = requests * float(queries_per_request)
@@ -177,9 +178,9 @@ class LatentAttention:
 
         Notes
         -----
-        Without an indexer attention is multi-head, ``F = 2 h (192 + 128)`` per query and key, and
-        the prefix's latents are projected up again: ``2 512 h 256`` per prefix token. With one,
-        it is absorbed and sparse.
+        Without an indexer attention is multi-head, ``F = 2 h (d_qk + d_v)`` per query and key (192
+        and 128 values a head in V3), and the prefix's latents are projected up again:
+        ``2 c h (d_nope + d_v)`` per prefix token. With one, it is absorbed and sparse.
         """
         arch = self.architecture
         end = prefix_tokens + new_tokens

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.kvstorage import INDEX_KEY_BYTES
+from workloads.kvstorage import index_key_bytes
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import FP32_BYTES, memory
 from workloads.ops import Component, Op, OpKind
@@ -55,7 +55,7 @@ def index_ops(
             kind=OpKind.INDEXER,
             precision=_PRECISION[plan.index_storage],
             flops=scored * (2.0 * heads * head_dim),
-            kv_bytes=keys * INDEX_KEY_BYTES[plan.index_storage],
+            kv_bytes=keys * index_key_bytes(head_dim=head_dim, index=plan.index_storage),
             activation_bytes=scored * FP32_BYTES,
             kernels=KERNELS["index_score"] * plan.kernels_scale,
             layers=layers,

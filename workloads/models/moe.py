@@ -11,7 +11,7 @@ from workloads.errors import UserError
 from workloads.expert_load import load_table
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm, memory
-from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
+from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, arithmetic, quantises
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Moe:
                 name="experts.fused",
                 component=Component.EXPERTS,
                 kind=OpKind.GROUPED_GEMM,
-                precision=path,
+                precision=arithmetic(path),
                 variant="fused",
                 flops=flops,
                 weight_bytes=weight_bytes,
@@ -252,7 +252,7 @@ class Moe:
             name="experts.w13",
             component=Component.EXPERTS,
             kind=OpKind.GROUPED_GEMM,
-            precision=path,
+            precision=arithmetic(path),
             flops=flops * (2.0 / 3.0),
             weight_bytes=weight_bytes * (2.0 / 3.0),
             activation_bytes=pairs * (per_pair_in + per_pair_mid),
@@ -272,7 +272,7 @@ class Moe:
             name="experts.w2",
             component=Component.EXPERTS,
             kind=OpKind.GROUPED_GEMM,
-            precision=path,
+            precision=arithmetic(path),
             flops=flops / 3.0,
             weight_bytes=weight_bytes / 3.0,
             activation_bytes=pairs * (width * value_bytes + per_pair_out),
@@ -299,7 +299,7 @@ class Moe:
         return gated_mlp(
             name="shared",
             component=Component.EXPERTS,
-            path=plan.dense_path,
+            path=plan.feed_forward_path or plan.dense_path,
             tokens=tokens,
             hidden=self.hidden,
             width=self.shared_experts * self.intermediate / self.shared_tp,

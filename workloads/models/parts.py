@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
 from workloads.models.kernels import KERNELS
-from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
+from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, arithmetic, quantises
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def gemm(
         name=name,
         component=component,
         kind=OpKind.GEMM,
-        precision=path,
+        precision=arithmetic(path),
         flops=tokens * (2.0 * weights),
         weight_bytes=weights * WEIGHT_BYTES[path],
         activation_bytes=tokens * (inputs * input_bytes + outputs * BF16_BYTES),

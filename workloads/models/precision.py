@@ -11,11 +11,15 @@ MXFP4_BYTES = 0.5 + 1.0 / 32.0
 NVFP4_BYTES = 0.5 + 1.0 / 16.0
 """FP4 e2m1 with one e4m3 scale per 16 values. [B/parameter]"""
 
+INT4_BYTES = 0.5 + 2.0 / 32.0
+"""INT4 with one BF16 scale per 32 values (compressed-tensors, as Kimi K2). [B/parameter]"""
+
 WEIGHT_BYTES: dict[str, float] = {
     "mxfp4xfp8": MXFP4_BYTES,
     "mxfp4": MXFP4_BYTES,
     "w4a16": MXFP4_BYTES,
     "nvfp4": NVFP4_BYTES,
+    "int4": INT4_BYTES,
     "fp8": FP8_BLOCK_BYTES,
     "bf16": 2.0,
     "fp32": 4.0,
@@ -27,6 +31,7 @@ ACTIVATION_BYTES: dict[str, float] = {
     "mxfp4": MXFP4_BYTES,
     "nvfp4": NVFP4_BYTES,
     "w4a16": 2.0,
+    "int4": 2.0,
     "fp8": 1.0 + 1.0 / 128.0,
     "bf16": 2.0,
     "fp32": 4.0,
@@ -52,4 +57,12 @@ on tensor cores as TF32 and are counted as BF16.
 
 def quantises(path: str) -> bool:
     """Whether a GEMM's BF16 input is quantised by a kernel before it."""
-    return path not in ("bf16", "fp32", "w4a16")
+    return path not in ("bf16", "fp32", "w4a16", "int4")
+
+
+def arithmetic(path: str) -> str:
+    """Arithmetic that kernels of a path run, whose rate and efficiency apply.
+
+    INT4 weights are expanded in registers and multiplied in BF16 like FP4 ones.
+    """
+    return "w4a16" if path == "int4" else path

@@ -150,21 +150,21 @@ def _v4_weights(arch: DeepseekV4Architecture) -> list[Weight]:
 
 def _v3_layer(arch: DeepseekV3Architecture, *, layers: int, module: str) -> list[Weight]:
     """Attention weights of ``layers`` layers."""
-    d, heads = arch.hidden_size, arch.num_attention_heads
+    d, heads, dense = arch.hidden_size, arch.num_attention_heads, arch.native_dense_path
     query = arch.qk_nope_head_dim + arch.qk_rope_head_dim
     up = arch.qk_nope_head_dim + arch.v_head_dim
     rows: list[tuple[str, float, str]] = [
-        ("attention.q_a", d * arch.q_lora_rank, "fp8"),
-        ("attention.q_b", arch.q_lora_rank * heads * query, "fp8"),
-        ("attention.kv_a", d * (arch.kv_lora_rank + arch.qk_rope_head_dim), "fp8"),
-        ("attention.kv_b", arch.kv_lora_rank * heads * up, "fp8"),
-        ("attention.o_proj", heads * arch.v_head_dim * d, "fp8"),
+        ("attention.q_a", d * arch.q_lora_rank, dense),
+        ("attention.q_b", arch.q_lora_rank * heads * query, dense),
+        ("attention.kv_a", d * (arch.kv_lora_rank + arch.qk_rope_head_dim), dense),
+        ("attention.kv_b", arch.kv_lora_rank * heads * up, dense),
+        ("attention.o_proj", heads * arch.v_head_dim * d, dense),
         ("norms", 2 * d + arch.q_lora_rank + arch.kv_lora_rank, "bf16"),
     ]
     if arch.index_topk:
         rows += [
-            ("indexer.wq_b", arch.q_lora_rank * arch.index_n_heads * arch.index_head_dim, "fp8"),
-            ("indexer.wk", d * arch.index_head_dim, "fp8"),
+            ("indexer.wq_b", arch.q_lora_rank * arch.index_n_heads * arch.index_head_dim, dense),
+            ("indexer.wk", d * arch.index_head_dim, dense),
             ("indexer.weights", d * arch.index_n_heads, "bf16"),
         ]
     return [
@@ -188,7 +188,7 @@ def _v3_experts(arch: DeepseekV3Architecture, *, layers: int, module: str) -> li
         Weight(
             name="shared expert",
             parameters=float(layers * arch.n_shared_experts * expert),
-            format="fp8",
+            format=arch.native_dense_path,
             module=module,
         ),
         Weight(
@@ -211,7 +211,7 @@ def _v3_weights(arch: DeepseekV3Architecture) -> list[Weight]:
         Weight(
             name="dense layers",
             parameters=float(dense * 3 * d * arch.intermediate_size),
-            format="fp8",
+            format=arch.native_dense_path,
         ),
         Weight(name="embedding", parameters=table, format="bf16", active=1.0 / arch.vocab_size),
         Weight(name="lm_head", parameters=table, format="bf16"),
