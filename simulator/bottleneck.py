@@ -44,11 +44,10 @@ def name_bottleneck(
     prompts, so that a decode step of t_d stands beside D / output_tokens whole prefills of t_p.
     Where more requests are present than the KV pool or the running cap admits, that is named.
     """
-    spec = pool.kv_pool
     context = prompt_tokens + output_tokens / 2.0
-    room = spec.total_blocks / spec.blocks(prompt_tokens + output_tokens)
-    if spec.request_slots is not None:
-        room = min(room, spec.request_slots)
+    room = pool.kv_pool.total_blocks / pool.kv_pool.blocks(prompt_tokens + output_tokens)
+    if pool.kv_pool.request_slots is not None:
+        room = min(room, pool.kv_pool.request_slots)
     cap = running_cap(settings=pool.settings, attention_dp=model.layout.attention_dp)
     if requests_per_rank > min(room, cap):
         return KV_CAPACITY if room < cap else "running cap"

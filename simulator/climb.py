@@ -6,7 +6,6 @@ import gc
 import multiprocessing
 import os
 import warnings
-from collections import deque
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -19,6 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.bottleneck import KV_CAPACITY
+from simulator.climb_ends import (
+    FULL,
+    by_promise,
+    end_dominated,
+    has_stalled,
+    is_bounded,
+    is_settled,
+)
 from simulator.configuration import DoesNotFitError
 from simulator.recipe_layouts import PoolRequest
 from simulator.run import simulate_run
@@ -34,15 +41,8 @@ if TYPE_CHECKING:
     from workloads.layout import Layout
 
 LARGEST_CONCURRENCY = 2048
-LEAST_GAIN = 1.01
-SLACK = 1.05
-"""How far a run with more clients may exceed the bounds of one with fewer."""
 WORTH_FORKING = 256
 """Largest concurrency from which points run in processes of their own."""
-WORTH_BOUNDING = 256
-"""Concurrency from which throughput grows evenly enough for what a layout may yet reach."""
-WORTH_WAITING = 1024
-"""Concurrency from which a point is not run before the one below, which may end its layout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class PointRun:
 
     metrics: RunMetrics
     bottleneck: str
+    kv_fill: float
     kind: str
     bands: dict[str, tuple[float, float]]
     records: Records
@@ -121,6 +122,7 @@ class Climb:
             run=PointRun(
                 metrics=outcome.metrics,
                 bottleneck=outcome.bottleneck,
+                kv_fill=outcome.kv_fill,
                 kind=outcome.kind,
                 bands=outcome.bands,
                 records=outcome.records,
@@ -132,7 +134,7 @@ class Climb:
         )
 
     def take(self, concurrency: int, rung: Rung) -> None:
-        """Keep a rung, and end the climb where memory refuses or more clients gain nothing."""
+        """Keep a rung, and end the climb where memory is full or more clients gain nothing."""
         self.done[concurrency] = rung
         rates: list[float] = []
         for index, known in enumerate(self.rungs):
@@ -140,7 +142,7 @@ class Climb:
                 self.end = index + 1
                 break
             rates.append(known.run.metrics.total_tput_per_gpu)
-            full = known.run.bottleneck == KV_CAPACITY
+            full = known.run.bottleneck == KV_CAPACITY or known.run.kv_fill > FULL
             if self.scenario.concurrency is None and (full or has_stalled(rates)):
                 self.end = index + 1
                 break
@@ -148,6 +150,10 @@ class Climb:
     def wants(self, concurrency: int) -> bool:
         """Whether a point is neither done nor past the end."""
         return concurrency not in self.done and concurrency in self.ladder[: self.end]
+
+    def reaches(self, index: int) -> bool:
+        """Whether a rung is not past the end, as far as is known."""
+        return index < len(self.ladder[: self.end])
 
 
 def climb_layouts(
@@ -186,12 +192,11 @@ def climb_layouts(
     processes = os.cpu_count() or 1
     forks = "fork" in multiprocessing.get_all_start_methods()
     if processes < 2 or max(ladder) < WORTH_FORKING or not forks:
-        for concurrency in ladder:
-            for climb in climbs:
-                if climb.wants(concurrency):
-                    tell()
-                    climb.take(concurrency, climb.run(concurrency))
-                    end_dominated(climbs)
+        while (point := _next_point(climbs, busy=[], processes=1)) is not None:
+            climb, concurrency = point
+            tell()
+            climb.take(concurrency, climb.run(concurrency))
+            end_dominated(climbs)
     else:
         for climb in climbs:  # what a first run loads and tabulates, the processes inherit
             tell()
@@ -208,7 +213,6 @@ def _climb_side_by_side(
     tell: Callable[[], None],
     meanwhile: Callable[[], None] | None,
 ) -> None:
-    tasks = deque(_order(climbs, processes=processes))
     running: dict[Future[Rung], tuple[Climb, int]] = {}
     with (
         ProcessPoolExecutor(
@@ -219,9 +223,9 @@ def _climb_side_by_side(
         _aside(pool, meanwhile),
     ):
         try:
-            while tasks or running:
+            while True:
                 while len(running) <= processes:  # one more waits: none stands idle
-                    task = _take_next(tasks, patient=len(climbs) >= processes)
+                    task = _next_point(climbs, busy=list(running.values()), processes=processes)
                     if task is None:
                         break
                     running[_submit(pool, *task)] = task
@@ -237,18 +241,34 @@ def _climb_side_by_side(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _take_next(tasks: deque[tuple[Climb, int]], *, patient: bool) -> tuple[Climb, int] | None:
-    """The next point that is wanted and, with patience, worth running before others are known."""
-    for climb, concurrency in list(tasks):
-        rung = climb.ladder.index(concurrency)
-        below = climb.ladder[rung - 1]
-        if climb.wants(concurrency):
-            if patient and concurrency >= WORTH_WAITING and rung and climb.wants(below):
-                continue
-            tasks.remove((climb, concurrency))
-            return climb, concurrency
-        tasks.remove((climb, concurrency))
+def _next_point(
+    climbs: list[Climb], *, busy: list[tuple[Climb, int]], processes: int
+) -> tuple[Climb, int] | None:
+    """The next point that is wanted: by ascending clients, the most promising layouts first.
+
+    Where few layouts share the processes, the long points go first, even beyond an end that is
+    not known yet. Many keep all processes busy without: there a long point waits until it is
+    known which layouts go on, unless its layout is among the most promising.
+    """
+    few = len(climbs) < processes
+    for concurrency in _ascending(climbs[0].ladder, long_first=few):
+        index = climbs[0].ladder.index(concurrency)
+        lanes = sorted(climbs, key=lambda climb: -climb.layout.attention_dp)
+        if is_bounded(climbs, index) and not few:
+            promising = by_promise(climbs, index)
+            lanes = promising if is_settled(climbs, index) else promising[:processes]
+        for climb in lanes:
+            if climb.wants(concurrency) and (climb, concurrency) not in busy:
+                return climb, concurrency
     return None
+
+
+def _ascending(ladder: tuple[int, ...], *, long_first: bool) -> list[int]:
+    rungs = sorted(set(ladder))
+    if not long_first:
+        return rungs
+    short = [rung for rung in rungs if rung < WORTH_FORKING]
+    return short + rungs[len(short) :][::-1]
 
 
 @contextmanager
@@ -266,68 +286,12 @@ def _aside(pool: ProcessPoolExecutor, meanwhile: Callable[[], None] | None) -> I
         called.result()
 
 
-def _order(climbs: list[Climb], *, processes: int) -> list[tuple[Climb, int]]:
-    """Points by ascending clients; where few layouts share the processes, the long ones first.
-
-    Many layouts keep all processes busy to the end without running points that are dropped.
-    """
-    rungs = sorted(set(climbs[0].ladder if climbs else ()))
-    if len(climbs) < processes:
-        short = [rung for rung in rungs if rung < WORTH_FORKING]
-        rungs = short + rungs[: len(short) - 1 : -1] if short else rungs[::-1]
-    # data-parallel layouts reach furthest: what they show ends others
-    lanes = sorted(climbs, key=lambda climb: -climb.layout.attention_dp)
-    return [(climb, rung) for rung in rungs for climb in lanes]
-
-
 def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future[Rung]:
     bare = Climb(scenario=climb.scenario, sku=climb.sku, layout=climb.layout, ladder=climb.ladder)
     with warnings.catch_warnings():
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
         warnings.simplefilter("ignore", DeprecationWarning)
         return pool.submit(bare.run, concurrency)
-
-
-def end_dominated(climbs: Sequence[Climb]) -> None:
-    """End layouts that more clients cannot bring to the frontier of what all have shown.
-
-    From 256 clients on, a doubling multiplies throughput by no more than the better of the two
-    before did, and a client has at most the speed that it had. A layout ends where both, at the
-    top of the ladder and with some slack, fall short of a point that any layout has reached with
-    no more clients. Only doubling ladders are cut.
-    """
-    if not climbs or climbs[0].scenario.concurrency is not None:
-        return
-    ladder = climbs[0].ladder
-    for index in range(3, len(ladder)):
-        below = ladder[:index]
-        if any(climb.wants(concurrency) for climb in climbs for concurrency in below):
-            return
-        if below[-1] < WORTH_BOUNDING:
-            continue
-        shown = [
-            (run.metrics.interactivity, run.metrics.total_tput_per_gpu)
-            for climb in climbs
-            for concurrency, run in climb.runs
-            if concurrency in below
-        ]
-        for climb in climbs:
-            if climb.end is not None and climb.end <= index:
-                continue
-            last = climb.runs[index - 1][1].metrics
-            first, second, third = (
-                run.metrics.total_tput_per_gpu for _, run in climb.runs[index - 3 : index]
-            )
-            speed = SLACK * last.interactivity
-            growth = SLACK * max(second / first, third / second, 1.0)
-            rate = third * growth ** (len(ladder) - index)
-            if any(x >= speed and y >= rate for x, y in shown):
-                climb.end = index
-
-
-def has_stalled(throughputs: Sequence[float]) -> bool:
-    """Whether the last two doublings of concurrency gained less than 1 % throughput."""
-    return len(throughputs) > 2 and throughputs[-1] < LEAST_GAIN * throughputs[-3]
 
 
 def _doublings() -> tuple[int, ...]:

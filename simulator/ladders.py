@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
 from simulator.candidates import requests_of
-from simulator.climb import LARGEST_CONCURRENCY, has_stalled
+from simulator.climb import LARGEST_CONCURRENCY
+from simulator.climb_ends import has_stalled
 from simulator.configuration import DoesNotFitError
 from simulator.run import simulate_run
 from simulator.scenario_runs import configure_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from simulator.scenario import REPORTED
@@ -93,8 +94,10 @@ def write_run(
         directory.stage("resolved.yaml").write_text(_resolved_yaml(result), encoding="utf-8")
         directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
         _write_points(directory, result)
-        _write_requests(directory, result)
-        _draw(directory, result, measured=measured)
+        with ThreadPoolExecutor(1) as thread:  # PyArrow compresses while Matplotlib draws
+            requests = thread.submit(_write_requests, directory, result)
+            _draw(directory, result, measured=measured)
+            requests.result()
     except OSError as error:
         raise directory.unwritable(error) from None
 
@@ -147,6 +150,7 @@ def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
                     directory.stage("requests.parquet"),
                     table.schema.with_metadata(FILE_METADATA | {"version": version()}),
                     compression="zstd",
+                    use_dictionary=["label"],  # the others hardly repeat
                 )
             writer.write_table(table)
     finally:

@@ -210,20 +210,23 @@ def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
     _draw_band(axes, one.band[front], colour=colour)
     x, y = _curve(one.interactivity[front], one.tput_per_gpu[front])
     axes.plot(x, y, color=colour, linewidth=1.8, linestyle=dashes, zorder=3)
-    for index in order:
-        shown = bool(one.on_frontier[index])
-        axes.plot(
-            one.interactivity[index],
-            one.tput_per_gpu[index],
-            marker=marker(one.layouts[index]),
-            markersize=6.5 if shown else 5,
-            markerfacecolor="white" if shown else "none",
-            markeredgecolor=colour,
-            markeredgewidth=1.6 if shown else 1.0,
-            alpha=1.0 if shown else 0.35,
-            linestyle="none",
-            zorder=4 if shown else 2,
-        )
+    for layout in dict.fromkeys(one.layouts[index] for index in order):
+        for shown in (False, True):
+            own = [i for i in order if one.layouts[i] == layout and one.on_frontier[i] == shown]
+            if not own:
+                continue
+            axes.plot(
+                one.interactivity[own],
+                one.tput_per_gpu[own],
+                marker=marker(layout),
+                markersize=6.5 if shown else 5,
+                markerfacecolor="white" if shown else "none",
+                markeredgecolor=colour,
+                markeredgewidth=1.6 if shown else 1.0,
+                alpha=1.0 if shown else 0.35,
+                linestyle="none",
+                zorder=4 if shown else 2,
+            )
 
 
 def _curve(x: Array, y: Array) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from simulator.bottleneck import name_bottleneck
 from simulator.client import ClosedLoop
 from simulator.configuration import RunResult
 from simulator.deployment import run_deployment
+from simulator.memory import running_cap
 from simulator.metrics import RunMetrics, run_metrics
 from workloads.errors import UserError
 from workloads.speculation import (
@@ -50,18 +51,30 @@ class RunOutcome:
     @property
     def bottleneck(self) -> str:
         """What binds the run most of the time, see `simulator.bottleneck`; worked out here."""
-        last = self.assembly.pools[-1]
-        ranks = last.workers * last.layout.attention_dp
         return name_bottleneck(
             model=self.assembly.models[-1],
             sku=self.assembly.sku,
             software=self.assembly.software,
-            pool=last,
+            pool=self.assembly.pools[-1],
             drafts=self.configuration.drafts,
-            requests_per_rank=self.configuration.concurrency / ranks,
+            requests_per_rank=self._requests_per_rank,
             prompt_tokens=self.metrics.prompt_tokens / self.metrics.requests,
             output_tokens=self.metrics.output_tokens / self.metrics.requests,
         )
+
+    @property
+    def kv_fill(self) -> float:
+        """Share of the KV pools' blocks that all requests take, or as many as may run. [-]"""
+        last = self.assembly.pools[-1]
+        cap = running_cap(settings=last.settings, attention_dp=last.layout.attention_dp)
+        tokens = (self.metrics.prompt_tokens + self.metrics.output_tokens) / self.metrics.requests
+        blocks = min(self._requests_per_rank, cap) * last.kv_pool.blocks(tokens)
+        return blocks / last.kv_pool.total_blocks
+
+    @property
+    def _requests_per_rank(self) -> float:
+        last = self.assembly.pools[-1]
+        return self.configuration.concurrency / (last.workers * last.layout.attention_dp)
 
     @property
     def kind(self) -> str:

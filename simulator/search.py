@@ -11,7 +11,7 @@ from hwmodels.sku import load_sku
 from simulator.assembly import assemble
 from simulator.bounds import deployment_bounds
 from simulator.candidates import candidate_deployments, requests_of
-from simulator.climb import has_stalled
+from simulator.climb_ends import has_stalled
 from simulator.configuration import DoesNotFitError, deployment_label
 from simulator.run import simulate_run
 from simulator.scenario_runs import configure_run, named_engine

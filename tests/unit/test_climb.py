@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from simulator import climb as climbing
 from simulator.bottleneck import KV_CAPACITY
-from simulator.climb import Climb, Rung, climb_layouts, end_dominated
+from simulator.climb import Climb, Rung, climb_layouts
+from simulator.climb_ends import end_dominated
 from simulator.scenario import build_scenario
 from workloads.layout import Layout
 
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 LADDER = (1, 2, 4, 8, 16)
 
 
-def rung(rate: float | None, *, bottleneck: str = "compute", speed: float = 1.0) -> Rung:
+def rung(
+    rate: float | None,
+    *,
+    bottleneck: str = "compute",
+    speed: float = 1.0,
+    kv_fill: float = 0.0,
+) -> Rung:
     """A rung with this throughput, or one that memory refuses."""
     run = None
     if rate is not None:
         run = SimpleNamespace(
             metrics=SimpleNamespace(total_tput_per_gpu=rate, interactivity=speed),
             bottleneck=bottleneck,
+            kv_fill=kv_fill,
         )
     return Rung(
         run=cast("Any", run),
@@ -73,7 +81,15 @@ def test_a_full_kv_pool_ends_a_climb_but_not_a_stated_list() -> None:
         assert climb.runs[-1][0] == last
 
 
-LONG = (64, 128, 256, 512)
+def test_a_pool_that_is_nearly_full_ends_a_climb() -> None:
+    climb = climb_of(OPEN)
+    climb.take(1, rung(1.0, kv_fill=0.89))
+    assert climb.wants(2)
+    climb.take(2, rung(2.0, kv_fill=0.91))
+    assert not climb.wants(4)
+
+
+LONG = (64, 128, 256, 512, 1024)
 
 
 def climbed(scenario: Any, *, slow: list[float], fast: list[float]) -> list[Climb]:
@@ -90,23 +106,32 @@ def climbed(scenario: Any, *, slow: list[float], fast: list[float]) -> list[Clim
 
 
 def test_a_layout_ends_where_nothing_it_could_reach_is_on_the_frontier() -> None:
-    """512 clients could give the slow one 7 times 7/6, and 5 % slack: 8.6."""
-    slow, fast = [5.5, 6.0, 7.0], [4.0, 6.0, 8.7]
-    one, other = climbed(OPEN, slow=slow, fast=fast)
+    """Two doublings gained 4 times, two more and 5 % slack would make 16.8 of the slow one's 4."""
+    slow, fast = [1.0, 2.0, 4.0], [4.0, 8.0, 12.0]
+    one, other = climbed(OPEN, slow=slow, fast=[*fast, 16.9])
     assert not one.wants(512)
-    assert other.wants(512)
-    one, _ = climbed(OPEN, slow=slow, fast=[4.0, 6.0, 8.5])
+    assert other.wants(1024)
+    one, _ = climbed(OPEN, slow=slow, fast=[*fast, 16.7])
     assert one.wants(512)
-    one, _ = climbed(STATED, slow=slow, fast=fast)
+    one, _ = climbed(STATED, slow=slow, fast=[*fast, 16.9])
     assert one.wants(512)
 
 
 def test_one_weak_doubling_does_not_end_a_layout() -> None:
-    """Ranks that wait for each other may gain nothing once and much after: 7 times 7/3."""
-    one, _ = climbed(OPEN, slow=[3.0, 7.0, 7.0], fast=[4.0, 6.0, 16.0])
+    """Ranks that wait for each other may gain nothing once: 4 times still, of both together."""
+    one, _ = climbed(OPEN, slow=[1.0, 4.0, 4.0], fast=[4.0, 8.0, 12.0, 16.7])
     assert one.wants(512)
-    one, _ = climbed(OPEN, slow=[3.0, 7.0, 7.0], fast=[4.0, 6.0, 17.2])
-    assert not one.wants(512)
+
+
+def test_a_layout_goes_on_while_its_clients_may_be_faster_than_those_who_gain_more() -> None:
+    """At 4 tok/s/user of the fast one's 2 the slow one is on the frontier whatever it gains."""
+    climbs = climbed(OPEN, slow=[1.0, 1.1, 1.2], fast=[4.0, 8.0, 12.0, 16.9])
+    assert not climbs[0].wants(512)
+    climbs = climbed(OPEN, slow=[], fast=[4.0, 8.0, 12.0, 16.9])
+    for concurrency, rate in zip(LONG, (1.0, 1.1, 1.2), strict=False):
+        climbs[0].take(concurrency, rung(rate, speed=4.0))
+    end_dominated(climbs)
+    assert climbs[0].wants(512)
 
 
 def test_few_clients_end_no_layout() -> None:
@@ -118,9 +143,9 @@ def test_few_clients_end_no_layout() -> None:
     assert climbs[0].wants(16)
 
 
-def test_a_layout_is_not_ended_by_points_of_more_clients_than_its_own() -> None:
+def test_a_layout_is_not_ended_by_points_beyond_its_next() -> None:
     """Else the points told would depend on which were simulated first."""
-    one, _ = climbed(OPEN, slow=[5.5, 6.0, 7.0], fast=[4.0, 6.0, 8.0, 200.0])
+    one, _ = climbed(OPEN, slow=[1.0, 2.0, 4.0], fast=[4.0, 8.0, 12.0, 12.5, 200.0])
     assert one.wants(512)
 
 
@@ -174,15 +199,11 @@ def test_processes_give_the_points_of_one_process(monkeypatch: pytest.MonkeyPatc
     assert [concurrency for concurrency, _ in outcomes[0][0]] == [4, 1, 32]
 
 
-def test_a_long_run_waits_for_the_one_below_it() -> None:
-    from collections import deque
-
-    climb = Climb(
-        scenario=cast("Any", OPEN), sku=cast("Any", None), layout=Layout(tp=8), ladder=(512, 1024)
-    )
-    tasks = deque([(climb, 1024)])
-    assert climbing._take_next(tasks, patient=True) is None
-    assert climbing._take_next(deque(tasks), patient=False) == (climb, 1024)
-    climb.take(512, rung(1.0))
-    assert climbing._take_next(tasks, patient=True) == (climb, 1024)
-    assert not tasks
+def test_a_long_run_waits_until_the_most_promising_layout_has_gone_first() -> None:
+    one, other = climbs = climbed(OPEN, slow=[1.0, 2.0, 4.0], fast=[4.0, 8.0, 12.0])
+    assert climbing._next_point(climbs, busy=[], processes=1) == (other, 512)
+    assert climbing._next_point(climbs, busy=[(other, 512)], processes=1) is None
+    assert climbing._next_point(climbs, busy=[(other, 512)], processes=2) == (one, 512)
+    other.take(512, rung(12.5, speed=2.0))
+    end_dominated(climbs)
+    assert climbing._next_point(climbs, busy=[], processes=1) == (one, 512)
