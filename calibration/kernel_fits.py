@@ -10,6 +10,7 @@ import pandas as pd
 from calibration import kernel_work as work
 from calibration.importers import aiconfigurator as tables
 from calibration.importers import aiconfigurator_links as link_tables
+from calibration.importers.aiconfigurator_linear import read_delta_net
 from calibration.kernels import fit_family, kernel_samples
 from calibration.links import collective_samples, fit_links, network_samples
 
@@ -26,10 +27,11 @@ INDEXED_CONTEXT = 4096
 UNBOUND = {
     "memory": {"e_c": 0.5},
     "indexer": {"e_m": 0.84},
+    "gdn_decode": {"e_c": 0.5},
 }
-"""Efficiencies that no row of a family is bound by, held at: one half for the few FLOPs of
-memory kernels; for the indexer that of the memory family, since the keys of its tables, at most
-35 MB, sit in the last-level cache."""
+"""Efficiencies that no row of a family or path is bound by, held at: one half for the few FLOPs of
+memory kernels and of the recurrent delta rule; for the indexer that of the memory family, since
+the keys of its tables, at most 35 MB, sit in the last-level cache."""
 
 
 def _gemm(root: Path, skus: list[str]) -> pd.DataFrame:
@@ -44,6 +46,13 @@ def _gqa(root: Path, skus: list[str]) -> pd.DataFrame:
     frame = work.gqa_work(tables.read_gqa(root, skus=skus))
     grouped = (frame["kv_heads"] <= 16) & (frame["heads"] >= 4)
     return frame[grouped & (frame["context"] >= 128)]
+
+
+def _delta_net(root: Path, skus: list[str]) -> pd.DataFrame:
+    """Gated delta nets of language-model size, in batches that an engine forms."""
+    frame = work.delta_net_work(read_delta_net(root, skus=skus))
+    prefill = (frame["length"] >= 64) & (frame["batch"] * frame["length"] <= 65536)
+    return frame[(frame["value_heads"] >= 8) & ((frame["phase"] == "decode") | prefill)]
 
 
 def _experts(root: Path, skus: list[str]) -> pd.DataFrame:
@@ -103,11 +112,14 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
     top_k = top_k[top_k["prefix"] + top_k["queries"] > INDEXED_CONTEXT]
     top_k["engine"] = np.where(top_k["queries"] == 1, "decode", "prefill")
     streams = pd.concat([post.assign(engine="mhc"), quantise], ignore_index=True)
+    linear = _delta_net(root, keys)
+    rule = linear[linear["part"] == "rule"]
     memory = {
         "any": fit(streams, "bf16", "memory"),
         "mhc_pre": fit(pre, "bf16", "memory"),
         "mhc_post": fit(post, "bf16", "memory"),
         "top_k": fit(top_k, "bf16", "memory"),
+        "conv": fit(linear[linear["part"] == "conv"], "bf16", "memory"),
     }
     experts = _experts(root, keys)
     experts["fixed_s"] = _around_experts_s(experts, memory=memory["any"], skus=skus)
@@ -135,6 +147,10 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
             **{p: fit(core[core["phase"] == p], "bf16") for p in ("decode", "prefill")},
             **{f"mla_{p}": fit(mla[mla["phase"] == p], "bf16") for p in ("decode", "prefill")},
             **{f"gqa_{p}": fit(gqa[gqa["phase"] == p], "bf16") for p in ("decode", "prefill")},
+            **{
+                f"gdn_{p}": fit(rule[rule["phase"] == p], "bf16", f"gdn_{p}")
+                for p in ("decode", "prefill")
+            },
         },
         "indexer": {"fp8": fit(index, "fp8", "indexer")},
         "memory": memory,

@@ -56,6 +56,7 @@ _TABLES = {
     "grouped_gemm": "moe_perf, balanced routing",
     "attention": "dsv4_hca_attn_module_perf (vLLM); mla_*: *_mla_perf (TensorRT-LLM)",
     "gqa": "generation_attention_perf and context_attention_perf",
+    "gdn": "gdn_perf",
     "indexer": "dsv4_paged_mqa_logits_module_perf",
     "memory": "mhc_module_perf, scale_matrix_perf and dsv4_csa_topk_calib_perf",
     "all_reduce": "nccl_perf and custom_allreduce_perf",
@@ -67,6 +68,11 @@ _TABLES = {
     "nvlink_one_sided": "trtllm_alltoall_perf",
     "network": "wideep_deepep_ll_perf, 2 to 8 nodes",
 }
+_TABLE_OF_PATH = {
+    **{f"{kind}_{phase}": kind for kind in ("gqa", "gdn") for phase in ("decode", "prefill")},
+    "conv": "gdn",
+}
+"""Tables of paths that are not those of their family."""
 
 
 def _round(value: float) -> float:
@@ -154,8 +160,8 @@ def family_table(
             path: {
                 generation: _entry(
                     fit,
-                    source=_source("gqa" if path.startswith("gqa_") else family, version),
-                    unbound=UNBOUND.get(family, {}),
+                    source=_source(_TABLE_OF_PATH.get(path, family), version),
+                    unbound=UNBOUND.get(path) or UNBOUND.get(family, {}),
                 )
                 for generation, fit in generations.items()
             }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workloads.kvstorage import ENTRY_BYTES, INDEX_KEY_BYTES
+from workloads.models.delta_net import chunked_bytes, chunked_flops, recurrent_flops
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
@@ -189,6 +190,32 @@ def gqa_work(frame: pd.DataFrame) -> pd.DataFrame:
         flops=4.0 * width * pairs,
         hbm_bytes=frame["batch"] * n * entry + tokens * (2.0 * width * BF16_BYTES),
         kernels=("core.gqa_" + frame["phase"]).map(KERNELS),
+    )
+
+
+def delta_net_work(frame: pd.DataFrame) -> pd.DataFrame:
+    """Convolution and delta rule, as `workloads.models.delta_net` counts them.
+
+    A request's FP32 state is read and written once in either phase.
+    """
+    decode = frame["phase"] == "decode"
+    rule = frame["part"] == "rule"
+    tokens = frame["batch"] * np.where(decode, 1, frame["length"])
+    keys, values = (frame[f"{of}_heads"] * frame[f"{of}_dim"] for of in ("key", "value"))
+    channels, taps = 2.0 * keys + values, frame["taps"]
+    k, v = frame["key_dim"].to_numpy(float), frame["value_dim"].to_numpy(float)
+    chunked = chunked_bytes(key_dim=k, value_dim=v)
+    head_bytes = np.where(decode, 2.0 * v * BF16_BYTES, chunked)
+    head_flops = np.where(
+        decode, recurrent_flops(key_dim=k, value_dim=v), chunked_flops(key_dim=k, value_dim=v)
+    )
+    state_bytes = 2.0 * frame["batch"] * values * frame["key_dim"] * FP32_BYTES
+    rule_bytes = tokens * (frame["value_heads"] * head_bytes + 2.0 * keys * BF16_BYTES)
+    conv_bytes = 2.0 * channels * BF16_BYTES * (tokens + frame["batch"] * (taps - 1.0))
+    return frame.assign(
+        flops=tokens * np.where(rule, frame["value_heads"] * head_flops, 2.0 * taps * channels),
+        hbm_bytes=np.where(rule, rule_bytes + state_bytes, conv_bytes),
+        kernels=np.where(rule, ("core.gdn_" + frame["phase"]).map(KERNELS), KERNELS["gdn.conv"]),
     )
 
 

@@ -23,6 +23,12 @@ KERNELS: dict[str, float] = {
     "rope_insert": 2,  # rope of queries and keys; write of keys and values to the cache
     "core.gqa_decode": 2,  # split-KV attention and its combination
     "core.gqa_prefill": 1,  # attention over the paged cache
+    "qk_norm": 1,  # RMS norms of queries and keys
+    "core.gdn_decode": 1,  # recurrent step of the gated delta rule
+    "core.gdn_prefill": 6,  # its chunks: gates, keys, inverse, W and U, states, outputs
+    "gdn.conv": 1,  # causal convolution over queries, keys and values, SiLU
+    "gdn.norm": 1,  # norm of the output, times the gate
+    "gdn.split": 1,  # queries, keys, values and gates out of the fused projections
     "select": 1,  # top-k of the router scores with bias, or the hash table
     "experts.permute": 1,  # sort token-expert pairs by expert
     "experts.activation": 1,  # SwiGLU and quantisation between the two grouped GEMMs
