@@ -22,7 +22,7 @@ from calibration.selection import select_for_fit
 from calibration.uncertainty import fit_bands, write_bands
 from hwmodels.fitted import EFFECTS, FITTED_FILE, shipped_factors
 from hwmodels.software import PARAMETERS
-from simulator.names import canonical_model, model_is_supported
+from simulator.names import canonical_model
 from simulator.version import version
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
@@ -115,7 +115,7 @@ def gather_runs(
     Raises
     ------
     UserError
-        If a model cannot be simulated, a result cannot be read, or no run remains.
+        If a model is unknown, a result cannot be read, or no run remains.
     """
     names = [canonical_model(name) for name in models]
     known: dict[str, Any] = dict(facts or {})
@@ -124,9 +124,6 @@ def gather_runs(
     if own is not None:
         names += [str(name) for name in own["model"].unique()]
     names = list(dict.fromkeys(names))
-    for name in names:
-        if not model_is_supported(name):
-            raise UserError(f"model {name} cannot be simulated yet, so that no run of it is fitted")
     runs = load_measured(models=names)
     if split is not None:
         runs = runs[runs["split"] == split]

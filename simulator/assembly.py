@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwmodels.fitted import is_fitted
 from hwmodels.sku import load_sku
@@ -14,14 +14,13 @@ from simulator.deployment import Deployment
 from simulator.memory import plan_memory, step_token_budget
 from simulator.names import load_engine
 from simulator.pools import size_pool
+from simulator.release_plan import plan_of_release
 from simulator.step_cost import TabulatedStepCost
 from simulator.transfer import TransferLink
-from workloads.architecture import DenseArchitecture, load_architecture
+from workloads.architecture import DenseArchitecture, MoeGqaArchitecture, load_architecture
 from workloads.errors import UserError
-from workloads.kvstorage import kv_copies, transfer_bytes
+from workloads.kvstorage import kv_copies, linear_state_bytes, transfer_bytes
 from workloads.models import bind
-from workloads.models.parts import BF16_BYTES
-from workloads.models.precision import quantises
 from workloads.ops import OpKind
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from hwmodels.software import SoftwareLevel
     from simulator.configuration import PoolConfiguration, RunConfiguration
     from simulator.memory import MemoryPlan
-    from workloads.architecture import Architecture, Release
+    from workloads.architecture import Architecture
     from workloads.costmodel import CostModel
     from workloads.expert_load import ExpertLoad
     from workloads.layout import Layout
@@ -222,11 +221,18 @@ def transfer_link(
     ]
     token_bytes = (sizes[1] - sizes[0]) / context
     copies = kv_copies(architecture=architecture, attention_tp=receiver.layout.attention_tp)
+    # unlike KV heads, the heads of linear attention are never copied
+    state_bytes = (
+        linear_state_bytes(architecture=architecture)
+        if isinstance(architecture, MoeGqaArchitecture)
+        else 0.0
+    )
+    fixed_bytes = max(0.0, sizes[0] - context * token_bytes - state_bytes)
     ports = min(sender.layout.gpus, receiver.layout.gpus)
     return TransferLink(
         bandwidth_bytes_per_s=sku.scaleout_bytes_per_s * fit.scaleout_efficiency * ports,
         token_bytes=token_bytes * copies,
-        request_bytes=max(0.0, sizes[0] - context * token_bytes) * copies,
+        request_bytes=fixed_bytes * copies + state_bytes,
         block_tokens=block_tokens,
         latency_s=fit.latency_s + fit.scaleout_latency_s,
     )
@@ -235,11 +241,14 @@ def transfer_link(
 def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLevel:
     """The software level that a configuration names.
 
-    A dense model takes nothing from fits to others: their factors stand for the kernels of experts
-    and latent attention, and double the error on dense ones (docs/background/model_dense.md).
+    A model of grouped-query attention takes nothing from fits to others: their factors stand for
+    the kernels of latent attention, and double the error on it (docs/background/model_dense.md,
+    docs/background/model_moe_gqa.md).
     """
-    dense = isinstance(load_architecture(configuration.model), DenseArchitecture)
-    unlike = dense and not is_fitted(configuration.model, directory=configuration.calibration)
+    architecture = load_architecture(configuration.model)
+    unlike = isinstance(architecture, DenseArchitecture | MoeGqaArchitecture) and not is_fitted(
+        configuration.model, directory=configuration.calibration
+    )
     level = load_software(
         engine=load_engine(configuration.engine).software,
         sku=sku,
@@ -251,7 +260,8 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
     )
     if not unlike or configuration.specification:
         return level
-    note = f"no fit to {configuration.model} or another dense model: kernel tables only"
+    kin = "another dense model" if isinstance(architecture, DenseArchitecture) else "its kin"
+    note = f"no fit to {configuration.model} or {kin}: kernel tables only"
     return replace(level, messages=(*level.messages, note))
 
 
@@ -278,7 +288,7 @@ def execution_plan(
     """
     release = architecture.release(precision)
     if release is not None:
-        return replace(software.plan, **(_plan_of_release(release, sku=sku) | dict(pool.plan)))
+        return replace(software.plan, **(plan_of_release(release, sku=sku) | dict(pool.plan)))
     changes = dict(pool.plan)
     if isinstance(architecture, DenseArchitecture):
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
@@ -287,28 +297,6 @@ def execution_plan(
     elif precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
         changes.setdefault("expert_path", precision)
     return replace(software.plan, **changes)
-
-
-def _plan_of_release(release: Release, *, sku: Sku) -> dict[str, Any]:
-    """The fields of the plan that a checkpoint sets on a SKU.
-
-    Chips without FP4 units expand FP4 weights in registers and multiply in BF16 (Marlin). Experts
-    that take BF16 get it from their exchange.
-    """
-    paths: dict[str, str] = {
-        "expert_path": release.expert_path,
-        "dense_path": release.dense_path,
-        "feed_forward_path": release.feed_forward_path or release.dense_path,
-    }
-    stand_in = {"nvfp4": "nvfp4" if sku.vendor == "nvidia" else "mxfp4"}
-    if sku.flops_fp4 is None:
-        stand_in = {"nvfp4": "int4"}
-    plan: dict[str, Any] = {name: stand_in.get(path, path) for name, path in paths.items()}
-    if not quantises(plan["expert_path"]):
-        plan["dispatch_bytes_per_value"] = BF16_BYTES
-    if release.kv_storage is not None:
-        plan["kv_storage"] = release.kv_storage
-    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 
 SPECIFICATION = "specification"
 
-# Models that published benchmark tables name and no architecture file describes yet, with the
-# labels that those tables use.
-_MODELS: dict[str, tuple[str, ...]] = {
-    "deepseek-r1": ("dsr1", "deepseek-r1-0528", "deepseek-ai/deepseek-r1-0528"),
-    "deepseek-v3.2": ("dsv3.2", "deepseek-ai/deepseek-v3.2"),
-    "gpt-oss-120b": ("gptoss120b", "gptoss", "gpt-oss", "openai/gpt-oss-120b"),
-    "minimax-m2.5": ("minimaxm2.5", "minimaxai/minimax-m2.5"),
-    "qwen3.5": ("qwen3.5-397b-a17b", "qwen/qwen3.5-397b-a17b"),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLabel:
@@ -160,15 +150,14 @@ def parse_engine(text: str) -> EngineRequest:
 
 @cache
 def _model_aliases() -> dict[str, str]:
-    names = {name: name for name in _MODELS}
-    names |= {alias: name for name, aliases in _MODELS.items() for alias in aliases}
+    names: dict[str, str] = {}
     for canonical, aliases in architecture_names().items():
         names |= {alias.lower(): canonical for alias in (canonical, *aliases)}
     return names
 
 
 def canonical_model(name: str) -> str:
-    """The canonical name of a model label, whether or not the model can be simulated.
+    """The canonical name of a model label.
 
     Raises
     ------
@@ -182,11 +171,6 @@ def canonical_model(name: str) -> str:
     return found
 
 
-def model_is_supported(name: str) -> bool:
-    """Whether a canonical model name has an architecture file."""
-    return name in architecture_names()
-
-
 def default_precision(model: str) -> Precision:
     """Label of the checkpoint that is meant where nobody names one.
 
@@ -198,8 +182,8 @@ def default_precision(model: str) -> Precision:
     model:
         Name or alias; of an unknown one nothing else is known than that most are served in FP4.
     """
-    canonical = _model_aliases().get(model.strip().lower(), "")
-    if not model_is_supported(canonical):
+    canonical = _model_aliases().get(model.strip().lower())
+    if canonical is None:
         return "fp4"
     release = usual_release(model)
     if release is not None:

@@ -8,7 +8,8 @@ from simulator.configuration import DoesNotFitError
 from simulator.kvcache import KvPoolSpec
 from simulator.memory import step_token_budget
 from simulator.settings import SglangSettings, TrtllmSettings, VllmSettings
-from workloads.architecture import DeepseekV4Architecture
+from workloads.architecture import DeepseekV4Architecture, MoeGqaArchitecture
+from workloads.hybridpools import separate_hybrid_pool, sglang_hybrid_pool, vllm_hybrid_pool
 from workloads.kvpools import KvPoolLayout, plain_pool, sglang_pool, vllm_pool
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from workloads.architecture import Architecture
     from workloads.layout import Layout
     from workloads.plan import ExecutionPlan
-
-_SGLANG_DEFAULT_RUNNING = 2048
 
 
 def pool_layout(
@@ -48,6 +47,10 @@ def pool_layout(
                 online_state=plan.online_compressor_state,
                 page_tokens=settings.page_size,
             )
+    if isinstance(architecture, MoeGqaArchitecture):
+        return _hybrid_pool(
+            architecture=architecture, layout=layout, plan=plan, settings=settings, drafts=drafts
+        )
     return plain_pool(
         architecture=architecture,
         block_tokens=_block_tokens(settings),
@@ -55,6 +58,42 @@ def pool_layout(
         index=plan.index_storage,
         online_state=plan.online_compressor_state,
         attention_tp=layout.attention_tp,
+    )
+
+
+def _hybrid_pool(
+    *,
+    architecture: MoeGqaArchitecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    settings: EngineSettings,
+    drafts: int,
+) -> KvPoolLayout:
+    """`pool_layout` of grouped-query attention with windows or linear layers."""
+    if isinstance(settings, VllmSettings):
+        return vllm_hybrid_pool(
+            architecture=architecture,
+            kv=plan.kv_storage,
+            block_tokens=settings.block_size,
+            attention_tp=layout.attention_tp,
+            drafts=drafts,
+        )
+    if isinstance(settings, SglangSettings):
+        return sglang_hybrid_pool(
+            architecture=architecture,
+            kv=plan.kv_storage,
+            page_tokens=settings.page_size,
+            swa_full_tokens_ratio=settings.swa_full_tokens_ratio,
+            attention_tp=layout.attention_tp,
+            drafts=drafts,
+        )
+    return separate_hybrid_pool(
+        architecture=architecture,
+        kv=plan.kv_storage,
+        block_tokens=_block_tokens(settings),
+        windowed=not isinstance(settings, TrtllmSettings),
+        attention_tp=layout.attention_tp,
+        drafts=drafts,
     )
 
 
@@ -95,8 +134,10 @@ def size_pool(
         admission = max(0, charge.fixed_blocks(in_flight_tokens=in_flight) - fixed)
     elif isinstance(settings, SglangSettings):
         # the state pool is allotted for all running requests before the token pools
-        cap = settings.max_running_requests or _SGLANG_DEFAULT_RUNNING
+        cap = settings.max_running_requests or charge.default_running
         running = max(1, cap // layout.attention_dp)
+        if charge.state_share < 1.0 and request_bytes and pool_bytes > 0:
+            running = max(1, min(running, int(charge.state_share * pool_bytes / request_bytes)))
         slots = running if request_bytes else None
         pool_bytes -= running * request_bytes
     elif request_bytes:

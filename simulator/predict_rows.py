@@ -11,7 +11,6 @@ from simulator.names import (
     EngineRequest,
     canonical_model,
     default_precision,
-    model_is_supported,
     parse_engine,
 )
 from simulator.recipe_layouts import PoolRequest
@@ -44,12 +43,10 @@ def configure_row(
     Raises
     ------
     UserError
-        If the row cannot be predicted: a cell is no number, a name is unknown, the model is not
-        supported, or the layout is neither stated nor in a recipe.
+        If the row cannot be predicted: a cell is no number, a name is unknown, or the layout is
+        neither stated nor in a recipe.
     """
     model = canonical_model(_required(row, "model"))
-    if not model_is_supported(model):
-        raise UserError(f"model {model} is not supported yet")
     sku = load_sku(_required(row, "sku"))
     engine = _engine(row)
     messages: list[str] = []

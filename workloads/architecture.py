@@ -6,94 +6,29 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from workloads.architecture_base import EXPERT_LABELS, Architecture, Release
+from workloads.architecture_moe_gqa import GatedDeltaNet, MoeGqaArchitecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
-if TYPE_CHECKING:
-    from workloads.plan import DensePath, ExpertPath, KvStorage
-
-
-EXPERT_LABELS = ("fp4", "fp8", "bf16")
-"""Labels of precision of a model that states no releases."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A published checkpoint of a model: what a label of precision stands for.
-
-    Parameters
-    ----------
-    label:
-        ``fp4``, ``fp8``, ``int4`` or ``bf16``: of the routed experts.
-    expert_path, dense_path, feed_forward_path:
-        Arithmetic paths that its tensors are stored for, see `workloads.plan.ExecutionPlan`;
-        NVIDIA's ``nvfp4`` stands for ``mxfp4`` on other vendors' chips.
-    kv_storage:
-        KV cache that the checkpoint asks for; ``None`` leaves it to the engine.
-    repositories:
-        Names on Hugging Face, which mean this release where no precision is named.
-    source, note:
-        Where it is published, and what that leaves open.
-    """
-
-    label: Literal["fp4", "fp8", "int4", "bf16"]
-    expert_path: ExpertPath
-    dense_path: DensePath
-    feed_forward_path: DensePath | None = None
-    kv_storage: KvStorage | None = None
-    repositories: tuple[str, ...] = ()
-    source: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """What every architecture states; field names are those of the published ``config.json``.
-
-    Parameters
-    ----------
-    name:
-        Canonical name, such as ``deepseek-v4-pro``.
-    hidden_size, num_hidden_layers, vocab_size:
-        Width of the residual stream, decoder layers, vocabulary. [-]
-    max_position_embeddings:
-        Longest context. [tokens]
-    native_expert_path, native_dense_path:
-        Arithmetic paths that the published checkpoint is made for, in the terms of
-        `workloads.plan.ExecutionPlan`; the same where there are no experts.
-    releases:
-        What each label of precision stands for, the usual one first; empty where the label
-        names the routed experts alone and the software level the rest.
-    """
-
-    family: ClassVar[str] = ""
-
-    name: str
-    hidden_size: int
-    num_hidden_layers: int
-    vocab_size: int
-    max_position_embeddings: int
-    native_expert_path: ExpertPath
-    native_dense_path: DensePath
-    releases: tuple[Release, ...] = ()
-
-    def release(self, label: str) -> Release | None:
-        """The checkpoint that a label of precision means; ``None`` where labels name experts only.
-
-        Raises
-        ------
-        UserError
-            If the model is not released in that precision.
-        """
-        if not self.releases and label in EXPERT_LABELS:
-            return None
-        for release in self.releases:
-            if release.label == label:
-                return release
-        known = ", ".join(release.label for release in self.releases) or ", ".join(EXPERT_LABELS)
-        raise UserError(f"precision is {label}; {self.name} comes in {known}: choose one of them")
+__all__ = [
+    "EXPERT_LABELS",
+    "Architecture",
+    "DeepseekV3Architecture",
+    "DeepseekV4Architecture",
+    "DenseArchitecture",
+    "DsparkDraft",
+    "GatedDeltaNet",
+    "MoeGqaArchitecture",
+    "Release",
+    "architecture_names",
+    "load_architecture",
+    "note_of",
+    "repository_of",
+    "usual_release",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +178,12 @@ class DenseArchitecture(Architecture):
 
 _FAMILIES: dict[str, type[Architecture]] = {
     architecture.family: architecture
-    for architecture in (DeepseekV3Architecture, DeepseekV4Architecture, DenseArchitecture)
+    for architecture in (
+        DeepseekV3Architecture,
+        DeepseekV4Architecture,
+        DenseArchitecture,
+        MoeGqaArchitecture,
+    )
 }
 
 
@@ -267,10 +207,13 @@ def load_architecture(name: str) -> Architecture:
     document = documents[key]
     values: dict[str, Any] = dict(documents[document.get("base", key)]["config"])
     values |= document["config"]
-    if "compress_ratios" in values:
-        values["compress_ratios"] = tuple(values["compress_ratios"])
+    for field in ("compress_ratios", "layer_pattern"):
+        if field in values:
+            values[field] = tuple(values[field])
     if "dspark" in values:
         values["dspark"] = DsparkDraft(**values["dspark"])
+    if "linear" in values:
+        values["linear"] = GatedDeltaNet(**values["linear"])
     checkpoint = document["checkpoint"]
     return _FAMILIES[document["family"]](
         name=document["name"],

@@ -72,8 +72,14 @@ class KvPoolLayout:
         Groups that take whole blocks for windows and state (vLLM).
     context_page_bytes:
         Bytes of a block that the context group really uses. [B]
+    state_blocks:
+        Blocks of a request for state that its context does not change (vLLM). [blocks]
     request_bytes:
         State of a request in a pool of its own. [B/request]
+    default_running:
+        Running requests that such a pool is made for where no cap is set (SGLang). [requests]
+    state_share:
+        Most of the memory that such a pool takes (SGLang). [-]
     slot_tokens:
         Context tokens of the pool that come with room for one running request's window; 0 where
         windows need no room of their own (SGLang's window pool is a share of the full pool).
@@ -83,7 +89,10 @@ class KvPoolLayout:
     block_bytes: float
     windows: tuple[WindowGroup, ...] = ()
     context_page_bytes: float = 0.0
+    state_blocks: int = 0
     request_bytes: float = 0.0
+    default_running: int = 2048
+    state_share: float = 1.0
     slot_tokens: float = 0.0
 
     def fixed_blocks(self, *, in_flight_tokens: int = 1) -> int:
@@ -92,7 +101,8 @@ class KvPoolLayout:
         ``in_flight_tokens`` is 1 for a decoding request, drafts + 1 under speculation; vLLM
         admits a request with the charge of its whole token budget.
         """
-        return sum(group.blocks(in_flight_tokens=in_flight_tokens) for group in self.windows)
+        windows = (group.blocks(in_flight_tokens=in_flight_tokens) for group in self.windows)
+        return self.state_blocks + sum(windows)
 
     def request_blocks(self, *, context_tokens: int, in_flight_tokens: int = 1) -> int:
         """All blocks of a request. [blocks]"""

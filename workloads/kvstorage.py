@@ -13,6 +13,7 @@ from workloads.architecture import (
     DeepseekV3Architecture,
     DeepseekV4Architecture,
     DenseArchitecture,
+    MoeGqaArchitecture,
 )
 from workloads.errors import UserError, unknown_name
 
@@ -87,6 +88,11 @@ def kv_bytes_per_sequence(
     if isinstance(architecture, DeepseekV4Architecture):
         window = np.minimum(context, architecture.sliding_window)
         total = total + window * (ENTRY_BYTES[kv] * architecture.num_hidden_layers)
+    if isinstance(architecture, MoeGqaArchitecture):
+        window = np.minimum(context, architecture.sliding_window)
+        entry = gqa_entry_bytes(architecture=architecture, kv=kv, attention_tp=1)
+        total = total + window * (entry * architecture.layers_of("sliding_attention"))
+        total = total + linear_state_bytes(architecture=architecture)
     return total
 
 
@@ -119,6 +125,10 @@ def kv_bytes_per_context_token(
         return architecture.num_hidden_layers * gqa_entry_bytes(
             architecture=architecture, kv=kv, attention_tp=attention_tp
         )
+    if isinstance(architecture, MoeGqaArchitecture):
+        return architecture.layers_of("full_attention") * gqa_entry_bytes(
+            architecture=architecture, kv=kv, attention_tp=attention_tp
+        )
     raise UserError(
         f"model {architecture.name}: no KV arithmetic for family '{architecture.family}'"
     )
@@ -149,7 +159,9 @@ def index_key_bytes(*, head_dim: int, index: IndexStorage) -> float:
     return head_dim * _BF16_BYTES
 
 
-def gqa_entry_bytes(*, architecture: DenseArchitecture, kv: KvStorage, attention_tp: int) -> float:
+def gqa_entry_bytes(
+    *, architecture: DenseArchitecture | MoeGqaArchitecture, kv: KvStorage, attention_tp: int
+) -> float:
     """Keys and values of one token in one layer on one rank. [B]
 
     The KV heads are divided over the ranks; ranks beyond their number hold copies.
@@ -163,9 +175,26 @@ def kv_copies(*, architecture: Architecture, attention_tp: int) -> int:
 
     A latent is whole on each of the ranks that share the attention; KV heads are divided first.
     """
-    if isinstance(architecture, DenseArchitecture):
+    if isinstance(architecture, DenseArchitecture | MoeGqaArchitecture):
         return max(1, attention_tp // architecture.num_key_value_heads)
     return attention_tp
+
+
+def linear_state_bytes(*, architecture: MoeGqaArchitecture, attention_tp: int = 1) -> float:
+    """State of one request in all linear-attention layers on one rank, whatever its context. [B]
+
+    A matrix ``key width x value width`` of each value head, and the last ``taps - 1`` inputs of
+    the convolution in BF16; both divided over the ranks like the heads (shapes of
+    ``gated_delta_net_state_shape`` in vLLM's ``mamba_utils.py``). Yang et al., "Gated Delta
+    Networks", arXiv 2412.06464, equation 10.
+    """
+    linear = architecture.linear
+    if linear is None:
+        return 0.0
+    value = _FP32_BYTES if linear.mamba_ssm_dtype == "float32" else _BF16_BYTES
+    taps = (linear.linear_conv_kernel_dim - 1) * linear.conv_width
+    layer = linear.state_values * value + taps * _BF16_BYTES
+    return architecture.layers_of("linear_attention") * layer / attention_tp
 
 
 def csa_state_bytes(*, architecture: DeepseekV4Architecture) -> tuple[float, float]:
@@ -218,7 +247,7 @@ def transfer_bytes(
     """Bytes that a prefill worker hands to a decode worker for one request. [B]
 
     All compressed entries, the last window and the compressor state (vLLM blog "DeepSeek V4",
-    2026-04-24); every KV entry for models without compression.
+    2026-04-24); every KV entry, window and state for models without compression.
     """
     total = kv_bytes_per_sequence(architecture=architecture, context=context, kv=kv, index=index)
     if isinstance(architecture, DeepseekV4Architecture):

@@ -7,7 +7,6 @@ from simulator.names import (
     canonical_model,
     engine_labels,
     load_engine,
-    model_is_supported,
     parse_engine,
 )
 from workloads.architecture import architecture_names
@@ -56,12 +55,6 @@ def test_model_labels_of_benchmark_tables(label: str, canonical: str) -> None:
 def test_every_architecture_alias_means_the_same_everywhere() -> None:
     for canonical, aliases in architecture_names().items():
         assert {canonical_model(alias) for alias in (canonical, *aliases)} == {canonical}
-        assert model_is_supported(canonical)
-
-
-def test_a_model_without_an_architecture_has_a_name_but_no_support() -> None:
-    assert model_is_supported(canonical_model("llama70b"))
-    assert not model_is_supported(canonical_model("gptoss120b"))
 
 
 def test_unknown_model_names_the_nearest() -> None:

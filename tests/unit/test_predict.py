@@ -157,7 +157,7 @@ class TestTable:
                 {"concurrency": "many"},
                 {"concurrency": 0},
                 {"model": "dsv4-por"},
-                {"model": "qwen3.5"},
+                {"spec_decoding": "eagle"},
                 {"sku": "b2000"},
                 {"engine": "vlmm"},
                 {"date": "yesterday"},
@@ -183,7 +183,7 @@ class TestTable:
             1: "concurrency is 'many', which is not a number",
             2: "concurrency is 0; it must be a whole number of at least 1",
             3: "model 'dsv4-por' is unknown",
-            4: "model qwen3.5 is not supported yet",
+            4: "spec_decoding 'eagle' is unknown",
             5: "'b2000'",
             6: "engine 'vlmm' is unknown",
             7: "date 'yesterday' is not a date",
@@ -210,13 +210,6 @@ class TestTable:
         assert len(ran) == 1
         assert result.pred_median_tpot_s.nunique() == 1
         assert result.message.nunique() == 2
-
-    def test_models_without_support_are_told_without_running(self) -> None:
-        def never(configuration: RunConfiguration) -> RunResult:
-            raise AssertionError(configuration)
-
-        result = predict_table(table({"model": "qwen3.5"}), workers=1, run=never)
-        assert result.message.tolist() == ["model qwen3.5 is not supported yet"]
 
     def test_equal_configurations_run_once(self) -> None:
         ran: list[int] = []

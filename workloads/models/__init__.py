@@ -8,12 +8,14 @@ from workloads.architecture import (
     DeepseekV3Architecture,
     DeepseekV4Architecture,
     DenseArchitecture,
+    MoeGqaArchitecture,
 )
 from workloads.errors import UserError
 from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.models.deepseek_v3 import DeepseekV3
 from workloads.models.deepseek_v4 import DeepseekV4
 from workloads.models.dense import Dense
+from workloads.models.moe_gqa import MoeGqa
 
 if TYPE_CHECKING:
     from workloads.architecture import Architecture
@@ -49,7 +51,7 @@ def bind(
         If the layout does not divide the model, or the model has no cost functions or no draft
         module for the drafts.
     """
-    model: DeepseekV3 | DeepseekV4 | Dense
+    model: DeepseekV3 | DeepseekV4 | Dense | MoeGqa
     if isinstance(architecture, DeepseekV4Architecture):
         model = DeepseekV4(
             architecture=architecture,
@@ -60,6 +62,14 @@ def bind(
         )
     elif isinstance(architecture, DeepseekV3Architecture):
         model = DeepseekV3(
+            architecture=architecture,
+            layout=layout,
+            plan=plan,
+            expert_load=expert_load,
+            drafts=drafts,
+        )
+    elif isinstance(architecture, MoeGqaArchitecture):
+        model = MoeGqa(
             architecture=architecture,
             layout=layout,
             plan=plan,

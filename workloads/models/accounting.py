@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.architecture import DeepseekV3Architecture, DeepseekV4Architecture
+from workloads.architecture import (
+    DeepseekV3Architecture,
+    DeepseekV4Architecture,
+    MoeGqaArchitecture,
+)
 from workloads.errors import UserError
 from workloads.expert_load import experts_touched
 from workloads.kvstorage import STORAGES, kv_bytes_per_context_token, kv_bytes_per_sequence
@@ -81,7 +85,7 @@ def weights_read_bytes(*, architecture: Architecture, tokens: Quantity) -> Quant
         if weight.module != "main" or weight.name == "embedding":
             continue
         share: Quantity = 1.0
-        if weight.name == "routed experts":
+        if weight.name in ("routed experts", "expert biases"):
             share = touched_share(architecture=architecture, tokens=tokens)
         total = total + share * weight.checkpoint_bytes
     return total
@@ -89,9 +93,12 @@ def weights_read_bytes(*, architecture: Architecture, tokens: Quantity) -> Quant
 
 def touched_share(*, architecture: Architecture, tokens: Quantity) -> Quantity:
     """Share of the routed experts that ``tokens`` tokens use under uniform routing. [-]"""
-    if not isinstance(architecture, DeepseekV3Architecture | DeepseekV4Architecture):
+    if isinstance(architecture, MoeGqaArchitecture):
+        experts = architecture.num_experts
+    elif isinstance(architecture, DeepseekV3Architecture | DeepseekV4Architecture):
+        experts = architecture.n_routed_experts
+    else:
         raise UserError(f"model {architecture.name} has no routed experts")
-    experts = architecture.n_routed_experts
     return (
         experts_touched(
             experts=experts, experts_per_token=architecture.num_experts_per_tok, tokens=tokens

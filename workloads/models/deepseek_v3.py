@@ -16,8 +16,8 @@ from workloads.models.parts import (
     as_draft,
     check_drafts,
     check_layout,
+    draft_input,
     gated_mlp,
-    gemm,
     language_model_head,
     memory,
     pipeline_send,
@@ -173,17 +173,11 @@ class DeepseekV3:
         )
 
     def _draft_input(self, *, tokens: Quantity, layers: int) -> Op:
-        hidden = self.architecture.hidden_size
-        return gemm(
-            name="eh_proj",
-            component=Component.DRAFT,
-            path="bf16",
+        return draft_input(
             tokens=tokens,
-            inputs=2.0 * hidden,
-            outputs=hidden,
+            hidden=self.architecture.hidden_size,
             layers=layers,
             scale=self.plan.kernels_scale,
-            extra_kernels=2.0 * KERNELS["draft.norm"],
         )
 
     def decode_attention_ops(

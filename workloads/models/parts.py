@@ -232,6 +232,21 @@ def language_model_head(
     return ops
 
 
+def draft_input(*, tokens: Quantity, hidden: int, layers: int, scale: float) -> Op:
+    """The projection of an MTP block from a hidden state and a token's embedding, both normed."""
+    return gemm(
+        name="eh_proj",
+        component=Component.DRAFT,
+        path="bf16",
+        tokens=tokens,
+        inputs=2.0 * hidden,
+        outputs=hidden,
+        layers=layers,
+        scale=scale,
+        extra_kernels=2.0 * KERNELS["draft.norm"],
+    )
+
+
 def as_draft(ops: list[Op], *, name: str) -> list[Op]:
     """The same operations, booked as draft work; communication stays communication."""
     return [
