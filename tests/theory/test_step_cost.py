@@ -52,6 +52,8 @@ CASES = {
         Layout(tp=8, dp_attention=True),
         0,
     ),
+    "h200 TP2 windows": ("h200", "vllm", "gpt-oss-120b", Layout(tp=2), 0),
+    "b200 TP4 linear MTP": ("b200", "sglang", "qwen3.5", Layout(tp=4), 3),
 }
 each_case = pytest.mark.parametrize("case", CASES)
 FEW = settings(max_examples=40, deadline=None)
