@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-REACH = 8.0
+REACH = 12.0
 """Doublings of the concurrency over which an anchor's miss counts for 1/e of itself. [-]"""
 
 
@@ -45,7 +45,7 @@ def move_by_anchors(
     -----
     The anchor of a build is the run in the middle of
     its concurrencies; what is missed there, figure by figure, is added to a run n doublings of
-    the concurrency away by the share ``exp(-n / 8)``, which the series of the structure split
+    the concurrency away by the share ``exp(-n / 12)``, which the series of the structure split
     chose.
     """
     builds: dict[str, list[int]] = {}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from calibration.measured import load_sources, to_predict_columns
 from calibration.observations import METRICS, Observation, observe
+from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +28,10 @@ UNDATED_TRUST = 0.7
 
 UNRECORDED_TRUST = 0.7
 """Trust in a run some scheduler setting of which is not recorded or taken from elsewhere. [-]"""
+
+NETWORK_TRUST = 0.1
+"""Trust in a run a worker of which spans nodes: its collectives cross a network of which nothing
+is recorded, and which took ten times what its links allow in the runs at hand. [-]"""
 
 _UNRECORDED = re.compile(
     r"not recorded|are assumed|stands? in\b|engine defaults|not in recipe|recipe: settings of"
@@ -149,5 +154,8 @@ def _doubts(observation: Observation, *, own: bool, date: str) -> list[tuple[flo
     if own:
         return []
     doubts = [] if date else [(UNDATED_TRUST, "undated median")]
+    domain = load_sku(observation.level.sku).scaleup_world
+    if any(pool.layout.gpus > domain for pool in observation.configuration.pools):
+        doubts.append((NETWORK_TRUST, "a worker spans nodes"))
     unknown = [text for text in observation.messages if _UNRECORDED.search(text)]
     return doubts + ([(UNRECORDED_TRUST, "; ".join(unknown))] if unknown else [])

@@ -64,7 +64,7 @@ def test_a_recipe_has_the_last_word():
     [
         ("kimi-k2.5", "bf16", "int4, fp4, fp8"),
         ("glm-5", "int4", "fp8, fp4, bf16"),
-        ("deepseek-r1", "int4", "fp4, fp8, bf16"),
+        ("deepseek-r1", "int4", "fp8, fp4"),
     ],
 )
 def test_a_precision_without_a_release_is_refused(model, precision, known):
@@ -84,7 +84,7 @@ def test_a_precision_without_a_release_is_refused(model, precision, known):
         ("GLM-5.1", "fp8"),
         ("zai-org/GLM-5", "bf16"),
         ("nvidia/GLM-5-NVFP4", "fp4"),
-        ("deepseek-r1", "fp4"),
+        ("deepseek-r1", "fp8"),
         ("llama-3.1-8b", "bf16"),
         ("nobody's", "fp4"),
     ],
@@ -171,7 +171,7 @@ def test_a_model_without_an_mtp_block_takes_no_drafts():
         ("b200", "kimi-k2.5", "sglang"),
         ("mi300x", "glm-5", "sglang"),
         ("trainium3", "glm-5", "vllm"),
-        ("b200", "deepseek-r1", "vllm"),
+        ("b200", "deepseek-r1", "sglang"),
         ("mi355x", "deepseek-v4-pro", "sglang"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 from calibration.measured import load_measured
 from calibration.selection import (
     LARGEST_FITTED,
+    NETWORK_TRUST,
     UNDATED_TRUST,
     UNRECORDED_TRUST,
     select_for_fit,
@@ -63,6 +64,16 @@ def test_undated_medians_count_less(selection):
     assert selection.weights[reasons == "undated median"] == pytest.approx(UNDATED_TRUST)
     assert selection.weights[reasons == ""] == pytest.approx(1.0)
     assert (reasons == "").any()
+
+
+def test_runs_of_workers_that_span_nodes_hardly_count():
+    runs = load_measured(models=["deepseek-r1"])
+    few = runs[runs["sku"].isin(["h100", "h200"])]
+    selection = select_for_fit(few)
+    spans = selection.fitted_runs["trust_reasons"].str.contains("spans nodes").to_numpy()
+    assert set(selection.fitted_runs.loc[spans, "sku"]) == {"h100"}
+    assert (selection.weights[spans] <= NETWORK_TRUST).all()
+    assert selection.weights[~spans].min() > NETWORK_TRUST
 
 
 def test_runs_whose_settings_are_not_recorded_count_less(selection):
