@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hwmodels.sku import load_sku
 from simulator.names import load_engine
 from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
 from workloads.architecture import repository_of
@@ -104,7 +105,7 @@ def launch_commands(configuration: RunConfiguration) -> tuple[Launch, ...]:
 def _bare(configuration: RunConfiguration, *, engine: str, name: str) -> Launch:
     (pool,) = configuration.pools
     flags = _flags(configuration, pool)
-    words = [*_SERVERS[engine], repository_of(configuration.model), *flags.words]
+    words = [*_SERVERS[engine], _repository(configuration), *flags.words]
     if flags.options:
         words += ["--extra_llm_api_options", TRTLLM_OPTIONS]
     return Launch(
@@ -115,13 +116,21 @@ def _bare(configuration: RunConfiguration, *, engine: str, name: str) -> Launch:
     )
 
 
+def _repository(configuration: RunConfiguration) -> str:
+    return repository_of(
+        configuration.model,
+        precision=configuration.precision,
+        vendor=load_sku(configuration.sku).vendor,
+    )
+
+
 def _under_dynamo(configuration: RunConfiguration, *, engine: str, name: str) -> Launch:
     commands = [(1, _command(["python3", "-m", "dynamo.frontend", "--router-mode", "round-robin"]))]
     files: dict[str, dict[str, Any]] = {}
     notes: dict[str, None] = {}
     for pool in configuration.pools:
         flags = _flags(configuration, pool)
-        words = [*_WORKERS[engine], repository_of(configuration.model)]
+        words = [*_WORKERS[engine], _repository(configuration)]
         words += _dynamo_words(flags.words) if engine == "trtllm" else flags.words
         if flags.options:
             options = TRTLLM_OPTIONS if pool.role == "aggregated" else f"{pool.role}.yaml"

@@ -257,10 +257,21 @@ def architecture_names() -> dict[str, tuple[str, ...]]:
     }
 
 
-def repository_of(canonical: str) -> str:
-    """Hugging Face repository of an architecture's first alias that is one, else its name."""
+def repository_of(canonical: str, *, precision: str = "", vendor: str = "") -> str:
+    """Hugging Face repository of an architecture, else its name.
+
+    That of the release of a precision, of those the one that the chips' vendor publishes; of a
+    model without releases the first alias that is one.
+    """
     document = _catalogue()[0].get(canonical, {})
-    aliases = (str(alias) for alias in document.get("aliases", ()))
+    named = [
+        r
+        for release in _releases(document)
+        if release.label == precision
+        for r in release.repositories
+    ]
+    named.sort(key=lambda repository: not repository.lower().startswith(f"{vendor}/"))
+    aliases = (str(alias) for alias in (*named, *document.get("aliases", ())))
     return next((alias for alias in aliases if "/" in alias), canonical)
 
 

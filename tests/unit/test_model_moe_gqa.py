@@ -22,7 +22,7 @@ from simulator.run import simulate_run
 from simulator.scenario import Scenario
 from simulator.scenario_runs import configure_run
 from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
-from workloads.architecture import load_architecture
+from workloads.architecture import load_architecture, repository_of
 from workloads.errors import UserError
 from workloads.kvstorage import kv_bytes_per_context_token, linear_state_bytes
 from workloads.layout import Layout
@@ -168,6 +168,20 @@ def test_a_precision_without_a_release_is_refused():
 def test_names_and_the_precision_they_mean(name, canonical, precision):
     assert canonical_model(name) == canonical
     assert default_precision(name) == precision
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "vendor", "repository"),
+    [
+        ("gpt-oss-120b", "fp4", "nvidia", "openai/gpt-oss-120b"),
+        ("minimax-m2.5", "fp4", "nvidia", "nvidia/MiniMax-M2.5-NVFP4"),
+        ("minimax-m2.5", "fp4", "amd", "amd/MiniMax-M2.5-MXFP4"),
+        ("qwen3.5", "fp8", "nvidia", "Qwen/Qwen3.5-397B-A17B-FP8"),
+        ("deepseek-v4-pro", "fp4", "nvidia", "deepseek-ai/DeepSeek-V4-Pro"),
+    ],
+)
+def test_the_repository_that_a_server_loads(model, precision, vendor, repository):
+    assert repository_of(model, precision=precision, vendor=vendor) == repository
 
 
 def test_default_engines():
