@@ -73,10 +73,13 @@ def resolve_speculation(
 
 
 def _nearest_acceptance(*, model: str, method: SpeculationMethod) -> str | None:
-    """A published distribution for a model without a recorded one: random tokens before text."""
+    """A distribution for a model without a recorded one: random tokens before text, its own first.
+
+    What is known of any MTP block stands in for a model of which nothing is published.
+    """
     known = acceptance_names()
     bases = dict.fromkeys((model, re.sub(r"-\d{4}$", "", model)))
-    names = (
+    names = [
         f"{base}-{method}-{load}" for base in bases for load in ("random", "thinking", "serving")
-    )
-    return next((name for name in names if name in known), None)
+    ]
+    return next((name for name in (*names, f"{method}-text") if name in known), None)
