@@ -30,8 +30,8 @@ UNRECORDED_TRUST = 0.7
 """Trust in a run some scheduler setting of which is not recorded or taken from elsewhere. [-]"""
 
 NETWORK_TRUST = 0.1
-"""Trust in a run a worker of which spans nodes: its collectives cross a network of which nothing
-is recorded, and which took ten times what its links allow in the runs at hand. [-]"""
+"""Trust in a run a worker of which spans nodes: nothing is recorded of the network that its
+collectives cross, and in the runs at hand they took tens of times what its links allow. [-]"""
 
 _UNRECORDED = re.compile(
     r"not recorded|are assumed|stands? in\b|engine defaults|not in recipe|recipe: settings of"
