@@ -64,8 +64,8 @@ def test_throughput_rises_from_rung_to_rung_to_256_clients(ladder):
     raises=AssertionError,
     reason="throughput rises to about 2,600 tok/s/GPU from 256 to 512 clients when this was "
     "written, 1.4 times the measured one: no recorded setting of the date and no mechanism "
-    "modelled here (memory, preemption, graph sizes) makes it fall. The database's medians of the same "
-    "configuration to 2026-07-19 rise as well, from 2,381 to 3,327",
+    "modelled here (memory, preemption, graph sizes) makes it fall. The database's medians of the "
+    "same configuration to 2026-07-19 rise as well, from 2,381 to 3,327",
 )
 def test_throughput_falls_from_256_to_512_clients(ladder):
     """2,256 to 1,814 tok/s/GPU."""
