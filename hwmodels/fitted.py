@@ -1,10 +1,10 @@
 """Software parameters that were fitted to measured runs, and what they say of unseen SKUs.
 
 A fit gives each parameter as a sum of logarithms: what all runs share, and what the model's
-architecture, the vendor, the engine, its kernels on a chip generation, those for the
-architecture, the SKU, the engine on the SKU and the date add. A SKU, engine or model without
-runs gets the addends that it shares with its kin. The file ``software/fitted.yaml`` is written
-by ``simulate calibrate fit``.
+architecture, the vendor, the engine, its port to a vendor's chips, its kernels on a chip
+generation, those for the architecture, the SKU, the engine on the SKU and the date add. A SKU,
+engine or model without runs gets the addends that it shares with its kin. The file
+``software/fitted.yaml`` is written by ``simulate calibrate fit``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Basis = Literal["own runs", "sibling", "other kernels", "nothing"]
 other generations or engines, or no run at all."""
 
 EFFECTS = (
-    *("all", "family", "vendor", "engine", "kernels", "family_kernels"),
+    *("all", "family", "vendor", "engine", "port", "kernels", "family_kernels"),
     *("sku", "engine_sku", "level"),
 )
 """Addends of a log parameter, from what all levels share to a single one."""
@@ -46,8 +46,9 @@ def effect_groups(
 ) -> dict[str, str]:
     """The group of each of `EFFECTS` that a software level belongs to.
 
-    Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``. ``family``
-    is the architecture that kernels are written for, such as ``deepseek_v3`` (R1, V3.2).
+    A port is an engine on the chips of a vendor, whose kernels are written apart from those for
+    others. Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``.
+    ``family`` is the architecture that kernels are written for, such as ``deepseek_v3`` (R1, V3.2).
     """
     kernels = f"{engine}/{generation.split('_')[0]}"
     return dict(
@@ -58,6 +59,7 @@ def effect_groups(
                 family,
                 vendor,
                 engine,
+                f"{engine}/{vendor}",
                 kernels,
                 f"{family}/{kernels}",
                 sku,
