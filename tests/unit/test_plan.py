@@ -335,8 +335,8 @@ def test_a_plan_carries_its_demand_in_whole_nodes(demand):
     assert {row.sku for row in demand.rows} == {"b200", "mi355x"}
     for row in demand.rows:
         assert row.rate_per_s == pytest.approx(60.0)
-        assert row.capacity_per_s >= 60.0
-        assert row.headroom >= 0.0
+        assert row.capacity_per_s >= 60.0 * (1.0 - 1e-12)  # replicas times the rate of each
+        assert row.headroom >= -1e-12
         assert row.fleet.gpus % 8 == 0
         assert row.capacity.met
         assert row.operating.interactivity >= 30.0
