@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from simulator.scenario import REPORTED
@@ -11,6 +13,7 @@ from simulator.version import version
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from simulator.curve import CurvePoint, CurveResult
@@ -70,7 +73,7 @@ def load_file_writers() -> None:
     """Import what `write_run` needs, which takes a while, ahead of its call."""
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
-    import pandas  # noqa: F401  (pyarrow loads it to look at any array)
+    import pyarrow.json
     import pyarrow.parquet  # noqa: F401
     import yaml  # noqa: F401
 
@@ -115,17 +118,32 @@ def _resolved_yaml(result: CurveResult) -> str:
 
 
 def _write_points(directory: RunDirectory, result: CurveResult) -> None:
-    """All points, one row each; straight to Parquet, for pandas is slow to load."""
+    """All points, one row each.
+
+    By way of JSON text and, for requests, of buffers: to make an array of any other thing PyArrow
+    loads pandas first, which takes as long as to write the file.
+    """
     import pyarrow as pa
+    import pyarrow.json as pj
     import pyarrow.parquet as pq
 
-    rows = [point_row(point) for point in result.points]
-    columns = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        column = pa.array([row.get(name) for row in rows])
-        columns[name] = column.cast(pa.float64()) if pa.types.is_null(column.type) else column
-    table = pa.table(columns).replace_schema_metadata(FILE_METADATA | {"version": version()})
+    lines = "\n".join(json.dumps(_finite(point_row(point))) for point in result.points)
+    text = BytesIO(lines.encode())
+    table = pj.read_json(text, read_options=pj.ReadOptions(block_size=max(len(lines), 1) + 1))
+    nulls = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
+    for i in nulls:
+        column = table.column(i).cast(pa.float64())
+        table = table.set_column(i, table.schema.field(i).name, column)
+    table = table.replace_schema_metadata(FILE_METADATA | {"version": version()})
     pq.write_table(table, directory.stage("points.parquet"), compression="zstd")
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with blanks for what is no number."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in row.items()
+    }
 
 
 def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
@@ -134,17 +152,28 @@ def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def numbers(values: npt.NDArray[Any]) -> pa.Array:
+        values = np.ascontiguousarray(values)
+        kind = pa.from_numpy_dtype(values.dtype)
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+    def repeated(text: str, count: int) -> pa.Array:
+        encoded = text.encode()
+        ends = pa.py_buffer(np.array([0, len(encoded)], dtype=np.int32))
+        once = pa.StringArray.from_buffers(1, ends, pa.py_buffer(encoded))
+        return pa.DictionaryArray.from_arrays(numbers(np.zeros(count, dtype=np.int32)), once)
+
     if not result.records:
         raise UserError("the curve kept no records; explore it with keep_records=True")
     writer: pq.ParquetWriter | None = None
     try:
         for (label, concurrency), records in result.records.items():
-            columns: dict[str, Any] = {
-                "label": pa.array([label] * len(records)).dictionary_encode(),
-                "concurrency": np.full(len(records), concurrency, dtype=np.int64),
-                **records.columns,
+            columns = {
+                "label": repeated(label, len(records)),
+                "concurrency": numbers(np.full(len(records), concurrency, dtype=np.int64)),
+                **{name: numbers(values) for name, values in records.columns.items()},
             }
-            table = pa.table(columns)
+            table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
             if writer is None:
                 writer = pq.ParquetWriter(
                     directory.stage("requests.parquet"),

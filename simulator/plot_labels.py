@@ -58,7 +58,6 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> list[Label]:
     figure = axes.figure
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     pixels = figure.dpi / 72.0
-    figure.draw_without_rendering()  # type: ignore[union-attr]
     inside = Box(*axes.get_window_extent(renderer).extents)
     curves, blocked = _obstacles(axes, renderer, half=MARKER_POINTS * pixels)
     placed: list[Label] = []
