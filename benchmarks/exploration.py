@@ -47,6 +47,17 @@ run_deployment(deployment=build(workload, factor=1.0)[0], requests=requests(), l
 assert sum(count for count, _ in seen) == COUNT
 """
 
+CURVE = """
+import sys, time
+from simulator.curve import explore_curve
+from simulator.scenario import build_scenario
+
+source = build_scenario(flags={"sku": sys.argv[1]})
+start = time.perf_counter()
+explore_curve(source)
+print(time.perf_counter() - start)
+"""
+
 SWEEP = """
 from pathlib import Path
 import simulator
@@ -113,6 +124,16 @@ def ask(
     return median
 
 
+def time_curve(sku: str, *, runs: int) -> None:
+    """Print the median time of the run call of a curve, without imports and files."""
+    command = [sys.executable, "-c", CURVE, sku]
+    found = [
+        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        for _ in range(runs)
+    ]
+    print(f"{'  the run call alone':<58}{statistics.median(found):>8.2f}", flush=True)
+
+
 def main() -> None:
     """Ask all questions."""
     parser = argparse.ArgumentParser(description="time everyday questions")
@@ -132,7 +153,7 @@ def main() -> None:
         runs=runs,
         folder=here,
     )
-    for sku in ("b300", "mi355x", "h200"):
+    for sku in ("b300", "mi355x", "b200", "h200"):
         ask(
             f"Pareto: simulate --sku {sku}, all layouts on 8 GPUs, 1-2048",
             "5 s, AIConfigurator 23 s",
@@ -140,6 +161,7 @@ def main() -> None:
             runs=runs,
             folder=here,
         )
+        time_curve(sku, runs=runs)
     swept = ask(
         f"sweep: {SWEEP_COUNT} configurations, TP8 and DEP8, 8k/1k, 1-256",
         "100 ms wall x cores / configuration",
