@@ -9,19 +9,18 @@ from workloads.errors import UserError
 from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.deepseek_v3_attention import LatentAttention
-from workloads.models.kernels import KERNELS
 from workloads.models.moe import Moe
+from workloads.models.mtp_layer import MtpLayer
 from workloads.models.parts import (
     BF16_BYTES,
-    as_draft,
-    check_drafts,
     check_layout,
-    draft_input,
+    embedding_lookup,
     gated_mlp,
     language_model_head,
-    memory,
+    layer_norms,
     pipeline_send,
     stage_layers,
+    weight_bytes,
 )
 from workloads.ops import Component, Op
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from workloads.layout import Layout
     from workloads.ops import Quantity
     from workloads.plan import ExecutionPlan
-
-_NORMS_PER_LAYER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +103,32 @@ class DeepseekV3:
     def _layers(self) -> int:
         return self._dense_layers + self._moe_layers
 
+    @property
+    def _mtp(self) -> MtpLayer:
+        return MtpLayer(
+            hidden=self.architecture.hidden_size,
+            vocabulary=self.architecture.vocab_size,
+            layout=self.layout,
+            plan=self.plan,
+            drafts=self.drafts,
+            attention=lambda layers: self._attention(layers=layers),
+            moe=self._moe,
+        )
+
     def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """See `CostModel.token_ops`; with drafts, the first MTP pass as well."""
         arch = self.architecture
         ops = [
-            memory(
-                name="embedding",
-                component=Component.OTHER,
-                activation_bytes=rank_tokens * (2.0 * arch.hidden_size * BF16_BYTES),
-                kernels=KERNELS["embedding"] * self.plan.kernels_scale,
-                layers=1,
+            embedding_lookup(
+                tokens=rank_tokens, hidden=arch.hidden_size, scale=self.plan.kernels_scale
             ),
             *self._attention(layers=self._layers).projections(tokens=rank_tokens),
-            *self._norms(tokens=rank_tokens, layers=self._layers),
+            layer_norms(
+                tokens=rank_tokens,
+                hidden=arch.hidden_size,
+                layers=self._layers,
+                scale=self.plan.kernels_scale,
+            ),
             *self._dense(tokens=rank_tokens, layers=self._dense_layers),
             *self._moe.ops(
                 rank_tokens=rank_tokens, group_tokens=group_tokens, layers=self._moe_layers
@@ -127,22 +137,8 @@ class DeepseekV3:
                 tokens=rank_tokens, values_per_token=arch.hidden_size, layout=self.layout
             ),
         ]
-        if self.drafts:
-            ops += self._draft_pass(
-                name="draft.first", rank_tokens=rank_tokens, group_tokens=group_tokens, passes=1
-            )
+        ops += self._mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
         return ops
-
-    def _norms(self, *, tokens: Quantity, layers: int) -> list[Op]:
-        return [
-            memory(
-                name="norms",
-                component=Component.OTHER,
-                activation_bytes=tokens * (4.0 * self.architecture.hidden_size * BF16_BYTES),
-                kernels=KERNELS["add_norm"] * self.plan.kernels_scale,
-                layers=_NORMS_PER_LAYER * layers,
-            )
-        ]
 
     def _dense(self, *, tokens: Quantity, layers: int) -> list[Op]:
         """Feed-forward of the first layers, divided over the ranks that share the attention."""
@@ -158,28 +154,6 @@ class DeepseekV3:
             scale=self.plan.kernels_scale,
         )
 
-    def _draft_pass(
-        self, *, name: str, rank_tokens: Quantity, group_tokens: Quantity, passes: int
-    ) -> list[Op]:
-        """``passes`` runs of the MTP block without its attention core."""
-        return as_draft(
-            [
-                self._draft_input(tokens=rank_tokens, layers=passes),
-                *self._attention(layers=passes).projections(tokens=rank_tokens),
-                *self._norms(tokens=rank_tokens, layers=passes),
-                *self._moe.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=passes),
-            ],
-            name=name,
-        )
-
-    def _draft_input(self, *, tokens: Quantity, layers: int) -> Op:
-        return draft_input(
-            tokens=tokens,
-            hidden=self.architecture.hidden_size,
-            layers=layers,
-            scale=self.plan.kernels_scale,
-        )
-
     def decode_attention_ops(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity
     ) -> list[Op]:
@@ -187,15 +161,9 @@ class DeepseekV3:
         ops = self._attention(layers=self._layers).decode(
             requests=requests, queries_per_request=queries_per_request, context=context
         )
-        for name, queries, passes in (
-            ("draft.first", queries_per_request, 1),
-            ("draft.next", 1, self.drafts - 1),
-        ):
-            if self.drafts and passes:
-                core = self._attention(layers=passes).decode(
-                    requests=requests, queries_per_request=queries, context=context
-                )
-                ops += as_draft(core, name=name)
+        ops += self._mtp.decode_cores(
+            requests=requests, queries_per_request=queries_per_request, context=context
+        )
         return ops
 
     def prefill_attention_ops(self, *, new_tokens: Quantity, prefix_tokens: Quantity) -> list[Op]:
@@ -207,18 +175,15 @@ class DeepseekV3:
 
     def head_ops(self, *, samples: Quantity) -> list[Op]:
         """See `CostModel.head_ops`."""
-        return self._head(name="head", component=Component.HEAD, samples=samples, passes=1)
-
-    def _head(self, *, name: str, component: Component, samples: Quantity, passes: int) -> list[Op]:
         arch = self.architecture
         return language_model_head(
-            name=name,
-            component=component,
+            name="head",
+            component=Component.HEAD,
             samples=samples,
             hidden=arch.hidden_size,
             vocabulary=arch.vocab_size,
             layout=self.layout,
-            passes=passes,
+            passes=1,
             scale=self.plan.kernels_scale,
         )
 
@@ -230,27 +195,14 @@ class DeepseekV3:
         UserError
             If the model was bound without drafts.
         """
-        check_drafts(bound=self.drafts, drafts=drafts)
-        if not drafts:
-            return []
-        ops = self._head(
-            name="draft.head", component=Component.DRAFT, samples=requests, passes=drafts
-        )
-        if drafts > 1:
-            ops += self._draft_pass(
-                name="draft.next",
-                rank_tokens=requests,
-                group_tokens=group_requests,
-                passes=drafts - 1,
-            )
-        return ops
+        return self._mtp.draft_ops(requests=requests, group_requests=group_requests, drafts=drafts)
 
     def weight_bytes_per_rank(self, *, speculative: bool) -> dict[str, float]:
         """See `CostModel.weight_bytes_per_rank`. [B]"""
         arch = self.architecture
         moe = self._moe
-        attention = _weight_bytes(self._attention(layers=1).projections(tokens=0.0))
-        dense = _weight_bytes(self._dense(tokens=0.0, layers=1))
+        attention = weight_bytes(self._attention(layers=1).projections(tokens=0.0))
+        dense = weight_bytes(self._dense(tokens=0.0, layers=1))
         table = arch.vocab_size * arch.hidden_size * BF16_BYTES / self.layout.attention_tp
         parts = {
             "attention": self._layers * attention,
@@ -261,12 +213,7 @@ class DeepseekV3:
             "embedding and head": table * (2.0 if self.layout.pp == 1 else 1.0),
         }
         if speculative:
-            parts["draft module"] = arch.num_nextn_predict_layers * (
-                attention
-                + moe.expert_bytes_per_rank
-                + moe.dense_bytes_per_rank
-                + _weight_bytes([self._draft_input(tokens=0.0, layers=1)])
-            )
+            parts["draft module"] = arch.num_nextn_predict_layers * self._mtp.weight_bytes
         return parts
 
     def kv_bytes_per_token(self) -> float:
@@ -281,7 +228,3 @@ class DeepseekV3:
     def state_bytes_per_request(self) -> float:
         """See `CostModel.state_bytes_per_request`: every byte grows with the context. [B]"""
         return 0.0
-
-
-def _weight_bytes(ops: list[Op]) -> float:
-    return float(sum(op.layers * op.weight_bytes for op in ops))

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.gqa_attention import GroupedQueryAttention
-from workloads.models.kernels import KERNELS
 from workloads.models.parts import (
     BF16_BYTES,
+    NORMS_PER_LAYER,
     all_reduce,
     check_drafts,
     check_layout,
+    embedding_lookup,
     gated_mlp,
     language_model_head,
-    memory,
+    layer_norms,
     pipeline_send,
     stage_layers,
+    weight_bytes,
 )
 from workloads.ops import Component, Op
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from workloads.layout import Layout
     from workloads.ops import Quantity
     from workloads.plan import ExecutionPlan
-
-_NORMS_PER_LAYER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +92,9 @@ class Dense:
         """See `CostModel.token_ops`; all ranks compute the same tokens."""
         arch, layers, scale = self.architecture, self._layers, self.plan.kernels_scale
         return [
-            memory(
-                name="embedding",
-                component=Component.OTHER,
-                activation_bytes=rank_tokens * (2.0 * arch.hidden_size * BF16_BYTES),
-                kernels=KERNELS["embedding"] * scale,
-                layers=1,
-            ),
+            embedding_lookup(tokens=rank_tokens, hidden=arch.hidden_size, scale=scale),
             *self._attention.projections(tokens=rank_tokens),
-            memory(
-                name="norms",
-                component=Component.OTHER,
-                activation_bytes=rank_tokens * (4.0 * arch.hidden_size * BF16_BYTES),
-                kernels=KERNELS["add_norm"] * scale,
-                layers=_NORMS_PER_LAYER * layers,
-            ),
+            layer_norms(tokens=rank_tokens, hidden=arch.hidden_size, layers=layers, scale=scale),
             *self._feed_forward(tokens=rank_tokens),
             *pipeline_send(
                 tokens=rank_tokens, values_per_token=arch.hidden_size, layout=self.layout
@@ -178,10 +166,10 @@ class Dense:
         table = arch.vocab_size * arch.hidden_size * BF16_BYTES / self.layout.attention_tp
         # the fullest of several pipeline stages holds one of two tables
         tables = 1.0 if arch.tie_word_embeddings or self.layout.pp > 1 else 2.0
-        norms = _NORMS_PER_LAYER * self._layers + 1
+        norms = NORMS_PER_LAYER * self._layers + 1
         return {
-            "attention": _weight_bytes(self._attention.projections(tokens=0.0)),
-            "feed-forward": _weight_bytes(self._feed_forward(tokens=0.0)),
+            "attention": weight_bytes(self._attention.projections(tokens=0.0)),
+            "feed-forward": weight_bytes(self._feed_forward(tokens=0.0)),
             "norms": norms * arch.hidden_size * BF16_BYTES,
             "embedding and head": table * tables,
         }
@@ -200,7 +188,3 @@ class Dense:
     def state_bytes_per_request(self) -> float:
         """See `CostModel.state_bytes_per_request`: every byte grows with the context. [B]"""
         return 0.0
-
-
-def _weight_bytes(ops: list[Op]) -> float:
-    return float(sum(op.layers * op.weight_bytes for op in ops))

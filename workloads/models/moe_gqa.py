@@ -10,18 +10,18 @@ from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.kvstorage import gqa_entry_bytes, linear_state_bytes
 from workloads.models.delta_net import DeltaNetLayers
 from workloads.models.gqa_attention import GroupedQueryAttention
-from workloads.models.kernels import KERNELS
 from workloads.models.moe import Moe
+from workloads.models.mtp_layer import MtpLayer
 from workloads.models.parts import (
     BF16_BYTES,
     as_draft,
-    check_drafts,
     check_layout,
-    draft_input,
+    embedding_lookup,
     language_model_head,
-    memory,
+    layer_norms,
     pipeline_send,
     stage_layers,
+    weight_bytes,
 )
 from workloads.ops import Component, Op
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from workloads.layout import Layout
     from workloads.ops import Quantity
     from workloads.plan import ExecutionPlan
-
-_NORMS_PER_LAYER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,64 +149,43 @@ class MoeGqa:
             )
         ]
 
+    @property
+    def _mtp(self) -> MtpLayer:
+        return MtpLayer(
+            hidden=self.architecture.hidden_size,
+            vocabulary=self.architecture.vocab_size,
+            layout=self.layout,
+            plan=self.plan,
+            drafts=self.drafts,
+            attention=lambda layers: self._attention(layers=layers),
+            moe=self._moe,
+        )
+
     def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """See `CostModel.token_ops`; with drafts, the first MTP pass as well."""
         arch = self.architecture
         ops = [
-            memory(
-                name="embedding",
-                component=Component.OTHER,
-                activation_bytes=rank_tokens * (2.0 * arch.hidden_size * BF16_BYTES),
-                kernels=KERNELS["embedding"] * self.plan.kernels_scale,
-                layers=1,
+            embedding_lookup(
+                tokens=rank_tokens, hidden=arch.hidden_size, scale=self.plan.kernels_scale
             ),
             *self._attention(layers=self._full + self._sliding).projections(tokens=rank_tokens),
         ]
         for layers in self._delta_net():
             ops += layers.projections(tokens=rank_tokens)
         ops += [
-            self._norms(tokens=rank_tokens, layers=self._layers),
+            layer_norms(
+                tokens=rank_tokens,
+                hidden=arch.hidden_size,
+                layers=self._layers,
+                scale=self.plan.kernels_scale,
+            ),
             *self._moe.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=self._layers),
             *pipeline_send(
                 tokens=rank_tokens, values_per_token=arch.hidden_size, layout=self.layout
             ),
         ]
-        if self.drafts:
-            ops += self._draft_pass(
-                name="draft.first", rank_tokens=rank_tokens, group_tokens=group_tokens, passes=1
-            )
+        ops += self._mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
         return ops
-
-    def _norms(self, *, tokens: Quantity, layers: int) -> Op:
-        return memory(
-            name="norms",
-            component=Component.OTHER,
-            activation_bytes=tokens * (4.0 * self.architecture.hidden_size * BF16_BYTES),
-            kernels=KERNELS["add_norm"] * self.plan.kernels_scale,
-            layers=_NORMS_PER_LAYER * layers,
-        )
-
-    def _draft_pass(
-        self, *, name: str, rank_tokens: Quantity, group_tokens: Quantity, passes: int
-    ) -> list[Op]:
-        """``passes`` runs of the MTP block without its attention core."""
-        return as_draft(
-            [
-                self._draft_input(tokens=rank_tokens, layers=passes),
-                *self._attention(layers=passes).projections(tokens=rank_tokens),
-                self._norms(tokens=rank_tokens, layers=passes),
-                *self._moe.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=passes),
-            ],
-            name=name,
-        )
-
-    def _draft_input(self, *, tokens: Quantity, layers: int) -> Op:
-        return draft_input(
-            tokens=tokens,
-            hidden=self.architecture.hidden_size,
-            layers=layers,
-            scale=self.plan.kernels_scale,
-        )
 
     def decode_attention_ops(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity
@@ -221,15 +198,9 @@ class MoeGqa:
             )
         for layers in self._delta_net():
             ops += layers.decode(requests=requests, queries_per_request=queries_per_request)
-        for name, queries, passes in (
-            ("draft.first", queries_per_request, 1),
-            ("draft.next", 1, self.drafts - 1),
-        ):
-            if self.drafts and passes:
-                draft = self._attention(layers=passes).decode(
-                    requests=requests, queries_per_request=queries, context=context
-                )
-                ops += as_draft(draft, name=name)
+        ops += self._mtp.decode_cores(
+            requests=requests, queries_per_request=queries_per_request, context=context
+        )
         return ops
 
     def prefill_attention_ops(self, *, new_tokens: Quantity, prefix_tokens: Quantity) -> list[Op]:
@@ -248,18 +219,15 @@ class MoeGqa:
 
     def head_ops(self, *, samples: Quantity) -> list[Op]:
         """See `CostModel.head_ops`."""
-        return self._head(name="head", component=Component.HEAD, samples=samples, passes=1)
-
-    def _head(self, *, name: str, component: Component, samples: Quantity, passes: int) -> list[Op]:
         arch = self.architecture
         return language_model_head(
-            name=name,
-            component=component,
+            name="head",
+            component=Component.HEAD,
             samples=samples,
             hidden=arch.hidden_size,
             vocabulary=arch.vocab_size,
             layout=self.layout,
-            passes=passes,
+            passes=1,
             scale=self.plan.kernels_scale,
         )
 
@@ -271,26 +239,13 @@ class MoeGqa:
         UserError
             If the model was bound without drafts.
         """
-        check_drafts(bound=self.drafts, drafts=drafts)
-        if not drafts:
-            return []
-        ops = self._head(
-            name="draft.head", component=Component.DRAFT, samples=requests, passes=drafts
-        )
-        if drafts > 1:
-            ops += self._draft_pass(
-                name="draft.next",
-                rank_tokens=requests,
-                group_tokens=group_requests,
-                passes=drafts - 1,
-            )
-        return ops
+        return self._mtp.draft_ops(requests=requests, group_requests=group_requests, drafts=drafts)
 
     def weight_bytes_per_rank(self, *, speculative: bool) -> dict[str, float]:
         """See `CostModel.weight_bytes_per_rank`. [B]"""
         arch, moe = self.architecture, self._moe
-        attention = _weight_bytes(self._attention(layers=1).projections(tokens=0.0))
-        linear = sum(_weight_bytes(net.projections(tokens=0.0)) for net in self._delta_net())
+        attention = weight_bytes(self._attention(layers=1).projections(tokens=0.0))
+        linear = sum(weight_bytes(net.projections(tokens=0.0)) for net in self._delta_net())
         table = arch.vocab_size * arch.hidden_size * BF16_BYTES / self.layout.attention_tp
         # the fullest of several pipeline stages holds one of the two tables
         tables = 1.0 if arch.tie_word_embeddings or self.layout.pp > 1 else 2.0
@@ -301,12 +256,7 @@ class MoeGqa:
             "embedding and head": table * tables,
         }
         if speculative:
-            parts["draft module"] = arch.mtp_num_hidden_layers * (
-                attention
-                + moe.expert_bytes_per_rank
-                + moe.dense_bytes_per_rank
-                + _weight_bytes([self._draft_input(tokens=0.0, layers=1)])
-            )
+            parts["draft module"] = arch.mtp_num_hidden_layers * self._mtp.weight_bytes
         return parts
 
     def _entry_bytes(self) -> float:
@@ -329,7 +279,3 @@ class MoeGqa:
         # of equal layers, a pipeline stage keeps its own
         share = self._linear / max(arch.layers_of("linear_attention"), 1)
         return windows + state * share
-
-
-def _weight_bytes(ops: list[Op]) -> float:
-    return float(sum(op.layers * op.weight_bytes for op in ops))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workloads.ops import Quantity
 
 BF16_BYTES = 2.0
+NORMS_PER_LAYER = 2
 FP32_BYTES = 4.0
 
 
@@ -230,6 +231,33 @@ def language_model_head(
         )
     )
     return ops
+
+
+def embedding_lookup(*, tokens: Quantity, hidden: int, scale: float) -> Op:
+    """Rows of the embedding table read and written to the residual stream."""
+    return memory(
+        name="embedding",
+        component=Component.OTHER,
+        activation_bytes=tokens * (2.0 * hidden * BF16_BYTES),
+        kernels=KERNELS["embedding"] * scale,
+        layers=1,
+    )
+
+
+def layer_norms(*, tokens: Quantity, hidden: int, layers: int, scale: float) -> Op:
+    """Both norms of each layer, fused with the addition to the residual stream."""
+    return memory(
+        name="norms",
+        component=Component.OTHER,
+        activation_bytes=tokens * (4.0 * hidden * BF16_BYTES),
+        kernels=KERNELS["add_norm"] * scale,
+        layers=NORMS_PER_LAYER * layers,
+    )
+
+
+def weight_bytes(ops: list[Op]) -> float:
+    """Weights that operations read, each layer's own. [B]"""
+    return float(sum(op.layers * op.weight_bytes for op in ops))
 
 
 def draft_input(*, tokens: Quantity, hidden: int, layers: int, scale: float) -> Op:
