@@ -180,6 +180,8 @@ def climb_layouts(
     meanwhile:
         Called once while points run in processes of their own, if they do.
     """
+    if not layouts:
+        return []
     ladder = scenario.concurrency or _doublings()
     climbs = [Climb(scenario=scenario, sku=sku, layout=each, ladder=ladder) for each in layouts]
 

@@ -11,7 +11,7 @@ from simulator.climb import climb_layouts
 from simulator.names import canonical_model, level_text
 from simulator.pareto import frontier_indices
 from simulator.scenario import REPORTED
-from simulator.scenario_runs import engine_of, parse_speculation
+from simulator.scenario_runs import check_has_speed, engine_of, parse_speculation
 from simulator.version import version
 from workloads.architecture import DenseArchitecture, load_architecture
 from workloads.errors import UserError
@@ -138,16 +138,18 @@ def explore_curve(
 
     Notes
     -----
-    Without a list, concurrency doubles from 1 and ends at 2,048, where two doublings have
-    gained less than 1 % throughput, or where memory refuses: at the first point whose clients
-    mostly wait for KV blocks.
+    Without a list, concurrency doubles from 1 to 2,048; a layout ends where two doublings have
+    gained less than 1 % throughput, where memory refuses or its KV pool is nine tenths full, and
+    where more clients cannot bring it to the frontier (`simulator.climb_ends`).
 
     Raises
     ------
     UserError
-        If a setting names nothing that exists or no layout divides the chosen GPUs.
+        If a setting names nothing that exists, no layout divides the chosen GPUs, or requests have
+        a single output token and so no speed.
     """
     scenario = source.scenario
+    check_has_speed(scenario)
     sku = load_sku(scenario.sku)
     if scenario.overrides:
         sku = sku.override(scenario.overrides)

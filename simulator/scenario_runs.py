@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.scenario import Scenario
 
 MOST_DRAFTS = 16
+LEAST_OUTPUT_TOKENS = 2
 
 
 def engine_of(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
@@ -85,6 +86,21 @@ def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
     raise UserError(
         f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to {MOST_DRAFTS}"
     )
+
+
+def check_has_speed(scenario: Scenario) -> None:
+    """Make sure that requests have tokens after the first, whose pace curves are drawn over.
+
+    Raises
+    ------
+    UserError
+        If they have not.
+    """
+    if scenario.osl < LEAST_OUTPUT_TOKENS:
+        raise UserError(
+            f"osl is {scenario.osl}; the speed of a user takes at least {LEAST_OUTPUT_TOKENS} "
+            "output tokens: for prompts alone see simulate explain --phase prefill"
+        )
 
 
 def configure_run(

@@ -14,7 +14,7 @@ from simulator.candidates import candidate_deployments, requests_of
 from simulator.climb_ends import has_stalled
 from simulator.configuration import DoesNotFitError, deployment_label
 from simulator.run import simulate_run
-from simulator.scenario_runs import configure_run, named_engine
+from simulator.scenario_runs import check_has_speed, configure_run, named_engine
 from simulator.search_request import build_search
 from simulator.search_result import Pruned, SearchResult, Trial
 from simulator.search_score import Score
@@ -134,6 +134,7 @@ class _Searcher:
         """Every deployment that fits, with its recipe's settings."""
         found: list[_Option] = []
         for load in self.request.settings.loads():
+            check_has_speed(load)
             try:
                 candidates = candidate_deployments(
                     settings=self.request.settings, load=load, sku=load_sku(load.sku)

@@ -14,7 +14,7 @@ from simulator.candidates import candidate_deployments, orchestrated
 from simulator.costs import with_costs
 from simulator.executors import cluster_executor
 from simulator.ladders import Ladder
-from simulator.scenario_runs import engine_of
+from simulator.scenario_runs import check_has_speed, engine_of
 from simulator.series import caption_of, on_frontier, series_names
 from simulator.sweep_settings import build_sweep
 from simulator.sweep_store import (
@@ -278,6 +278,7 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
     messages: list[str] = []
     for load in settings.loads():
         sku = load_sku(load.sku)
+        check_has_speed(load)
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
         foreign = _foreign_engine(named, sku=sku)

@@ -98,6 +98,8 @@ def test_a_changed_chip_changes_the_curve(tmp_path, capsys):
         (["--sku", "b200", "--ep", "7"], "ep is 7, which does not divide"),
         (["--sku", "b200", "--tp", "6", "--no-dp-attention", "--ep", "1"], "tp is 6"),
         (["--sku", "b200", "--tp", "1"], "weights: routed experts"),
+        (["--sku", "b200", "--gpus", "5"], "tp is 5, which does not divide"),
+        (["--sku", "b200", "--osl", "1"], "osl is 1; the speed of a user"),
         (["--sku", "b200", "--concurrency", "0"], "concurrency 0 is out of range"),
         (["--sku", "b200", "--isl", "2000000"], "beyond the 1048576 tokens"),
         (["--sku", "b200", "--precision", "fp5"], "precision"),

@@ -207,3 +207,8 @@ def test_a_long_run_waits_until_the_most_promising_layout_has_gone_first() -> No
     other.take(512, rung(12.5, speed=2.0))
     end_dominated(climbs)
     assert climbing._next_point(climbs, busy=[], processes=1) == (one, 512)
+
+
+def test_no_layout_gives_no_climb() -> None:
+    scenario = build_scenario(flags={"sku": "b200"}).scenario
+    assert climb_layouts(scenario=scenario, sku=cast("Any", None), layouts=[]) == []
