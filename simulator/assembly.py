@@ -14,7 +14,7 @@ from simulator.deployment import Deployment
 from simulator.memory import plan_memory, step_token_budget
 from simulator.names import load_engine
 from simulator.pools import size_pool
-from simulator.release_plan import plan_of_release
+from simulator.release_plan import plan_of_release, release_messages
 from simulator.step_cost import TabulatedStepCost
 from simulator.transfer import TransferLink
 from workloads.architecture import DenseArchitecture, MoeGqaArchitecture, load_architecture
@@ -244,6 +244,11 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
     A model of grouped-query attention takes nothing from fits to others: their factors stand for
     the kernels of latent attention, and double the error on it (docs/background/model_dense.md,
     docs/background/model_moe_gqa.md).
+
+    Raises
+    ------
+    UserError
+        If the model has no release of the configuration's precision.
     """
     architecture = load_architecture(configuration.model)
     unlike = isinstance(architecture, DenseArchitecture | MoeGqaArchitecture) and not is_fitted(
@@ -258,11 +263,12 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
         specification=configuration.specification or unlike,
         directory=configuration.calibration,
     )
-    if not unlike or configuration.specification:
-        return level
-    kin = "another dense model" if isinstance(architecture, DenseArchitecture) else "its kin"
-    note = f"no fit to {configuration.model} or {kin}: kernel tables only"
-    return replace(level, messages=(*level.messages, note))
+    release = architecture.release(configuration.precision)
+    notes = [] if release is None else release_messages(release, sku=sku)
+    if unlike and not configuration.specification:
+        kin = "another dense model" if isinstance(architecture, DenseArchitecture) else "its kin"
+        notes.append(f"no fit to {configuration.model} or {kin}: kernel tables only")
+    return replace(level, messages=(*level.messages, *notes)) if notes else level
 
 
 def execution_plan(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.recipe_files import Cell, Speculation
-from workloads.speculation import acceptance_names
+from workloads.speculation import acceptance_kind, acceptance_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def resolve_speculation(
     elif length is None:
         source = spec.acceptance_source or _nearest_acceptance(model=model, method=method)
         if source is not None:
-            messages.append(f"acceptance from {source}")
+            messages.append(f"acceptance from {source} ({acceptance_kind(source)})")
     return ResolvedSpeculation(
         drafts=used,
         acceptance_length=length,

@@ -48,6 +48,12 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
         f"InferenceX's kW, 'utility' IT power times PUE ({result.resolved['economics']['value']}).",
         soft_wrap=True,
     )
+    if result.resolved["concurrency"]["value"] is None:
+        out.print(
+            "layouts end where memory is full or more clients cannot bring them to the frontier; "
+            "--concurrency simulates every point",
+            soft_wrap=True,
+        )
     for layout in result.refused:
         first, *rest = layout.reason.splitlines()
         out.print(f"refused {layout.label}: {first}", soft_wrap=True)

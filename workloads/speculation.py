@@ -84,6 +84,11 @@ def acceptance_names() -> tuple[str, ...]:
     return tuple(sorted(_data()["distributions"]))
 
 
+def acceptance_kind(name: str) -> str:
+    """Kind of a published distribution: measured or estimate."""
+    return str(_data()["distributions"][name]["kind"])
+
+
 def published_acceptance(*, name: str, drafts: int) -> Acceptance:
     """A published distribution for a number of drafts.
 
@@ -112,7 +117,8 @@ def published_acceptance(*, name: str, drafts: int) -> Acceptance:
     if not 1 <= drafts <= len(values):
         raise UserError(
             f"drafts is {drafts}; acceptance distribution {name} is published for 1 to "
-            f"{len(values)} drafts"
+            f"{len(values)} drafts; draft fewer, or give the mean tokens per step with "
+            "--acceptance-length"
         )
     if "position_rate" in entry:
         return Acceptance(survival=tuple(values[:drafts]))

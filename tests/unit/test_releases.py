@@ -6,10 +6,12 @@ from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.assembly import execution_plan
 from simulator.configuration import PoolConfiguration
+from simulator.curve import explore_curve
 from simulator.default_engine import default_engine
 from simulator.names import default_precision
 from simulator.predict_rows import configure_row
-from simulator.scenario import Scenario
+from simulator.release_plan import release_messages
+from simulator.scenario import Scenario, build_scenario
 from simulator.settings import SglangSettings
 from workloads.architecture import architecture_names, load_architecture, usual_release
 from workloads.errors import UserError
@@ -192,3 +194,25 @@ def test_factors_of_their_layer_hold_for_kin(model, sku):
     assert own.parameters == r1.parameters
     assert (own.kind, own.basis) == ("transferred", "sibling")
     assert "efficiencies fitted on deepseek-r1" in " ".join(own.messages)
+
+
+@pytest.mark.parametrize(
+    ("sku", "model", "precision", "said"),
+    [
+        ("h200", "kimi-k2.5", "fp4", "h200 has no FP4 units"),
+        ("mi300x", "gpt-oss-120b", "fp4", "mi300x has no FP4 units"),
+        ("mi355x", "deepseek-r1", "fp4", "MXFP4 in place of NVFP4"),
+        ("b200", "kimi-k2.5", "fp8", "K2.5 itself is not released in FP8"),
+    ],
+)
+def test_what_stands_in_for_a_release_is_told_with_the_result(sku, model, precision, said):
+    scenario = build_scenario(
+        flags={"sku": sku, "model": model, "precision": precision, "gpus": 8, "concurrency": (1,)}
+    )
+    assert said in " ".join(explore_curve(scenario).messages)
+
+
+def test_native_weights_on_a_chip_that_has_their_format_need_no_word():
+    architecture = load_architecture("deepseek-r1")
+    release = architecture.release("fp8")
+    assert release_messages(release, sku=load_sku("h200")) == []
