@@ -40,9 +40,9 @@ from workloads.synthetic import inferencex_requests
 if TYPE_CHECKING:
     from simulator.client import Load
     from simulator.deployment import Deployment
-    from simulator.engine import StepRun
     from simulator.records import Records
     from simulator.step_cost import StepCost
+    from simulator.worker_events import StepRun
 
 SEED = 42
 

@@ -12,10 +12,11 @@ import numpy as np
 from simulator.client import Load, build_clients
 from simulator.clock import Clock
 from simulator.cluster import Router, WorkerPool
-from simulator.engine import StepRun, Worker, WorkerEvents
+from simulator.engine import Worker
 from simulator.records import Records
 from simulator.sequence import Sequence
 from simulator.transfer import FirstToken, KvTransfers, Transfer, TransferLink
+from simulator.worker_events import StepRun, WorkerEvents
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,17 +8,16 @@ step boundary. Times are in seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from simulator.batch import NEVER
 from simulator.clock import ARRIVAL
 from simulator.pricing import StepPricer
 from simulator.rank import Rank
 from simulator.schedulers import build_scheduler, caches_prefixes
+from simulator.worker_events import StepRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import simpy
 
     from simulator.clock import Clock
@@ -26,70 +25,7 @@ if TYPE_CHECKING:
     from simulator.sequence import Sequence
     from simulator.settings import EngineSettings
     from simulator.step_cost import StepCost
-
-
-class StepRun(NamedTuple):
-    """A run of engine steps, as handed to ``on_step``.
-
-    Attributes
-    ----------
-    worker:
-        Index of the worker.
-    start_s, end_s:
-        Start of the first and end of the last step. [s]
-    steps:
-        Steps of the run; 1 if there is any prefill.
-    prefill_tokens:
-        Prompt tokens computed by each rank. [tokens]
-    decode_requests:
-        Requests that each rank decoded, 0 where its batch stood still. [requests]
-    waiting:
-        Requests queued at each rank. [requests]
-    used_blocks:
-        Blocks in use on each rank in the last step. [blocks]
-    """
-
-    worker: int
-    start_s: float
-    end_s: float
-    steps: int
-    prefill_tokens: tuple[int, ...]
-    decode_requests: tuple[int, ...]
-    waiting: tuple[int, ...]
-    used_blocks: tuple[int, ...]
-
-
-class WorkerEvents:
-    """What a worker tells its surroundings; the defaults suit a worker on its own.
-
-    Parameters
-    ----------
-    on_finish:
-        Called with a request whose last token is out.
-    on_prefilled:
-        Called with a request whose prompt is done, the worker and the rank, where another
-        worker is to decode it; its blocks stay held until `Worker.release`.
-    on_reserved:
-        Called with a request that has got its blocks here, the worker and the rank, where its
-        KV entries come from another worker; `Worker.arrive` is to be called once they have.
-    on_step:
-        Called after every run of steps, for logs and traces.
-    """
-
-    __slots__ = ("on_finish", "on_prefilled", "on_reserved", "on_step")
-
-    def __init__(
-        self,
-        *,
-        on_finish: Callable[[Sequence], None],
-        on_prefilled: Callable[[Sequence, Worker, Rank], None] | None = None,
-        on_reserved: Callable[[Sequence, Worker, Rank], None] | None = None,
-        on_step: Callable[[StepRun], None] | None = None,
-    ) -> None:
-        self.on_finish = on_finish
-        self.on_prefilled = on_prefilled
-        self.on_reserved = on_reserved
-        self.on_step = on_step
+    from simulator.worker_events import WorkerEvents
 
 
 class Worker:

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from simulator.configuration import RunConfiguration
     from simulator.deployment import Deployment
-    from simulator.engine import StepRun
     from simulator.keywords import LoadKeywords
     from simulator.load_settings import LoadRequest
     from simulator.rundir import RunDirectory
     from simulator.transfer import Transfer
+    from simulator.worker_events import StepRun
     from workloads.requests import Request
     from workloads.speculation import Acceptance
 

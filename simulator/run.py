@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from hwmodels.software import SoftwareLevel
     from simulator.assembly import Assembly
     from simulator.configuration import RunConfiguration
-    from simulator.engine import StepRun
     from simulator.records import Records
+    from simulator.worker_events import StepRun
     from workloads.requests import Request
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from simulator.engine import StepRun
+    from simulator.worker_events import StepRun
 
 COLUMNS = (
     ("worker", "int32", "-", "worker, prefill before decode"),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Self
 
-    from simulator.engine import StepRun
     from simulator.records import Records
+    from simulator.worker_events import StepRun
 
 _REQUESTS_PID = 0
 _TRANSFERS_TID = 1_000_000

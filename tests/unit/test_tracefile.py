@@ -10,12 +10,12 @@ import pytest
 from simulator.client import ClosedLoop
 from simulator.cluster import WorkerPool
 from simulator.deployment import Deployment, run_deployment
-from simulator.engine import StepRun
 from simulator.kvcache import KvPoolSpec
 from simulator.records import Records
 from simulator.settings import VllmSettings
 from simulator.step_cost import Line
 from simulator.tracefile import TraceWriter
+from simulator.worker_events import StepRun
 from workloads.errors import UserError
 from workloads.layout import Layout
 from workloads.synthetic import inferencex_requests
