@@ -12,7 +12,8 @@ passes and TPOT; ``w1-5`` is the same at 5 requests a second.) ``--json FILE`` k
 figures. Wait until the machine has nothing else to do: ratios hold within one run only.
 
 Engine seconds are wall time of the run call: AISimulate's own ``wall_time_ms``; here
-`simulator.deployment.run_deployment`. Imports, reading and writing are in neither. Tables of step
+`simulator.serving.deployment.run_deployment`. Imports, reading and writing are in neither. Tables
+of step
 costs, which AISimulate looks up while it runs, are built before the call here and take another
 fraction of a second, which is printed and counted in the ratio of the last column.
 """

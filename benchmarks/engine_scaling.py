@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simpy
 
-from simulator.client import ClosedLoop, Load, OpenLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.settings import EngineSettings, SglangSettings, VllmSettings
-from simulator.step_cost import Line
+from simulator.engines.settings import EngineSettings, SglangSettings, VllmSettings
+from simulator.serving.client import ClosedLoop, Load, OpenLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
-from workloads.synthetic import inferencex_requests
-from workloads.workload import load_workload
+from workloads.requests.catalog import load_workload
+from workloads.requests.request import Request
+from workloads.requests.synthetic import inferencex_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,9 +24,9 @@ SIMULATE = Path(sys.executable).with_name("simulate")
 LONG_RUN = """
 import numpy as np
 from peer_workloads import WORKLOADS, build
-from simulator.client import OpenLoop
-from simulator.deployment import run_deployment
-from workloads.requests import Request
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import run_deployment
+from workloads.requests.request import Request
 
 COUNT = {count}
 workload = WORKLOADS["w2"]
@@ -49,8 +49,8 @@ assert sum(count for count, _ in seen) == COUNT
 
 CURVE = """
 import sys, time
-from simulator.curve import explore_curve
-from simulator.scenario import build_scenario
+from simulator.studies.curve.run import explore_curve
+from simulator.scenario.settings import build_scenario
 
 source = build_scenario(flags={"sku": sys.argv[1]})
 start = time.perf_counter()
@@ -64,8 +64,8 @@ import simulator
 
 common = dict(sku="b200", tp=8, isl=8192, osl=1024, concurrency=[1 << n for n in range(9)],
               overrides={{"hbm_bytes_per_s": [6e12 + 5e10 * n for n in range(56)]}})
-tp8 = simulator.sweep(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **common)
-dep8 = simulator.sweep(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
+tp8 = simulator.studies.sweep.run(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **common)
+dep8 = simulator.studies.sweep.run(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
 assert tp8.fresh + dep8.fresh == 2 * 56 * 9, (tp8.fresh, dep8.fresh)
 """
 SWEEP_COUNT = 2 * 56 * 9

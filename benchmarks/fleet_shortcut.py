@@ -18,27 +18,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwmodels.sku import load_sku
-from simulator.assembly import assemble
-from simulator.client import OpenLoop
-from simulator.deployment import run_deployment
-from simulator.loadtest import cell_of
-from simulator.recipe_layouts import PoolRequest
-from simulator.records import Records
-from simulator.scenario import Scenario
-from simulator.scenario_runs import configure_run
-from simulator.sizing import LARGEST_CELL
-from simulator.traffic import Thinned
-from workloads.arrivals import Sinusoidal
+from simulator.prediction.assembly import assemble
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.configure import configure_run
+from simulator.scenario.settings import Scenario
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import run_deployment
+from simulator.serving.records import Records
+from simulator.studies.plan.loadtest import cell_of
+from simulator.studies.plan.sizing import LARGEST_CELL
+from simulator.studies.plan.traffic import Thinned
 from workloads.layout import Layout
-from workloads.lengths import length_distribution
-from workloads.synthetic import open_loop_requests
+from workloads.requests.arrivals import Sinusoidal
+from workloads.requests.lengths import length_distribution
+from workloads.requests.synthetic import open_loop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.deployment import Deployment
-    from workloads.arrivals import ArrivalProcess
-    from workloads.requests import Request
+    from simulator.serving.deployment import Deployment
+    from workloads.requests.arrivals import ArrivalProcess
+    from workloads.requests.request import Request
 
 CYCLE_S = 3600.0
 CELLS = 5

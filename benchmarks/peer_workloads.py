@@ -26,23 +26,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwmodels.sku import load_sku
-from simulator.assembly import assemble
-from simulator.client import ClosedLoop, OpenLoop
-from simulator.deployment import run_deployment
-from simulator.recipe_layouts import PoolRequest
-from simulator.scenario import Scenario
-from simulator.scenario_runs import configure_run
-from simulator.step_cost import Line
+from simulator.prediction.assembly import assemble
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.configure import configure_run
+from simulator.scenario.settings import Scenario
+from simulator.serving.client import ClosedLoop, OpenLoop
+from simulator.serving.deployment import run_deployment
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
-from workloads.synthetic import inferencex_requests
+from workloads.requests.request import Request
+from workloads.requests.synthetic import inferencex_requests
 
 if TYPE_CHECKING:
-    from simulator.client import Load
-    from simulator.deployment import Deployment
-    from simulator.records import Records
-    from simulator.step_cost import StepCost
-    from simulator.worker_events import StepRun
+    from simulator.serving.callbacks import StepRun
+    from simulator.serving.client import Load
+    from simulator.serving.deployment import Deployment
+    from simulator.serving.records import Records
+    from simulator.serving.step_cost import StepCost
 
 SEED = 42
 

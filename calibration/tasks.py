@@ -7,26 +7,31 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibration.accuracy_page import write_page
-from calibration.accuracy_tables import bar_cells
-from calibration.bars import bars_of, bars_of_all
-from calibration.comparison import compare_runs, error_table
-from calibration.fit import NEAR
-from calibration.fit_state import load_fit, save_fit
-from calibration.fitting import (
+from calibration.fit.files import fit_entry, write_fit
+from calibration.fit.gauss_newton import NEAR
+from calibration.fit.pipeline import (
     describe_source,
     fit_runs,
     gather_runs,
     timed_fit,
     write_calibration,
 )
-from calibration.held_looks import read_looks, record_look, source_checkout
-from calibration.levels import fit_entry, write_fit
-from calibration.measured import load_measured
-from calibration.repeats import repeat_table
-from calibration.selection import LARGEST_FITTED
-from calibration.uncertainty import write_bands
-from calibration.validate import validate_fit
+from calibration.fit.state import load_fit, save_fit
+from calibration.measured.repeats import repeat_table
+from calibration.measured.runs import load_measured
+from calibration.measured.selection import LARGEST_FITTED
+from calibration.pages.accuracy_page import write_page
+from calibration.pages.accuracy_tables import bar_cells
+from calibration.validation.bands import write_bands
+from calibration.validation.comparison import compare_runs, error_table
+from calibration.validation.holdout_log import (
+    LOOKS_FOLDER,
+    read_looks,
+    record_look,
+    source_checkout,
+)
+from calibration.validation.targets import bars_of, bars_of_all
+from calibration.validation.validate import validate_fit
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from calibration.fit import Fit
+    from calibration.fit.gauss_newton import Fit
 
     Progress = Callable[[int, int, str], None]
 
@@ -131,7 +136,7 @@ def validate_and_write(
         project's sources.
     full:
         Whether every left-out run is simulated again, those too large to be fitted among them;
-        else those that lose kernel tables, see `calibration.left_out.predict_left_out`.
+        else those that lose kernel tables, see `calibration.validation.left_out.predict_left_out`.
     fitted:
         Directory of a fit of the same runs.
     bands:
@@ -166,7 +171,7 @@ def validate_and_write(
             bars=bars_of(validation, split="held"),
         )
         lines.append(f"the series that are kept back have been scored {count} times")
-    looks = read_looks(Path(__file__).parent)
+    looks = read_looks(LOOKS_FOLDER)
     others = (
         errors_on_other_models(fit, fitted_on=names, models=other_models, workers=workers)
         if other_models

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hwmodels.figures import Figure
+from hwmodels.quantities import Figure
 from workloads.datafiles import invalid_data, mapping_of, read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 

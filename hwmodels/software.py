@@ -1,6 +1,7 @@
 """Software levels: what an engine of a certain date reaches on a SKU.
 
-A level says which kernels run (`workloads.plan.ExecutionPlan`) and how well: the floor ``t0``
+A level says which kernels run (`workloads.execution_plan.ExecutionPlan`) and how well: the floor
+``t0``
 and the efficiencies ``e_c`` and ``e_m`` of each kernel family, and the host's share of a step.
 The base figures belong to chip generations and come from measured kernel tables
 (``software/kernels.yaml``); an engine's plans, their dates and its host times stand in
@@ -21,7 +22,7 @@ from hwmodels.collectives import CollectiveFit
 from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP, Basis, fitted_level
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
-from workloads.plan import ExecutionPlan
+from workloads.execution_plan import ExecutionPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

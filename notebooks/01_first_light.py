@@ -24,7 +24,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calibration.comparison import compare_runs, error_table, first_light_runs
+from calibration.validation.comparison import compare_runs, error_table, first_light_runs
 
 runs = first_light_runs()
 runs.groupby(["sku", "engine", "source"]).size().rename("runs").to_frame()

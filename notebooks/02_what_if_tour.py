@@ -26,8 +26,8 @@ import numpy as np
 from IPython.display import Markdown
 
 import simulator as sim
-from simulator.figure import ResultFigure
-from simulator.plots import dress
+from simulator.output.figure import ResultFigure
+from simulator.studies.curve.pareto_plot import dress
 
 node = {"sku": "b300", "engine": "vllm", "gpus": 8, "concurrency": [1, 4, 16, 64, 256]}
 sheet = sim.catalog("skus").set_index("sku").loc["b300"]
@@ -116,8 +116,8 @@ step.plot()
 # the model can say what it has been told, and no forecast.
 
 # %%
-from calibration.comparison import compare_runs
-from calibration.measured import load_measured
+from calibration.validation.comparison import compare_runs
+from calibration.measured.runs import load_measured
 
 runs = load_measured(models=["deepseek-v4-pro"], skus=["b300"], engines=["vllm"], quality="ok")
 runs = runs.query("isl == 8192 and layout == 'TP8' and concurrency in (4, 8, 16, 32, 64)")

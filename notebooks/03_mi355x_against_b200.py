@@ -27,9 +27,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from calibration.comparison import compare_runs
-from calibration.measured import load_measured
-from simulator.pareto import Frontier
+from calibration.validation.comparison import compare_runs
+from calibration.measured.runs import load_measured
+from simulator.analysis.pareto import Frontier
 
 node = {"gpus": 8, "concurrency": [1, 4, 16, 64, 256]}
 speeds = (15, 20, 30, 35, 45, 55)

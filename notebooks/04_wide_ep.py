@@ -28,8 +28,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from calibration.comparison import compare_runs
-from calibration.measured import load_measured
+from calibration.validation.comparison import compare_runs
+from calibration.measured.runs import load_measured
 
 deployment = {
     "engine": "dynamo-vllm", "isl": 1024, "osl": 1024,

@@ -27,8 +27,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from simulator.figure import ResultFigure
-from simulator.plots import dress
+from simulator.output.figure import ResultFigure
+from simulator.studies.curve.pareto_plot import dress
 
 clients = (512, 1024, 4096)
 workers = (1, 2, 3, 4)

@@ -27,8 +27,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from simulator.figure import ResultFigure
-from simulator.plots import dress
+from simulator.output.figure import ResultFigure
+from simulator.studies.curve.pareto_plot import dress
 
 chips = ["gb300", "vr200", "mi455x", "ascend950dt"]
 sheet = sim.catalog("skus").set_index("sku").loc[chips]

@@ -27,8 +27,8 @@ from IPython.display import Markdown
 
 import simulator as sim
 from hwmodels.sku import load_sku
-from simulator.figure import ResultFigure
-from simulator.plots import dress
+from simulator.output.figure import ResultFigure
+from simulator.studies.curve.pareto_plot import dress
 
 wide = {"tp": 8, "ep": 8, "dp_attention": True}
 regimes = {

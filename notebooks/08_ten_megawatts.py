@@ -27,8 +27,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from simulator.figure import ResultFigure
-from simulator.plots import dress
+from simulator.output.figure import ResultFigure
+from simulator.studies.curve.pareto_plot import dress
 
 promise = {"interactivity": 20, "ttft_p90": 5}
 ask = {"sku": "b300", "engine": "dynamo-vllm", "mw": 10, "layouts": 1, "replications": 3, **promise}
@@ -122,8 +122,8 @@ band = plans.assign(
 band.round(0)
 
 # %%
-from calibration.comparison import compare_runs
-from calibration.measured import load_measured
+from calibration.validation.comparison import compare_runs
+from calibration.measured.runs import load_measured
 
 measured = load_measured(
     models=["deepseek-v4-pro"], skus=["b300", "b200"], engines=["dynamo-vllm"],

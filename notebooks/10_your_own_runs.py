@@ -32,11 +32,11 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from calibration.comparison import compare_runs
-from calibration.fitting import FittedRuns, timed_fit, write_calibration
+from calibration.validation.comparison import compare_runs
+from calibration.fit.pipeline import FittedRuns, timed_fit, write_calibration
 from calibration.importers.runs import import_runs
-from calibration.measured import load_measured
-from calibration.selection import select_for_fit
+from calibration.measured.runs import load_measured
+from calibration.measured.selection import select_for_fit
 
 published = load_measured(models=["deepseek-v4-pro"], quality="ok")
 is_yours = (published["sku"] == "h200") & (published["engine"] == "vllm")

@@ -4,7 +4,7 @@ The wheel (PyPI, NVIDIA, Apache-2.0; ``pip install 'forecurve[op-tables]'``) car
 tables ``systems/data/<system>/<family>/<engine>/<version>/<table>_perf.parquet`` of kernel and
 module times on NVIDIA GPUs. Nothing of it is copied: each reader below opens the tables where
 they lie, drops rows that are known to be wrong, and returns one row per measured shape with the
-time in seconds. FLOPs and bytes of a shape are `calibration.kernel_work`'s business.
+time in seconds. FLOPs and bytes of a shape are `calibration.kernels.work`'s business.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calibration.measured import cell_text
-from calibration.measured_schema import NAMES, PREDICT_NAMES
-from simulator.configuration import parse_deployment
+from calibration.measured.runs import cell_text
+from calibration.measured.schema import NAMES, PREDICT_NAMES
+from simulator.scenario.configuration import parse_deployment
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 

@@ -17,7 +17,7 @@ from calibration.importers.results import (
     model_named,
     sku_named,
 )
-from simulator.names import load_engine
+from simulator.engines.labels import load_engine
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
-from simulator.names import canonical_model
+from simulator.engines.labels import canonical_model
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class RunRecord:
     Parameters
     ----------
     fields:
-        Columns of `calibration.measured_schema`; ``None`` where the result is silent.
+        Columns of `calibration.measured.schema`; ``None`` where the result is silent.
     total_tok_per_s, output_tok_per_s, input_tok_per_s:
         Rates of the whole deployment, where the result does not divide by GPUs. [tok/s]
     stated:

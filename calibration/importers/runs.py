@@ -17,17 +17,17 @@ import pandas as pd
 from calibration.importers import aiperf, client_json, inferencex, sglang_bench, vllm_bench
 from calibration.importers.facts import canonical_facts, completed_cells, sidecar_facts
 from calibration.importers.results import BenchmarkResult, RunRecord
-from calibration.measured import cell_text, check_runs
-from calibration.measured_checks import find_violations
-from calibration.measured_table import MeasuredTableError, table_places, typed_runs, with_own_names
-from simulator.run_table import read_run_table
+from calibration.measured.checks import find_violations
+from calibration.measured.runs import cell_text, check_runs
+from calibration.measured.table import MeasuredTableError, table_places, typed_runs, with_own_names
+from simulator.output.csv_table import read_run_table
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from calibration.measured_table import Violation
+    from calibration.measured.table import Violation
 
     Reader = Callable[[BenchmarkResult], RunRecord]
 
@@ -52,7 +52,7 @@ class ImportedRuns:
     Parameters
     ----------
     frame:
-        The runs, as `calibration.measured.load_measured` returns them.
+        The runs, as `calibration.measured.runs.load_measured` returns them.
     notes:
         What was assumed, and which files are no results.
     problems:

@@ -5,10 +5,10 @@
 
 import pytest
 
-from simulator.breakdown import Limit
-from simulator.explain import explain_scenario
-from simulator.load_run import run_load
-from simulator.scenario import Scenario
+from simulator.prediction.step_breakdown import Limit
+from simulator.scenario.settings import Scenario
+from simulator.studies.explain.run import explain_scenario
+from simulator.studies.load.run import run_load
 
 ALONE = [
     # SKU, level, deployment, published tok/s/user

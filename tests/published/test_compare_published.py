@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.compare_sides import side_of, side_row
-from simulator.contestants import build_contestants
+from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.sides import side_of, side_row
 
 # InferenceX-app, gb300-nvl72-vs-gb200-nvl72-dsv4-pro-vllm-fp4.mdx (2026-05-22): DeepSeek-V4-Pro
 # FP4, 8K/1K, Dynamo vLLM, disaggregated, no MTP; tok/s/user, tok/s/GPU over all GPUs, prefill

@@ -2,12 +2,12 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
-from workloads.kvstorage import kv_bytes_per_context_token
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import account
-from workloads.plan import ExecutionPlan
+from workloads.models.kv_bytes import kv_bytes_per_context_token
 
 FIGURES = [
     # huggingface.co/moonshotai/Kimi-K2.5, model summary: 1T parameters, 32B activated; Kimi K2

@@ -2,13 +2,13 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
-from workloads.expert_load import ExpertLoad, load_table
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import touched_share
+from workloads.models.expert_load import ExpertLoad, load_table
 from workloads.models.weights import weight_table
-from workloads.plan import ExecutionPlan
 
 PRO = load_architecture("deepseek-v4-pro")
 FLASH = load_architecture("deepseek-v4-flash")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.models.accounting import decode_token_ops, prefill_ops, total_flops
 
 MILLION = float(2**20)

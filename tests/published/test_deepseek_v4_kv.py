@@ -2,9 +2,9 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
-from workloads.kvpools import sglang_bytes_per_full_token, sglang_pool, vllm_pool
-from workloads.kvstorage import (
+from simulator.engines.kv_accounting import sglang_bytes_per_full_token, sglang_pool, vllm_pool
+from workloads.architectures.catalog import load_architecture
+from workloads.models.kv_bytes import (
     compressor_state_bytes,
     kv_bytes_per_context_token,
     kv_bytes_per_sequence,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import account, reference_plan

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulator.load_run import run_load
+from simulator.studies.load.run import run_load
 
 ITL_TARGET_S = 0.06
 """A step of DEP8 at 256 clients takes 45 ms in InferenceX's medians of GB200. [s]"""

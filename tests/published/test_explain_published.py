@@ -11,14 +11,14 @@ import pytest
 
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from simulator.breakdown import Limit, time_step
-from simulator.explain import explain_scenario
-from simulator.scenario import Scenario
-from workloads.architecture import load_architecture
+from simulator.prediction.step_breakdown import Limit, time_step
+from simulator.scenario.settings import Scenario
+from simulator.studies.explain.run import explain_scenario
+from workloads.architectures.catalog import load_architecture
 from workloads.costmodel import StepBatch
-from workloads.expert_load import ExpertLoad
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.expert_load import ExpertLoad
 
 BATCH_ONE = [
     # one user, 8k/1k, no speculation: SKU, engine, layout, published TPOT

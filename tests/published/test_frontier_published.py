@@ -7,7 +7,7 @@ GPUs) of the eight points of the GB200 table.
 
 import pytest
 
-from simulator.pareto import Frontier
+from simulator.analysis.pareto import Frontier
 
 GB200 = (
     (74.13, 32.8),

@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.kernel_modules import attention_module_ops, table_level
+from calibration.kernels.modules import attention_module_ops, table_level
 from hwmodels.collectives import collective_s
 from hwmodels.roofline import op_s, step_ops_s
 from hwmodels.sku import load_sku
-from workloads.architecture import load_architecture
-from workloads.expert_load import ExpertLoad
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.expert_load import ExpertLoad
 from workloads.models.indexer import index_ops
 from workloads.ops import OpKind
-from workloads.plan import ExecutionPlan
 
 AIC = "github ai-dynamo/aiconfigurator@095f58a5, systems/data"
 DG316 = "github deepseek-ai/DeepGEMM, pull request 316"

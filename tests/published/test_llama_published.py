@@ -2,7 +2,7 @@
 
 import pytest
 
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.models.accounting import account
 from workloads.models.weights import weight_table
 

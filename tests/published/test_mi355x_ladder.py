@@ -7,7 +7,7 @@ so that agreement with them is no prediction. The gains from rung to rung are in
 
 import pytest
 
-from simulator.load_run import run_load
+from simulator.studies.load.run import run_load
 
 # clients: layout (InferenceX database), tok/s/GPU, tok/s/user
 LADDER = {

@@ -5,13 +5,13 @@ import pytest
 from hwmodels.roofline import op_s
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from workloads.architecture import load_architecture
-from workloads.kvstorage import linear_state_bytes
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import account
+from workloads.models.kv_bytes import linear_state_bytes
 from workloads.models.weights import weight_table
-from workloads.plan import ExecutionPlan
 
 FOUR_RANKS = Layout(tp=4)
 

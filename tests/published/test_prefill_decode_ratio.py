@@ -2,8 +2,8 @@
 
 import pytest
 
-from simulator.sweep import run_sweep
-from simulator.sweep_settings import build_sweep
+from simulator.scenario.grid import build_sweep
+from simulator.studies.sweep.run import run_sweep
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ the scale-up bandwidth of B200, and yet B200 gave about five times as much at 15
 
 import pytest
 
-from calibration.measured import load_measured
-from simulator.compare import compare
-from simulator.pareto import Frontier
+from calibration.measured.runs import load_measured
+from simulator.analysis.pareto import Frontier
+from simulator.studies.compare.run import compare
 
 SPEEDS = (15.0, 20.0, 25.0, 30.0)
 DATES = ("2026-05-21", "2026-05-10", "2026-05-04")

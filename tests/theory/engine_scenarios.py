@@ -3,16 +3,16 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from simulator.client import ClosedLoop, OpenLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment
-from simulator.kvcache import KvPoolSpec, OffloadTier
-from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
-from simulator.step_cost import Line
-from simulator.transfer import TransferLink
+from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.serving.client import ClosedLoop, OpenLoop
+from simulator.serving.deployment import Deployment
+from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
+from simulator.serving.kv_transfer import TransferLink
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
-from workloads.synthetic import link_turns
+from workloads.requests.request import Request
+from workloads.requests.synthetic import link_turns
 
 LONGEST_TOKENS = 420
 

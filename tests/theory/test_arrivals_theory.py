@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simulator.statistics import mean_interval
-from workloads.arrivals import (
+from simulator.analysis.statistics import mean_interval
+from workloads.requests.arrivals import (
     Deterministic,
     Gamma,
     RateWindow,

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.architecture import DenseArchitecture, load_architecture
-from workloads.kvstorage import kv_copies, transfer_bytes
+from workloads.architectures.catalog import DenseArchitecture, load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import decode_token_ops, prefill_ops, total_flops
+from workloads.models.kv_bytes import kv_copies, transfer_bytes
 from workloads.models.weights import weight_table
 from workloads.ops import Component, OpKind
-from workloads.plan import ExecutionPlan
 
 NAMES = ("llama-3.1-8b", "llama-3.x-70b")
 BF16 = ExecutionPlan(dense_path="bf16", kv_storage="bf16")

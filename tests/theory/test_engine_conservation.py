@@ -7,10 +7,10 @@ import numpy as np
 from engine_scenarios import scenarios
 from hypothesis import given, settings
 
-from simulator.client import OpenLoop
-from simulator.deployment import Simulation, run_deployment
-from simulator.records import Records
-from simulator.settings import SglangSettings
+from simulator.engines.settings import SglangSettings
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import Simulation, run_deployment
+from simulator.serving.records import Records
 
 
 @settings(max_examples=150, deadline=None)

@@ -4,8 +4,8 @@ import numpy as np
 from engine_scenarios import scenarios
 from hypothesis import given, settings
 
-from simulator.deployment import run_deployment
-from simulator.records import Records
+from simulator.serving.deployment import run_deployment
+from simulator.serving.records import Records
 
 
 @settings(max_examples=300, deadline=None)

@@ -6,14 +6,14 @@ import resource
 import numpy as np
 import pytest
 
-from simulator.client import OpenLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.settings import VllmSettings
-from simulator.step_cost import Line
+from simulator.engines.settings import VllmSettings
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
+from workloads.requests.request import Request
 
 
 class StraightCost:

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.architecture import load_architecture
-from workloads.kvstorage import (
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
+from workloads.models import bind
+from workloads.models.accounting import account, decode_token_ops, prefill_ops, total_flops
+from workloads.models.kv_bytes import (
     INDEX_KEY_BYTES,
     index_key_bytes,
     kv_bytes_per_context_token,
     mla_entry_bytes,
 )
-from workloads.layout import Layout
-from workloads.models import bind
-from workloads.models.accounting import account, decode_token_ops, prefill_ops, total_flops
 from workloads.ops import Component
-from workloads.plan import ExecutionPlan
 
 NAMES = ("deepseek-r1", "deepseek-v3.2", "kimi-k2.5", "glm-5")
 

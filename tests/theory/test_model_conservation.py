@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.architecture import load_architecture
-from workloads.expert_load import ExpertLoad
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import reference_plan
+from workloads.models.expert_load import ExpertLoad
 from workloads.models.weights import weight_table
 from workloads.ops import Component
-from workloads.plan import ExecutionPlan
 
 NAMES = (
     *("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v3.2", "deepseek-r1"),

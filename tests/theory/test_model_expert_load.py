@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.errors import UserError
-from workloads.expert_load import ExpertLoad, experts_touched, load_table
+from workloads.models.expert_load import ExpertLoad, experts_touched, load_table
 
 PRO = {"experts": 384, "experts_per_token": 6}
 

@@ -5,21 +5,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.architecture import load_architecture
-from workloads.expert_load import ExpertLoad
-from workloads.hybridpools import separate_hybrid_pool, sglang_hybrid_pool, vllm_hybrid_pool
-from workloads.kvstorage import (
+from simulator.engines.kv_accounting_hybrid import (
+    separate_hybrid_pool,
+    sglang_hybrid_pool,
+    vllm_hybrid_pool,
+)
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
+from workloads.models import bind
+from workloads.models.accounting import decode_token_ops, prefill_ops, reference_plan, total_flops
+from workloads.models.delta_net import CHUNK, chunked_flops, recurrent_flops
+from workloads.models.expert_load import ExpertLoad
+from workloads.models.kv_bytes import (
     gqa_entry_bytes,
     kv_bytes_per_sequence,
     linear_state_bytes,
     transfer_bytes,
 )
-from workloads.layout import Layout
-from workloads.models import bind
-from workloads.models.accounting import decode_token_ops, prefill_ops, reference_plan, total_flops
-from workloads.models.delta_net import CHUNK, chunked_flops, recurrent_flops
 from workloads.models.weights import weight_table
-from workloads.plan import ExecutionPlan
 
 NAMES = ("gpt-oss-120b", "minimax-m2.5", "qwen3.5")
 BALANCED = ExpertLoad(kind="balanced")

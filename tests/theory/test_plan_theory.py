@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels.sku import load_sku
-from simulator.assembly import assemble
-from simulator.bounds import MEDIAN_SLACK, TTFT_SLACK, deployment_bounds
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.loadtest import LoadTest, cell_of
-from simulator.objectives import Objectives
-from simulator.recipe_layouts import PoolRequest
-from simulator.run import simulate_run
-from simulator.scenario import build_scenario
-from simulator.scenario_runs import configure_run
-from simulator.settings import VllmSettings
-from simulator.step_cost import Line
-from simulator.traffic import SyntheticTraffic, Thinned, Window
-from workloads.arrivals import Gamma
+from simulator.analysis.objectives import Objectives
+from simulator.engines.settings import VllmSettings
+from simulator.prediction.assembly import assemble
+from simulator.prediction.bounds import MEDIAN_SLACK, TTFT_SLACK, deployment_bounds
+from simulator.prediction.run import simulate_run
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.configure import configure_run
+from simulator.scenario.settings import build_scenario
+from simulator.serving.deployment import Deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
+from simulator.studies.plan.loadtest import LoadTest, cell_of
+from simulator.studies.plan.traffic import SyntheticTraffic, Thinned, Window
 from workloads.layout import Layout
-from workloads.requests import Request
+from workloads.requests.arrivals import Gamma
+from workloads.requests.request import Request
 
 
 def first_arrivals(process, *, seed, count):

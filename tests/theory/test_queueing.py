@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simulator.client import ClosedLoop, OpenLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.settings import VllmSettings
-from simulator.step_cost import Line
+from simulator.engines.settings import VllmSettings
+from simulator.serving.client import ClosedLoop, OpenLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
+from workloads.requests.request import Request
 
 REPLICATIONS = 8
 WARM_UP = 0.2

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from simulator.statistics import batch_means, mean_interval, mser5, paired_difference
+from simulator.analysis.statistics import batch_means, mean_interval, mser5, paired_difference
 from workloads.errors import UserError
 
 

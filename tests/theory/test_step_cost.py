@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hwmodels.roofline import step_ops_s
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from simulator.breakdown import attention_ops, time_step
-from simulator.step_cost import TabulatedStepCost, geometric_knots, share_knots
-from workloads.architecture import load_architecture
+from simulator.prediction.step_breakdown import attention_ops, time_step
+from simulator.serving.step_cost import TabulatedStepCost, geometric_knots, share_knots
+from workloads.architectures.catalog import load_architecture
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.layout import Layout
 from workloads.models import bind

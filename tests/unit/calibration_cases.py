@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from calibration.effects import FITTED, EffectSpace, LevelKey
-from calibration.fit import Fit
-from calibration.observations import Observation
-from calibration.solve import Solution, linear_system
+from calibration.fit.effects import FITTED, EffectSpace, LevelKey
+from calibration.fit.gauss_newton import Fit
+from calibration.fit.least_squares import Solution, linear_system
+from calibration.fit.observations import Observation
 from workloads.layout import Layout
 
 SKUS = {

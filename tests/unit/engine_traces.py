@@ -1,12 +1,12 @@
 """Small deployments whose steps all take one second, and the trace of what they did."""
 
-from simulator.client import ClosedLoop, OpenLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.step_cost import Line
+from simulator.serving.client import ClosedLoop, OpenLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.layout import Layout
-from workloads.requests import Request
+from workloads.requests.request import Request
 
 
 class OneSecondSteps:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from calibration_cases import level, observation
 
-from calibration.anchors import REACH, move_by_anchors
-from calibration.folds import LeftOut
+from calibration.validation.anchors import REACH, move_by_anchors
+from calibration.validation.folds import LeftOut
 
 OLD, NEW = level(stamp="2026-05-01"), level(stamp="2026-06-01")
 

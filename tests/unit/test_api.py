@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import simulator as sim
-from simulator import keywords
-from simulator.scenario import Scenario
-from simulator.sweep_settings import POOL_FIELDS
+from simulator.scenario import keywords
+from simulator.scenario.grid import POOL_FIELDS
+from simulator.scenario.settings import Scenario
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -26,13 +26,16 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize("name", sim.__all__)
 def test_a_function_keeps_its_name_where_a_module_has_the_same(name):
-    import_module("simulator.curve")
-    import_module("simulator.compare")
+    import_module("simulator.studies.curve.run")
+    import_module("simulator.studies.compare.run")
     found = getattr(sim, name)
     assert callable(found)
     assert not isinstance(found, ModuleType)
     assert name in dir(sim)
-    assert sys.modules["simulator.curve"].CurvePoint is import_module("simulator.curve").CurvePoint
+    assert (
+        sys.modules["simulator.studies.curve.run"].CurvePoint
+        is import_module("simulator.studies.curve.run").CurvePoint
+    )
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.arrivals import (
+from workloads.errors import UserError
+from workloads.requests.arrivals import (
     Deterministic,
     Gamma,
     RateWindow,
@@ -14,7 +15,6 @@ from workloads.arrivals import (
     Superposition,
     poisson,
 )
-from workloads.errors import UserError
 
 PROCESSES = {
     "deterministic": Deterministic(rate_per_s=4.0),

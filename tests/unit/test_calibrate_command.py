@@ -4,15 +4,15 @@ import pandas as pd
 import pytest
 import yaml
 
-import calibration.fitting as fitting
+import calibration.fit.pipeline as fitting
 from calibration import tasks
-from calibration.fit_state import STATE_FILE, load_fit
-from calibration.measured import load_measured
-from calibration.selection import select_for_fit
+from calibration.fit.state import STATE_FILE, load_fit
+from calibration.measured.runs import load_measured
+from calibration.measured.selection import select_for_fit
 from hwmodels.fitted import fitted_level
 from hwmodels.sku import load_sku
-from simulator.cli import run
-from simulator.commands.calibrate import parse_facts
+from simulator.cli.calibrate import parse_facts
+from simulator.cli.main import run
 from workloads.errors import UserError
 
 

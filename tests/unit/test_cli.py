@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from simulator.cli import run
-from simulator.records import read_records
+from simulator.cli.main import run
+from simulator.serving.records import read_records
 
 CURVE = ["--sku", "mi355x", "--ep", "8", "--concurrency", "1,8"]
 
@@ -169,7 +169,7 @@ def test_predict_refuses_a_malformed_table(tmp_path, capsys):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys, simulator.cli;"
+        "import sys, simulator.cli.main;"
         "print([m for m in ('numpy', 'pandas', 'matplotlib', 'scipy', 'pydantic', 'pyarrow')"
         " if m in sys.modules])"
     )

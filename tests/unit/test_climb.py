@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from simulator import climb as climbing
-from simulator.bottleneck import KV_CAPACITY
-from simulator.climb import Climb, Rung, climb_layouts
-from simulator.climb_ends import end_dominated
-from simulator.scenario import build_scenario
+from simulator.prediction.bottleneck import KV_CAPACITY
+from simulator.scenario.settings import build_scenario
+from simulator.studies.curve import climb as climbing
+from simulator.studies.curve.climb import Climb, Rung, climb_layouts
+from simulator.studies.curve.stopping import end_dominated
 from workloads.layout import Layout
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_layouts_that_end_early_leave_the_frontier_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from hwmodels.sku import load_sku
-    from simulator.pareto import frontier_indices
+    from simulator.analysis.pareto import frontier_indices
 
     source = build_scenario(flags={"sku": "mi355x", "isl": 1024, "osl": 64})
     layouts = [Layout(tp=8), Layout(tp=8, ep=8, dp_attention=True)]

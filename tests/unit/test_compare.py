@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.cli import run
-from simulator.compare import compare, run_comparison
-from simulator.compare_sides import common_speeds, crossings, ratio_band, side_of, side_row
-from simulator.contestants import build_contestants
-from simulator.pareto import Frontier
+from simulator.analysis.pareto import Frontier
+from simulator.cli.main import run
+from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.run import compare, run_comparison
+from simulator.studies.compare.sides import common_speeds, crossings, ratio_band, side_of, side_row
 from workloads.errors import UserError
 
 FLAGS = {"tp": 8, "ep": 8, "concurrency": [1, 8, 64], "economics": "2026-04"}

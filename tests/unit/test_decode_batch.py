@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.batch import NEVER, DecodeBatch
-from simulator.sequence import Sequence
-from simulator.step_cost import Line
-from workloads.requests import Request
+from simulator.serving.decode_batch import NEVER, DecodeBatch
+from simulator.serving.request_state import Sequence
+from simulator.serving.step_cost import Line
+from workloads.requests.request import Request
 
 
 class FreeSteps:

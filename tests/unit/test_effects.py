@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from calibration_cases import level
 
-from calibration.effects import FITTED, EffectSpace
+from calibration.fit.effects import FITTED, EffectSpace
 from hwmodels.fitted import EFFECTS
 
 

@@ -3,11 +3,11 @@
 import pytest
 from engine_traces import closed, pool, requests, trace
 
-from simulator.client import ClosedLoop, OpenLoop, gather_sessions
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.serving.client import ClosedLoop, OpenLoop, gather_sessions
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.router import WorkerPool
 from workloads.errors import UserError
 
 VLLM = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)
@@ -128,7 +128,7 @@ def test_an_open_loop_needs_arrivals_in_order(times) -> None:
 
 
 def test_records_reach_the_sink_and_memory_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr("simulator.deployment.RECORDS_PER_CHUNK", 10)
+    monkeypatch.setattr("simulator.serving.deployment.RECORDS_PER_CHUNK", 10)
     chunks = []
     read = 0
 

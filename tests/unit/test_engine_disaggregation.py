@@ -3,10 +3,10 @@
 import pytest
 from engine_traces import closed, finishes, first_tokens, pool, requests, trace
 
-from simulator.client import OpenLoop
-from simulator.deployment import Deployment, run_deployment
-from simulator.settings import SglangSettings, VllmSettings
-from simulator.transfer import TransferLink
+from simulator.engines.settings import SglangSettings, VllmSettings
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_transfer import TransferLink
 from workloads.errors import UserError
 
 PREFILL = VllmSettings(max_num_batched_tokens=64, max_num_seqs=1)

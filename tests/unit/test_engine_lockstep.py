@@ -3,8 +3,8 @@
 import pytest
 from engine_traces import OneSecondSteps, closed, finishes, pool, requests, trace
 
-from simulator.settings import SglangSettings, VllmSettings
-from simulator.step_cost import Line
+from simulator.engines.settings import SglangSettings, VllmSettings
+from simulator.serving.step_cost import Line
 from workloads.errors import UserError
 
 VLLM = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)

@@ -5,12 +5,12 @@ from engine_traces import closed, pool, requests, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.kvcache import KvPoolSpec, OffloadTier
-from simulator.prefixcache import PrefixCache, PrefixMatch
-from simulator.settings import VllmSettings
+from simulator.engines.settings import VllmSettings
+from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
+from simulator.serving.prefix_cache import PrefixCache, PrefixMatch
 from workloads.errors import UserError
-from workloads.requests import Request
-from workloads.synthetic import link_turns
+from workloads.requests.request import Request
+from workloads.requests.synthetic import link_turns
 
 CACHING = VllmSettings(max_num_batched_tokens=1000, enable_prefix_caching=True)
 

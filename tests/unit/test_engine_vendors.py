@@ -5,16 +5,16 @@ from types import SimpleNamespace
 import pytest
 
 from hwmodels.sku import load_sku
-from simulator.candidates import stack_of
-from simulator.names import engine_labels, load_engine
-from simulator.plan import plan
-from simulator.plan_text import band_text
-from simulator.recipe_files import load_recipes
-from simulator.scenario import Scenario
-from simulator.scenario_runs import check_runs_on
-from simulator.sweep import plan_sweep
-from simulator.sweep_settings import build_sweep
-from simulator.text_tables import OUT_OF_REACH, interval
+from simulator.engines.labels import engine_labels, load_engine
+from simulator.output.text_tables import OUT_OF_REACH, interval
+from simulator.recipes.files import load_recipes
+from simulator.scenario.candidates import stack_of
+from simulator.scenario.configure import check_runs_on
+from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings import Scenario
+from simulator.studies.plan.run import plan
+from simulator.studies.plan.text import band_text
+from simulator.studies.sweep.run import plan_sweep
 from workloads.errors import UserError
 
 

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
-from simulator import executors
-from simulator.cli import run
-from simulator.executors import DaskExecutor, LocalExecutor, cluster_executor
-from simulator.ladders import climb_elsewhere
-from simulator.sweep import plan_sweep, run_sweep
-from simulator.sweep_settings import build_sweep
-from simulator.sweep_store import digest_of_inputs, shared_directory
+from simulator.cli.main import run
+from simulator.scenario.grid import build_sweep
+from simulator.studies.sweep import executors
+from simulator.studies.sweep.executors import DaskExecutor, LocalExecutor, cluster_executor
+from simulator.studies.sweep.ladders import climb_elsewhere
+from simulator.studies.sweep.run import plan_sweep, run_sweep
+from simulator.studies.sweep.store import digest_of_inputs, shared_directory
 from workloads.errors import UserError
 
-sweeps = import_module("simulator.sweep")
+sweeps = import_module("simulator.studies.sweep.run")
 
 GRID = {"sku": "mi355x", "tp": [4, 8], "ep": [1, 2, 4, 8], "concurrency": [1, 4]}
 

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from hwmodels.sku import load_sku
-from simulator.breakdown import Limit, time_ops
-from simulator.cli import run
-from simulator.configuration import DoesNotFitError
-from simulator.explain import HOST, explain_model, explain_scenario
-from simulator.explain_plots import COLOURS, stack, step_time_figure, sweep_steps
-from simulator.explain_setup import parse_phase
-from simulator.plots import save_figure
-from simulator.scenario import Scenario
+from simulator.cli.main import run
+from simulator.prediction.step_breakdown import Limit, time_ops
+from simulator.scenario.configuration import DoesNotFitError
+from simulator.scenario.settings import Scenario
+from simulator.studies.curve.pareto_plot import save_figure
+from simulator.studies.explain.plots import COLOURS, stack, step_time_figure, sweep_steps
+from simulator.studies.explain.request import parse_phase
+from simulator.studies.explain.run import HOST, explain_model, explain_scenario
 from workloads.errors import UserError
 from workloads.ops import Component, Op, OpKind
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.expressions import evaluate, expression_names, parse_expression
+from simulator.recipes.expressions import evaluate, expression_names, parse_expression
 
 VARIABLES = {"isl": 8192, "concurrency": 33, "tp": 8, "dp": 1}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from calibration_cases import level, observation
 
-import calibration.fit as rounds
-from calibration.derivatives import SAMPLED_PER_SWEEP, SampledRuns
-from calibration.effects import FITTED
+import calibration.fit.gauss_newton as rounds
+from calibration.fit.effects import FITTED
+from calibration.fit.sampled_jacobian import SAMPLED_PER_SWEEP, SampledRuns
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)
 

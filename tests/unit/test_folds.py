@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from calibration_cases import level, linear_fit
 
-from calibration.effects import FITTED
-from calibration.folds import GROUPS, basis_of, leave_out, stamp_day
+from calibration.fit.effects import FITTED
+from calibration.validation.folds import GROUPS, basis_of, leave_out, stamp_day
 
 LEVELS = [
     level(),

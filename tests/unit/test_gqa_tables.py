@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 
 from calibration.importers import aiconfigurator as tables
-from calibration.kernel_work import gqa_work
+from calibration.kernels.work import gqa_work
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
-from workloads.plan import ExecutionPlan
 
 
 def row(**changes):

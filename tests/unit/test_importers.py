@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibration.importers.runs import import_runs
-from calibration.measured import to_predict_columns
-from simulator.predict_rows import configure_row
+from calibration.measured.runs import to_predict_columns
+from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 
 RESULTS = Path(__file__).parents[1] / "data" / "results"

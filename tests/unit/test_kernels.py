@@ -11,10 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration import kernel_work as work
-from calibration.kernel_modules import attention_module_ops, table_level
-from calibration.kernel_report import replace_blocks, table_blocks
-from calibration.kernels import (
+from calibration.kernels import work as work
+from calibration.kernels.collectives import LinkParameters, fit_link, fit_links, link_error
+from calibration.kernels.fit import (
     KernelParameters,
     fit_family,
     fit_kernel,
@@ -22,19 +21,20 @@ from calibration.kernels import (
     median_error,
     predict_s,
 )
-from calibration.links import LinkParameters, fit_link, fit_links, link_error
+from calibration.kernels.modules import attention_module_ops, table_level
+from calibration.kernels.report import replace_blocks, table_blocks
 from hwmodels.sku import list_skus, load_sku
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
-from workloads.expert_load import ExpertLoad
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.deepseek_v4_attention import AttentionLayers
+from workloads.models.expert_load import ExpertLoad
 from workloads.models.indexer import index_ops
 from workloads.models.moe import Moe
 from workloads.models.parts import gemm
 from workloads.ops import Component, OpKind
-from workloads.plan import ExecutionPlan
 
 ROOT = Path(__file__).parents[2]
 TABLE = yaml.safe_load((ROOT / "hwmodels/software/kernels.yaml").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 import pytest
 
-from calibration.kernels_left_out import kernel_tables_of, table_without, without_kernels
+from calibration.kernels.left_out import kernel_tables_of, table_without, without_kernels
 from hwmodels.sku import load_sku
 from hwmodels.software import kernel_table, load_software
 

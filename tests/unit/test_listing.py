@@ -7,13 +7,13 @@ import pytest
 
 from hwmodels.economics import list_economics, load_economics
 from hwmodels.sku import list_skus, load_sku
-from simulator.catalog_sheets import SHEETS, sheet_of, sheet_rows
-from simulator.catalog_views import CATALOGUES, catalog_list
-from simulator.cli import run
-from simulator.names import engine_labels
-from simulator.recipe_files import recipe_paths
-from workloads.architecture import architecture_names
-from workloads.workload import NAMED_WORKLOADS
+from simulator.cli.main import run
+from simulator.engines.labels import engine_labels
+from simulator.recipes.files import recipe_paths
+from simulator.studies.catalog.sheets import SHEETS, sheet_of, sheet_rows
+from simulator.studies.catalog.tables import CATALOGUES, catalog_list
+from workloads.architectures.catalog import architecture_names
+from workloads.requests.catalog import NAMED_WORKLOADS
 
 
 @pytest.mark.parametrize(

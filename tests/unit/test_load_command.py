@@ -10,18 +10,18 @@ import yaml
 
 import simulator
 from hwmodels.sku import load_sku
-from simulator.candidates import requests_of
-from simulator.cli import run
-from simulator.commands.load import parse_steps
-from simulator.configuration import parse_deployment
-from simulator.keywords import LoadKeywords
-from simulator.load_requests import load_requests
-from simulator.load_run import run_load
-from simulator.load_settings import LoadSettings, build_load
-from simulator.records import read_records
-from simulator.run import simulate_run
-from simulator.scenario import Scenario, build_scenario
-from simulator.scenario_runs import configure_run
+from simulator.cli.load import parse_steps
+from simulator.cli.main import run
+from simulator.prediction.run import simulate_run
+from simulator.scenario.candidates import requests_of
+from simulator.scenario.configuration import parse_deployment
+from simulator.scenario.configure import configure_run
+from simulator.scenario.keywords import LoadKeywords
+from simulator.scenario.settings import Scenario, build_scenario
+from simulator.serving.records import read_records
+from simulator.studies.load.request import LoadSettings, build_load
+from simulator.studies.load.requests import load_requests
+from simulator.studies.load.run import run_load
 from workloads.errors import UserError
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.measured import (
+from calibration.measured.checks import little_closure, request_rate_per_s
+from calibration.measured.keys import frontier_key, series_key, split_of, sweep_key
+from calibration.measured.runs import (
     CLOSURE,
     check_runs,
     implied_mean_ttft_s,
@@ -20,13 +22,11 @@ from calibration.measured import (
     to_predict_columns,
     to_records,
 )
-from calibration.measured_checks import little_closure, request_rate_per_s
-from calibration.measured_keys import frontier_key, series_key, split_of, sweep_key
-from calibration.measured_schema import COLUMNS, NAMES
-from calibration.measured_table import MeasuredTableError, read_runs_csv
-from simulator.cli import run as simulate
-from simulator.predict_rows import configure_row
-from simulator.run_table import read_run_table
+from calibration.measured.schema import COLUMNS, NAMES
+from calibration.measured.table import MeasuredTableError, read_runs_csv
+from simulator.cli.main import run as simulate
+from simulator.output.csv_table import read_run_table
+from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "measurements.md"
@@ -290,7 +290,7 @@ def row(**changes):
 
 
 def table_row(cells):
-    from calibration.measured_table import typed_runs
+    from calibration.measured.table import typed_runs
 
     frame, violations = typed_runs(pd.DataFrame([cells]), file="x", places=["line 2"])
     assert violations == []
@@ -348,7 +348,7 @@ def test_layouts_of_one_sweep_share_its_key():
     ],
 )
 def test_a_layout_carries_inferencex_label(changes, label):
-    from calibration.measured_keys import deployment_text
+    from calibration.measured.keys import deployment_text
 
     assert deployment_text(row(**changes)) == label
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.metrics import goodput, run_metrics, without_warm_up
-from simulator.records import Records
+from simulator.analysis.metrics import goodput, run_metrics, without_warm_up
+from simulator.serving.records import Records
 from workloads.errors import UserError
 
 #          arrival scheduled first  finish prompt output

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.importers.microbench import read_microbench, sku_of_device
-from calibration.kernels import KernelParameters
+from calibration.kernels.fit import KernelParameters
+from calibration.kernels.microbench_report import compare_with_table, launch_times
+from calibration.kernels.microbench_report import main as report_main
 from calibration.microbench.__main__ import main
 from calibration.microbench.cases import Case, small_cases, standard_cases
 from calibration.microbench.rows import COLUMNS, Machine, Timing, read_rows, write_rows
 from calibration.microbench.timing import choose_device, describe_machine, load_torch
-from calibration.microbench_report import compare_with_table, launch_times
-from calibration.microbench_report import main as report_main
 from hwmodels.roofline import peak_flops_per_s, roofline_s
 from hwmodels.sku import load_sku
 from hwmodels.software import kernel_table

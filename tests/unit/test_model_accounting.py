@@ -2,15 +2,15 @@
 
 import pytest
 
-from workloads.architecture import Architecture, load_architecture
+from simulator.engines.kv_accounting import plain_pool, sglang_pool, vllm_pool
+from workloads.architectures.catalog import Architecture, load_architecture
 from workloads.errors import UserError
-from workloads.kvpools import plain_pool, sglang_pool, vllm_pool
-from workloads.kvstorage import kv_bytes_per_context_token, storage_of
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import account, touched_share, weights_read_bytes
+from workloads.models.kv_bytes import kv_bytes_per_context_token, storage_of
 from workloads.models.weights import weight_table
-from workloads.plan import ExecutionPlan
 
 PRO = load_architecture("deepseek-v4-pro")
 OTHER = Architecture(

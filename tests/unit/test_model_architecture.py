@@ -2,7 +2,7 @@
 
 import pytest
 
-from workloads.architecture import architecture_names, load_architecture
+from workloads.architectures.catalog import architecture_names, load_architecture
 from workloads.errors import UserError
 
 

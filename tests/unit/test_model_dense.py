@@ -5,24 +5,24 @@ from importlib import import_module
 import pytest
 
 from hwmodels.sku import load_sku
-from simulator.assembly import assemble
-from simulator.cli import run
-from simulator.configuration import DoesNotFitError
-from simulator.curve import candidate_layouts
-from simulator.names import default_precision
-from simulator.recipe_layouts import PoolRequest
-from simulator.run import simulate_run
-from simulator.scenario import Scenario, build_scenario
-from simulator.scenario_runs import configure_run
-from simulator.sweep import plan_sweep
-from simulator.sweep_settings import build_sweep
-from workloads.architecture import load_architecture
+from simulator.cli.main import run
+from simulator.engines.labels import default_precision
+from simulator.prediction.assembly import assemble
+from simulator.prediction.run import simulate_run
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.configuration import DoesNotFitError
+from simulator.scenario.configure import configure_run
+from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings import Scenario, build_scenario
+from simulator.studies.curve.run import candidate_layouts
+from simulator.studies.sweep.run import plan_sweep
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
-from workloads.plan import ExecutionPlan
 
-assembly_module = import_module("simulator.assembly")
+assembly_module = import_module("simulator.prediction.assembly")
 
 
 def configured(*, sku="a100", model="llama-3.1-8b", tp=1, concurrency=8, **settings):

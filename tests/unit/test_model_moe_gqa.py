@@ -3,31 +3,31 @@
 import pandas as pd
 import pytest
 
+from calibration.fit.files import fit_entry
 from calibration.importers.aiconfigurator import find_tables
 from calibration.importers.aiconfigurator_linear import read_delta_net
-from calibration.kernel_work import delta_net_work
-from calibration.levels import fit_entry
+from calibration.kernels.work import delta_net_work
 from hwmodels.fitted import fitted_level
 from hwmodels.sku import load_sku
 from hwmodels.software import kernel_table, load_software
-from simulator.assembly import assemble, execution_plan, transfer_link
-from simulator.cli import run
-from simulator.configuration import DoesNotFitError
-from simulator.default_engine import default_engine
-from simulator.names import canonical_model, default_precision
-from simulator.pools import pool_layout, size_pool
-from simulator.predict_rows import configure_row
-from simulator.recipe_layouts import PoolRequest
-from simulator.run import simulate_run
-from simulator.scenario import Scenario
-from simulator.scenario_runs import configure_run
-from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
-from workloads.architecture import load_architecture, repository_of
+from simulator.cli.main import run
+from simulator.engines.default_engine import default_engine
+from simulator.engines.kv_pools import pool_layout, size_pool
+from simulator.engines.labels import canonical_model, default_precision
+from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.prediction.assembly import assemble, execution_plan, transfer_link
+from simulator.prediction.run import simulate_run
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.configuration import DoesNotFitError
+from simulator.scenario.configure import configure_run
+from simulator.scenario.settings import Scenario
+from simulator.scenario.table_rows import configure_row
+from workloads.architectures.catalog import load_architecture, repository_of
 from workloads.errors import UserError
-from workloads.kvstorage import kv_bytes_per_context_token, linear_state_bytes
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
-from workloads.plan import ExecutionPlan
+from workloads.models.kv_bytes import kv_bytes_per_context_token, linear_state_bytes
 
 NAMES = ("gpt-oss-120b", "minimax-m2.5", "qwen3.5")
 

@@ -5,13 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from workloads.architecture import load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
-from workloads.expert_load import ExpertLoad
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.expert_load import ExpertLoad
 from workloads.ops import Component, OpKind
-from workloads.plan import ExecutionPlan
 
 NAMES = (
     *("deepseek-v4-pro", "deepseek-v4-flash", "deepseek-v4-pro-0813"),

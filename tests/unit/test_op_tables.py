@@ -7,7 +7,7 @@ import pytest
 
 from calibration.importers import aiconfigurator as tables
 from calibration.importers import aiconfigurator_links as link_tables
-from calibration.kernel_table import main
+from calibration.kernels.table import main
 from workloads.errors import UserError
 
 

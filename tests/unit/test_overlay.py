@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.overlay import (
+from simulator.studies.curve.pareto_plot import Series, pareto_figure
+from simulator.studies.overlay import (
     UNMATCHED,
     CurveLabel,
     comparable_points,
     labels_of_runs,
     overlay_points,
 )
-from simulator.plots import Series, pareto_figure
 
 B200 = CurveLabel(
     name="B200 (vllm)",
@@ -172,7 +172,7 @@ def test_the_legend_says_of_which_days_measured_runs_are(days, legend):
 
 @pytest.mark.slow
 def test_own_points_change_the_picture(tmp_path, monkeypatch):
-    from simulator.cli import run
+    from simulator.cli.main import run
 
     monkeypatch.chdir(tmp_path)
     header = "model,sku,engine,precision,spec_decoding,decode_tp,num_gpus,isl,osl,concurrency"

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.pareto import Frontier, frontier_indices, ratio_at
+from simulator.analysis.pareto import Frontier, frontier_indices, ratio_at
 
 POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=0, max_size=25)
 KNOTS = st.lists(st.tuples(st.floats(0.01, 10.0), st.floats(0.01, 100.0)), min_size=2, max_size=12)

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
-from simulator.candidates import candidate_deployments
-from simulator.cli import run
-from simulator.fleet import (
+from simulator.analysis.objectives import ONLINE_TTFT_S, Objectives
+from simulator.cli.main import run
+from simulator.scenario.candidates import candidate_deployments
+from simulator.serving.records import COLUMNS, Records
+from simulator.studies.plan.break_even import flip_of
+from simulator.studies.plan.fleet import (
     HOURS_PER_MONTH,
     Fleet,
     buying_unit,
@@ -23,18 +26,20 @@ from simulator.fleet import (
     meter_kw,
     smallest_that,
 )
-from simulator.objectives import ONLINE_TTFT_S, Objectives
-from simulator.plan import plan
-from simulator.plan_flip import flip_of
-from simulator.plan_load import PlannedLoad
-from simulator.plan_request import build_plan
-from simulator.plan_text import advice, print_plan, summary_of
-from simulator.records import COLUMNS, Records
-from simulator.sizing import ClosedPoint, Sketch, load_test
-from simulator.traffic import LEAST_JUDGED, MANY_JUDGED, RecordedTraffic, SyntheticTraffic
+from simulator.studies.plan.planned_sku import PlannedLoad
+from simulator.studies.plan.request import build_plan
+from simulator.studies.plan.run import plan
+from simulator.studies.plan.sizing import ClosedPoint, Sketch, load_test
+from simulator.studies.plan.text import advice, print_plan, summary_of
+from simulator.studies.plan.traffic import (
+    LEAST_JUDGED,
+    MANY_JUDGED,
+    RecordedTraffic,
+    SyntheticTraffic,
+)
 from workloads.errors import UserError
-from workloads.requests import Request
-from workloads.workload import TraceWorkload
+from workloads.requests.catalog import TraceWorkload
+from workloads.requests.request import Request
 
 SMALL = {
     "isl": 1024,

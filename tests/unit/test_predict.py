@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.configuration import (
+from simulator.analysis.metrics import Distribution, RunMetrics
+from simulator.output.csv_table import read_run_table, write_run_table
+from simulator.scenario.configuration import (
     DoesNotFitError,
     RunConfiguration,
     RunResult,
     deployment_label,
 )
-from simulator.metrics import Distribution, RunMetrics
-from simulator.predict import OUTPUT_COLUMNS, predict_table
-from simulator.predict_rows import configure_row
-from simulator.run_table import read_run_table, write_run_table
+from simulator.scenario.table_rows import configure_row
+from simulator.studies.predict.run import OUTPUT_COLUMNS, predict_table
 from workloads.errors import UserError
 
 ROW = {

@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from hwmodels.software import MEDIAN_DATE
-from simulator.configuration import deployment_label, parse_deployment
-from simulator.names import engine_labels, load_engine
-from simulator.recipe_files import (
+from simulator.engines.labels import engine_labels, load_engine
+from simulator.recipes.files import (
     Cell,
     Recipe,
     holds,
@@ -16,8 +15,9 @@ from simulator.recipe_files import (
     read_recipe,
     recipe_paths,
 )
-from simulator.recipe_layouts import PoolRequest
-from simulator.recipes import ResolvedRecipe, choose_level, find_recipe, resolve_recipe
+from simulator.recipes.layouts import PoolRequest
+from simulator.recipes.resolve import ResolvedRecipe, choose_level, find_recipe, resolve_recipe
+from simulator.scenario.configuration import deployment_label, parse_deployment
 from workloads.errors import UserError
 from workloads.layout import Layout
 from workloads.speculation import acceptance_names, published_acceptance

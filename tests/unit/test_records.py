@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from simulator.records import (
+from simulator.serving.records import (
     COLUMNS,
     Records,
     RecordWriter,
@@ -118,8 +118,9 @@ def test_another_table_is_not_a_record_file(tmp_path):
 
 def test_importing_results_code_stays_light():
     code = (
-        "import sys, simulator.records, simulator.metrics, simulator.pareto, simulator.statistics;"
-        "import simulator.tracefile;"
+        "import sys, simulator.serving.records, simulator.analysis.metrics;"
+        "import simulator.analysis.pareto, simulator.analysis.statistics;"
+        "import simulator.serving.chrome_trace;"
         "print([m for m in ('pandas', 'pyarrow', 'scipy', 'matplotlib', 'pydantic', 'simpy')"
         " if m in sys.modules])"
     )

@@ -4,20 +4,20 @@ import pytest
 
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from simulator.assembly import execution_plan
-from simulator.configuration import PoolConfiguration
-from simulator.curve import explore_curve
-from simulator.default_engine import default_engine
-from simulator.names import default_precision
-from simulator.predict_rows import configure_row
-from simulator.release_plan import release_messages
-from simulator.scenario import Scenario, build_scenario
-from simulator.settings import SglangSettings
-from workloads.architecture import architecture_names, load_architecture, usual_release
+from simulator.engines.default_engine import default_engine
+from simulator.engines.labels import default_precision
+from simulator.engines.settings import SglangSettings
+from simulator.prediction.assembly import execution_plan
+from simulator.prediction.release_plan import release_messages
+from simulator.scenario.configuration import PoolConfiguration
+from simulator.scenario.settings import Scenario, build_scenario
+from simulator.scenario.table_rows import configure_row
+from simulator.studies.curve.run import explore_curve
+from workloads.architectures.catalog import architecture_names, load_architecture, usual_release
 from workloads.errors import UserError
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
-from workloads.plan import ExecutionPlan
 
 
 def plan_of(model, precision, sku="b200", **recipe):

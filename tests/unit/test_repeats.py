@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration.measured import load_measured
-from calibration.repeats import repeat_table
+from calibration.measured.repeats import repeat_table
+from calibration.measured.runs import load_measured
 
 
 def run(date, tput, *, series="a", source="lab", quality="ok", clients=8):

@@ -13,9 +13,9 @@ import pytest
 from report_cases import BAND, USD_PER_GPU_HOUR, curve_points, measured_runs, write_run
 
 import simulator as sim
-from simulator.cli import run
-from simulator.report import build as report_build
-from simulator.report import report
+from simulator.cli.main import run
+from simulator.studies.report import build as report_build
+from simulator.studies.report import report
 from workloads.errors import UserError
 
 VOID = {"meta", "br", "input"}

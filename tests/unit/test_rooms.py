@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("workloads", "hwmodels", "simulator", "calibration")
 # What hwmodels may know of workloads: the three contract types, and how files and errors read.
-CONTRACT = {f"workloads.{name}" for name in ("ops", "layout", "plan", "errors", "datafiles")}
+CONTRACT = {
+    f"workloads.{name}" for name in ("ops", "layout", "execution_plan", "errors", "datafiles")
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def breach(*, path: Path, source: str) -> list[str]:
             "hwmodels": target == "hwmodels"
             or any(f"{imported.module}.".startswith(f"{module}.") for module in CONTRACT),
             "simulator": target != "calibration"
-            or (path == Path("simulator/cli.py") and imported.lazy),
+            or (path == Path("simulator/cli/main.py") and imported.lazy),
             "calibration": True,
         }[room]
         if not allowed:
@@ -86,12 +88,12 @@ def test_imports_stay_within_the_rules(path):
     ("path", "source"),
     [
         ("workloads/ops.py", "from hwmodels.roofline import op_s"),
-        ("workloads/models/dense.py", "def f():\n    import simulator.engine"),
-        ("hwmodels/roofline.py", "from workloads.requests import Request"),
+        ("workloads/models/dense.py", "def f():\n    import simulator.serving.worker"),
+        ("hwmodels/roofline.py", "from workloads.requests.request import Request"),
         ("hwmodels/roofline.py", "from workloads import models"),
         ("hwmodels/roofline.py", "import workloads"),
-        ("simulator/engine.py", "if TYPE_CHECKING:\n    from calibration import fit"),
-        ("simulator/cli.py", "from calibration.fit import fit_all"),
+        ("simulator/serving/worker.py", "if TYPE_CHECKING:\n    from calibration import fit"),
+        ("simulator/cli/main.py", "from calibration.fit.gauss_newton import fit_all"),
     ],
 )
 def test_a_forbidden_import_is_found(path, source):
@@ -104,8 +106,14 @@ def test_a_forbidden_import_is_found(path, source):
         ("hwmodels/roofline.py", "from workloads.ops import Op\nfrom workloads import layout"),
         ("hwmodels/sku.py", "from hwmodels.roofline import op_s\nimport numpy"),
         ("workloads/models/dense.py", "from ..ops import Op\nfrom . import parts"),
-        ("simulator/cli.py", "def validate():\n    from calibration.validate import report"),
-        ("calibration/fit.py", "from simulator.run import run\nfrom hwmodels.sku import Sku"),
+        (
+            "simulator/cli/main.py",
+            "def validate():\n    from calibration.validation.validate import report",
+        ),
+        (
+            "calibration/fit/gauss_newton.py",
+            "from simulator.prediction.run import run\nfrom hwmodels.sku import Sku",
+        ),
     ],
 )
 def test_an_allowed_import_is_not(path, source):

@@ -2,7 +2,7 @@
 
 from engine_traces import finishes, pool, requests, trace
 
-from simulator.settings import AtomSettings
+from simulator.engines.settings import AtomSettings
 
 
 def atom(**settings):

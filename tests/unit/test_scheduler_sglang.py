@@ -7,11 +7,11 @@ from engine_traces import finishes, first_tokens, pool, requests, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.client import OpenLoop
-from simulator.deployment import Deployment, Simulation
-from simulator.sequence import Sequence
-from simulator.settings import SglangSettings
-from workloads.requests import Request
+from simulator.engines.settings import SglangSettings
+from simulator.serving.client import OpenLoop
+from simulator.serving.deployment import Deployment, Simulation
+from simulator.serving.request_state import Sequence
+from workloads.requests.request import Request
 
 
 def sglang(**settings):

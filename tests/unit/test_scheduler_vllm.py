@@ -2,8 +2,8 @@
 
 from engine_traces import finishes, first_tokens, pool, requests, trace
 
-from simulator.kvcache import OffloadTier
-from simulator.settings import VllmSettings
+from simulator.engines.settings import VllmSettings
+from simulator.serving.kv_pool import OffloadTier
 
 
 def vllm(**settings):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from calibration.scores import coverage, frontier_error, score
+from calibration.validation.scores import coverage, frontier_error, score
 
 
 def test_errors_bias_and_share_within_a_quarter():

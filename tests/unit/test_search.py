@@ -8,14 +8,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cli import run
-from simulator.configuration import PoolConfiguration, RunConfiguration
-from simulator.launch import TRTLLM_OPTIONS, launch_commands
-from simulator.search import search
-from simulator.search_request import build_search
-from simulator.search_text import print_search, summary_of, verdict
-from simulator.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
-from simulator.tuning import VARIED, parse_vary, variants
+from simulator.cli.main import run
+from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.scenario.configuration import PoolConfiguration, RunConfiguration
+from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_commands
+from simulator.studies.search.request import build_search
+from simulator.studies.search.run import search
+from simulator.studies.search.text import print_search, summary_of, verdict
+from simulator.studies.search.variants import VARIED, parse_vary, variants
 from workloads.errors import UserError
 from workloads.layout import Layout
 

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from calibration.measured import load_measured
-from calibration.selection import (
+from calibration.measured.runs import load_measured
+from calibration.measured.selection import (
     LARGEST_FITTED,
     NETWORK_TRUST,
     UNDATED_TRUST,

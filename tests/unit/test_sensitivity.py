@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.assembly import assemble
-from simulator.cli import run
-from simulator.configuration import DoesNotFitError
-from simulator.elasticity import build_sensitivity, sensitivity
-from simulator.elasticity_text import print_sensitivity, summary_of
-from simulator.explain_setup import configure
+from simulator.cli.main import run
+from simulator.prediction.assembly import assemble
+from simulator.scenario.configuration import DoesNotFitError
+from simulator.studies.explain.request import configure
+from simulator.studies.sensitivity.run import build_sensitivity, sensitivity
+from simulator.studies.sensitivity.text import print_sensitivity, summary_of
 from workloads.errors import UserError
 
 RATES = (

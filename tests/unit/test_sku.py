@@ -15,7 +15,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hwmodels.figures import Figure
+    from hwmodels.quantities import Figure
 
 EXPECTED = [
     "a100",

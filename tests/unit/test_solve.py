@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from calibration_cases import level, linear_fit, observation, solved, system_of
 
-from calibration.effects import FITTED, EffectSpace
-from calibration.observations import NOISE
-from calibration.solve import Refits, solve
+from calibration.fit.effects import FITTED, EffectSpace
+from calibration.fit.least_squares import Refits, solve
+from calibration.fit.observations import NOISE
 
 LEVELS = [level(), level(sku="b300"), level(sku="h200"), level(engine="sglang")]
 

@@ -10,21 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels.sku import load_sku
-from simulator.candidates import candidate_deployments
-from simulator.cli import run
-from simulator.configuration import deployment_label
-from simulator.costs import with_costs
-from simulator.ladders import Ladder
-from simulator.pareto import frontier_indices
-from simulator.sweep import plan_sweep, run_sweep
-from simulator.sweep_settings import build_sweep, parse_integers
-from simulator.sweep_store import columns, digest_of_inputs, read_ladder
-from simulator.sweep_text import distinct
+from simulator.analysis.costs import with_costs
+from simulator.analysis.pareto import frontier_indices
+from simulator.cli.main import run
+from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.configuration import deployment_label
+from simulator.scenario.grid import build_sweep, parse_integers
+from simulator.studies.sweep.ladders import Ladder
+from simulator.studies.sweep.run import plan_sweep, run_sweep
+from simulator.studies.sweep.store import columns, digest_of_inputs, read_ladder
+from simulator.studies.sweep.text import distinct
 from workloads.errors import UserError
 
-ladders = import_module("simulator.ladders")
-sweeps = import_module("simulator.sweep")
-tasks = import_module("simulator.sweep_tasks")
+ladders = import_module("simulator.studies.sweep.ladders")
+sweeps = import_module("simulator.studies.sweep.run")
+tasks = import_module("simulator.studies.sweep.tasks")
 
 SMALL = {"sku": "mi355x", "tp": 8, "ep": [1, 8], "dp_attention": False, "concurrency": [1, 4]}
 

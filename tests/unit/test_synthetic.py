@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.arrivals import Deterministic, RateWindow, Steps, poisson
 from workloads.errors import UserError
-from workloads.lengths import (
+from workloads.requests.arrivals import Deterministic, RateWindow, Steps, poisson
+from workloads.requests.catalog import AGENTIC, NAMED_WORKLOADS
+from workloads.requests.lengths import (
     EmpiricalLength,
     FixedLength,
     LognormalLength,
     UniformLength,
     length_distribution,
 )
+from workloads.requests.synthetic import Conversations, inferencex_requests, open_loop_requests
 from workloads.speculation import acceptance_of_length, draw_decode_steps
-from workloads.synthetic import Conversations, inferencex_requests, open_loop_requests
-from workloads.workload import AGENTIC, NAMED_WORKLOADS
 
 
 def inferencex(**changes):

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from simulator.cli import run
-from simulator.pareto import Frontier
-from simulator.scenario import build_scenario
-from simulator.timeline import run_timeline, software_dates, timeline
+from simulator.analysis.pareto import Frontier
+from simulator.cli.main import run
+from simulator.scenario.settings import build_scenario
+from simulator.studies.timeline.run import run_timeline, software_dates, timeline
 from workloads.errors import UserError
 
 FLAGS = {"sku": "mi355x", "engine": "sglang", "tp": 8, "ep": 8, "concurrency": [1, 64]}

@@ -7,18 +7,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from simulator.client import ClosedLoop
-from simulator.cluster import WorkerPool
-from simulator.deployment import Deployment, run_deployment
-from simulator.kvcache import KvPoolSpec
-from simulator.records import Records
-from simulator.settings import VllmSettings
-from simulator.step_cost import Line
-from simulator.tracefile import TraceWriter
-from simulator.worker_events import StepRun
+from simulator.engines.settings import VllmSettings
+from simulator.serving.callbacks import StepRun
+from simulator.serving.chrome_trace import TraceWriter
+from simulator.serving.client import ClosedLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.records import Records
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import Line
 from workloads.errors import UserError
 from workloads.layout import Layout
-from workloads.synthetic import inferencex_requests
+from workloads.requests.synthetic import inferencex_requests
 
 
 class ConstantCost:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from workloads.errors import UserError
-from workloads.traces import TraceOptions
-from workloads.workload import TraceWorkload, load_workload
+from workloads.requests.catalog import TraceWorkload, load_workload
+from workloads.requests.traces import TraceOptions
 
 DATA = Path(__file__).parents[1] / "data" / "traces"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration.uncertainty import (
+from calibration.validation.bands import (
     FEWEST,
     Band,
     coverage_table,
@@ -10,7 +10,7 @@ from calibration.uncertainty import (
     inside_bands,
     write_bands,
 )
-from simulator import bands as shipped
+from simulator.prediction import bands as shipped
 
 
 def left_out(*, scheme, basis, residuals, folds=8, start=0):

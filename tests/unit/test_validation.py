@@ -5,17 +5,17 @@ import pandas as pd
 import pytest
 from calibration_cases import level, linear_fit
 
-from calibration.accuracy_tables import bar_cells, worst_rows
-from calibration.bars import Bar, bars_of
-from calibration.effects import FITTED
-from calibration.held_looks import read_looks, record_look
-from calibration.left_out import SCHEMES, predict_left_out
-from calibration.nearest_label import nearest_label
-from calibration.ranking import layout_agreement, sku_agreement
-from calibration.selection import Selection
-from calibration.uncertainty import Band
-from calibration.validate import Validation, frontier_table, score_table
-from calibration.worst_series import explain_miss, worst_series
+from calibration.fit.effects import FITTED
+from calibration.measured.selection import Selection
+from calibration.pages.accuracy_tables import bar_cells, worst_rows
+from calibration.validation.bands import Band
+from calibration.validation.baseline import nearest_label
+from calibration.validation.holdout_log import read_looks, record_look
+from calibration.validation.left_out import SCHEMES, predict_left_out
+from calibration.validation.ranking import layout_agreement, sku_agreement
+from calibration.validation.targets import Bar, bars_of
+from calibration.validation.validate import Validation, frontier_table, score_table
+from calibration.validation.worst_series import explain_miss, worst_series
 
 LABEL = {
     "model": "deepseek-v4-pro",

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workloads.architecture import (
+from workloads.architectures.catalog import (
     DeepseekV3Architecture,
     DeepseekV4Architecture,
     DenseArchitecture,
     MoeGqaArchitecture,
 )
 from workloads.errors import UserError
-from workloads.expert_load import UNIFORM, ExpertLoad
 from workloads.models.deepseek_v3 import DeepseekV3
 from workloads.models.deepseek_v4 import DeepseekV4
 from workloads.models.dense import Dense
+from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.models.moe_gqa import MoeGqa
 
 if TYPE_CHECKING:
-    from workloads.architecture import Architecture
+    from workloads.architectures.catalog import Architecture
     from workloads.costmodel import CostModel
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
-    from workloads.plan import ExecutionPlan
 
 
 def bind(
@@ -37,7 +37,7 @@ def bind(
     Parameters
     ----------
     architecture:
-        From `workloads.architecture.load_architecture`.
+        From `workloads.architectures.catalog.load_architecture`.
     layout, plan:
         Parallel layout of one worker, and the kernels that its engine runs.
     expert_load:

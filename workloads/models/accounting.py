@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.architecture import (
+from workloads.architectures.catalog import (
     DeepseekV3Architecture,
     DeepseekV4Architecture,
     MoeGqaArchitecture,
 )
 from workloads.errors import UserError
-from workloads.expert_load import experts_touched
-from workloads.kvstorage import STORAGES, kv_bytes_per_context_token, kv_bytes_per_sequence
+from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.expert_load import experts_touched
+from workloads.models.kv_bytes import STORAGES, kv_bytes_per_context_token, kv_bytes_per_sequence
 from workloads.models.precision import FP8_EQUIVALENT
 from workloads.models.weights import weight_table
-from workloads.plan import ExecutionPlan
 
 if TYPE_CHECKING:
-    from workloads.architecture import Architecture
+    from workloads.architectures.catalog import Architecture
     from workloads.costmodel import CostModel
     from workloads.ops import Op, Quantity
 

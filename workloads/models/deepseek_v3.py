@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
-from workloads.expert_load import UNIFORM, ExpertLoad
-from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.deepseek_v3_attention import LatentAttention
+from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.models.kv_bytes import kv_bytes_per_context_token
 from workloads.models.moe import Moe
 from workloads.models.mtp_layer import MtpLayer
 from workloads.models.parts import (
@@ -25,10 +25,10 @@ from workloads.models.parts import (
 from workloads.ops import Component, Op
 
 if TYPE_CHECKING:
-    from workloads.architecture import DeepseekV3Architecture
+    from workloads.architectures.catalog import DeepseekV3Architecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

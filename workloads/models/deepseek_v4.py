@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
-from workloads.expert_load import UNIFORM, ExpertLoad
-from workloads.kvstorage import (
+from workloads.models.deepseek_v4_attention import AttentionLayers, output_projection
+from workloads.models.deepseek_v4_draft import DsparkDrafter, MtpDrafter
+from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.models.kernels import KERNELS
+from workloads.models.kv_bytes import (
     CSA_RATIO,
     ENTRY_BYTES,
     HCA_RATIO,
     INDEX_KEY_BYTES,
     compressor_state_bytes,
 )
-from workloads.models.deepseek_v4_attention import AttentionLayers, output_projection
-from workloads.models.deepseek_v4_draft import DsparkDrafter, MtpDrafter
-from workloads.models.kernels import KERNELS
 from workloads.models.moe import Moe
 from workloads.models.parts import (
     BF16_BYTES,
@@ -31,10 +31,10 @@ from workloads.models.parts import (
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architecture import DeepseekV4Architecture
+    from workloads.architectures.catalog import DeepseekV4Architecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 _MHC_SITES = 2  # before attention and before the experts
 

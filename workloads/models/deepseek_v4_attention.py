@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.kvstorage import CSA_RATIO, ENTRY_BYTES, HCA_RATIO, INDEX_KEY_BYTES
 from workloads.models.deepseek_v4_compressor import compressor, indexer_projections
 from workloads.models.indexer import chunk_sum, index_ops
 from workloads.models.kernels import KERNELS
+from workloads.models.kv_bytes import CSA_RATIO, ENTRY_BYTES, HCA_RATIO, INDEX_KEY_BYTES
 from workloads.models.parts import BF16_BYTES, all_reduce, gemm
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architecture import DeepseekV4Architecture
+    from workloads.architectures.catalog import DeepseekV4Architecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 _NAMES = {CSA_RATIO: "csa", HCA_RATIO: "hca", 0: "swa"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workloads.kvstorage import CSA_RATIO, HCA_RATIO, INDEX_KEY_BYTES
 from workloads.models.kernels import KERNELS
+from workloads.models.kv_bytes import CSA_RATIO, HCA_RATIO, INDEX_KEY_BYTES
 from workloads.models.parts import BF16_BYTES, FP32_BYTES, gemm, memory
 from workloads.ops import Component, Op, OpKind
 

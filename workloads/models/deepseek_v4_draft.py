@@ -11,7 +11,7 @@ from workloads.models.precision import WEIGHT_BYTES
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architecture import DsparkDraft
+    from workloads.architectures.catalog import DsparkDraft
     from workloads.models.deepseek_v4 import DeepseekV4
     from workloads.ops import Quantity
 

@@ -10,10 +10,10 @@ from workloads.models.parts import BF16_BYTES, FP32_BYTES, all_reduce, gemm, mem
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architecture import GatedDeltaNet
+    from workloads.architectures.catalog import GatedDeltaNet
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 CHUNK = 64
 """Tokens that the chunked prefill kernel takes at a time. [tokens]"""

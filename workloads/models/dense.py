@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
-from workloads.kvstorage import kv_bytes_per_context_token
 from workloads.models.gqa_attention import GroupedQueryAttention
+from workloads.models.kv_bytes import kv_bytes_per_context_token
 from workloads.models.parts import (
     BF16_BYTES,
     NORMS_PER_LAYER,
@@ -25,10 +25,10 @@ from workloads.models.parts import (
 from workloads.ops import Component, Op
 
 if TYPE_CHECKING:
-    from workloads.architecture import DenseArchitecture
+    from workloads.architectures.catalog import DenseArchitecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workloads.errors import UserError
-from workloads.kvstorage import gqa_entry_bytes
 from workloads.models.indexer import chunk_sum
 from workloads.models.kernels import KERNELS
+from workloads.models.kv_bytes import gqa_entry_bytes
 from workloads.models.parts import BF16_BYTES, all_reduce, gemm, memory
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architecture import DenseArchitecture, MoeGqaArchitecture
+    from workloads.architectures.catalog import DenseArchitecture, MoeGqaArchitecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

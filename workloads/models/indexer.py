@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.kvstorage import index_key_bytes
 from workloads.models.kernels import KERNELS
+from workloads.models.kv_bytes import index_key_bytes
 from workloads.models.parts import FP32_BYTES, memory
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
+    from workloads.execution_plan import ExecutionPlan
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 _PRECISION = {"fp4": "mxfp4", "fp8": "fp8", "bf16": "bf16"}
 

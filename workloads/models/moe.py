@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workloads.errors import UserError
-from workloads.expert_load import load_table
+from workloads.models.expert_load import load_table
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm, memory
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, arithmetic, quantises
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.expert_load import ExpertLoad
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
+    from workloads.models.expert_load import ExpertLoad
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
-from workloads.expert_load import UNIFORM, ExpertLoad
-from workloads.kvstorage import gqa_entry_bytes, linear_state_bytes
 from workloads.models.delta_net import DeltaNetLayers
+from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.models.gqa_attention import GroupedQueryAttention
+from workloads.models.kv_bytes import gqa_entry_bytes, linear_state_bytes
 from workloads.models.moe import Moe
 from workloads.models.mtp_layer import MtpLayer
 from workloads.models.parts import (
@@ -26,10 +26,10 @@ from workloads.models.parts import (
 from workloads.ops import Component, Op
 
 if TYPE_CHECKING:
-    from workloads.architecture import MoeGqaArchitecture
+    from workloads.architectures.catalog import MoeGqaArchitecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

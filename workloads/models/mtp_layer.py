@@ -18,10 +18,10 @@ from workloads.ops import Component, Op
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.models.moe import Moe
     from workloads.ops import Quantity
-    from workloads.plan import ExecutionPlan
 
 
 class Attention(Protocol):

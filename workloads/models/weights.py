@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workloads.architecture import (
+from workloads.architectures.catalog import (
     DeepseekV3Architecture,
     DeepseekV4Architecture,
     DenseArchitecture,
     MoeGqaArchitecture,
 )
 from workloads.errors import UserError
-from workloads.kvstorage import CSA_RATIO, HCA_RATIO
+from workloads.models.kv_bytes import CSA_RATIO, HCA_RATIO
 from workloads.models.precision import WEIGHT_BYTES
 
 if TYPE_CHECKING:
-    from workloads.architecture import Architecture
+    from workloads.architectures.catalog import Architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Fits software levels to measured runs: effects, observations, solver, files written."""

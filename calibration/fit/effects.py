@@ -1,0 +1,185 @@
+"""Few parameters with a meaning, shared across SKUs and engines through nested effects.
+
+A parameter of a software level is, in logarithms, a sum: one value for all, plus what its
+model's architecture, its vendor, its engine, its port (engine on a vendor's chips), its kernels
+(engine on a chip generation), those for the architecture, its SKU, its engine on that SKU and
+its own date add. Each addend is drawn towards zero by a prior of stated width, so that few runs
+move a level a little and many move it a lot, and a level without runs gets what its kin share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwmodels.fitted import EFFECTS, effect_groups
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A parameter that is fitted.
+
+    Parameters
+    ----------
+    name:
+        Of `hwmodels.software.PARAMETERS`.
+    widths:
+        Prior standard deviation of each of `EFFECTS`, in natural logarithms. [-]
+    low, high:
+        Bounds that physics sets on the value over its starting value. [-]
+    """
+
+    name: str
+    widths: tuple[float, ...]
+    low: float
+    high: float
+
+
+FITTED: tuple[Parameter, ...] = (
+    # kernel floors: launches are counted, not measured, and an unported engine may run twice as
+    # many; what differs by vendor alone is little
+    Parameter(
+        name="t0_scale",
+        widths=(0.4, 0.1, 0.05, 0.12, 0.24, 0.12, 0.24, 0.03, 0.08, 0.3),
+        low=0.3,
+        high=8.0,
+    ),
+    # matrix products: an unseen kernel path may be several times off (W4A16 on Hopper)
+    Parameter(
+        name="compute_scale",
+        widths=(0.3, 0.1, 0.05, 0.09, 0.18, 0.12, 0.24, 0.03, 0.08, 0.22),
+        low=0.05,
+        high=2.0,
+    ),
+    # streaming weights: physics leaves little room
+    Parameter(
+        name="memory_scale",
+        widths=(0.1, 0.03, 0.03, 0.05, 0.10, 0.04, 0.08, 0.02, 0.05, 0.12),
+        low=0.2,
+        high=1.3,
+    ),
+    # experts that the benchmark's random tokens touch: a property of model and text, so shared
+    Parameter(
+        name="expert_traffic_scale",
+        widths=(0.2, 0.2, 0.0, 0.06, 0.12, 0.04, 0.0, 0.0, 0.0, 0.0),
+        low=0.3,
+        high=1.3,
+    ),
+    # launches outside a graph: host code, which differs most; 56 us were measured on B300 and
+    # 14-45 us in op tables, so that hundreds are another cause in disguise
+    Parameter(
+        name="eager_launch_s",
+        widths=(0.4, 0.1, 0.05, 0.15, 0.30, 0.06, 0.12, 0.05, 0.1, 0.3),
+        low=0.05,
+        high=10.0,
+    ),
+    # accepted drafts where a run's own acceptance was not recorded
+    Parameter(
+        name="acceptance_scale",
+        widths=(0.1, 0.1, 0.0, 0.09, 0.0, 0.0, 0.0, 0.0, 0.05, 0.15),
+        low=0.3,
+        high=1.8,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelKey:
+    """A software level that runs belong to.
+
+    Parameters
+    ----------
+    family:
+        Architecture of the model, see `workloads.architectures.catalog`.
+    engine, sku, stamp:
+        Engine whose kernels run, SKU key, and the level's date or pseudo-date.
+    vendor, generation:
+        Of the SKU.
+
+    Attributes
+    ----------
+    groups:
+        The member of each of `EFFECTS` that this level belongs to.
+    """
+
+    family: str
+    engine: str
+    sku: str
+    stamp: str
+    vendor: str
+    generation: str
+    groups: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        groups = effect_groups(
+            family=self.family,
+            engine=self.engine,
+            sku=self.sku,
+            vendor=self.vendor,
+            generation=self.generation,
+            stamp=self.stamp,
+        )
+        object.__setattr__(self, "groups", tuple(groups.values()))
+
+
+class EffectSpace:
+    """Columns of the linear system: the effects that some level has a share in.
+
+    Parameters
+    ----------
+    levels:
+        All levels of the fit.
+    parameters:
+        The parameters that are fitted.
+    """
+
+    def __init__(
+        self, *, levels: list[LevelKey], parameters: tuple[Parameter, ...] = FITTED
+    ) -> None:
+        self.parameters = parameters
+        self.columns: dict[tuple[str, str, str], int] = {}
+        widths: list[float] = []
+        for parameter in parameters:
+            for level in levels:
+                for effect, group, width in zip(
+                    EFFECTS, level.groups, parameter.widths, strict=True
+                ):
+                    key = (parameter.name, effect, group)
+                    if width > 0.0 and key not in self.columns:
+                        self.columns[key] = len(widths)
+                        widths.append(width)
+        self.widths = np.array(widths)
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def indices(self, *, parameter: Parameter, level: LevelKey) -> list[int]:
+        """Columns whose effects add up to a parameter of a level; unknown groups add nothing."""
+        keys = [
+            (parameter.name, effect, group)
+            for effect, group in zip(EFFECTS, level.groups, strict=True)
+        ]
+        return [self.columns[key] for key in keys if key in self.columns]
+
+    def sums(self, *, effects: FloatArray, level: LevelKey) -> FloatArray:
+        """Log parameters of a level over their starting values, bounds aside. [-]"""
+        return np.array(
+            [
+                float(sum(effects[i] for i in self.indices(parameter=parameter, level=level)))
+                for parameter in self.parameters
+            ]
+        )
+
+    def values(self, *, effects: FloatArray, level: LevelKey) -> FloatArray:
+        """Log parameters of a level over their starting values, within bounds. [-]"""
+        low = np.log([parameter.low for parameter in self.parameters])
+        high = np.log([parameter.high for parameter in self.parameters])
+        clipped: FloatArray = np.clip(self.sums(effects=effects, level=level), low, high)
+        return clipped

@@ -1,0 +1,97 @@
+"""A fit on disk with its responses, so that a validation need not fit again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration.fit.effects import FITTED, EffectSpace
+from calibration.fit.gauss_newton import Fit
+from calibration.fit.least_squares import Solution
+from calibration.fit.response import respond
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from calibration.measured.selection import Selection
+
+STATE_FILE = "responses.npz"
+CHECKED = 3
+"""Runs that are simulated again to see that code and data are still those of the fit."""
+
+
+def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float) -> Path:
+    """Write a fit and its responses into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / STATE_FILE
+    offsets = fit.solution.offsets
+    np.savez_compressed(
+        path,
+        run_ids=np.array(selection.fitted_runs["run_id"].tolist()),
+        parameters=np.array([parameter.name for parameter in fit.space.parameters]),
+        seconds=np.array(seconds),
+        weights=fit.weights,
+        logs=fit.logs,
+        responses=fit.responses,
+        slopes=fit.slopes,
+        effects=fit.solution.effects,
+        covariance=fit.solution.covariance,
+        builds=np.array(list(offsets)),
+        offsets=np.array(list(offsets.values())),
+    )
+    return path
+
+
+def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
+    """A fit that was saved for the same runs, and how long it took. [s]
+
+    Raises
+    ------
+    UserError
+        If there is none, it was made of other runs or parameters, or the simulator has changed
+        since: the quickest runs are simulated again.
+    """
+    path = directory / STATE_FILE
+    again = "fit again with simulate calibrate fit"
+    try:
+        state = np.load(path)
+    except OSError:
+        raise UserError(f"{path} does not exist; {again} --out {directory}") from None
+    names = [parameter.name for parameter in FITTED]
+    same_runs = state["run_ids"].tolist() == selection.fitted_runs["run_id"].tolist()
+    if not same_runs or state["parameters"].tolist() != names:
+        raise UserError(f"{path} belongs to a fit of other runs or parameters; {again}")
+    observations = selection.observations
+    levels = sorted({o.level for o in observations}, key=lambda level: level.groups)
+    fit = Fit(
+        space=EffectSpace(levels=levels),
+        solution=Solution(
+            effects=state["effects"],
+            offsets=dict(zip(state["builds"].tolist(), state["offsets"].tolist(), strict=True)),
+            covariance=state["covariance"],
+        ),
+        observations=observations,
+        weights=state["weights"],
+        logs=state["logs"],
+        responses=state["responses"],
+        slopes=state["slopes"],
+    )
+    if len(fit.space) != len(fit.solution.effects) or not _still_holds(fit):
+        raise UserError(f"{path} was made by another simulator or other data; {again}")
+    return fit, float(state["seconds"])
+
+
+def _still_holds(fit: Fit) -> bool:
+    order = sorted(
+        range(len(fit.observations)), key=lambda i: fit.observations[i].configuration.concurrency
+    )
+    rows = order[:CHECKED]
+    now = respond(
+        observations=[fit.observations[i] for i in rows],
+        logs=fit.logs[rows],
+        parameters=FITTED,
+        workers=1,
+    )
+    return bool(np.allclose(now, fit.responses[rows], rtol=0.0, atol=1e-9, equal_nan=True))

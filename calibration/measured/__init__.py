@@ -1,0 +1,1 @@
+"""Measured runs: their schema, checks, selection and tables."""

@@ -1,0 +1,1 @@
+"""Pages and pictures about accuracy, written from results."""

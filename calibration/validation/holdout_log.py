@@ -1,0 +1,48 @@
+"""How often the series that are kept back have been looked at, and what was seen.
+
+Structure and priors are chosen on two thirds of the series. Each look at the other third is
+counted in ``held_looks.yaml``, so that a reader can judge how much its figures still say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from workloads.datafiles import read_yaml_mapping
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from calibration.validation.targets import Bar
+
+LOOKS_FILE = "held_looks.yaml"
+LOOKS_FOLDER = Path(__file__).parent
+
+
+def source_checkout() -> Path | None:
+    """Folder of this package in a checkout of the project; ``None`` where it is installed."""
+    folder = LOOKS_FOLDER
+    return folder if (folder.parents[1] / "pyproject.toml").exists() else None
+
+
+def read_looks(folder: Path) -> list[dict[str, Any]]:
+    """All looks, the oldest first: ``date``, ``fit`` and the figures seen by bar."""
+    path = folder / LOOKS_FILE
+    return list(read_yaml_mapping(path)["looks"]) if path.exists() else []
+
+
+def record_look(folder: Path, *, date: dt.date, source: str, bars: Sequence[Bar]) -> int:
+    """Add a look with what it showed; returns how many there have been."""
+    seen = {bar.name: None if bar.value is None else round(bar.value, 4) for bar in bars}
+    looks = [*read_looks(folder), {"date": date, "fit": source, "seen": seen}]
+    header = (
+        "# Every time that the held-back series were scored, and what was seen; written by\n"
+        "# `simulate calibrate validate --held`.\n"
+    )
+    text = yaml.safe_dump({"looks": looks}, sort_keys=False, width=100)
+    (folder / LOOKS_FILE).write_text(header + text, encoding="utf-8")
+    return len(looks)

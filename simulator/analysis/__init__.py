@@ -1,0 +1,1 @@
+"""What records say: metrics, costs, objectives, frontiers, statistics."""

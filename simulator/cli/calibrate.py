@@ -1,0 +1,230 @@
+"""``simulate calibrate``: fit to measured runs, and see how far predictions are from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Progress = Callable[[int, int, str], None]
+
+    class Calibration(Protocol):
+        """What fits and validates; ``calibration.tasks`` is one."""
+
+        def fit_and_write(
+            self,
+            *,
+            models: Sequence[str],
+            add: Sequence[Path],
+            facts: Mapping[str, object],
+            structure: bool,
+            workers: int,
+            directory: Path,
+            on_progress: Progress | None,
+        ) -> list[str]:
+            """Fit, write the files, and say what was done in lines."""
+            ...
+
+        def validate_and_write(
+            self,
+            *,
+            models: Sequence[str],
+            held: bool,
+            full: bool,
+            fitted: Path | None,
+            other_models: Sequence[str],
+            workers: int,
+            directory: Path,
+            bands: Path | None,
+            on_progress: Progress | None,
+        ) -> tuple[list[tuple[str, ...]], list[str]]:
+            """Validate and write the page; rows of its table, and what was done in lines."""
+            ...
+
+
+Models = Annotated[
+    str,
+    typer.Option("--models", metavar="LIST", help="Models whose published runs enter."),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
+]
+COLUMNS = ("figure", "asked for", "reached", "", "n", "held")
+FITTED_MODELS = "deepseek-v4-pro,deepseek-r1,deepseek-v3.2"
+"""Models whose published runs are fitted together unless others are named."""
+
+
+def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
+    """The commands, given what calibrates once one of them is called."""
+    app = typer.Typer(
+        help="Fit to measured runs, your own among them, and see how far predictions are.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"max_content_width": 100},
+    )
+
+    @app.command()
+    def fit(
+        out: Annotated[
+            Path, typer.Option("--out", metavar="DIR", help="Where the fit is written.")
+        ],
+        add: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--add",
+                metavar="PATH",
+                help="Your own results: a file, a table or a folder of them. Repeatable.",
+            ),
+        ] = None,
+        fact: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--fact",
+                metavar="NAME=VALUE",
+                help="What your results do not say: sku=h200, engine=vllm, layout=TP8, "
+                "precision=fp8, date=2026-09-01 ... Repeatable; or runs.yaml beside them.",
+            ),
+        ] = None,
+        structure: Annotated[
+            bool,
+            typer.Option(
+                "--structure",
+                help="Without the series that validate keeps back; for validate --fit.",
+            ),
+        ] = False,
+        models: Models = FITTED_MODELS,
+        workers: Workers = 2,
+    ) -> None:
+        """Fit software levels to the published runs and your own.
+
+        Start with: simulate calibrate fit --add my_runs/ --fact sku=h200 --out my_fit
+        """
+        from simulator.cli.progress import progress_bar
+
+        facts = parse_facts(fact or [])
+        if facts and not add:
+            raise UserError("--fact describes runs of --add; name them, as in --add my_runs/")
+        names = _names(models)
+        _check_workers(workers)
+        with progress_bar() as on_progress:
+            lines = calibration().fit_and_write(
+                models=names,
+                add=add or [],
+                facts=facts,
+                structure=structure,
+                workers=workers,
+                directory=out,
+                on_progress=on_progress,
+            )
+        for line in lines:
+            typer.echo(line)
+        typer.echo(f"use it with any command: simulate --sku h200 --calibration {out}")
+
+    @app.command()
+    def validate(
+        out: Annotated[
+            Path,
+            typer.Option("--out", metavar="DIR", help="Where ACCURACY.md and images/ are written."),
+        ] = Path("out/accuracy"),
+        held: Annotated[
+            bool,
+            typer.Option(
+                "--held", help="Score the series that are kept back too; every look is counted."
+            ),
+        ] = False,
+        full: Annotated[
+            bool,
+            typer.Option(
+                "--full",
+                help="Simulate every left-out run again, those of any size among them; hours.",
+            ),
+        ] = False,
+        fitted: Annotated[
+            Path | None,
+            typer.Option(
+                "--fit",
+                metavar="DIR",
+                help="A fit of the same runs (of all with --held, else fit --structure); "
+                "default: fit them now.",
+            ),
+        ] = None,
+        bands: Annotated[
+            Path | None,
+            typer.Option("--bands", metavar="DIR", help="Also write bands.yaml there."),
+        ] = None,
+        other_models: Annotated[
+            str | None,
+            typer.Option(
+                "--other-models",
+                metavar="LIST",
+                help="Also predict a sample of other models' runs: deepseek-r1.",
+            ),
+        ] = None,
+        models: Models = FITTED_MODELS,
+        workers: Workers = 2,
+    ) -> None:
+        """Leave runs out of the fit, predict them, and write how far off that is.
+
+        By run, layout, engine, SKU, chip generation, vendor and date; see docs/ACCURACY.md.
+        """
+        from simulator.cli.progress import progress_bar
+        from simulator.output.text_tables import console, table_of
+
+        _check_workers(workers)
+        with progress_bar() as on_progress:
+            rows, lines = calibration().validate_and_write(
+                models=_names(models),
+                held=held,
+                full=full,
+                fitted=fitted,
+                other_models=_names(other_models) if other_models else [],
+                workers=workers,
+                directory=out,
+                bands=bands,
+                on_progress=on_progress,
+            )
+        table: Any = table_of(title="", headers=COLUMNS, left=COLUMNS[:2])
+        for row in rows:
+            table.add_row(*row)
+        console().print(table)
+        for line in lines:
+            typer.echo(line)
+
+    return app
+
+
+def parse_facts(pairs: Sequence[str]) -> dict[str, object]:
+    """Facts about a user's runs from ``name=value`` pairs.
+
+    Raises
+    ------
+    UserError
+        If a pair has another form or a name comes twice.
+    """
+    facts: dict[str, object] = {}
+    for pair in pairs:
+        name, separator, value = (part.strip() for part in pair.partition("="))
+        if not (name and separator and value):
+            raise UserError(f"--fact '{pair}' is not NAME=VALUE; write sku=h200")
+        if name in facts:
+            raise UserError(f"--fact gives {name} twice; keep one of them")
+        facts[name] = value
+    return facts
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("models names none; write --models deepseek-v4-pro")
+    return names
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise UserError(f"workers is {workers}; it must be at least 1")

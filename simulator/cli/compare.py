@@ -1,0 +1,178 @@
+"""``simulate compare``: SKUs, engines or dates side by side at equal speed per user."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli import options, whatif_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulator.studies.compare.request import Contestant
+    from simulator.studies.compare.run import ComparisonResult
+
+
+def compare(
+    context: typer.Context,
+    contestants: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SKU[:ENGINE[@DATE]]...",
+            help="Two or more: gb200 b200, or mi355x:sglang@2026-04 mi355x:sglang@2026-05, or "
+            "YAML scenarios. Ratios are over the first.",
+            show_default=False,
+        ),
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="LIST",
+            help="Speeds per user in tok/s: 20,27,50. Default: five that all reach.",
+        ),
+    ] = None,
+    denominator: Annotated[
+        str,
+        typer.Option(
+            "--denominator",
+            metavar="NAME",
+            help="GPUs that a token's price is over: all, or the pool that makes it (input: "
+            "prefill, output: decode), as InferenceX.",
+        ),
+    ] = "all",
+    tier: Annotated[
+        str,
+        typer.Option(
+            "--tier", metavar="NAME", help="Price of a GPU hour: hyperscaler, neocloud, rental."
+        ),
+    ] = "hyperscaler",
+    model: options.Model = None,
+    engine: options.Engine = None,
+    precision: options.Precision = None,
+    tp: whatif_options.Tps = None,
+    ep: whatif_options.Eps = None,
+    gpus: options.Gpus = None,
+    dp_attention: options.DpAttention = None,
+    prefill: whatif_options.Prefill = None,
+    decode: whatif_options.Decode = None,
+    prefill_tp: whatif_options.PrefillTp = None,
+    prefill_ep: whatif_options.PrefillEp = None,
+    prefill_dp_attention: whatif_options.PrefillDpAttention = None,
+    isl: options.Isl = None,
+    osl: options.Osl = None,
+    concurrency: options.Concurrency = None,
+    spec: options.Spec = None,
+    acceptance_length: options.AcceptanceLength = None,
+    set_fields: options.Set = None,
+    economics: options.Economics = None,
+    seed: options.Seed = None,
+    ttft_p90: whatif_options.TtftP90 = None,
+    calibration: options.Calibration = None,
+    overlay: options.Overlay = None,
+    scenario: options.ScenarioFile = None,
+    workers: whatif_options.Workers = None,
+    out: options.Out = None,
+    as_json: whatif_options.Json = False,
+    as_csv: whatif_options.Csv = False,
+) -> None:
+    """Compare SKUs, engines or dates at equal speed.
+
+    Throughput, dollars and power of each at the same tok/s/user, and their ratios.
+
+    Start with: simulate compare gb200 mi355x --at 20,50
+    """
+    from simulator.studies.compare.request import build_contestants
+
+    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    flags: dict[str, Any] = {
+        "model": model,
+        "engine": engine,
+        "precision": precision,
+        "tp": tp,
+        "ep": ep,
+        "gpus": gpus,
+        "dp_attention": dp_attention,
+        "prefill": prefill,
+        "decode": decode,
+        "prefill_tp": prefill_tp,
+        "prefill_ep": prefill_ep,
+        "prefill_dp_attention": prefill_dp_attention,
+        "isl": isl,
+        "osl": osl,
+        "concurrency": options.parse_concurrency(concurrency),
+        "spec": spec,
+        "acceptance_length": acceptance_length,
+        "overrides": options.parse_overrides(set_fields),
+        "economics": economics,
+        "seed": seed,
+        "calibration": calibration,
+    }
+    question = {
+        "at": tuple(whatif_options.numbers(at, flag="--at") or ()),
+        "denominator": denominator,
+        "tier": tier,
+        "ttft_p90_s": ttft_p90,
+    }
+    sides = build_contestants(contestants, flags=flags, file=scenario)
+    own_runs = options.read_overlay(context, overlay)
+    result, directory = _run(sides, question=question, workers=workers, own_runs=own_runs, out=out)
+    if as_json:
+        import json
+
+        from simulator.studies.compare.text import summary_of
+
+        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+    elif as_csv:
+        from simulator.output.text_tables import csv_of
+
+        typer.echo(csv_of(result.frame()), nl=False)
+    else:
+        from simulator.studies.compare.text import print_comparison
+
+        print_comparison(result, directory=directory)
+
+
+def _run(
+    sides: tuple[Contestant, ...],
+    *,
+    question: dict[str, Any],
+    workers: int | None,
+    own_runs: pd.DataFrame | None,
+    out: Path | None,
+) -> tuple[ComparisonResult, Path]:
+    from simulator.cli.kept_runs import kept_runs
+    from simulator.output.run_files import default_directory, write_result
+    from simulator.studies.compare.run import run_comparison
+    from simulator.studies.compare.text import summary_of
+    from simulator.studies.overlay import labels_of_runs, overlay_points
+
+    asked = question | {side.name: side.settings.to_dict() for side in sides}
+    path = out or default_directory("compare", [side.name for side in sides], settings=asked)
+    with kept_runs(path) as (directory, on_progress):
+        result = run_comparison(
+            sides, directory=path, workers=workers, on_progress=on_progress, **question
+        )
+        measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs()))
+        write_result(
+            directory,
+            tables={
+                "comparison": result.frame(),
+                "points": result.runs(),
+                "refused": result.refused,
+            },
+            resolved=result.resolved,
+            summary=summary_of(result),
+            pictures={
+                "frontier": partial(result.plot, measured=measured),
+                "ratio": result.plot_ratio,
+            },
+        )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    return result, path

@@ -1,0 +1,181 @@
+"""``simulate explain``: where the time of one step goes, or a model in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli import options
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.explain.run import Explanation
+
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the step's time against batch and against context as a PNG.",
+    ),
+]
+_DEFAULT_CONCURRENCY = 64
+
+
+def explain(
+    sku: Annotated[
+        str | None,
+        typer.Option(
+            "--sku",
+            metavar="NAME[,NAME]",
+            help="Chip or rack; several are set side by side. Without one: the model in numbers.",
+        ),
+    ] = None,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    precision: options.Precision = None,
+    tp: Annotated[
+        int | None,
+        typer.Option("--tp", metavar="N", help="Tensor parallel degree; default: the recipe's."),
+    ] = None,
+    ep: Annotated[
+        int | None,
+        typer.Option("--ep", metavar="N", help="Expert parallel degree; default: the recipe's."),
+    ] = None,
+    dp_attention: Annotated[
+        bool | None,
+        typer.Option(
+            "--dp-attention/--no-dp-attention",
+            help="Attention data parallelism; default: no with --tp, else the recipe's.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", metavar="N", help="Requests of the worker; default 64."),
+    ] = None,
+    phase: Annotated[
+        str, typer.Option("--phase", metavar="NAME", help="Step: decode, prefill or mixed.")
+    ] = "decode",
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            metavar="TOKENS",
+            help="Context of decoding requests, and of a prompt at the end of its chunk; "
+            "default: mean prompt and half the mean output.",
+        ),
+    ] = None,
+    new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--new-tokens",
+            metavar="TOKENS",
+            help="Tokens of a prompt chunk; default: the mean prompt, or the step's budget.",
+        ),
+    ] = None,
+    isl: options.Isl = None,
+    osl: options.Osl = None,
+    spec: options.Spec = None,
+    acceptance_length: options.AcceptanceLength = None,
+    set_fields: options.Set = None,
+    calibration: options.Calibration = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Print every operation too.")] = False,
+    plot: Plot = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON with every operation instead.")
+    ] = False,
+) -> None:
+    """Show where the time of one step goes: by component, by limit, and what would help.
+
+    With a model and no SKU: parameters, bytes and FLOPs. Start with:
+    simulate explain --sku b300 --tp 8 --ep 8 --concurrency 64
+    """
+    flags: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "tp": tp,
+        "ep": ep,
+        "dp_attention": dp_attention,
+        "isl": isl,
+        "osl": osl,
+        "spec": spec,
+        "acceptance_length": acceptance_length,
+        "overrides": options.parse_overrides(set_fields),
+        "calibration": calibration,
+    }
+    step = {"concurrency": concurrency, "new_tokens": new_tokens, "plot": plot}
+    if sku is None:
+        given = [name for name, value in (flags | step).items() if value is not None]
+        if model is None or given:
+            why = f"{given[0]} needs a SKU" if given else "neither SKU nor model is given"
+            raise UserError(f"{why}; name one with --sku, as in --sku b300")
+        _print_model(model, context=context, ops=ops, as_json=as_json)
+        return
+    from simulator.scenario.settings import build_scenario
+    from simulator.studies.explain.request import parse_phase
+    from simulator.studies.explain.run import explain_scenario
+
+    names = [name.strip() for name in sku.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"sku '{sku}' names none; write --sku b300, or --sku b200,mi355x")
+    scenarios = [
+        build_scenario(flags={"sku": name, "model": model, **flags}).scenario for name in names
+    ]
+    explanations = [
+        explain_scenario(
+            scenario,
+            concurrency=_DEFAULT_CONCURRENCY if concurrency is None else concurrency,
+            phase=parse_phase(phase),
+            context=context,
+            new_tokens=new_tokens,
+        )
+        for scenario in scenarios
+    ]
+    if plot is not None:
+        _draw(scenarios, explanations, path=plot)
+    _print_steps(explanations, ops=ops, as_json=as_json)
+    if plot is not None and not as_json:
+        typer.echo(f"\nwrote {plot}")
+
+
+def _print_steps(explanations: list[Explanation], *, ops: bool, as_json: bool) -> None:
+    import json
+
+    from simulator.studies.explain.text import comparison_text, step_text
+
+    if as_json:
+        found = [explanation.to_dict() for explanation in explanations]
+        typer.echo(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+    elif len(explanations) > 1 and not ops:
+        typer.echo(comparison_text(explanations))
+    else:
+        typer.echo("\n\n".join(step_text(one, with_ops=ops) for one in explanations))
+
+
+def _print_model(model: str, *, context: int | None, ops: bool, as_json: bool) -> None:
+    import json
+
+    from simulator.studies.explain.run import explain_model
+    from simulator.studies.explain.text import model_text
+
+    figures = explain_model(model, context=8192 if context is None else context)
+    typer.echo(json.dumps(figures, indent=2) if as_json else model_text(figures, with_ops=ops))
+
+
+def _draw(scenarios: list[Scenario], explanations: list[Explanation], *, path: Path) -> None:
+    from simulator.studies.curve.pareto_plot import save_figure
+    from simulator.studies.explain.plots import step_time_figure, sweep_steps
+
+    sweeps = [
+        sweep_steps(scenario, explanation)
+        for scenario, explanation in zip(scenarios, explanations, strict=True)
+    ]
+    try:
+        save_figure(step_time_figure(sweeps), path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; name another file with --plot"
+        ) from None

@@ -1,0 +1,108 @@
+"""The command ``simulate``: its commands, and one line for each error of a user."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from simulator.cli.calibrate import calibrate_app
+from simulator.cli.compare import compare
+from simulator.cli.curve import curve
+from simulator.cli.explain import explain
+from simulator.cli.listing import list_catalog, show
+from simulator.cli.load import load
+from simulator.cli.plan import plan
+from simulator.cli.predict import predict
+from simulator.cli.report import report
+from simulator.cli.runs import runs_command
+from simulator.cli.search import search
+from simulator.cli.sensitivity import sensitivity
+from simulator.cli.sweep import sweep
+from simulator.cli.timeline import timeline
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulator.cli.calibrate import Calibration
+    from simulator.cli.runs import MeasuredRuns
+
+# Typer publishes only this leaf of the exceptions that its parser raises; this is their root.
+_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="simulate",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
+    rich_markup_mode=None,  # plain help starts twice as fast and reads well in a pipe
+)
+app.callback(invoke_without_command=True)(curve)
+app.command()(predict)
+app.command()(explain)
+app.command()(load)
+app.command()(sweep)
+app.command()(compare)
+app.command()(timeline)
+app.command()(plan)
+app.command()(search)
+app.command()(sensitivity)
+app.command()(report)
+app.command(name="list")(list_catalog)
+app.command()(show)
+
+
+def _measured() -> MeasuredRuns:
+    from calibration.measured import runs as measured
+
+    return measured
+
+
+def _calibration() -> Calibration:
+    from calibration import tasks
+
+    return tasks
+
+
+app.command(name="runs")(runs_command(_measured))
+app.add_typer(calibrate_app(_calibration), name="calibrate")
+
+
+def _import_runs(path: Path) -> pd.DataFrame:
+    """A user's own measured runs, for commands that draw them."""
+    from calibration.importers.runs import import_runs
+
+    return import_runs(path).frame
+
+
+def main() -> NoReturn:
+    """Run ``simulate`` on the process's arguments and exit with its status."""
+    status = run(sys.argv[1:])
+    gc.freeze()  # else the collector looks through everything once more before the process ends
+    sys.exit(status)
+
+
+def run(arguments: list[str]) -> int:
+    """Exit status of ``simulate`` with some arguments: 0, 2 on a user's error, 130 on Ctrl-C."""
+    try:
+        status = app(args=arguments, prog_name="simulate", standalone_mode=False, obj=_import_runs)
+    except UserError as error:
+        return _fail(str(error))
+    except typer.Abort:
+        typer.echo("interrupted; results already written are as they were", err=True)
+        return INTERRUPTED
+    except _PARSE_ERROR as error:
+        return _fail(f"{error.format_message().rstrip('.')}; see simulate --help")
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return USAGE_ERROR

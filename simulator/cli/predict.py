@@ -1,0 +1,41 @@
+"""``simulate predict``: a table of configurations in, the same table with predictions out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulator.cli import options  # noqa: TC001 - typer reads the annotations
+
+
+def predict(
+    runs: Annotated[Path, typer.Argument(metavar="RUNS.csv", help="One configuration a row.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PRED.csv", help="The same rows with predictions.")
+    ],
+    calibration: options.Calibration = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
+    ] = 2,
+) -> None:
+    """Predict every row of a table of runs."""
+    from simulator.cli.progress import progress_bar
+    from simulator.output.csv_table import check_writable, read_run_table, write_run_table
+    from simulator.studies.predict.run import predict_table
+
+    table = read_run_table(runs)
+    check_writable(out)
+    with progress_bar() as move:
+        predicted = predict_table(
+            table,
+            calibration=None if calibration is None else Path(calibration),
+            workers=workers,
+            progress=None if move is None else lambda done, total: move(done, total, "runs"),
+        )
+    write_run_table(predicted, out)
+    counts = predicted["status"].value_counts()
+    parts = [f"{count:,} {status}" for status, count in counts.items()]
+    fit = "" if calibration is None else f"calibration {calibration}; "
+    typer.echo(f"{len(predicted):,} rows: {', '.join(parts)}; {fit}written to {out}", err=True)

@@ -1,0 +1,151 @@
+"""``simulate timeline``: one SKU over the dates of its software."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli import options, whatif_options
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def timeline(
+    sku: options.Sku = None,
+    at: Annotated[
+        str,
+        typer.Option("--at", metavar="LIST", help="Speeds per user to follow, in tok/s."),
+    ] = "20,50",
+    clients: Annotated[
+        str,
+        typer.Option(
+            "--clients",
+            metavar="LIST",
+            help="Closed-loop clients to follow, on the best layout.",
+        ),
+    ] = "64",
+    model: options.Model = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", metavar="NAME", help="Serving engine, without a date: its dates follow."
+        ),
+    ] = None,
+    precision: options.Precision = None,
+    tp: whatif_options.Tps = None,
+    ep: whatif_options.Eps = None,
+    gpus: options.Gpus = None,
+    dp_attention: options.DpAttention = None,
+    prefill: whatif_options.Prefill = None,
+    decode: whatif_options.Decode = None,
+    isl: options.Isl = None,
+    osl: options.Osl = None,
+    concurrency: options.Concurrency = None,
+    spec: options.Spec = None,
+    acceptance_length: options.AcceptanceLength = None,
+    set_fields: options.Set = None,
+    economics: options.Economics = None,
+    seed: options.Seed = None,
+    ttft_p90: whatif_options.TtftP90 = None,
+    calibration: options.Calibration = None,
+    scenario: options.ScenarioFile = None,
+    workers: whatif_options.Workers = None,
+    out: options.Out = None,
+    as_json: whatif_options.Json = False,
+    as_csv: whatif_options.Csv = False,
+) -> None:
+    """Follow one SKU over its software dates.
+
+    What updates alone have been worth.
+
+    Start with: simulate timeline --sku mi355x --engine sglang --gpus 8
+    """
+    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    if sku is None and scenario is None:
+        raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
+    flags: dict[str, Any] = {
+        "sku": sku,
+        "model": model,
+        "engine": engine,
+        "precision": precision,
+        "tp": tp,
+        "ep": ep,
+        "gpus": gpus,
+        "dp_attention": dp_attention,
+        "prefill": prefill,
+        "decode": decode,
+        "isl": isl,
+        "osl": osl,
+        "concurrency": options.parse_concurrency(concurrency),
+        "spec": spec,
+        "acceptance_length": acceptance_length,
+        "overrides": options.parse_overrides(set_fields),
+        "economics": economics,
+        "seed": seed,
+        "calibration": calibration,
+    }
+    speeds = whatif_options.numbers(at, flag="--at") or []
+    counts = list(options.parse_concurrency(clients) or ())
+    _run(
+        flags=flags,
+        file=scenario,
+        question={"at": speeds, "clients": counts, "ttft_p90_s": ttft_p90},
+        workers=workers,
+        out=out,
+        output=(as_json, as_csv),
+    )
+
+
+def _run(
+    *,
+    flags: dict[str, Any],
+    file: Path | None,
+    question: dict[str, Any],
+    workers: int | None,
+    out: Path | None,
+    output: tuple[bool, bool],
+) -> None:
+    from simulator.cli.kept_runs import kept_runs
+    from simulator.output.run_files import default_directory, write_result
+    from simulator.scenario.grid import build_sweep
+    from simulator.studies.timeline.run import run_timeline
+    from simulator.studies.timeline.text import print_timeline, summary_of
+
+    settings = build_sweep(flags=flags, file=file)
+    names = [*settings.values["sku"], *filter(None, settings.values["engine"])]
+    path = out or default_directory("timeline", names, settings=settings.to_dict() | question)
+    with kept_runs(path) as (directory, on_progress):
+        result = run_timeline(
+            flags=flags,
+            file=file,
+            directory=path,
+            workers=workers,
+            on_progress=on_progress,
+            **question,
+        )
+        write_result(
+            directory,
+            tables={
+                "timeline": result.frame(),
+                "points": result.swept.frame(),
+                "refused": result.swept.refused,
+            },
+            resolved=result.swept.resolved
+            | {name: {"value": question[name], "origin": "flag"} for name in ("at", "clients")},
+            summary=summary_of(result),
+            pictures={"timeline": result.plot},
+        )
+    as_json, as_csv = output
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+    elif as_csv:
+        from simulator.output.text_tables import csv_of
+
+        typer.echo(csv_of(result.frame()), nl=False)
+    else:
+        print_timeline(result, directory=path)

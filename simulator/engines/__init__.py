@@ -1,0 +1,1 @@
+"""Serving engines, one module each: settings, scheduler, memory and KV rules."""

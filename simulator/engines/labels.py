@@ -1,0 +1,196 @@
+"""Canonical names of models and serving engines, and the labels that benchmark tables use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hwmodels.fitted import MEDIAN_DATE
+from hwmodels.software import MEDIAN_LEVEL, parse_date
+from workloads.architectures.catalog import (
+    DenseArchitecture,
+    architecture_names,
+    load_architecture,
+    usual_release,
+)
+from workloads.errors import unknown_name
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from simulator.scenario.keywords import Precision
+
+SPECIFICATION = "specification"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLabel:
+    """A serving stack as benchmark tables label it: an orchestrator before an engine.
+
+    Parameters
+    ----------
+    label:
+        Canonical label, such as ``dynamo-vllm``.
+    engine:
+        Whose scheduler runs: ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
+    orchestrator:
+        What routes requests and moves KV between pools; empty for a bare server.
+    kernels:
+        Whose kernels run: the engine's own, or ATOM's where its plug-in is loaded.
+    vendor:
+        Of the chips that it is written for; empty for several vendors'.
+    """
+
+    label: str
+    engine: str
+    orchestrator: str = ""
+    kernels: str = ""
+    vendor: str = ""
+
+    @property
+    def software(self) -> str:
+        """Engine whose software levels describe the kernels."""
+        return self.kernels or self.engine
+
+
+_LABELS = (
+    EngineLabel(label="vllm", engine="vllm"),
+    EngineLabel(label="sglang", engine="sglang"),
+    EngineLabel(label="trt", engine="trtllm", vendor="nvidia"),
+    EngineLabel(label="atom", engine="atom", vendor="amd"),
+    EngineLabel(label="dynamo-vllm", engine="vllm", orchestrator="dynamo"),
+    EngineLabel(label="dynamo-sglang", engine="sglang", orchestrator="dynamo"),
+    EngineLabel(label="dynamo-trt", engine="trtllm", orchestrator="dynamo", vendor="nvidia"),
+    EngineLabel(label="llmd-vllm", engine="vllm", orchestrator="llm-d"),
+    EngineLabel(label="vllm-disagg", engine="vllm", orchestrator="vllm-router"),
+    EngineLabel(label="mori-sglang", engine="sglang", orchestrator="mori", vendor="amd"),
+    EngineLabel(label="atom-disagg", engine="atom", orchestrator="atomesh", vendor="amd"),
+    EngineLabel(
+        label="atomesh-vllm", engine="vllm", orchestrator="atomesh", kernels="atom", vendor="amd"
+    ),
+    EngineLabel(label="atom-vllm", engine="vllm", kernels="atom", vendor="amd"),
+    EngineLabel(label="atom-sglang", engine="sglang", kernels="atom", vendor="amd"),
+)
+_LABEL_ALIASES = {
+    "trtllm": "trt",
+    "trt-llm": "trt",
+    "tensorrt-llm": "trt",
+    "dynamo-trtllm": "dynamo-trt",
+    "dynamo-tensorrt-llm": "dynamo-trt",
+    "llm-d-vllm": "llmd-vllm",
+    "llm-d": "llmd-vllm",
+    "sglang-disagg": "mori-sglang",
+    "atomesh-atom": "atom-disagg",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """An engine as a user names it, optionally of a date.
+
+    Parameters
+    ----------
+    engine:
+        The serving stack.
+    date:
+        Last day that the date covers; ``None`` asks for the latest level.
+    median:
+        Whether the undated median of runs up to 2026-07-19 is meant; ``date`` is then that day.
+    specification:
+        Whether nothing fitted to serving runs shall be used.
+    """
+
+    engine: EngineLabel
+    date: dt.date | None = None
+    median: bool = False
+    specification: bool = False
+
+
+def engine_labels() -> dict[str, EngineLabel]:
+    """All canonical engine labels."""
+    return {engine.label: engine for engine in _LABELS}
+
+
+def load_engine(name: str) -> EngineLabel:
+    """The engine of a label or alias (case and underscores do not matter).
+
+    Raises
+    ------
+    UserError
+        If the label is unknown; the message proposes the nearest ones.
+    """
+    key = name.strip().lower().replace("_", "-")
+    labels = engine_labels()
+    found = labels.get(_LABEL_ALIASES.get(key, key))
+    if found is None:
+        raise unknown_name(field="engine", value=name, known=labels)
+    return found
+
+
+def parse_engine(text: str) -> EngineRequest:
+    """An engine with an optional date: ``sglang``, ``sglang@2026-05``, ``vllm@median-2026-07``.
+
+    ``vllm@specification`` is the engine with nothing fitted to serving runs.
+
+    Raises
+    ------
+    UserError
+        If the engine is unknown or what follows ``@`` is not a date.
+    """
+    name, _, stamp = text.partition("@")
+    engine = load_engine(name)
+    stamp = stamp.strip()
+    if stamp == MEDIAN_LEVEL:
+        return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)
+    if stamp == SPECIFICATION:
+        return EngineRequest(engine=engine, specification=True)
+    return EngineRequest(engine=engine, date=parse_date(stamp) if stamp else None)
+
+
+@cache
+def _model_aliases() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for canonical, aliases in architecture_names().items():
+        names |= {alias.lower(): canonical for alias in (canonical, *aliases)}
+    return names
+
+
+def canonical_model(name: str) -> str:
+    """The canonical name of a model label.
+
+    Raises
+    ------
+    UserError
+        If the label is unknown; the message proposes the nearest ones.
+    """
+    names = _model_aliases()
+    found = names.get(name.strip().lower())
+    if found is None:
+        raise unknown_name(field="model", value=name, known=names)
+    return found
+
+
+def default_precision(model: str) -> Precision:
+    """Label of the checkpoint that is meant where nobody names one.
+
+    Of models that state their releases the one that the name stands for, else the usual one; of
+    others FP4 experts, or BF16 if dense.
+
+    Parameters
+    ----------
+    model:
+        Name or alias; of an unknown one nothing else is known than that most are served in FP4.
+    """
+    canonical = _model_aliases().get(model.strip().lower())
+    if canonical is None:
+        return "fp4"
+    release = usual_release(model)
+    if release is not None:
+        return release.label
+    return "bf16" if isinstance(load_architecture(canonical), DenseArchitecture) else "fp4"
+
+
+def level_text(level: str, *, kind: str) -> str:
+    """A software level as captions name it, with the kind of prediction unless calibrated."""
+    return level if kind == "calibrated" else f"{level} ({kind})"

@@ -1,0 +1,116 @@
+"""TensorRT-LLM's scheduler (PyTorch backend, as of 1.0 to 1.3, 2025-10 to 2026-08).
+
+In-flight batching: generation requests and prompts share a step under a token budget, in two
+stages. The capacity scheduler decides which requests may hold KV blocks, the micro-batch
+scheduler which of them run in this step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.serving.decode_batch import NEVER
+from simulator.serving.scheduler import NO_ROOM, Alignment, Scheduler
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.engines.settings import TrtllmSettings
+    from simulator.serving.rank import Rank
+    from simulator.serving.request_state import Sequence
+    from simulator.serving.worker import Worker
+
+
+class TrtllmScheduler(Scheduler):
+    """Two capacity policies, optional chunked context, waiting to align data-parallel ranks.
+
+    Notes
+    -----
+    1. ``guaranteed_no_evict`` admits a request if the blocks of its whole life are free beside
+       those of all running requests; nothing is ever preempted. ``max_utilization`` admits
+       while the prompt's blocks are free and, when blocks run out, pauses the request admitted
+       last, which is recomputed.
+    2. Generation requests take their tokens of ``max_num_tokens`` first, prompts in order of
+       arrival what is left, at most ``max_batch_size`` requests together. Without chunked
+       context a prompt waits until it fits as a whole; with it, it is cut at a block boundary.
+    3. ``attention_dp_batching_wait_iters``: prompts are held back while only some
+       data-parallel ranks have one to start, for at most that many steps.
+    """
+
+    def __init__(self, *, worker: Worker, settings: TrtllmSettings) -> None:
+        self.budget = settings.max_num_tokens
+        decodable = max(self.budget // worker.cost.queries_per_request, 1)
+        super().__init__(worker=worker, max_running=min(settings.max_batch_size, decodable))
+        self.chunked = settings.enable_chunked_prefill
+        self.block = settings.tokens_per_block
+        self.evicts = settings.capacity_policy == "max_utilization"
+        self.alignment = Alignment(
+            settings.attention_dp_batching_wait_iters if worker.attention_dp > 1 else 0
+        )
+
+    def schedule(self) -> int:
+        """See `Scheduler.schedule`."""
+        worker = self.worker
+        limit = NEVER
+        may_start = True
+        if self.alignment.max_wait and worker.has_queued():
+            wait = self.hold_back(self.alignment)
+            if wait:
+                may_start = False
+                limit = wait
+        for rank in worker.ranks:
+            preempted = (
+                rank.batch.size > 0
+                and worker.steps - rank.lag > rank.safe_step
+                and self.make_room(rank)
+            )
+            if preempted:
+                limit = 1  # admission resumes after this step
+            if rank.prefilling or (rank.waiting and may_start and not preempted):
+                self._fill(rank, may_start and not preempted)
+        return limit
+
+    def _fill(self, rank: Rank, may_start: bool) -> None:
+        budget = self.budget - rank.batch.size * self.queries
+        for sequence in rank.prefilling:
+            tokens = self._cut(sequence.target - sequence.computed, budget)
+            if tokens <= 0:
+                return
+            rank.chunks.append((sequence, tokens))
+            budget -= tokens
+        waiting = rank.waiting
+        running = rank.admitted_count()
+        while may_start and waiting and running < self.max_running and not rank.blocked:
+            sequence = waiting[0]
+            left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
+            if not self.chunked and left > self.budget:
+                raise UserError(
+                    f"a prompt of {left} tokens exceeds max_num_tokens {self.budget}; raise it or "
+                    "set enable_chunked_prefill"
+                )
+            if self._cut(left, budget) <= 0:
+                return
+            left = self.admit_head(rank)
+            if left == NO_ROOM:
+                return
+            if left:
+                tokens = self._cut(left, budget)
+                rank.chunks.append((sequence, tokens))
+                budget -= tokens
+            running += 1
+
+    def _cut(self, tokens: int, budget: int) -> int:
+        """Tokens of a prompt that fit the budget: all, or whole blocks where cutting is on."""
+        if tokens <= budget:
+            return tokens
+        return budget // self.block * self.block if self.chunked else 0
+
+    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+        """See `Scheduler.has_room`."""
+        if not super().has_room(rank, sequence):
+            return False
+        if self.evicts:
+            return True
+        pool = rank.pool
+        sequence.life_blocks = pool.blocks(sequence.final_tokens + self.queries)
+        life_blocks = rank.life_blocks + sequence.life_blocks
+        return life_blocks + pool.admission_blocks <= pool.total_blocks

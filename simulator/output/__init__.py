@@ -1,0 +1,1 @@
+"""Files, tables and figures that results are written to."""

@@ -1,0 +1,98 @@
+"""The directory of one run: its files appear together, complete, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from simulator.scenario.settings import Scenario
+
+
+class RunDirectory:
+    """Where a run writes; entering it proves that it can be written to.
+
+    Files are staged in a hidden folder inside the directory and renamed into place when the
+    block ends well, so that an interrupted or failed run leaves earlier results as they were
+    and no empty folder behind.
+
+    Parameters
+    ----------
+    path:
+        The directory; made, with its parents, if it does not exist.
+
+    Raises
+    ------
+    UserError
+        On entering, if the directory cannot be made or written to; on leaving, if a file
+        cannot be put in place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stage: Path | None = None
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                self._made.append(folder)
+            self._stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.path))
+        except OSError as error:
+            self._remove_what_was_made()
+            raise self.unwritable(error) from None
+        return self
+
+    def stage(self, name: str) -> Path:
+        """Where to write the file that will be called ``name``."""
+        if self._stage is None:
+            raise RuntimeError("a run directory is written to inside its 'with' block")
+        return self._stage / name
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                for file in sorted(self.stage("").iterdir()):
+                    file.replace(self.path / file.name)
+        except OSError as failure:
+            raise self.unwritable(failure) from None
+        finally:
+            shutil.rmtree(self.stage(""), ignore_errors=True)
+            self._remove_what_was_made()
+
+    def unwritable(self, error: OSError) -> UserError:
+        """The error to raise where writing a staged file fails."""
+        return UserError(
+            f"cannot write to {self.path}: {error.strerror or error}; "
+            "name another directory with --out"
+        )
+
+    def _remove_what_was_made(self) -> None:
+        for folder in reversed(self._made):
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        self._made.clear()
+
+
+def default_directory(scenario: Scenario) -> Path:
+    """A directory under ``out/`` named after a scenario: equal settings share one."""
+    digest = hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()[:6]
+    name = f"{scenario.sku}-{scenario.model}-{scenario.isl}-{scenario.osl}"
+    return Path("out") / f"{re.sub(r'[^a-z0-9.]+', '-', name.lower())}-{digest}"

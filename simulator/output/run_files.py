@@ -1,0 +1,73 @@
+"""Files of a what-if result: its tables, settings, summary and picture, in one directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from simulator.output.csv_table import write_run_table
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from simulator.output.run_directory import RunDirectory
+
+
+def default_directory(command: str, names: Sequence[str], *, settings: Mapping[str, Any]) -> Path:
+    """A directory under ``out/`` named after a command and its settings: equal ones share it."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    words = re.sub(r"[^a-z0-9.]+", "-", "-".join((command, *names)).lower()).strip("-")
+    return Path("out") / f"{words[:60].strip('-')}-{digest[:6]}"
+
+
+def write_result(
+    directory: RunDirectory,
+    *,
+    tables: Mapping[str, pd.DataFrame],
+    resolved: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    pictures: Mapping[str, Callable[[], Figure]],
+) -> None:
+    """Write ``<name>.csv`` of each table, ``resolved.yaml``, ``summary.json`` and the pictures.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be written.
+    """
+    from simulator.studies.curve.pareto_plot import save_figure
+
+    try:
+        for name, table in tables.items():
+            write_run_table(table, directory.stage(f"{name}.csv"))
+        text = yaml.safe_dump(
+            {"version": {"value": version(), "origin": "installed"}, **_plain(resolved)},
+            sort_keys=False,
+            allow_unicode=True,
+        )
+        directory.stage("resolved.yaml").write_text(text, encoding="utf-8")
+        directory.stage("summary.json").write_text(
+            json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        for name, draw in pictures.items():
+            save_figure(draw(), directory.stage(f"{name}.png"))
+    except OSError as error:
+        raise directory.unwritable(error) from None
+
+
+def _plain(node: Any) -> Any:
+    """Mappings and lists that YAML writes without tags."""
+    if hasattr(node, "items"):
+        return {str(name): _plain(value) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    return str(node) if isinstance(node, Path) else node

@@ -1,0 +1,1 @@
+"""Binds SKU, software, model and memory to a deployment and runs it."""

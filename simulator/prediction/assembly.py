@@ -1,0 +1,346 @@
+"""A configuration bound to its SKU, software level, cost models, memory and KV pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hwmodels.fitted import is_fitted
+from hwmodels.sku import load_sku
+from hwmodels.software import load_software
+from simulator.engines.kv_pools import size_pool
+from simulator.engines.labels import load_engine
+from simulator.engines.memory import plan_memory, step_token_budget
+from simulator.prediction.release_plan import plan_of_release, release_messages
+from simulator.serving.deployment import Deployment
+from simulator.serving.kv_transfer import TransferLink
+from simulator.serving.router import WorkerPool
+from simulator.serving.step_cost import TabulatedStepCost
+from workloads.architectures.catalog import DenseArchitecture, MoeGqaArchitecture, load_architecture
+from workloads.errors import UserError
+from workloads.models import bind
+from workloads.models.kv_bytes import kv_copies, linear_state_bytes, transfer_bytes
+from workloads.ops import OpKind
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from hwmodels.software import SoftwareLevel
+    from simulator.engines.memory import MemoryPlan
+    from simulator.scenario.configuration import PoolConfiguration, RunConfiguration
+    from workloads.architectures.catalog import Architecture
+    from workloads.costmodel import CostModel
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
+    from workloads.models.expert_load import ExpertLoad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """A configuration bound to cost models: all that the event simulation needs.
+
+    ``models``, ``memory`` and ``pools`` stand in the order of the configuration's pools.
+    """
+
+    sku: Sku
+    software: SoftwareLevel
+    architecture: Architecture
+    models: tuple[CostModel, ...]
+    memory: tuple[MemoryPlan, ...]
+    pools: tuple[WorkerPool, ...]
+    deployment: Deployment
+
+
+def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None = None) -> Assembly:
+    """Bind a configuration to its SKU, software level, cost models and KV pools.
+
+    Parameters
+    ----------
+    software:
+        In place of the level that the configuration names.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, the layout does not divide the model or the lengths exceed its
+        context.
+    DoesNotFitError
+        If the model does not fit, with the byte table.
+    """
+    sku = load_sku(configuration.sku)
+    if configuration.sku_overrides:
+        sku = sku.override(configuration.sku_overrides)
+    architecture = load_architecture(configuration.model)
+    longest = configuration.isl + configuration.osl
+    if longest > architecture.max_position_embeddings:
+        raise UserError(
+            f"isl + osl is {longest}, beyond the {architecture.max_position_embeddings} tokens "
+            f"of context of {architecture.name}; shorten one of them"
+        )
+    software = software or named_software(configuration, sku=sku)
+    models: list[CostModel] = []
+    memory: list[MemoryPlan] = []
+    pools: list[WorkerPool] = []
+    for pool in configuration.pools:
+        plan = execution_plan(
+            software=software,
+            pool=pool,
+            precision=configuration.precision,
+            sku=sku,
+            architecture=architecture,
+        )
+        model = bind(
+            architecture=architecture,
+            layout=pool.layout,
+            plan=plan,
+            expert_load=configuration.expert_load,
+            drafts=configuration.drafts,
+        )
+        budget = plan_memory(
+            model=model,
+            sku=sku,
+            settings=pool.settings,
+            hidden_size=architecture.hidden_size,
+            drafts=configuration.drafts,
+        )
+        kv_pool = size_pool(
+            memory=budget,
+            architecture=architecture,
+            layout=pool.layout,
+            plan=plan,
+            settings=pool.settings,
+            drafts=configuration.drafts,
+            longest_context=longest,
+            label=f"{architecture.name} on {pool.layout.gpus} x {sku.name} as {pool.layout.label}",
+        )
+        tokens = step_token_budget(settings=pool.settings, attention_dp=pool.layout.attention_dp)
+        cost = _step_cost(
+            architecture=architecture,
+            layout=pool.layout,
+            plan=replace(plan, graph_max_tokens=0),
+            sku=sku,
+            software=_Hashed((software.name, *sorted(software.parameters.items())), software),
+            expert_load=configuration.expert_load,
+            drafts=configuration.drafts,
+            max_context=_power_of_two(longest),
+            max_tokens=_power_of_two(max(tokens, 4096)),
+        ).with_graphs_to(plan.graph_max_tokens)
+        models.append(model)
+        memory.append(budget)
+        pools.append(
+            WorkerPool(
+                layout=pool.layout,
+                settings=pool.settings,
+                kv_pool=kv_pool,
+                cost=cost,
+                workers=pool.workers,
+            )
+        )
+    return Assembly(
+        sku=sku,
+        software=software,
+        architecture=architecture,
+        models=tuple(models),
+        memory=tuple(memory),
+        pools=tuple(pools),
+        deployment=_deployment(
+            configuration=configuration,
+            architecture=architecture,
+            sku=sku,
+            software=software,
+            models=models,
+            pools=pools,
+        ),
+    )
+
+
+def _deployment(
+    *,
+    configuration: RunConfiguration,
+    architecture: Architecture,
+    sku: Sku,
+    software: SoftwareLevel,
+    models: list[CostModel],
+    pools: list[WorkerPool],
+) -> Deployment:
+    if len(pools) == 1:
+        return Deployment(aggregated=pools[0])
+    prefill, decode = pools
+    link = transfer_link(
+        architecture=architecture,
+        sku=sku,
+        software=software,
+        sender=models[0],
+        receiver=models[1],
+        block_tokens=prefill.kv_pool.block_tokens,
+        context=configuration.isl,
+    )
+    # engines hand the first token over with the KV entries; the decode worker streams it
+    return Deployment(prefill=prefill, decode=decode, transfer=link, first_token_at="decode")
+
+
+def transfer_link(
+    *,
+    architecture: Architecture,
+    sku: Sku,
+    software: SoftwareLevel,
+    sender: CostModel,
+    receiver: CostModel,
+    block_tokens: int,
+    context: int,
+) -> TransferLink:
+    """How KV entries get from a prefill to a decode worker: over the network.
+
+    Racks with one scale-up domain also use the network here: vLLM with NIXL on GB200 lost on
+    MNNVL against RDMA because of its descriptors. With one KV head each tensor-parallel rank of
+    the receiver needs a copy, with several those beyond their number.
+
+    Raises
+    ------
+    UserError
+        If the SKU states no network bandwidth.
+    """
+    if sku.scaleout_bytes_per_s is None:
+        raise UserError(
+            f"sku {sku.key} states no scaleout_bytes_per_s for the KV transfer; "
+            "give one with --set scaleout_bytes_per_s=..."
+        )
+    fit = software.collective(kind=OpKind.POINT_TO_POINT)
+    plan = sender.plan
+    sizes = [
+        float(
+            transfer_bytes(
+                architecture=architecture,
+                context=tokens,
+                kv=plan.kv_storage,
+                index=plan.index_storage,
+                online_state=plan.online_compressor_state,
+            )
+        )
+        for tokens in (context, 2 * context)
+    ]
+    token_bytes = (sizes[1] - sizes[0]) / context
+    copies = kv_copies(architecture=architecture, attention_tp=receiver.layout.attention_tp)
+    # unlike KV heads, the heads of linear attention are never copied
+    state_bytes = (
+        linear_state_bytes(architecture=architecture)
+        if isinstance(architecture, MoeGqaArchitecture)
+        else 0.0
+    )
+    fixed_bytes = max(0.0, sizes[0] - context * token_bytes - state_bytes)
+    ports = min(sender.layout.gpus, receiver.layout.gpus)
+    return TransferLink(
+        bandwidth_bytes_per_s=sku.scaleout_bytes_per_s * fit.scaleout_efficiency * ports,
+        token_bytes=token_bytes * copies,
+        request_bytes=fixed_bytes * copies + state_bytes,
+        block_tokens=block_tokens,
+        latency_s=fit.latency_s + fit.scaleout_latency_s,
+    )
+
+
+def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLevel:
+    """The software level that a configuration names.
+
+    A model of grouped-query attention takes nothing from fits to others: their factors stand for
+    the kernels of latent attention, and double the error on it (docs/background/model_dense.md,
+    docs/background/model_moe_gqa.md).
+
+    Raises
+    ------
+    UserError
+        If the model has no release of the configuration's precision.
+    """
+    architecture = load_architecture(configuration.model)
+    unlike = isinstance(architecture, DenseArchitecture | MoeGqaArchitecture) and not is_fitted(
+        configuration.model, directory=configuration.calibration
+    )
+    level = load_software(
+        engine=load_engine(configuration.engine).software,
+        sku=sku,
+        model=configuration.model,
+        date=configuration.level_date,
+        median=configuration.median,
+        specification=configuration.specification or unlike,
+        directory=configuration.calibration,
+    )
+    release = architecture.release(configuration.precision)
+    notes = [] if release is None else release_messages(release, sku=sku)
+    if unlike and not configuration.specification:
+        kin = "another dense model" if isinstance(architecture, DenseArchitecture) else "its kin"
+        notes.append(f"no fit to {configuration.model} or {kin}: kernel tables only")
+    return replace(level, messages=(*level.messages, *notes)) if notes else level
+
+
+def execution_plan(
+    *,
+    software: SoftwareLevel,
+    pool: PoolConfiguration,
+    precision: str,
+    sku: Sku,
+    architecture: Architecture,
+) -> ExecutionPlan:
+    """The plan of the software level with the recipe's changes.
+
+    Of a model that states its releases the label means one of them. Elsewhere a ``fp8`` or
+    ``bf16`` label changes the experts only where the chip has FP4 units: without them the label
+    stands for the native checkpoint, whose FP4 experts the engine expands. Of a dense model the
+    label names the projections, and the KV cache is BF16, the engines' ``auto``, unless a recipe
+    says otherwise.
+
+    Raises
+    ------
+    UserError
+        If the model has no release of that precision.
+    """
+    release = architecture.release(precision)
+    if release is not None:
+        return replace(software.plan, **(plan_of_release(release, sku=sku) | dict(pool.plan)))
+    changes = dict(pool.plan)
+    if isinstance(architecture, DenseArchitecture):
+        four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
+        changes.setdefault("dense_path", four_bits if precision == "fp4" else precision)
+        changes.setdefault("kv_storage", "bf16")
+    elif precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
+        changes.setdefault("expert_path", precision)
+    return replace(software.plan, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """A software level that caches compare by its name and parameters."""
+
+    identity: tuple[object, ...]
+    value: SoftwareLevel = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _step_cost(
+    *,
+    architecture: Architecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    sku: Sku,
+    software: _Hashed,
+    expert_load: ExpertLoad,
+    drafts: int,
+    max_context: int,
+    max_tokens: int,
+) -> TabulatedStepCost:
+    return TabulatedStepCost(
+        model=bind(
+            architecture=architecture,
+            layout=layout,
+            plan=plan,
+            expert_load=expert_load,
+            drafts=drafts,
+        ),
+        sku=sku,
+        software=software.value,
+        drafts=drafts,
+        max_context=max_context,
+        max_tokens=max_tokens,
+    )
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()

@@ -1,0 +1,57 @@
+"""How far predictions have been from measurements: the 90 % interval that each carries."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.datafiles import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from simulator.analysis.metrics import RunMetrics
+
+BANDS_FILE = "bands.yaml"
+BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
+"""Metrics that carry a band, under InferenceX's names."""
+
+
+@lru_cache(maxsize=8)
+def _factors(directory: Path | None) -> dict[str, Any]:
+    folder = directory or Path(str(resources.files("simulator.prediction") / "data"))
+    path = folder / BANDS_FILE
+    if not path.exists():
+        return {}
+    by_basis: dict[str, Any] = read_yaml_mapping(path)["bands"]
+    return by_basis
+
+
+def bands_of(
+    metrics: RunMetrics, *, basis: str, directory: Path | None = None
+) -> dict[str, tuple[float, float]]:
+    """90 % interval of each banded metric of a prediction; empty where nothing was compared.
+
+    Parameters
+    ----------
+    basis:
+        What the software level rests on, see `hwmodels.fitted.Basis`.
+    directory:
+        Bands written by a calibration, in place of the shipped ones.
+
+    Notes
+    -----
+    The factors are the 5 % and 95 % quantiles of measured over predicted among runs that were
+    left out of the fit which predicted them, by what was left to predict them from.
+    """
+    factors = _factors(directory).get(basis, {})
+    values = {
+        "total_tput_per_gpu": metrics.total_tput_per_gpu,
+        "median_tpot_s": metrics.tpot.median_s,
+        "median_ttft_s": metrics.ttft.median_s,
+    }
+    return {
+        name: (values[name] * factors[name]["low"], values[name] * factors[name]["high"])
+        for name in BANDED
+        if name in factors
+    }

@@ -1,0 +1,211 @@
+"""One configuration from its settings to its metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.analysis.metrics import RunMetrics, run_metrics
+from simulator.engines.memory import running_cap
+from simulator.prediction.assembly import assemble
+from simulator.prediction.bands import bands_of
+from simulator.prediction.bottleneck import name_bottleneck
+from simulator.scenario.configuration import RunResult
+from simulator.serving.client import ClosedLoop
+from simulator.serving.deployment import run_deployment
+from workloads.errors import UserError
+from workloads.requests.synthetic import inferencex_requests
+from workloads.speculation import (
+    NO_SPECULATION,
+    Acceptance,
+    acceptance_of_length,
+    draw_decode_steps,
+    published_acceptance,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hwmodels.software import SoftwareLevel
+    from simulator.prediction.assembly import Assembly
+    from simulator.scenario.configuration import RunConfiguration
+    from simulator.serving.callbacks import StepRun
+    from simulator.serving.records import Records
+    from workloads.requests.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """A simulated run: its records, what follows from them and what it was made of."""
+
+    assembly: Assembly
+    records: Records
+    metrics: RunMetrics
+    configuration: RunConfiguration
+    bands: dict[str, tuple[float, float]]
+    messages: tuple[str, ...] = ()
+
+    @property
+    def bottleneck(self) -> str:
+        """What binds the run most of the time, see `simulator.prediction.bottleneck`.
+
+        Worked out here.
+        """
+        return name_bottleneck(
+            model=self.assembly.models[-1],
+            sku=self.assembly.sku,
+            software=self.assembly.software,
+            pool=self.assembly.pools[-1],
+            drafts=self.configuration.drafts,
+            requests_per_rank=self._requests_per_rank,
+            prompt_tokens=self.metrics.prompt_tokens / self.metrics.requests,
+            output_tokens=self.metrics.output_tokens / self.metrics.requests,
+        )
+
+    @property
+    def kv_fill(self) -> float:
+        """Share of the KV pools' blocks that all requests take, or as many as may run. [-]"""
+        last = self.assembly.pools[-1]
+        cap = running_cap(settings=last.settings, attention_dp=last.layout.attention_dp)
+        tokens = (self.metrics.prompt_tokens + self.metrics.output_tokens) / self.metrics.requests
+        blocks = min(self._requests_per_rank, cap) * last.kv_pool.blocks(tokens)
+        return blocks / last.kv_pool.total_blocks
+
+    @property
+    def _requests_per_rank(self) -> float:
+        last = self.assembly.pools[-1]
+        return self.configuration.concurrency / (last.workers * last.layout.attention_dp)
+
+    @property
+    def kind(self) -> str:
+        """Kind of prediction, by what is known of the software level."""
+        return self.assembly.software.kind
+
+
+def acceptance_of(configuration: RunConfiguration, *, software: SoftwareLevel) -> Acceptance:
+    """Accepted drafts per step of a configuration.
+
+    Its own length where that is known; else its published source, with the accepted drafts
+    scaled by what the software level's runs showed.
+
+    Raises
+    ------
+    UserError
+        If it speculates and neither is given.
+    """
+    drafts = configuration.drafts
+    if not drafts:
+        return NO_SPECULATION
+    if configuration.acceptance_length is not None:
+        return acceptance_of_length(
+            acceptance_length=configuration.acceptance_length, drafts=drafts
+        )
+    if configuration.acceptance_source is None:
+        raise UserError(
+            f"acceptance of {drafts} drafts is unknown for {configuration.model}; give the mean "
+            "tokens per step with --acceptance-length"
+        )
+    published = published_acceptance(name=configuration.acceptance_source, drafts=drafts)
+    scale = software.parameters.get("acceptance_scale", 1.0)
+    if scale == 1.0:
+        return published
+    length = 1.0 + scale * (published.acceptance_length - 1.0)
+    # short of the limit, at which every draft would always be accepted
+    return acceptance_of_length(acceptance_length=min(length, drafts + 0.99), drafts=drafts)
+
+
+def simulate_run(
+    configuration: RunConfiguration,
+    *,
+    software: SoftwareLevel | None = None,
+    on_step: Callable[[StepRun], None] | None = None,
+) -> RunOutcome:
+    """Serve InferenceX's closed-loop load on a deployment.
+
+    Ten requests a client are measured; InferenceX's warm-up requests end before the measured
+    ones start and leave the engine empty, so they are not simulated.
+
+    Parameters
+    ----------
+    software:
+        In place of the level that the configuration names.
+    on_step:
+        Called after every run of engine steps.
+
+    Raises
+    ------
+    UserError
+        As `assemble`, or if a request can never be served.
+    """
+    assembly = assemble(configuration, software=software)
+    requests = _requests(configuration, acceptance_of(configuration, software=assembly.software))
+    records = run_deployment(
+        deployment=assembly.deployment,
+        requests=requests,
+        load=ClosedLoop(concurrency=configuration.concurrency),
+        on_step=on_step,
+    )
+    metrics = run_metrics(
+        records,
+        gpus=configuration.gpus,
+        prefill_gpus=sum(p.gpus for p in configuration.pools if p.role != "decode"),
+        decode_gpus=sum(p.gpus for p in configuration.pools if p.role != "prefill"),
+        concurrency=configuration.concurrency,
+    )
+    return RunOutcome(
+        assembly=assembly,
+        records=records,
+        metrics=metrics,
+        configuration=configuration,
+        bands=bands_of(
+            metrics,
+            basis=assembly.software.basis,
+            directory=configuration.calibration,
+        ),
+        messages=assembly.software.messages,
+    )
+
+
+def _requests(configuration: RunConfiguration, acceptance: Acceptance) -> list[Request]:
+    """InferenceX's requests; the first n do not depend on how many follow."""
+    count = configuration.requests_per_client * configuration.concurrency
+    drawn = _drawn(
+        isl=configuration.isl,
+        osl=configuration.osl,
+        distribution=configuration.length_distribution,
+        acceptance=acceptance,
+        seed=configuration.seed,
+    )
+    if len(drawn) < count:
+        lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
+        drawn[:] = inferencex_requests(
+            isl=configuration.isl,
+            osl=configuration.osl,
+            count=count,
+            rng=lengths_rng,
+            distribution=configuration.length_distribution,
+            decode_steps=lambda output_tokens: draw_decode_steps(
+                rng=acceptance_rng, output_tokens=output_tokens, acceptance=acceptance
+            ),
+        )
+    return drawn[:count]
+
+
+@lru_cache(maxsize=4)
+def _drawn(**_: object) -> list[Request]:
+    """The longest list of requests drawn so far with these lengths and acceptance."""
+    return []
+
+
+def predict_run(configuration: RunConfiguration) -> RunResult:
+    """What `simulator.studies.predict.run` needs of a run."""
+    outcome = simulate_run(configuration)
+    return RunResult(
+        metrics=outcome.metrics,
+        bottleneck=outcome.bottleneck,
+        kind=outcome.kind,
+        bands=outcome.bands,
+    )

@@ -1,0 +1,1 @@
+"""Server settings in force, dated, with the range they were recorded in."""

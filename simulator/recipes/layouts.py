@@ -1,0 +1,141 @@
+"""Filling in the layout that a run was given only in part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.scenario.configuration import PoolLayout
+from workloads.errors import UserError
+from workloads.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.recipes.files import Level, OfferedLayout
+    from simulator.scenario.configuration import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRequest:
+    """What is known of a pool's layout; ``None`` is to be filled from a recipe.
+
+    ``tp`` counts the ranks of a worker, also where its attention is data parallel.
+    """
+
+    role: Role = "aggregated"
+    workers: int | None = None
+    tp: int | None = None
+    ep: int | None = None
+    dp_attention: bool | None = None
+    gpus: int | None = None
+
+    @classmethod
+    def of(cls, layout: Layout, *, role: Role = "aggregated", workers: int = 1) -> PoolRequest:
+        """A pool of which everything is known."""
+        return cls(
+            role=role,
+            workers=workers,
+            tp=layout.tp,
+            ep=layout.ep,
+            dp_attention=layout.dp_attention,
+            gpus=workers * layout.gpus,
+        )
+
+    def accepts(self, pool: PoolLayout) -> bool:
+        """Whether a pool agrees with all that is known."""
+        return pool.role == self.role and all(
+            known is None or known == offered
+            for known, offered in (
+                (self.workers, pool.workers),
+                (self.tp, pool.layout.tp),
+                (self.ep, pool.layout.ep),
+                (self.dp_attention, pool.layout.dp_attention),
+                (self.gpus, pool.gpus),
+            )
+        )
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known of the pool but its role."""
+        return self == PoolRequest(role=self.role)
+
+    @property
+    def blanks(self) -> list[str]:
+        """Names of the fields to fill; the workers follow from ``tp`` and ``gpus``."""
+        values = {"tp": self.tp, "ep": self.ep, "dp_attn": self.dp_attention}
+        if self.workers is None and (self.tp is None or self.gpus is None):
+            values["workers"] = None
+        return [name for name, value in values.items() if value is None]
+
+
+def fill_layouts(
+    requests: Sequence[PoolRequest],
+    *,
+    level: Level,
+    concurrency: int,
+    context: dict[str, object],
+) -> tuple[tuple[PoolLayout, ...], list[str]]:
+    """Complete layouts of the pools, and what was filled in.
+
+    Blanks come from the offer of the level that agrees with everything known and lies nearest
+    in its conditions, then in concurrency; without one ``ep`` is 1 and attention not data
+    parallel. Where nothing at all is known of a disaggregated deployment an aggregated offer may
+    answer: orchestrators run such servers too.
+
+    Raises
+    ------
+    UserError
+        If the ranks of a worker are unknown and no offer agrees with the rest.
+    """
+    if not any(request.blanks for request in requests):
+        return tuple(_complete(request) for request in requests), []
+    if all(request.is_blank for request in requests):
+        agreeing = [offer for offer in level.layouts if len(offer.pools) <= len(requests)]
+    else:
+        agreeing = [
+            offer
+            for offer in level.layouts
+            if len(offer.pools) == len(requests)
+            and all(r.accepts(p) for r, p in zip(requests, offer.pools, strict=True))
+        ]
+    if agreeing:
+        offer = min(agreeing, key=lambda each: _distance(each, concurrency, context))
+        at = min(offer.concurrency, key=lambda each: abs(math.log(each / concurrency)))
+        blanks = _names_of_blanks(requests)
+        where = f"{offer.layout}, run at concurrency {at}"
+        return offer.pools, [f"{blanks} from recipe {level.name}: {where}"]
+    if any(request.tp is None for request in requests):
+        raise UserError(
+            f"the layout is blank and recipe {level.name} offers none that agrees with the rest; "
+            "fill in tp, ep and dp_attn"
+        )
+    message = f"{_names_of_blanks(requests)} blank and not in recipe {level.name}: ep 1, no DP"
+    if any("workers" in request.blanks for request in requests):
+        message += ", one worker"
+    return tuple(_complete(request) for request in requests), [message]
+
+
+def _names_of_blanks(requests: Sequence[PoolRequest]) -> str:
+    return ", ".join(
+        name if request.role == "aggregated" else f"{request.role} {name}"
+        for request in requests
+        for name in request.blanks
+    )
+
+
+def _complete(request: PoolRequest) -> PoolLayout:
+    tp = request.tp or 1
+    workers = request.workers or max(1, (request.gpus or tp) // tp)
+    layout = Layout(tp=tp, ep=request.ep or 1, dp_attention=bool(request.dp_attention))
+    return PoolLayout(role=request.role, workers=workers, layout=layout)
+
+
+def _distance(
+    offer: OfferedLayout, concurrency: int, context: dict[str, object]
+) -> tuple[bool, float]:
+    """How far a load lies from an offer: its conditions first, then doublings outside its range."""
+    low, high = min(offer.concurrency), max(offer.concurrency)
+    outside = max(math.log2(low / concurrency), math.log2(concurrency / high), 0.0)
+    return not offer.applies(context), outside

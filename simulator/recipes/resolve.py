@@ -1,0 +1,361 @@
+"""Which server settings a run had: recorded recipes, resolved for one deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from hwmodels.fitted import MEDIAN_DATE
+from simulator.recipes.expressions import Number, evaluate, expression_names
+from simulator.recipes.files import (
+    SETTINGS_CLASSES,
+    Cell,
+    Level,
+    Recipe,
+    Scalar,
+    load_recipes,
+)
+from simulator.recipes.layouts import PoolRequest, fill_layouts
+from simulator.recipes.speculation import resolve_speculation
+from simulator.scenario.configuration import PoolConfiguration, deployment_label
+from workloads.datafiles import invalid_data
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from simulator.engines.labels import EngineLabel
+    from simulator.engines.settings import EngineSettings
+    from simulator.scenario.configuration import PoolLayout, SpeculationMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedRecipe:
+    """A deployment with everything that the user left open filled in.
+
+    Parameters
+    ----------
+    level, date:
+        Level in force, such as ``vllm@v0.25.0``, and its date; engine defaults have none.
+    pools:
+        Layouts, settings and execution-plan overrides.
+    drafts, acceptance_length, acceptance_source:
+        Speculation; 0 drafts without it.
+    messages:
+        What was assumed.
+    provenance:
+        Where each setting came from, by name (``decode.max_num_seqs``; without a pool for an
+        aggregated deployment).
+    """
+
+    level: str
+    date: dt.date | None
+    pools: tuple[PoolConfiguration, ...]
+    drafts: int = 0
+    acceptance_length: float | None = None
+    acceptance_source: str | None = None
+    messages: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_recipe(
+    *,
+    engine: EngineLabel,
+    sku: str,
+    model: str,
+    kin: Sequence[str] = (),
+    recipes: Sequence[Recipe] | None = None,
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe nearest to what is asked, and what it had to borrow.
+
+    A recipe of the same label comes before one of the same scheduler, the SKU's own before its
+    kin's in order, and a general one last; of several alike the one that names the model.
+
+    Raises
+    ------
+    UserError
+        If the scheduler has no recipe at all.
+    """
+    skus = [sku, *kin]
+    ranked: list[tuple[tuple[int, int, int], Recipe]] = []
+    for recipe in recipes if recipes is not None else load_recipes():
+        if recipe.engine != engine.engine:
+            continue
+        general = not recipe.skus
+        own = [skus.index(name) for name in recipe.skus if name in skus]
+        if not general and not own:
+            continue
+        if model in recipe.models:
+            model_rank = 0
+        elif not recipe.models:
+            model_rank = 1
+        elif model in recipe.stands_in_for:
+            model_rank = 2
+        else:
+            continue
+        label_rank = 2 if general else int(engine.label not in recipe.engines)
+        rank = (label_rank, 0 if general else min(own), model_rank)
+        ranked.append((rank, recipe))
+    if not ranked:
+        raise UserError(f"engine {engine.label} has no recipe for {model} on {sku}")
+    (label_rank, sku_rank, model_rank), recipe = min(ranked, key=lambda pair: pair[0])
+    messages = []
+    if label_rank == 2:
+        messages.append(f"no {engine.label} recipe for {model} on {sku}: engine defaults")
+    elif label_rank == 1:
+        messages.append(f"no {engine.label} recipe: settings of {recipe.engines[0]}")
+    if sku_rank:
+        messages.append(f"no recipe on {sku}: that of {skus[sku_rank]} stands in")
+    if model_rank == 2:
+        messages.append(f"no recipe of {model}: that of {recipe.models[0]} stands in")
+    return recipe, tuple(messages)
+
+
+def choose_level(
+    recipe: Recipe, *, date: dt.date | None = None, median: bool = False
+) -> tuple[Level, tuple[str, ...]]:
+    """The level in force at a date, and what had to be assumed.
+
+    The last level not after the date; before the first, the first. Without a date the latest.
+    The median of undated runs is its own pseudo-level where the recipe has one, else the last
+    level not after 2026-07-19.
+    """
+    if recipe.levels[0].date is None:
+        level = recipe.levels[0]
+        return level, (level.assumed,) if level.assumed else ()
+    dated = [level for level in recipe.levels if level.date and not level.is_median]
+    messages: list[str] = []
+    if median:
+        wanted: dt.date | None = MEDIAN_DATE
+        pseudo = [level for level in recipe.levels if level.is_median]
+        before = pseudo or _not_after(dated, MEDIAN_DATE)
+    else:
+        wanted = date
+        before = dated if date is None else _not_after(dated, date)
+    level = recipe.level((before or dated)[-1 if before else 0].name)
+    if median and before:
+        messages.append(f"undated median of runs to {MEDIAN_DATE}: settings of {level.name}")
+    elif not before:
+        messages.append(
+            f"no recorded settings before {wanted}: the first, {level.name} of {level.date}, "
+            "stand in"
+        )
+    if level.assumed:
+        messages.append(level.assumed)
+    return level, tuple(messages)
+
+
+def _not_after(levels: Sequence[Level], day: dt.date) -> list[Level]:
+    return [level for level in levels if level.date is not None and level.date <= day]
+
+
+def resolve_recipe(
+    *,
+    engine: EngineLabel,
+    sku: str,
+    model: str,
+    isl: int,
+    osl: int,
+    concurrency: int,
+    date: dt.date | None = None,
+    median: bool = False,
+    pools: Sequence[PoolRequest] = (PoolRequest(),),
+    speculation: SpeculationMethod = "none",
+    drafts: int | None = None,
+    acceptance_length: float | None = None,
+    precision: str = "fp4",
+    scenario: str = "fixed",
+    kin: Sequence[str] = (),
+    recipes: Sequence[Recipe] | None = None,
+) -> ResolvedRecipe:
+    """Settings, layout and speculation of a deployment from the recipe in force.
+
+    Parameters
+    ----------
+    engine, sku, model:
+        Canonical names.
+    isl, osl, concurrency, scenario:
+        The load; ``scenario`` is ``fixed`` lengths or ``agentic`` traces. [tokens, requests]
+    date, median:
+        See `choose_level`.
+    pools:
+        One aggregated pool, or a prefill and a decode pool, as far as they are known.
+    speculation, drafts, acceptance_length:
+        Method; drafts per step and tokens per step where known.
+    precision:
+        Label of the configuration, such as ``fp4``.
+    kin:
+        SKUs whose recipes may stand in, nearest first.
+    recipes:
+        In place of the shipped ones.
+
+    Raises
+    ------
+    UserError
+        If the layout is blank and no recipe offers one, or a recipe's expression gives a value
+        out of range.
+    """
+    recipe, borrowed = find_recipe(engine=engine, sku=sku, model=model, kin=kin, recipes=recipes)
+    level, assumed = choose_level(recipe, date=date, median=median)
+    messages = [*borrowed, *assumed]
+    context: dict[str, object] = {
+        "isl": isl,
+        "osl": osl,
+        "concurrency": concurrency,
+        "speculation": speculation,
+        "precision": precision,
+        "scenario": scenario,
+    }
+    layouts, filled = fill_layouts(pools, level=level, concurrency=concurrency, context=context)
+    messages += filled
+    context["layout"] = deployment_label(layouts)
+    if drafts is not None:
+        context["drafts"] = drafts
+    plain = _Cells(recipe=recipe, level=level, context=_pool_context(context, layouts[-1]))
+    spec = resolve_speculation(
+        plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
+    )
+    messages += spec.messages
+    context["drafts"] = spec.drafts
+    provenance: dict[str, str] = {}
+    resolved: list[PoolConfiguration] = []
+    for pool in layouts:
+        cells = _Cells(recipe=recipe, level=level, context=_pool_context(context, pool))
+        settings, origin = cells.settings()
+        plan = cells.plan(settings=settings, drafts=spec.drafts)
+        prefix = "" if pool.role == "aggregated" else f"{pool.role}."
+        provenance |= {f"{prefix}{name}": text for name, text in origin.items()}
+        provenance |= {f"{prefix}plan.{name}": f"recipe {level.name}" for name in plan}
+        messages += [f"{prefix}{name} not recorded: {why}" for name, why in cells.unknown().items()]
+        resolved.append(
+            PoolConfiguration(
+                role=pool.role,
+                workers=pool.workers,
+                layout=pool.layout,
+                settings=settings,
+                plan=plan,
+            )
+        )
+    return ResolvedRecipe(
+        level=f"{recipe.engines[0]}@{level.name}",
+        date=level.date,
+        pools=tuple(resolved),
+        drafts=spec.drafts,
+        acceptance_length=spec.acceptance_length,
+        acceptance_source=spec.acceptance_source,
+        messages=tuple(dict.fromkeys(messages)),
+        provenance=provenance,
+    )
+
+
+def _pool_context(context: dict[str, object], pool: PoolLayout) -> dict[str, object]:
+    return context | {
+        "role": pool.role,
+        "tp": pool.layout.tp,
+        "ep": pool.layout.ep,
+        "dp": pool.layout.attention_dp,
+        "dp_attention": pool.layout.dp_attention,
+    }
+
+
+class _Cells:
+    """The cells of a level that apply to one pool."""
+
+    def __init__(self, *, recipe: Recipe, level: Level, context: dict[str, object]) -> None:
+        self.recipe = recipe
+        self.level = level
+        self.context = context
+        self.active = [cell for cell in level.cells if cell.applies(context)]
+
+    def settings(self) -> tuple[EngineSettings, dict[str, str]]:
+        """Settings and where each came from."""
+        raw: dict[str, Scalar] = {}
+        origin: dict[str, str] = {}
+        for cell in self.active:
+            raw |= cell.settings
+            text = _origin(cell, self.level)
+            origin |= dict.fromkeys(cell.settings, text)
+        cls = SETTINGS_CLASSES[self.recipe.engine]
+        values = {name: self._value(name, raw, ()) for name in raw}
+        try:
+            settings: Any = cls(**values)
+        except ValidationError as error:
+            raise invalid_data(source=f"recipe {self.level.name}", error=error) from None
+        origin |= {
+            name: "engine default, not recorded"
+            for name in cls.model_fields
+            if name not in origin and name != "scheduler"
+        }
+        return settings, origin
+
+    def _value(self, name: str, raw: dict[str, Scalar], above: tuple[str, ...]) -> Scalar:
+        """A setting's value; expressions may read other settings, and their defaults."""
+        field_info = SETTINGS_CLASSES[self.recipe.engine].model_fields[name]
+        value = raw.get(name, field_info.default)
+        if not isinstance(value, str) or value == field_info.default:
+            return value  # type: ignore[no-any-return]
+        try:
+            reads = expression_names(value)
+        except ValueError:
+            return value
+        if name in above:
+            raise UserError(f"recipe {self.level.name}: {name} is defined by itself")
+        variables: dict[str, Number] = {
+            read: self.context[read]  # type: ignore[misc]
+            if read in self.context
+            else self._value(read, raw, (*above, name))
+            for read in reads
+        }
+        try:
+            return evaluate(value, variables=variables)
+        except ValueError as error:
+            raise UserError(f"recipe {self.level.name}: {name}: {error}") from None
+
+    def plan(self, *, settings: EngineSettings, drafts: int) -> dict[str, Scalar]:
+        """Execution-plan fields; a recorded graph size becomes tokens of one rank."""
+        plan: dict[str, Scalar] = {}
+        graph = _graph_tokens(settings, drafts=drafts)
+        if graph is not None:
+            plan["graph_max_tokens"] = graph
+        for cell in self.active:
+            plan |= cell.plan
+        return plan
+
+    def unknown(self) -> dict[str, str]:
+        """Settings that the server was given but that were not recorded."""
+        unknown: dict[str, str] = {}
+        for cell in self.active:
+            unknown |= cell.unknown
+            for name in cell.settings:
+                unknown.pop(name, None)
+        return unknown
+
+
+def _origin(cell: Cell, level: Level) -> str:
+    note = f"; {cell.note}" if cell.note else ""
+    return f"{cell.kind}, {cell.source or level.source}{note}"
+
+
+def _graph_tokens(settings: EngineSettings, *, drafts: int) -> int | None:
+    """Largest graph in tokens of one rank; ``None`` leaves it to the software level. [tokens]
+
+    A size that was not recorded is left to the level, but for engines that count requests under
+    speculation: their default covers that many requests with all their drafts.
+    """
+    given = settings.model_fields_set
+    match settings.scheduler:
+        case "vllm":
+            if settings.enforce_eager:
+                return 0
+            recorded = "max_cudagraph_capture_size" in given
+            return settings.max_cudagraph_capture_size if recorded else None
+        case "sglang":
+            name, requests = "cuda_graph_max_bs", settings.cuda_graph_max_bs
+        case "trtllm":
+            name, requests = "cuda_graph_max_batch_size", settings.cuda_graph_max_batch_size
+        case "atom":
+            name, requests = "cudagraph_max_capture_size", settings.cudagraph_max_capture_size
+    return requests * (drafts + 1) if drafts or name in given else None

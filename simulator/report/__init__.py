@@ -1,5 +1,0 @@
-"""Reports: one HTML page of an interactive Pareto plot, its tables and where they come from."""
-
-from simulator.report.build import Report, report
-
-__all__ = ["Report", "report"]

@@ -1,0 +1,1 @@
+"""What is asked: settings, layouts and loads, names resolved once."""

@@ -1,0 +1,215 @@
+"""Which deployments a sweep tries: aggregated workers, or prefill and decode pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, TypeAlias
+
+from simulator.engines.labels import canonical_model, engine_labels
+from simulator.recipes.files import load_recipes
+from simulator.recipes.layouts import PoolRequest
+from simulator.recipes.resolve import choose_level, find_recipe
+from simulator.scenario.configuration import PoolLayout, deployment_label
+from simulator.scenario.configure import engine_of, named_engine, parse_speculation
+from simulator.studies.curve.run import RefusedLayout, candidate_layouts
+from workloads.architectures.catalog import load_architecture
+from workloads.errors import UserError
+from workloads.execution_plan import ExecutionPlan
+from workloads.models import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodels.sku import Sku
+    from simulator.engines.labels import EngineLabel
+    from simulator.recipes.files import OfferedLayout
+    from simulator.scenario.grid import PoolGrid, SweepSettings
+    from simulator.scenario.settings import Scenario
+    from workloads.layout import Layout
+
+Pools: TypeAlias = tuple[PoolLayout, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Deployments that divide the model, those that do not, and what was assumed."""
+
+    deployments: tuple[Pools, ...]
+    refused: tuple[RefusedLayout, ...]
+    messages: tuple[str, ...] = ()
+
+
+def candidate_deployments(*, settings: SweepSettings, load: Scenario, sku: Sku) -> Candidates:
+    """Deployments of a load that agree with the stated layouts and pools, smallest first.
+
+    Where numbers of workers are stated: each with each, of every layout. Else, for an engine
+    with an orchestrator, the deployments that its recipe ran under such a load; for a bare
+    engine, aggregated workers of every layout.
+
+    Raises
+    ------
+    UserError
+        If an orchestrated engine has no recipe with deployments and none are stated.
+    """
+    scenarios = list(settings.layouts_of(load))
+    if settings.pools.is_stated:
+        return _grid(settings.pools, load=load, scenarios=scenarios, sku=sku)
+    if engine_of(load, sku=sku)[0].engine.orchestrator:
+        return _offered(load, scenarios=scenarios, sku=sku)
+    layouts, refused = _layouts(scenarios, sku=sku)
+    return Candidates(
+        deployments=tuple((PoolLayout(layout=layout),) for layout in layouts), refused=refused
+    )
+
+
+def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
+    """The stack of an engine whose recipe has prefill and decode pools on a SKU or its kin."""
+    if engine.orchestrator:
+        return engine
+    stacks = [
+        stack
+        for stack in engine_labels().values()
+        if stack.orchestrator and (stack.engine, stack.software) == (engine.engine, engine.software)
+    ]
+    for name in (sku.key, *sku.kin):
+        for stack in stacks:
+            for recipe in load_recipes():
+                if stack.label in recipe.engines and name in recipe.skus:
+                    return stack
+    return None
+
+
+def stack_of(load: Scenario, *, sku: Sku, pooled: bool) -> str:
+    """Label of what serves a load: of a bare engine with pools, the stack that moves the KV."""
+    engine = named_engine(load, sku=sku)[0].engine
+    stack = orchestrated(engine, sku=sku) if pooled else None
+    return (stack or engine).label
+
+
+def requests_of(pools: Pools) -> tuple[PoolRequest, ...]:
+    """The pools as what is asked of a recipe, with nothing left open."""
+    return tuple(
+        PoolRequest.of(pool.layout, role=pool.role, workers=pool.workers) for pool in pools
+    )
+
+
+def _grid(grid: PoolGrid, *, load: Scenario, scenarios: Sequence[Scenario], sku: Sku) -> Candidates:
+    decode_layouts, refused = _layouts(scenarios, sku=sku)
+    prefill_layouts, more_refused, messages = _prefill_layouts(grid, load=load, sku=sku)
+    deployments: list[Pools] = []
+    for layout in decode_layouts:
+        for prefill, decode in product(grid.prefill or (1,), grid.decode or (1,)):
+            if prefill == 0:
+                deployments.append((PoolLayout(layout=layout),))
+                continue
+            deployments += [
+                (
+                    PoolLayout(role="prefill", workers=prefill, layout=first),
+                    PoolLayout(role="decode", workers=decode, layout=layout),
+                )
+                for first in prefill_layouts or (layout,)
+            ]
+    unique = dict.fromkeys(deployments)
+    return Candidates(
+        deployments=tuple(sorted(unique, key=lambda pools: sum(pool.gpus for pool in pools))),
+        refused=refused + more_refused,
+        messages=messages,
+    )
+
+
+def _prefill_layouts(
+    grid: PoolGrid, *, load: Scenario, sku: Sku
+) -> tuple[tuple[Layout, ...], tuple[RefusedLayout, ...], tuple[str, ...]]:
+    """Layouts of a prefill worker; none: that of the decode worker."""
+    if grid.tp or grid.ep or grid.dp_attention:
+        scenarios = [
+            load.model_copy(update={"tp": tp, "ep": ep, "dp_attention": dp})
+            for tp, ep, dp in product(
+                grid.tp or (None,), grid.ep or (None,), grid.dp_attention or (None,)
+            )
+        ]
+        layouts, refused = _layouts(scenarios, sku=sku)
+        return layouts, refused, ()
+    offers, name = _offers(load, sku=sku)
+    found = tuple(dict.fromkeys(offer.pools[0].layout for offer in offers if len(offer.pools) > 1))
+    if found:
+        labels = ", ".join(layout.label for layout in found)
+        return found, (), (f"prefill workers as recipe {name} ran them: {labels}",)
+    return (), (), (f"recipe {name} ran no prefill pool: prefill workers as decode workers",)
+
+
+def _offered(load: Scenario, *, scenarios: Sequence[Scenario], sku: Sku) -> Candidates:
+    offers, name = _offers(load, sku=sku)
+    stated = [
+        PoolRequest(tp=each.tp or each.gpus, ep=each.ep, dp_attention=each.dp_attention)
+        for each in scenarios
+    ]
+    found = [
+        offer.pools
+        for offer in offers
+        if any(_agrees(request, offer.pools[-1].layout) for request in stated)
+    ]
+    if not found:
+        raise UserError(
+            f"recipe {name} of {load.engine} ran no deployment of {load.model} on {sku.key} that "
+            "agrees with what is stated; name the pools with --prefill and --decode"
+        )
+    unique = dict.fromkeys(found)
+    labels = ", ".join(deployment_label(pools) for pools in unique)
+    return Candidates(
+        deployments=tuple(unique),
+        refused=(),
+        messages=(f"deployments as recipe {name} ran them: {labels}",),
+    )
+
+
+def _agrees(request: PoolRequest, layout: Layout) -> bool:
+    return request.accepts(PoolLayout(layout=layout))
+
+
+def _offers(load: Scenario, *, sku: Sku) -> tuple[list[OfferedLayout], str]:
+    """Deployments that the recipe in force ran under such a load, and the recipe's name.
+
+    Where it ran none, those under any fixed lengths.
+    """
+    engine, _ = engine_of(load, sku=sku)
+    model = canonical_model(load.model)
+    recipe, _ = find_recipe(engine=engine.engine, sku=sku.key, model=model, kin=sku.kin)
+    level, _ = choose_level(recipe, date=engine.date, median=engine.median)
+    context: dict[str, object] = {
+        "isl": load.isl,
+        "osl": load.osl,
+        "speculation": parse_speculation(load.spec)[0],
+        "precision": load.precision,
+        "scenario": "fixed",
+    }
+    offers = [offer for offer in level.layouts if offer.applies(context)]
+    if not offers:
+        offers = [offer for offer in level.layouts if "scenario" not in offer.when]
+    return offers, f"{recipe.engines[0]}@{level.name}"
+
+
+def _layouts(
+    scenarios: Sequence[Scenario], *, sku: Sku
+) -> tuple[tuple[Layout, ...], tuple[RefusedLayout, ...]]:
+    """Layouts of one worker that divide the chips and the model, and the others with why."""
+    good: dict[Layout, None] = {}
+    refused: dict[str, RefusedLayout] = {}
+    for scenario in scenarios:
+        architecture = load_architecture(canonical_model(scenario.model))
+        try:
+            layouts = candidate_layouts(scenario=scenario, sku=sku)
+        except ValueError as error:
+            stated = {"tp": scenario.tp or scenario.gpus, "ep": scenario.ep}
+            label = ", ".join(f"{name} {n}" for name, n in stated.items() if n is not None)
+            refused[label] = RefusedLayout(label=label, reason=str(error))
+            continue
+        for layout in layouts:
+            try:
+                bind(architecture=architecture, layout=layout, plan=ExecutionPlan())
+            except UserError as error:
+                refused[layout.label] = RefusedLayout(label=layout.label, reason=str(error))
+            else:
+                good[layout] = None
+    return tuple(good), tuple(refused.values())

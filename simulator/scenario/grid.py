@@ -1,0 +1,321 @@
+"""What a sweep varies: settings of a scenario with several values each, and pools of workers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import load_sku
+from simulator.engines.labels import canonical_model, default_precision, parse_engine
+from simulator.scenario.configure import check_runs_on, parse_speculation
+from simulator.scenario.settings import Scenario, build_scenario
+from workloads.architectures.catalog import load_architecture
+from workloads.datafiles import read_yaml_mapping
+from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from hwmodels.sku import Sku
+
+LAYOUT_FIELDS = ("gpus", "tp", "ep", "dp_attention")
+POOL_FIELDS = ("prefill", "decode", "prefill_tp", "prefill_ep", "prefill_dp_attention")
+_SINGLE_FIELDS = ("concurrency", "overrides", "calibration")
+LOAD_FIELDS = tuple(
+    name for name in Scenario.model_fields if name not in (*LAYOUT_FIELDS, *_SINGLE_FIELDS)
+)
+_WHOLE_NUMBERS = {"gpus", "tp", "ep", "isl", "osl", "seed", *POOL_FIELDS} - {"prefill_dp_attention"}
+MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolGrid:
+    """Workers of the pools of disaggregated deployments, each number with each.
+
+    Parameters
+    ----------
+    prefill, decode:
+        Workers of each pool; 0 prefill workers: one aggregated worker. Both empty: what the
+        engine's recipe ran where the engine has an orchestrator, else aggregated workers.
+    tp, ep, dp_attention:
+        Layouts of a prefill worker; all empty: those of the recipe, else the decode worker's.
+    """
+
+    prefill: tuple[int, ...] = ()
+    decode: tuple[int, ...] = ()
+    tp: tuple[int, ...] = ()
+    ep: tuple[int, ...] = ()
+    dp_attention: tuple[bool, ...] = ()
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether numbers of workers are given."""
+        return bool(self.prefill or self.decode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """A scenario in which fields have several values.
+
+    Parameters
+    ----------
+    values:
+        Values of every field of `Scenario` that may vary, at least one each.
+    overrides:
+        Values of each SKU field to change, in SI units.
+    concurrency:
+        Closed-loop clients; ``None``: powers of two while they pay. [requests]
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
+    pools:
+        Numbers of workers and layouts of prefill pools.
+    origin:
+        Where each setting came from.
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+    overrides: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    concurrency: tuple[int, ...] | None = None
+    calibration: Path | None = None
+    pools: PoolGrid = field(default_factory=PoolGrid)
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Fields with more than one value, layouts and pools aside."""
+        names = [name for name in LOAD_FIELDS if len(self.values[name]) > 1]
+        return (*names, *(name for name, values in self.overrides.items() if len(values) > 1))
+
+    def loads(self) -> Iterator[Scenario]:
+        """A scenario for each combination of values, the layout left open.
+
+        Where no precision is named, each model is run in its usual one.
+        """
+        names = list(self.overrides)
+        for values in product(*(self.values[name] for name in LOAD_FIELDS)):
+            fields = dict(zip(LOAD_FIELDS, values, strict=True))
+            usual = fields["precision"] == default_precision(fields["model"])
+            if "precision" not in self.origin and not usual:
+                continue
+            for numbers in product(*(self.overrides[name] for name in names)):
+                yield Scenario(
+                    **fields,
+                    overrides=dict(zip(names, numbers, strict=True)),
+                    concurrency=self.concurrency,
+                    calibration=self.calibration,
+                )
+
+    def layouts_of(self, load: Scenario) -> Iterator[Scenario]:
+        """A load with each combination of the stated layout fields."""
+        for values in product(*(self.values[name] for name in LAYOUT_FIELDS)):
+            yield load.model_copy(update=dict(zip(LAYOUT_FIELDS, values, strict=True)))
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Every setting with its value, or list of values, and where it came from."""
+        found: dict[str, Any] = {name: _plain(values) for name, values in self.values.items()}
+        found["concurrency"] = None if self.concurrency is None else list(self.concurrency)
+        found["overrides"] = {name: _plain(values) for name, values in self.overrides.items()}
+        found["calibration"] = None if self.calibration is None else str(self.calibration)
+        grid = self.pools
+        pools = (grid.prefill, grid.decode, grid.tp, grid.ep, grid.dp_attention)
+        found |= {
+            name: _plain(values) if values else None
+            for name, values in zip(POOL_FIELDS, pools, strict=True)
+        }
+        return {
+            name: {"value": value, "origin": self.origin.get(name, "default")}
+            for name, value in found.items()
+        }
+
+
+def _plain(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepSettings:
+    """Settings of a sweep from a YAML file with flags on top; every name is looked up.
+
+    Parameters
+    ----------
+    flags:
+        Values or lists of values by field; ``None`` means not given.
+    file:
+        YAML file of a scenario in which fields may be lists.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or a setting or value is unknown or out of range.
+    """
+    given: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    if file is not None:
+        for name, value in read_yaml_mapping(file).items():
+            given[name], origin[name] = value, f"file {file}"
+    for name, value in flags.items():
+        if value is not None:
+            given[name], origin[name] = value, "flag"
+    known = [*Scenario.model_fields, *POOL_FIELDS]
+    for name in given:
+        if name not in known:
+            raise unknown_name(field="setting", value=name, known=known)
+    if given.get("sku") is None:
+        raise UserError("no SKU is given; name one or more with --sku, as in --sku gb200,b200")
+    if given.get("precision") is None:
+        models = _values(
+            "model", given.get("model"), default=Scenario.model_fields["model"].default
+        )
+        given["precision"] = [default_precision(model) for model in models]
+    settings = SweepSettings(
+        values={
+            name: _values(name, given.get(name), default=Scenario.model_fields[name].default)
+            for name in (*LOAD_FIELDS, *LAYOUT_FIELDS)
+        },
+        overrides=_overrides(given.get("overrides")),
+        concurrency=_concurrency(given.get("concurrency")),
+        calibration=build_scenario(
+            flags={"sku": "any", "calibration": given.get("calibration")}
+        ).scenario.calibration,
+        pools=_pool_grid(given),
+        origin=origin,
+    )
+    _check(settings)
+    return settings
+
+
+def _values(name: str, given: Any, *, default: Any) -> tuple[Any, ...]:
+    """The values of a field, each validated on its own."""
+    listed = given if isinstance(given, list | tuple) else [default if given is None else given]
+    if not listed:
+        raise UserError(f"{name} is an empty list; give it a value or leave it out")
+    values: list[Any] = []
+    for each in listed:
+        parts = parse_integers(each, name=name) if name in _WHOLE_NUMBERS else (each,)
+        for part in parts:
+            flags = {"sku": "any"} | ({} if part is None else {name: part})
+            values.append(getattr(build_scenario(flags=flags).scenario, name))
+    return tuple(dict.fromkeys(values))
+
+
+def parse_integers(value: Any, *, name: str) -> tuple[Any, ...]:
+    """Whole numbers from ``4``, ``"1,2"`` or ``"1-4"`` (every number of the range).
+
+    Raises
+    ------
+    UserError
+        If a text is none of these.
+    """
+    if not isinstance(value, str):
+        return (value,)
+    numbers: list[int] = []
+    for part in value.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if low > high or high - low >= MOST_WORKERS:
+            raise UserError(f"{name} '{value}' is not a list of whole numbers; write 4,8 or 1-4")
+        numbers += range(low, high + 1)
+    return tuple(dict.fromkeys(numbers))
+
+
+def _overrides(given: Any) -> dict[str, tuple[float, ...]]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise UserError(f"overrides is {given!r}; write SKU fields and their values")
+    listed = {
+        name: tuple(values) if isinstance(values, list | tuple) else (values,)
+        for name, values in given.items()
+    }
+    for name, values in listed.items():
+        if not values:
+            raise UserError(f"overrides.{name} is an empty list; give it a value or leave it out")
+        for value in values:
+            build_scenario(flags={"sku": "any", "overrides": {name: value}})
+    return {name: tuple(float(value) for value in listed[name]) for name in sorted(listed)}
+
+
+def _concurrency(given: Any) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    listed = given if isinstance(given, list | tuple) else (given,)
+    found = build_scenario(flags={"sku": "any", "concurrency": tuple(listed)}).scenario.concurrency
+    if not found or min(found) < 1:
+        raise UserError(f"concurrency is {list(listed)}; give whole numbers of at least 1")
+    return tuple(sorted(set(found)))
+
+
+def _pool_grid(given: Mapping[str, Any]) -> PoolGrid:
+    numbers: dict[str, tuple[int, ...]] = {}
+    for name in ("prefill", "decode", "prefill_tp", "prefill_ep"):
+        value = given.get(name)
+        listed = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        found = [part for each in listed for part in parse_integers(each, name=name)]
+        least = 0 if name == "prefill" else 1
+        for number in found:
+            whole = isinstance(number, int) and not isinstance(number, bool)
+            if not whole or not least <= number <= MOST_WORKERS:
+                raise UserError(
+                    f"{name} is {number!r}; it must be a whole number from {least} to "
+                    f"{MOST_WORKERS:,}"
+                )
+        numbers[name] = tuple(dict.fromkeys(found))
+    flag = given.get("prefill_dp_attention")
+    flags = tuple(flag) if isinstance(flag, list | tuple) else () if flag is None else (flag,)
+    if not all(isinstance(each, bool) for each in flags):
+        raise UserError(f"prefill_dp_attention is {flag!r}; write true or false")
+    grid = PoolGrid(
+        prefill=numbers["prefill"],
+        decode=numbers["decode"],
+        tp=numbers["prefill_tp"],
+        ep=numbers["prefill_ep"],
+        dp_attention=flags,
+    )
+    if not grid.is_stated and (grid.tp or grid.ep or grid.dp_attention):
+        raise UserError(
+            "the layout of a prefill worker is given but no prefill pool; "
+            "say how many workers it has with --prefill"
+        )
+    return grid
+
+
+def _check(settings: SweepSettings) -> None:
+    """Look up every name before anything runs.
+
+    Raises
+    ------
+    UserError
+        If one is unknown.
+    """
+    for name in settings.values["economics"]:
+        load_economics(name)
+    for text in settings.values["spec"]:
+        parse_speculation(text)
+    for name in settings.values["model"]:
+        load_architecture(canonical_model(name))
+    for name in settings.values["sku"]:
+        sku = load_sku(name)
+        for field_name, values in settings.overrides.items():
+            for value in values:
+                sku.override({field_name: value})
+    skus = [load_sku(name) for name in settings.values["sku"]]
+    for engine in settings.values["engine"]:
+        _check_engine(engine, skus=skus)
+
+
+def _check_engine(engine: Any, *, skus: Sequence[Sku]) -> None:
+    """Whether an engine runs on one SKU at least; the others are refused one by one."""
+    if engine is None:
+        return
+    label = parse_engine(str(engine)).engine
+    errors = []
+    for sku in skus:
+        try:
+            check_runs_on(label, sku=sku)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == len(skus):
+        raise errors[0]

@@ -1,0 +1,97 @@
+"""Settings of a question beside those of its scenario: one file, one set of flags, told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from simulator.scenario.grid import POOL_FIELDS, build_sweep
+from simulator.scenario.settings import Scenario
+from workloads.datafiles import read_yaml_mapping
+from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from simulator.scenario.grid import SweepSettings
+
+
+class Question(BaseModel):
+    """What is asked of a scenario; a command's own settings are a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnyQuestion = TypeVar("AnyQuestion", bound=Question)
+
+
+def build_question(
+    kind: type[AnyQuestion],
+    *,
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    default_skus: Callable[[str], Sequence[str]] | None = None,
+) -> tuple[AnyQuestion, SweepSettings, dict[str, dict[str, Any]]]:
+    """A question and the scenarios that it is about, from a YAML file with flags on top.
+
+    Parameters
+    ----------
+    kind:
+        Class of the question; its fields and those of a scenario share one name space.
+    flags:
+        Settings by name; ``None`` means not given.
+    file:
+        YAML file of settings of both kinds.
+    default_skus:
+        SKUs where none is named, given the name of the economics; ``None``: one must be named.
+
+    Returns
+    -------
+    tuple
+        The question, the scenarios, and every setting with its value and where it came from.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or a setting is unknown or out of range.
+    """
+    own: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    sources = [("flag", flags)]
+    if file is not None:
+        sources.insert(0, (f"file {file}", read_yaml_mapping(file)))
+    known = [*kind.model_fields, *Scenario.model_fields, *POOL_FIELDS]
+    for where, values in sources:
+        for name, value in values.items():
+            if value is None:
+                continue
+            if name not in known:
+                raise unknown_name(field="setting", value=name, known=known)
+            origin[name] = where
+            (own if name in kind.model_fields else others)[name] = value
+    if "sku" not in others and default_skus is not None:
+        others["sku"] = list(default_skus(str(others.get("economics", "latest"))))
+        origin["sku"] = "default: shipping, with a price in the economics file"
+    settings = replace(build_sweep(flags=others), origin=origin)
+    try:
+        question = kind(**own)
+    except ValidationError as error:
+        raise _first_error(error) from None
+    resolved = settings.to_dict() | {
+        name: {"value": value, "origin": origin.get(name, "default")}
+        for name, value in question.model_dump(mode="json").items()
+    }
+    return question, settings, resolved
+
+
+def _first_error(error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":
+        return UserError(str(first["ctx"]["error"]))
+    given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+    return UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}")

@@ -1,0 +1,1 @@
+"""What happens when: workers, KV pools, routers and clients on the clock."""

@@ -1,0 +1,246 @@
+"""Clients: when each request of a workload is sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from simulator.serving.clock import ARRIVAL
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import simpy
+
+    from simulator.serving.clock import Clock
+    from workloads.requests.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoop:
+    """A fixed number of clients; each sends its next request when its last has finished.
+
+    All send their first request at time 0 and the run ends with a drain, as InferenceX's
+    ``--request-rate inf --max-concurrency C`` does. A client that has begun a conversation
+    stays with it: it sends the next turn when the last has finished and the user has thought,
+    and takes a new conversation after the last turn.
+
+    Parameters
+    ----------
+    concurrency:
+        Clients. [requests]
+
+    Raises
+    ------
+    UserError
+        If there is no client.
+    """
+
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise UserError(
+                f"concurrency is {self.concurrency}; a closed loop needs at least one client"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoop:
+    """Requests sent at their own ``arrival_s``, whatever the state of the system.
+
+    Later turns of a conversation are sent when the turn before has finished and the user has
+    thought.
+    """
+
+
+Load: TypeAlias = ClosedLoop | OpenLoop
+
+
+class ClosedLoopClients:
+    """Sends requests for a fixed number of clients.
+
+    Parameters
+    ----------
+    clock:
+        The shared clock.
+    requests:
+        The workload. The turns of a conversation must follow each other, unless it is a
+        sequence (such as a list), whose conversations are gathered.
+    concurrency:
+        Clients.
+    send:
+        Called with a request at the time it is sent.
+
+    Raises
+    ------
+    UserError
+        When a conversation comes up that does not begin with its first turn.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        requests: Iterable[Request],
+        concurrency: int,
+        send: Callable[[Request], None],
+    ) -> None:
+        self._clock = clock
+        self._requests = iter(
+            gather_sessions(requests) if isinstance(requests, Sequence) else requests
+        )
+        self._concurrency = concurrency
+        self._send = send
+        self._ahead: Request | None = None
+        self._turns: dict[int, deque[Request]] = {}
+
+    def start(self) -> None:
+        """Set the first burst."""
+        self._clock.at(0.0, ARRIVAL, self._burst)
+
+    def finished(self, request: Request) -> None:
+        """A request has finished: its client goes on."""
+        turns = self._turns.get(request.session)
+        if turns:
+            following = turns.popleft()
+            _send_after_thinking(self._clock, self._send, following)
+            return
+        if turns is not None:
+            del self._turns[request.session]
+        self._begin()
+
+    def _burst(self, _event: simpy.Event) -> None:
+        for _ in range(self._concurrency):
+            self._begin()
+
+    def _begin(self) -> None:
+        request, self._ahead = self._ahead, None
+        if request is None:
+            request = next(self._requests, None)
+        if request is None:
+            return
+        if request.session >= 0:
+            if request.turn or request.session in self._turns:
+                raise UserError(
+                    f"request {request.index} is turn {request.turn} of session {request.session}, "
+                    "whose turns do not follow each other; pass a list, or sort by session"
+                )
+            turns = self._turns[request.session] = deque()
+            for later in self._requests:
+                if later.session != request.session:
+                    self._ahead = later
+                    break
+                turns.append(later)
+        self._send(request)
+
+
+class OpenLoopClients:
+    """Sends requests at their arrival times.
+
+    Parameters
+    ----------
+    clock:
+        The shared clock.
+    requests:
+        The workload in order of arrival; only as much of it is read as has been sent.
+    send:
+        Called with a request at the time it is sent.
+
+    Raises
+    ------
+    UserError
+        When an arrival is missing, negative or before the last.
+    """
+
+    def __init__(
+        self, *, clock: Clock, requests: Iterable[Request], send: Callable[[Request], None]
+    ) -> None:
+        self._clock = clock
+        self._requests = iter(requests)
+        self._send = send
+        self._next: Request | None = None
+        self._turns: dict[int, deque[Request]] = {}
+        self._open: set[int] = set()
+
+    def start(self) -> None:
+        """Set the first arrival."""
+        self._set_arrival(0.0)
+
+    def finished(self, request: Request) -> None:
+        """A request has finished: its conversation goes on."""
+        session = request.session
+        if session < 0:
+            return
+        turns = self._turns.get(session)
+        if turns:
+            _send_after_thinking(self._clock, self._send, turns.popleft())
+        else:
+            self._turns.pop(session, None)
+            self._open.discard(session)
+
+    def _set_arrival(self, last_s: float) -> None:
+        for request in self._requests:
+            if request.session >= 0 and request.turn:
+                self._add_turn(request)
+                continue
+            arrival_s = request.arrival_s
+            if arrival_s is None or not arrival_s >= last_s:
+                raise UserError(
+                    f"arrival_s of request {request.index} is {arrival_s}; an open loop needs "
+                    "arrivals that start at 0 or later and do not go back in time"
+                )
+            self._next = request
+            self._clock.at(arrival_s, ARRIVAL, self._arrive)
+            return
+        self._next = None
+
+    def _add_turn(self, request: Request) -> None:
+        if request.session in self._open:
+            self._turns.setdefault(request.session, deque()).append(request)
+        else:
+            # read after its predecessor had finished
+            self._open.add(request.session)
+            _send_after_thinking(self._clock, self._send, request)
+
+    def _arrive(self, _event: simpy.Event) -> None:
+        request = self._next
+        assert request is not None
+        if request.session >= 0:
+            self._open.add(request.session)
+        self._send(request)
+        self._set_arrival(self._clock.now)
+
+
+Clients: TypeAlias = ClosedLoopClients | OpenLoopClients
+
+
+def build_clients(
+    *, clock: Clock, requests: Iterable[Request], load: Load, send: Callable[[Request], None]
+) -> Clients:
+    """The clients of a load."""
+    if isinstance(load, ClosedLoop):
+        return ClosedLoopClients(
+            clock=clock, requests=requests, concurrency=load.concurrency, send=send
+        )
+    return OpenLoopClients(clock=clock, requests=requests, send=send)
+
+
+def gather_sessions(requests: Sequence[Request]) -> Iterator[Request]:
+    """The requests with the turns of each conversation together, where its first turn stood."""
+    turns: dict[int, list[Request]] = {}
+    for request in requests:
+        if request.session >= 0:
+            turns.setdefault(request.session, []).append(request)
+    for request in requests:
+        if request.session < 0:
+            yield request
+        else:
+            yield from turns.pop(request.session, ())
+
+
+def _send_after_thinking(clock: Clock, send: Callable[[Request], None], request: Request) -> None:
+    clock.at(clock.now + request.think_s, ARRIVAL, lambda _event: send(request))

@@ -1,0 +1,380 @@
+"""Prefix reuse: prompt blocks that stay in the KV pool, and the tiers that they fall to."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from simulator.serving.radix_tree import GONE, POOL, BoundaryState, PrefixNode, PrefixTree
+from workloads.errors import UserError
+from workloads.requests.synthetic import private_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.serving.kv_pool import KvPoolSpec
+    from workloads.requests.request import Request
+
+
+class PrefixMatch(NamedTuple):
+    """What a prefix cache has of a prompt.
+
+    Attributes
+    ----------
+    tokens:
+        Prompt tokens that need not be computed. [tokens]
+    pool_tokens, live_tokens:
+        Leading tokens of them that lie in the pool, and of those the ones that running requests
+        hold. [tokens]
+    load_s:
+        Time to bring the rest from the offload tiers; 0 if nothing has to come. [s]
+    """
+
+    tokens: int
+    pool_tokens: int
+    live_tokens: int
+    load_s: float
+
+
+_Item: TypeAlias = "tuple[int, int, PrefixNode | BoundaryState]"
+
+
+class PrefixCache:
+    """Prompt blocks of one rank's pool as a radix tree with reference counts.
+
+    A block that a running request holds cannot be evicted. One that nobody holds stays until
+    its room is needed, least recently released first, the tail of a prompt before its head; it
+    then falls to the first offload tier, from there to the next, and out of the last.
+
+    Sliding-window and compressor state exists only at some boundaries. With
+    ``prefix_hit_interval_tokens`` n it is kept at multiples of n and at the last pool block of
+    a prompt (0: only there), in ``fixed_blocks_per_request`` blocks of its own that nobody
+    holds, and a prompt can be resumed only where it still exists. Without the setting, prompts
+    can be resumed at every pool block.
+
+    A block's identity is taken to imply that of all before it, as the engines' chained hashes
+    do. All requests must use the same block size.
+
+    Parameters
+    ----------
+    pool:
+        The pool that holds the blocks.
+
+    Raises
+    ------
+    UserError
+        From methods that take a request, if its block size differs from the first one's.
+    """
+
+    def __init__(self, pool: KvPoolSpec) -> None:
+        self.pool = pool
+        self._tree = PrefixTree()
+        self._size = 0
+        self._time = 0
+        self._serial = 0
+        self._state_tokens = max(pool.fixed_blocks_per_request * pool.block_tokens, 1)
+        self._held_tokens = 0
+        # by level: tokens that nobody holds, room for them, and what to evict next
+        levels = 1 + len(pool.offload)
+        self._idle_tokens = [0] * levels
+        self._room_tokens = [0.0] + [
+            tier.capacity_bytes / pool.token_bytes for tier in pool.offload
+        ]
+        self._queues: list[list[_Item]] = [[] for _ in range(levels)]
+        self._compact_at = [1024] * levels
+
+    @property
+    def held_blocks(self) -> int:
+        """Pool blocks of cached prompts that running requests hold. [blocks]"""
+        return -(-self._held_tokens // self.pool.block_tokens)
+
+    @property
+    def idle_blocks(self) -> int:
+        """Pool blocks of cached prompts that nobody holds. [blocks]"""
+        return -(-self._idle_tokens[POOL] // self.pool.block_tokens)
+
+    # what is known of a prompt ---------------------------------------------------------------
+
+    def match(self, request: Request, target: int) -> PrefixMatch:
+        """The longest reusable prefix of a prompt that leaves a token of ``target`` to compute."""
+        size = self._check(request)
+        path = self._tree.walk(request.block_hashes)
+        found = self._last_resumable(path, (target - 1) // size)
+        pool = live = depth = 0
+        moving = [0] * len(self._idle_tokens)
+        for node, count in path:
+            used = min(count, found - depth)
+            if used <= 0:
+                break
+            if node.level == POOL:
+                pool += used
+                if node.holders:
+                    live += used
+            moving[node.level] += used * size
+            depth += used
+        if found and self._keeps_states:
+            state = self._state_at(path, found)
+            moving[state.level if state else POOL] += self._state_tokens
+        load_s = 0.0
+        for level, tier in enumerate(self.pool.offload, start=1):
+            if moving[level]:
+                load_s += tier.load_s(moving[level] * self.pool.token_bytes)
+        return PrefixMatch(found * size, pool * size, live * size, load_s)
+
+    def hold(self, request: Request, match: PrefixMatch) -> PrefixNode:
+        """Hold the blocks of a match that lie in the pool, to be released by the result."""
+        size = self._size
+        keys = request.block_hashes
+        if match.tokens and self._keeps_states:
+            blocks = match.tokens // size
+            state = self._state_at(self._tree.walk(keys[:blocks]), blocks)
+            assert state is not None
+            self._raise_state(state)
+        node = self._tree.end_of(keys[: match.pool_tokens // size])
+        self._add_holder(node)
+        return node
+
+    def insert(self, request: Request, held: PrefixNode | None) -> PrefixNode:
+        """Keep the blocks of a finished prompt, held by its request from now on.
+
+        ``held`` is what the request holds so far, which is released.
+        """
+        self._check(request)
+        node = self._place(request.block_hashes)
+        self._keep_states(request.block_hashes)
+        self._add_holder(node)
+        if held is not None:
+            self.release(held)
+        return node
+
+    def keep_output(self, request: Request) -> None:
+        """Keep the blocks that a finished turn generated, for the next turn of its session."""
+        size = self._size
+        first = request.prompt_tokens // size
+        last = (request.prompt_tokens + request.output_tokens - 1) // size
+        output = (private_block(request.session, position) for position in range(first, last))
+        keys = (*request.block_hashes[:first], *output)
+        self._place(keys)
+        self._keep_states(keys)
+
+    # references --------------------------------------------------------------------------------
+
+    def release(self, held: PrefixNode) -> None:
+        """Let go of blocks; what nobody holds any more may be evicted, the last block first."""
+        self._time += 1
+        node: PrefixNode | None = held
+        while node is not None and node is not self._tree.root:
+            node.holders -= 1
+            if not node.holders:
+                weight = len(node.keys) * self._size
+                self._held_tokens -= weight
+                self._idle_tokens[POOL] += weight
+                node.time = self._time
+                self._offer(node)
+            node = node.parent
+        self._tree.join(held)
+
+    def shrink(self, free_blocks: float) -> None:
+        """Evict until what nobody holds fits the free part of the pool."""
+        self._room_tokens[POOL] = max(free_blocks, 0.0) * self.pool.block_tokens
+        self._make_room(POOL)
+
+    def _add_holder(self, end: PrefixNode) -> None:
+        node: PrefixNode | None = end
+        while node is not None and node is not self._tree.root:
+            if not node.holders:
+                weight = len(node.keys) * self._size
+                self._idle_tokens[POOL] -= weight
+                self._held_tokens += weight
+            node.holders += 1
+            node = node.parent
+
+    # the tree ----------------------------------------------------------------------------------
+
+    def _check(self, request: Request) -> int:
+        size = request.block_tokens
+        if self._size == 0:
+            self._size = size
+        if size != self._size or size < 1:
+            raise UserError(
+                f"request {request.index} has blocks of {size} tokens, others of {self._size}; "
+                "block_tokens must be positive and the same in all requests of a workload"
+            )
+        return size
+
+    def _place(self, keys: tuple[int, ...]) -> PrefixNode:
+        """Have these blocks in the pool, idle where nobody holds them; their last node."""
+        self._time += 1
+        path = self._tree.walk(keys)
+        depth = sum(count for _, count in path)
+        node = self._tree.end_of(keys[:depth])
+        lifted: PrefixNode | None = node
+        while lifted is not None and lifted.level != POOL:
+            self._move(lifted, POOL)
+            lifted = lifted.parent
+        if depth < len(keys):
+            child = PrefixNode(keys[depth:], node)
+            node.children[keys[depth]] = child
+            child.time = self._time
+            self._idle_tokens[POOL] += len(child.keys) * self._size
+            self._offer(child)
+            node = child
+        return node
+
+    # state at boundaries -----------------------------------------------------------------------
+
+    @property
+    def _keeps_states(self) -> bool:
+        return self.pool.prefix_hit_interval_tokens is not None
+
+    def _last_resumable(self, path: list[tuple[PrefixNode, int]], most: int) -> int:
+        """Blocks up to the last boundary, at most ``most``, from which a prompt can go on."""
+        depth = sum(count for _, count in path)
+        if not self._keeps_states:
+            blocks = min(depth, most)
+            while blocks * self._size % self.pool.block_tokens:
+                blocks -= 1
+            return blocks
+        for node, count in reversed(path):
+            depth -= count
+            usable = [
+                depth + n
+                for n, state in node.states.items()
+                if n <= count and depth + n <= most and state.level != GONE
+            ]
+            if usable:
+                return max(usable)
+        return 0
+
+    def _state_at(self, path: list[tuple[PrefixNode, int]], blocks: int) -> BoundaryState | None:
+        depth = 0
+        for node, count in path:
+            if depth + count >= blocks:
+                return node.states.get(blocks - depth)
+            depth += count
+        return None
+
+    def _keep_states(self, keys: tuple[int, ...]) -> None:
+        """Keep the state at the boundaries of a prompt from which it can be resumed."""
+        if not self._keeps_states:
+            return
+        last = len(keys)
+        while last and last * self._size % self.pool.block_tokens:
+            last -= 1
+        depth = 0
+        for node, count in self._tree.walk(keys):
+            for n in self._state_positions(depth, count, last):
+                state = node.states.get(n)
+                if state is None or state.level == GONE:
+                    node.states[n] = state = BoundaryState(self._time)
+                    self._idle_tokens[POOL] += self._state_tokens
+                    self._push(POOL, state)
+                else:
+                    self._raise_state(state)
+            depth += count
+
+    def _state_positions(self, depth: int, count: int, last: int) -> Iterator[int]:
+        interval = self.pool.prefix_hit_interval_tokens
+        if interval:
+            tokens = (depth * self._size // interval + 1) * interval
+            while tokens <= (depth + count) * self._size:
+                blocks, rest = divmod(tokens, self._size)
+                if not rest and not tokens % self.pool.block_tokens and blocks != last:
+                    yield blocks - depth
+                tokens += interval
+        if depth < last <= depth + count:
+            yield last - depth
+
+    def _raise_state(self, state: BoundaryState) -> None:
+        """Bring a state to the pool and to the end of the queue of what is evicted."""
+        self._idle_tokens[state.level] -= self._state_tokens
+        self._idle_tokens[POOL] += self._state_tokens
+        state.level = POOL
+        state.time = self._time
+        self._push(POOL, state)
+
+    # eviction ----------------------------------------------------------------------------------
+
+    def _offer(self, node: PrefixNode) -> None:
+        """Put a node in line for eviction if no other block of its level depends on it."""
+        if not any(child.level == node.level for child in node.children.values()):
+            self._push(node.level, node)
+
+    def _push(self, level: int, item: PrefixNode | BoundaryState) -> None:
+        queue = self._queues[level]
+        if len(queue) >= self._compact_at[level]:
+            queue[:] = [entry for entry in queue if self._evictable(entry, level)]
+            heapify(queue)
+            self._compact_at[level] = 1024 + 2 * len(queue)
+        self._serial += 1
+        heappush(queue, (item.time, self._serial, item))
+
+    def _evictable(self, entry: _Item, level: int) -> bool:
+        time, _, item = entry
+        if item.level != level or item.time != time:
+            return False
+        if isinstance(item, BoundaryState):
+            return True
+        return not item.holders and not any(
+            child.level == level for child in item.children.values()
+        )
+
+    def _make_room(self, level: int) -> None:
+        """Evict from a level until it fits."""
+        queue = self._queues[level]
+        while self._idle_tokens[level] > self._room_tokens[level]:
+            entry = heappop(queue)
+            if not self._evictable(entry, level):
+                continue
+            item = entry[2]
+            if isinstance(item, BoundaryState):
+                self._move_state(item, level)
+                continue
+            excess = self._idle_tokens[level] - self._room_tokens[level]
+            blocks = int(-(-excess // self._size))
+            if blocks < len(item.keys):
+                self._tree.split(item, len(item.keys) - blocks)
+            self._move(item, level + 1)
+
+    def _move_state(self, state: BoundaryState, level: int) -> None:
+        self._idle_tokens[level] -= self._state_tokens
+        if level + 1 == len(self._queues):
+            state.level = GONE
+            return
+        self._time += 1
+        state.level, state.time = level + 1, self._time
+        self._idle_tokens[level + 1] += self._state_tokens
+        self._push(level + 1, state)
+        self._make_room(level + 1)
+
+    def _move(self, node: PrefixNode, level: int) -> None:
+        """Move a node that nobody holds to another level, or out of the last one."""
+        old, parent = node.level, node.parent
+        assert parent is not None
+        weight = len(node.keys) * self._size
+        self._idle_tokens[old] -= weight
+        if level == len(self._queues):
+            self._remove(node)
+        else:
+            if level != POOL:
+                self._time += 1
+            node.level, node.time = level, self._time
+            self._idle_tokens[level] += weight
+            self._offer(node)
+        if parent is not self._tree.root and parent.level == old and not parent.holders:
+            self._offer(parent)
+        if POOL < level < len(self._queues):
+            self._make_room(level)
+
+    def _remove(self, node: PrefixNode) -> None:
+        """Take a node and what hangs from it out of the tree."""
+        assert node.parent is not None
+        del node.parent.children[node.keys[0]]
+        node.level = GONE
+        for state in node.states.values():
+            if state.level != GONE:
+                self._idle_tokens[state.level] -= self._state_tokens
+                state.level = GONE
+        for child in list(node.children.values()):
+            self._idle_tokens[child.level] -= len(child.keys) * self._size
+            self._remove(child)

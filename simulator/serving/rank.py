@@ -1,0 +1,321 @@
+"""One attention data-parallel rank: its queue, its decode batch and its KV pool."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+from simulator.serving.decode_batch import NEVER, DecodeBatch
+from simulator.serving.prefix_cache import PrefixCache
+
+if TYPE_CHECKING:
+    from simulator.serving.decode_batch import Entry
+    from simulator.serving.kv_pool import KvPoolSpec
+    from simulator.serving.request_state import Sequence
+    from simulator.serving.step_cost import StepCost
+
+
+class Rank:
+    """Queue, decode batch and KV pool of one rank.
+
+    All step numbers are the rank's own: it counts the decode steps that its batch took part in.
+
+    Attributes
+    ----------
+    waiting:
+        Requests that hold nothing yet, first come first.
+    expected:
+        Requests that were prefilled elsewhere and have no blocks here yet.
+    reserved:
+        Admitted requests whose KV entries are on their way (transfer, load, swap), by their
+        admission order.
+    arrived:
+        Those of them whose KV entries have come since the last decision.
+    prefilling:
+        Admitted requests whose prompt is not finished, in admission order.
+    handed_over:
+        Requests whose prompt is done and whose KV entries another worker has yet to fetch.
+    chunks:
+        Prompt chunks (request, tokens) of the step that is running.
+    batch:
+        The requests that decode.
+    life_blocks:
+        Blocks that the admitted requests will hold at their full length, where the scheduler
+        counts them (`Sequence.life_blocks`). [blocks]
+    held:
+        Blocks in use beyond those of the decode batch. [blocks]
+    blocked:
+        The head of the queue did not fit; nothing changes that until something is released.
+    safe_step:
+        Last step known to fit the pool if nothing joins or leaves.
+    """
+
+    __slots__ = (
+        "arrived",
+        "batch",
+        "blocked",
+        "cache",
+        "chunks",
+        "expected",
+        "handed_over",
+        "held",
+        "index",
+        "lag",
+        "life_blocks",
+        "pool",
+        "prefilling",
+        "reserved",
+        "safe_step",
+        "swapped_bytes",
+        "waiting",
+    )
+
+    def __init__(
+        self, *, index: int, pool: KvPoolSpec, cost: StepCost, caches_prefixes: bool
+    ) -> None:
+        self.index = index
+        self.pool = pool
+        self.batch = DecodeBatch(cost=cost, block_tokens=pool.block_tokens)
+        self.cache = PrefixCache(pool) if caches_prefixes else None
+        self.waiting: deque[Sequence] = deque()
+        self.expected: deque[Sequence] = deque()
+        self.reserved: dict[int, Sequence] = {}
+        self.arrived: list[Sequence] = []
+        self.prefilling: list[Sequence] = []
+        self.chunks: list[tuple[Sequence, int]] = []
+        self.handed_over = 0
+        self.held = 0
+        self.life_blocks = 0
+        self.swapped_bytes = 0.0
+        self.blocked = False
+        self.lag = 0
+        self.safe_step = -1
+
+    def admitted_count(self) -> int:
+        """Requests that hold blocks here. [requests]"""
+        count = self.batch.size
+        if self.prefilling:
+            count += len(self.prefilling)
+        if self.reserved:
+            count += len(self.reserved)
+        return count
+
+    def filling(self) -> list[Sequence]:
+        """Admitted requests that do not decode yet."""
+        return [*self.reserved.values(), *self.prefilling]
+
+    # decode batch -------------------------------------------------------------------------
+
+    def start_decode(self, sequence: Sequence, step: int) -> None:
+        """Add a request to the batch from this step on."""
+        self.batch.join(sequence, step)
+        self.held -= sequence.blocks + sequence.shared_blocks
+        sequence.blocks = 0
+        self.safe_step = -1
+
+    def pop_finished(self, step: int) -> Sequence:
+        """Remove the request that leaves the batch next, all of its steps done."""
+        sequence = self._leave(0, step)
+        self.drop(sequence, finished=True)
+        return sequence
+
+    def remove_decoding(self, entry: Entry, step: int) -> Sequence:
+        """Take a request out of the batch before its last step; its blocks are free."""
+        sequence = self._leave(bisect_left(self.batch.running, entry), step)
+        self.drop(sequence)
+        return sequence
+
+    def _leave(self, position: int, step: int) -> Sequence:
+        if self.cache is not None:
+            self.trim_cache(step)  # evict for the fullest moment before anything is freed
+        sequence = self.batch.leave(position, step)
+        self.held += sequence.shared_blocks
+        return sequence
+
+    # KV pool ------------------------------------------------------------------------------
+
+    def prefill_tokens(self, sequence: Sequence, step: int) -> int:
+        """Tokens of the head of the queue that are not in the prefix cache. [tokens]"""
+        if self.cache is None or sequence.swapped or not sequence.request.block_hashes:
+            return sequence.target
+        self.trim_cache(step)
+        sequence.match = self.cache.match(sequence.request, sequence.target)
+        return sequence.target - sequence.match.tokens
+
+    def blocks_needed(self, sequence: Sequence) -> int:
+        """Pool blocks that admission takes, those that others already hold left out. [blocks]"""
+        blocks = self.pool.blocks(sequence.target)
+        if sequence.match is not None:
+            blocks -= sequence.match.live_tokens // self.pool.block_tokens
+        return blocks
+
+    def admit(self, sequence: Sequence, *, now: float, order: int, step: int) -> float:
+        """Give a request its blocks and put it into prefill.
+
+        Returns
+        -------
+        float
+            Time until its KV entries have come from another tier, 0 if nothing has to come; in
+            the first case it is reserved, not yet in prefill. [s]
+        """
+        sequence.order = order
+        self.safe_step = -1
+        load_s = 0.0
+        match = sequence.match
+        if match is not None:
+            assert self.cache is not None
+            before = self.cache.held_blocks
+            sequence.prefix = self.cache.hold(sequence.request, match)
+            self.held += self.cache.held_blocks - before
+            sequence.shared_blocks = match.pool_tokens // self.pool.block_tokens
+            sequence.computed = match.tokens
+            load_s = match.load_s
+            sequence.match = None
+        elif sequence.swapped:
+            assert self.pool.swap is not None
+            size_bytes = sequence.target * self.pool.token_bytes
+            load_s = self.pool.swap.load_s(size_bytes)
+            self.swapped_bytes -= size_bytes
+            sequence.computed = sequence.target
+            sequence.swapped = False
+        if sequence.scheduled_s < 0:
+            sequence.scheduled_s = now
+            sequence.cached_tokens = sequence.computed
+        sequence.blocks = self.pool.blocks(sequence.target) - sequence.shared_blocks
+        self.held += sequence.blocks
+        if self.cache is not None:
+            self.trim_cache(step)
+        self.life_blocks += sequence.life_blocks
+        if load_s:
+            self.reserved[order] = sequence
+        else:
+            self.prefilling.append(sequence)
+        return load_s
+
+    def reserve(self, sequence: Sequence, order: int) -> None:
+        """Give blocks to a request that was prefilled elsewhere."""
+        sequence.order = order
+        sequence.computed = sequence.target
+        sequence.blocks = self.pool.blocks(sequence.target)
+        self.held += sequence.blocks
+        self.life_blocks += sequence.life_blocks
+        self.safe_step = -1
+        self.reserved[order] = sequence
+
+    def requeue(self, sequence: Sequence) -> None:
+        """Put a preempted request, its blocks freed, back to the head of the queue.
+
+        Its KV entries are swapped out where there is room, else dropped to be recomputed.
+        """
+        swap = self.pool.swap
+        if swap is not None and sequence.steps_done and sequence.computed >= sequence.target:
+            size_bytes = self.pool.token_bytes * ceil(
+                sequence.base_tokens + sequence.rate * sequence.steps_done
+            )
+            if self.swapped_bytes + size_bytes <= swap.capacity_bytes:
+                self.swapped_bytes += size_bytes
+                sequence.swap_out()
+                self.waiting.appendleft(sequence)
+                return
+        sequence.restart()
+        self.waiting.appendleft(sequence)
+
+    def finish_prefill(self, sequence: Sequence) -> None:
+        """The whole prompt has its KV entries; its blocks may serve later prompts from now on."""
+        cache = self.cache
+        request = sequence.request
+        if cache is None or not request.block_hashes:
+            return
+        before = cache.held_blocks
+        sequence.prefix = cache.insert(request, sequence.prefix)
+        self.held += cache.held_blocks - before
+        shared = len(request.block_hashes) * request.block_tokens // self.pool.block_tokens
+        self.held -= shared - sequence.shared_blocks
+        sequence.blocks -= shared - sequence.shared_blocks
+        sequence.shared_blocks = shared
+        self.safe_step = -1
+
+    def hand_over(self, sequence: Sequence) -> None:
+        """A prompt is done that is decoded elsewhere; it holds blocks until they are fetched."""
+        self.handed_over += 1
+        self.life_blocks -= sequence.life_blocks
+        sequence.life_blocks = 0
+
+    def drop(self, sequence: Sequence, *, finished: bool = False) -> None:
+        """Free what a request holds outside the decode batch."""
+        self.held -= sequence.blocks
+        self.life_blocks -= sequence.life_blocks
+        sequence.blocks = sequence.life_blocks = 0
+        if sequence.prefix is not None:
+            cache = self.cache
+            assert cache is not None
+            before = cache.held_blocks
+            cache.release(sequence.prefix)
+            if finished and sequence.request.session >= 0:
+                cache.keep_output(sequence.request)
+            self.held += cache.held_blocks - before
+            sequence.prefix = None
+            sequence.shared_blocks = 0
+        self.safe_step = -1
+        self.blocked = False
+
+    def trim_cache(self, step: int) -> None:
+        """Evict cached blocks whose room the running requests need in this step."""
+        assert self.cache is not None
+        pool = self.pool
+        batch = self.batch
+        growing = batch.context_at(step) / pool.block_tokens + batch.size
+        fixed = batch.size * pool.fixed_blocks_per_request
+        self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
+
+    def has_room(self, blocks: float, step: int) -> bool:
+        """Whether this many blocks are free once the batch has what its next step needs."""
+        pool = self.pool
+        batch = self.batch
+        room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
+        linear = batch.context_at(step) / pool.block_tokens
+        if linear + batch.size <= room:
+            return True
+        return linear <= room and batch.blocks(step) <= room
+
+    def used_blocks(self, step: int) -> int:
+        """Blocks in use in a step. [blocks]"""
+        fixed = self.batch.size * self.pool.fixed_blocks_per_request
+        return self.held + fixed + self.batch.blocks(step)
+
+    def fits(self, step: int) -> bool:
+        """Whether the batch's blocks in this step fit the pool."""
+        return step <= self.safe_step or self.last_fitting_step(step, step) >= step
+
+    def last_fitting_step(self, step: int, horizon: int) -> int:
+        """Last step up to ``horizon`` whose blocks fit if nothing joins or leaves.
+
+        Below ``step`` if not even that one fits. A bound that is linear in the steps answers
+        at once while memory is plentiful; otherwise blocks are counted and the step is bisected.
+        """
+        if horizon <= self.safe_step:
+            return horizon
+        pool = self.pool
+        batch = self.batch
+        room = pool.total_blocks - self.held - batch.size * pool.fixed_blocks_per_request
+        if batch.rate_sum <= 0.0:
+            self.safe_step = NEVER if batch.blocks(step) <= room else step - 1
+            return min(self.safe_step, horizon)
+        spare = (room - batch.size) * pool.block_tokens - batch.context_sum
+        self.safe_step = max(batch.mark + floor(spare / batch.rate_sum), step - 1)
+        if horizon <= self.safe_step:
+            return horizon
+        if batch.blocks(horizon) <= room:
+            self.safe_step = horizon
+            return horizon
+        low, high = self.safe_step, horizon
+        while high - low > 1:
+            middle = (low + high) // 2
+            if batch.blocks(middle) <= room:
+                low = middle
+            else:
+                high = middle
+        self.safe_step = low
+        return low

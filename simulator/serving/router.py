@@ -1,0 +1,122 @@
+"""Pools of identical workers and the router in front of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as List
+
+    from simulator.engines.settings import EngineSettings
+    from simulator.serving.kv_pool import KvPoolSpec
+    from simulator.serving.rank import Rank
+    from simulator.serving.step_cost import StepCost
+    from simulator.serving.worker import Worker
+    from workloads.layout import Layout
+    from workloads.requests.request import Request
+
+Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPool:
+    """Identical workers behind one router.
+
+    Parameters
+    ----------
+    layout:
+        Parallel layout of one worker; it has ``layout.attention_dp`` ranks.
+    settings:
+        Engine and scheduler settings.
+    kv_pool:
+        KV pool of one rank.
+    cost:
+        Seconds of a step of one worker.
+    workers:
+        Number of workers.
+    routing:
+        How requests are spread over the workers.
+    rank_routing:
+        How a worker spreads its requests over its attention ranks; ``None`` is the engine's own
+        way: the fewest requests in vLLM (``DPLBAsyncMPClient``) and TensorRT-LLM (attention-DP
+        router), in turn in SGLang (``load_balance_method``) and ATOM.
+
+    Raises
+    ------
+    UserError
+        If there is no worker.
+    """
+
+    layout: Layout
+    settings: EngineSettings
+    kv_pool: KvPoolSpec
+    cost: StepCost
+    workers: int = 1
+    routing: Routing = "round_robin"
+    rank_routing: Routing | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UserError(f"workers is {self.workers}; a pool needs at least one worker")
+
+
+class Router:
+    """Picks the worker and the attention rank of a request; ties go to the lowest index.
+
+    ``round_robin`` takes turns, ``least_loaded`` picks the fewest requests (queued and running).
+    ``kv_aware`` picks the least work in blocks, as Dynamo's KV router does: prompt blocks that
+    are neither cached there nor computed yet, the request's own and the queue's, plus the
+    blocks of the decode batch.
+    """
+
+    def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
+        self.workers = workers
+        self.routing = pool.routing
+        self.rank_routing = pool.rank_routing or _own_rank_routing(pool.settings)
+        self._next_worker = 0
+        self._next_rank = [0] * len(workers)
+
+    def route(self, request: Request) -> tuple[Worker, Rank]:
+        """The worker and the rank that serve a request."""
+        workers = self.workers
+        index = 0
+        if len(workers) > 1:
+            if self.routing == "round_robin":
+                index = self._next_worker
+                self._next_worker = (index + 1) % len(workers)
+            elif self.routing == "least_loaded":
+                loads = [worker.total_load for worker in workers]
+                index = loads.index(min(loads))
+            else:
+                index = min(
+                    range(len(workers)),
+                    key=lambda i: min(_work_blocks(rank, request) for rank in workers[i].ranks),
+                )
+        worker = workers[index]
+        ranks = worker.ranks
+        if len(ranks) == 1:
+            return worker, ranks[0]
+        if self.rank_routing == "round_robin":
+            position = self._next_rank[index]
+            self._next_rank[index] = (position + 1) % len(ranks)
+            return worker, ranks[position]
+        if self.rank_routing == "least_loaded":
+            return worker, ranks[worker.loads.index(min(worker.loads))]
+        return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
+
+
+def _own_rank_routing(settings: EngineSettings) -> Routing:
+    return "least_loaded" if settings.scheduler in ("vllm", "trtllm") else "round_robin"
+
+
+def _work_blocks(rank: Rank, request: Request) -> float:
+    """Blocks that a rank would have to compute or read for its requests and this one."""
+    tokens = float(request.prompt_tokens)
+    if rank.cache is not None and request.block_hashes:
+        tokens -= rank.cache.match(request, request.prompt_tokens).tokens
+    tokens += sum(s.target - s.computed for s in rank.prefilling)
+    tokens += sum(s.target for s in rank.waiting)
+    return (tokens + rank.batch.context_sum) / rank.pool.block_tokens

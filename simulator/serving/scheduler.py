@@ -1,0 +1,226 @@
+"""What every scheduler shares: the interface to the worker, admission and preemption."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from simulator.serving.decode_batch import NEVER
+
+if TYPE_CHECKING:
+    from simulator.serving.rank import Rank
+    from simulator.serving.request_state import Sequence
+    from simulator.serving.worker import Worker
+
+
+NO_ROOM = -1
+"""`Scheduler.admit_head`: the head of the queue stays."""
+
+
+class Scheduler:
+    """Decides what the ranks of one worker compute in their next lockstep step.
+
+    Parameters
+    ----------
+    worker:
+        The worker to schedule.
+    max_running:
+        Requests of one attention rank that may be admitted at a time, over all micro-batches
+        in flight. [requests]
+
+    Attributes
+    ----------
+    mixes:
+        Whether the decode batch of a rank advances in a step in which that rank prefills.
+    joint_prefill:
+        Whether a prefill on one rank keeps the decode batches of all ranks from advancing.
+    looks_at_intervals:
+        Whether new requests are seen only every few steps.
+    """
+
+    mixes: bool = True
+    joint_prefill: bool = False
+    looks_at_intervals: bool = False
+
+    def __init__(self, *, worker: Worker, max_running: int) -> None:
+        slots = self.slots = worker.pool.request_slots
+        share = max(max_running // worker.stages, 1)
+        self.worker = worker
+        self.max_running = share if slots is None else min(share, slots)
+        self.queries = worker.cost.queries_per_request
+
+    def schedule(self) -> int:
+        """Fill ``rank.chunks`` of every rank for the next step.
+
+        Returns
+        -------
+        int
+            If no rank prefills: after how many decode steps to ask again although nothing has
+            arrived, finished or run out. [steps]
+        """
+        raise NotImplementedError
+
+    def may_start(self, rank: Rank) -> bool:
+        """Whether a request that arrives at an empty queue could be admitted at once."""
+        return rank.admitted_count() < self.max_running
+
+    def make_room(self, rank: Rank) -> bool:
+        """Preempt requests until the blocks of the next decode step fit; whether any was."""
+        worker = self.worker
+        preempted = False
+        step = worker.steps - rank.lag
+        while not rank.fits(step):
+            self.preempt(rank, step)
+            preempted = True
+        if preempted:
+            worker.batch_changed(rank)
+        return preempted
+
+    def preempt(self, rank: Rank, step: int) -> None:
+        """Take back the request admitted last; it returns to the head of the queue."""
+        decoding = rank.batch.last_admitted()
+        prefilling = max(rank.prefilling, key=attrgetter("order"), default=None)
+        if prefilling is not None and (decoding is None or prefilling.order > decoding[1]):
+            rank.prefilling.remove(prefilling)
+            rank.drop(prefilling)
+            rank.requeue(prefilling)
+        else:
+            assert decoding is not None
+            rank.requeue(rank.remove_decoding(decoding, step))
+
+    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+        """Whether the pool has the blocks that this engine asks for before it admits a request."""
+        needed = rank.blocks_needed(sequence) + rank.pool.admission_blocks
+        return rank.has_room(needed, self.worker.steps - rank.lag)
+
+    def admit_head(self, rank: Rank) -> int:
+        """Admit the head of a rank's queue if there is room, else mark the rank blocked.
+
+        Returns
+        -------
+        int
+            Tokens that it has to compute; 0 if its KV entries have to come from another tier
+            first, `NO_ROOM` if it was not admitted. [tokens]
+        """
+        sequence = rank.waiting[0]
+        worker = self.worker
+        if not ((self.slots is None or self._has_slot(rank)) and self.has_room(rank, sequence)):
+            rank.blocked = True
+            return NO_ROOM
+        rank.waiting.popleft()
+        load_s = rank.admit(
+            sequence,
+            now=worker.now_s,
+            order=worker.next_order(),
+            step=worker.steps - rank.lag,
+        )
+        if load_s:
+            worker.load(sequence, rank, load_s)
+            return 0
+        return sequence.target - sequence.computed
+
+    def _has_slot(self, rank: Rank) -> bool:
+        """Whether the state pool has room beside the requests that await their transfer."""
+        assert self.slots is not None
+        return rank.admitted_count() + rank.handed_over < self.slots
+
+    def hold_back(self, alignment: Alignment) -> int:
+        """Decode steps that ranks which could start a prefill should wait for the others."""
+        ready = 0
+        for rank in self.worker.ranks:
+            if rank.prefilling:
+                return 0
+            if rank.waiting and not rank.blocked and self.may_start(rank):
+                ready += 1
+        return alignment.hold(
+            ready=ready,
+            ranks=len(self.worker.ranks),
+            decoding=self.worker.is_decoding(),
+            step=self.worker.steps,
+        )
+
+
+class Alignment:
+    """Counts how long ranks that could prefill wait for the others of their lockstep group.
+
+    A step is better spent if all ranks prefill in it: a rank that has nothing to prefill idles
+    or decodes while the others do. While only some ranks could start a prefill, all hold back,
+    for at most ``max_wait`` decode steps. With nothing to decode no time passes between two
+    attempts, so nobody waits.
+    """
+
+    def __init__(self, max_wait: int) -> None:
+        self.max_wait = max_wait
+        self.since: int | None = None
+
+    def hold(self, *, ready: int, ranks: int, decoding: bool, step: int) -> int:
+        """Decode steps to wait before the next attempt; 0 to start prefills now.
+
+        Parameters
+        ----------
+        ready:
+            Ranks that could start a prefill.
+        ranks:
+            Ranks of the group.
+        decoding:
+            Whether any rank has a decode batch.
+        step:
+            Decode steps of the worker so far.
+        """
+        if ready == 0:
+            self.since = None
+            return NEVER
+        if ready == ranks or not decoding or self.max_wait == 0:
+            self.since = None
+            return 0
+        if self.since is None:
+            self.since = step
+        left = self.since + self.max_wait - step
+        if left <= 0:
+            self.since = None
+            return 0
+        return left
+
+
+class PrefillFirstScheduler(Scheduler):
+    """Prefill whenever something can be prefilled, decode otherwise.
+
+    Subclasses say how a rank's prefill batch is filled.
+    """
+
+    mixes = False
+    alignment: Alignment
+
+    def schedule(self) -> int:
+        """See `Scheduler.schedule`."""
+        worker = self.worker
+        limit = NEVER
+        prefills = False
+        if worker.has_queued():
+            wait = self.steps_to_wait()
+            if wait:
+                limit = wait
+            else:
+                for rank in worker.ranks:
+                    if rank.prefilling or (rank.waiting and not rank.blocked):
+                        self.fill(rank)
+                        prefills = prefills or bool(rank.chunks)
+        stalled = prefills and self.joint_prefill
+        steps = worker.steps
+        for rank in worker.ranks:
+            if (
+                steps - rank.lag > rank.safe_step
+                and rank.batch.size
+                and (self.mixes or not (rank.chunks or stalled))
+                and self.make_room(rank)
+            ):
+                limit = 1  # what was preempted may be admitted again after this step
+        return limit
+
+    def steps_to_wait(self) -> int:
+        """Decode steps before a prefill may start; 0 if it may now."""
+        return self.hold_back(self.alignment) if self.alignment.max_wait else 0
+
+    def fill(self, rank: Rank) -> None:
+        """Put the rank's next prefill batch into ``rank.chunks``."""
+        raise NotImplementedError

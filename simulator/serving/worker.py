@@ -1,0 +1,407 @@
+"""The serving engine of one worker: attention ranks in lockstep, one event per run of steps.
+
+A worker wakes at the end of a step, completes what finished, asks its scheduler what comes
+next and sleeps again: through one step if it holds prompt chunks, else through as many decode
+steps as the batch stays the same. An arrival that could be admitted ends such a run at the next
+step boundary. Times are in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.engines.registry import build_scheduler, caches_prefixes
+from simulator.serving.callbacks import StepRun
+from simulator.serving.clock import ARRIVAL
+from simulator.serving.decode_batch import NEVER
+from simulator.serving.rank import Rank
+from simulator.serving.step_timing import StepPricer
+
+if TYPE_CHECKING:
+    import simpy
+
+    from simulator.engines.settings import EngineSettings
+    from simulator.serving.callbacks import WorkerEvents
+    from simulator.serving.clock import Clock
+    from simulator.serving.kv_pool import KvPoolSpec
+    from simulator.serving.request_state import Sequence
+    from simulator.serving.step_cost import StepCost
+
+
+class Worker:
+    """One engine instance: its ranks, its scheduler and its step clock.
+
+    Parameters
+    ----------
+    index:
+        Position among all workers of the deployment; orders events at one instant.
+    clock:
+        The shared clock.
+    completion_priority, decision_priority:
+        Priorities of this worker's events at one instant, see `simulator.serving.clock`.
+    attention_dp:
+        Attention data-parallel ranks, in lockstep.
+    stages:
+        Pipeline stages; each has one micro-batch in flight, with ranks and KV pools of its own.
+    pool:
+        KV pool of each rank.
+    cost:
+        Seconds of a step.
+    settings:
+        Engine and scheduler settings.
+    events:
+        Whom to tell.
+    step_by_step:
+        Wake after every step, for comparison with the runs of steps; the results are the same.
+
+    Attributes
+    ----------
+    steps:
+        Steps in which decode batches advanced; a rank that stood still lags behind.
+    engine_steps:
+        All steps.
+    now_s:
+        Time of the last decision. [s]
+    loads:
+        Requests that each rank has to serve: queued, admitted and decoding. [requests]
+    total_load:
+        Their sum. [requests]
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        clock: Clock,
+        completion_priority: int,
+        decision_priority: int,
+        attention_dp: int,
+        stages: int,
+        pool: KvPoolSpec,
+        cost: StepCost,
+        settings: EngineSettings,
+        events: WorkerEvents,
+        step_by_step: bool = False,
+    ) -> None:
+        self.index = index
+        self.clock = clock
+        self.completion_priority = completion_priority
+        self.decision_priority = decision_priority
+        self.attention_dp = attention_dp
+        self.stages = stages
+        self.pool = pool
+        self.cost = cost
+        self.events = events
+        self.step_by_step = step_by_step
+        cached = caches_prefixes(settings)
+        self.ranks = [
+            Rank(index=i, pool=pool, cost=cost, caches_prefixes=cached)
+            for i in range(attention_dp * stages)
+        ]
+        self.pricer = StepPricer(
+            cost=cost,
+            lanes=[
+                self.ranks[first : first + attention_dp]
+                for first in range(0, len(self.ranks), attention_dp)
+            ],
+        )
+        self.now_s = 0.0
+        self.loads = [0] * len(self.ranks)
+        self.total_load = 0
+        self.steps = 0
+        self.engine_steps = 0
+        self._order = 0
+        self._due = [NEVER] * len(self.ranks)
+        self._idle = True
+        self._deciding = False
+        self._visited: set[int] = set()
+        self._wake_event: simpy.Event | None = None
+        self._run_start_s = 0.0
+        self._run_steps = 0
+        self._prefilling: list[Rank] = []
+        self._advancing: list[Rank] = []
+        self._load_free_s = [0.0] * len(self.ranks)
+        self.scheduler = build_scheduler(worker=self, settings=settings)
+
+    # what schedulers ask and do ------------------------------------------------------------
+
+    def next_order(self) -> int:
+        """A number that grows with every admission."""
+        self._order += 1
+        return self._order
+
+    def is_decoding(self) -> bool:
+        """Whether any rank has a decode batch."""
+        return min(self._due) < NEVER
+
+    def is_running(self) -> bool:
+        """Whether any rank computes something."""
+        return min(self._due) < NEVER or any(rank.prefilling for rank in self.ranks)
+
+    def has_queued(self) -> bool:
+        """Whether any rank has requests whose prompt is not finished."""
+        for rank in self.ranks:  # noqa: SIM110 - asked at every decision
+            if rank.waiting or rank.prefilling:
+                return True
+        return False
+
+    def batch_changed(self, rank: Rank) -> None:
+        """Note that a rank's decode batch is not what it was priced as."""
+        self.pricer.stale = True
+        self._due[rank.index] = _due_step(rank)
+
+    def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
+        """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
+        index = rank.index
+        done_s = max(self._load_free_s[index], self.clock.now) + load_s
+        self._load_free_s[index] = done_s
+        self.clock.at(done_s, ARRIVAL, lambda _event: self.arrive(sequence, rank))
+
+    # events --------------------------------------------------------------------------------
+
+    def submit(self, sequence: Sequence, rank: Rank) -> None:
+        """Queue a request at a rank, now."""
+        sequence.worker = self.index
+        sequence.rank = rank.index
+        self.loads[rank.index] += 1
+        self.total_load += 1
+        rank.waiting.append(sequence)
+        scheduler = self.scheduler
+        if self._idle or (
+            len(rank.waiting) == 1 and (scheduler.looks_at_intervals or scheduler.may_start(rank))
+        ):
+            self._ask_decision()
+
+    def expect(self, sequence: Sequence, rank: Rank) -> None:
+        """Queue a request whose prompt another worker has computed, now."""
+        sequence.worker = self.index
+        sequence.rank = rank.index
+        self.loads[rank.index] += 1
+        self.total_load += 1
+        rank.expected.append(sequence)
+        self._visited.add(rank.index)
+        self._ask_decision()
+
+    def arrive(self, sequence: Sequence, rank: Rank) -> None:
+        """The KV entries of a reserved request are here, now."""
+        rank.arrived.append(sequence)
+        self._visited.add(rank.index)
+        self._ask_decision()
+
+    def release(self, sequence: Sequence, rank: Rank) -> None:
+        """The KV entries of a handed-over request have gone, now; free its blocks."""
+        rank.handed_over -= 1
+        rank.drop(sequence)
+        if rank.waiting:
+            self._ask_decision()
+
+    def _ask_decision(self) -> None:
+        """Decide at the next step boundary, or at this instant if no step is under way."""
+        if self._deciding:
+            return
+        if self._idle:
+            self._idle = False
+            self._deciding = True
+            self.clock.at(self.clock.now, self.decision_priority, self._decide)
+        elif self._run_steps > 1:
+            low = self.steps + 1
+            high = self.steps + self._run_steps
+            end = self.pricer.first_step_ending_from(self.clock.now, low=low, high=high)
+            if end < high:
+                self._run_steps = end - self.steps
+                self._wake_event = self.clock.at(
+                    self.pricer.end_s(end), self.completion_priority, self._wake
+                )
+
+    def _wake(self, event: simpy.Event) -> None:
+        if event is not self._wake_event:
+            return  # of a run that was cut short
+        clock = self.clock
+        now = clock.now
+        if self.events.on_step is not None:
+            self._report(now)
+        self._deciding = True
+        if self._prefilling:
+            self._complete_prefill(now)
+        else:
+            self.steps += self._run_steps
+            self.engine_steps += self._run_steps
+            if min(self._due) <= self.steps:
+                self._complete_decode(now)
+        if clock.peek() > now:
+            self._decide(event)
+        else:
+            clock.at(now, self.decision_priority, self._decide)
+
+    def _complete_prefill(self, now: float) -> None:
+        self.engine_steps += 1
+        self.pricer.stale = True
+        due = self._due
+        if self._advancing:
+            self.steps += 1
+            if len(self.ranks) > 1:
+                advancing = {rank.index for rank in self._advancing}
+                for rank in self.ranks:
+                    if rank.batch.size and rank.index not in advancing:
+                        rank.lag += 1
+                        due[rank.index] += 1
+            # decode completions first: their slots and blocks are free before others start
+            if min(due) <= self.steps:
+                self._complete_decode(now)
+        for rank in self._prefilling:
+            for sequence, tokens in rank.chunks:
+                sequence.computed += tokens
+                if sequence.computed >= sequence.target:
+                    rank.prefilling.remove(sequence)
+                    self._finish_prefill(rank, sequence, now)
+            rank.chunks.clear()
+            due[rank.index] = _due_step(rank)
+        self._prefilling = []
+
+    def _finish_prefill(self, rank: Rank, sequence: Sequence, now: float) -> None:
+        """The prompt is done: its last step gave the first token, or the next after recompute."""
+        rank.finish_prefill(sequence)
+        if sequence.first_token_s < 0:
+            sequence.first_token_s = now
+        else:
+            sequence.steps_done += 1
+        if sequence.steps_done >= sequence.request.decode_steps:
+            rank.drop(sequence, finished=True)
+            self._finish(rank, sequence, now)
+        elif self.events.on_prefilled is not None:
+            self.loads[rank.index] -= 1
+            self.total_load -= 1
+            rank.hand_over(sequence)
+            self.events.on_prefilled(sequence, self, rank)
+        else:
+            rank.start_decode(sequence, self.steps - rank.lag)
+
+    def _complete_decode(self, now: float) -> None:
+        steps = self.steps
+        due = self._due
+        self.pricer.stale = True
+        for rank in self.ranks:
+            if due[rank.index] > steps:
+                continue
+            step = steps - rank.lag
+            while rank.batch.next_finish() <= step:
+                self._finish(rank, rank.pop_finished(step), now)
+            due[rank.index] = _due_step(rank)
+
+    def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
+        self.loads[rank.index] -= 1
+        self.total_load -= 1
+        sequence.finish_s = now
+        self.events.on_finish(sequence)
+
+    def _decide(self, _event: simpy.Event) -> None:
+        now = self.now_s = self.clock.now
+        self._deciding = False
+        if self._visited:
+            self._receive(now)
+        scheduler = self.scheduler
+        limit = scheduler.schedule()
+        if self._visited and any(self._can_reserve(self.ranks[i]) for i in self._visited):
+            limit = 1  # the queue that went first is empty now
+        self._run_start_s = now
+        prefilling = self._prefilling = [rank for rank in self.ranks if rank.chunks]
+        if prefilling:
+            self._advancing.clear()
+            self._run_steps = 1
+            end_s = now + self.pricer.prefill_step_s(
+                steps=self.steps,
+                mixes=scheduler.mixes,
+                joint_prefill=scheduler.joint_prefill,
+                advancing=self._advancing,
+            )
+        elif min(self._due) < NEVER:  # some rank decodes
+            end_s = self._plan_decode_run(now, limit)
+        else:
+            self._idle = True
+            self._run_steps = 0
+            return
+        self._wake_event = self.clock.at(end_s, self.completion_priority, self._wake)
+
+    def _plan_decode_run(self, now: float, limit: int) -> float:
+        """Fix the length of a run of decode steps and return when it ends."""
+        steps = self.steps
+        pricer = self.pricer
+        if pricer.stale or steps >= pricer.segment_end:
+            pricer.price_decode(now, steps)
+        run = min(min(self._due), pricer.segment_end) - steps
+        if limit < run:
+            run = limit
+        if self.step_by_step:
+            run = 1
+        elif run > 1:
+            for rank in self.ranks:
+                if rank.batch.size:
+                    step = steps - rank.lag
+                    if step + run - 1 > rank.safe_step:
+                        run = rank.last_fitting_step(step, step + run - 1) - step + 1
+        self._run_steps = run
+        return pricer.end_s(steps + run)
+
+    def _receive(self, now: float) -> None:
+        """Take in what arrived since the last decision, and reserve blocks for what is to come."""
+        for index in sorted(self._visited):
+            rank = self.ranks[index]
+            step = self.steps - rank.lag
+            for sequence in rank.arrived:
+                del rank.reserved[sequence.order]
+                if sequence.computed < sequence.target:
+                    rank.prefilling.append(sequence)
+                    continue
+                if sequence.first_token_s < 0:
+                    sequence.first_token_s = now
+                rank.start_decode(sequence, step)
+                self.batch_changed(rank)
+            rank.arrived.clear()
+            while self._can_reserve(rank):
+                sequence = rank.expected[0]
+                if not self.scheduler.has_room(rank, sequence):
+                    rank.blocked = True
+                    break
+                rank.expected.popleft()
+                rank.reserve(sequence, self.next_order())
+                assert self.events.on_reserved is not None
+                self.events.on_reserved(sequence, self, rank)
+            if not rank.expected:
+                self._visited.remove(index)
+
+    def _can_reserve(self, rank: Rank) -> bool:
+        """Whether a rank could look for blocks for a request prefilled elsewhere."""
+        return bool(
+            rank.expected
+            and not rank.waiting
+            and not rank.blocked
+            and self.scheduler.may_start(rank)
+        )
+
+    def _report(self, now: float) -> None:
+        assert self.events.on_step is not None
+        prefill = bool(self._prefilling)
+        last = self.steps + (0 if prefill else self._run_steps - 1)
+        self.events.on_step(
+            StepRun(
+                worker=self.index,
+                start_s=self._run_start_s,
+                end_s=now,
+                steps=self._run_steps,
+                prefill_tokens=tuple(
+                    sum(tokens for _, tokens in rank.chunks) for rank in self.ranks
+                ),
+                decode_requests=tuple(
+                    0 if prefill and rank not in self._advancing else rank.batch.size
+                    for rank in self.ranks
+                ),
+                waiting=tuple(len(rank.waiting) + len(rank.expected) for rank in self.ranks),
+                used_blocks=tuple(rank.used_blocks(last - rank.lag) for rank in self.ranks),
+            )
+        )
+
+
+def _due_step(rank: Rank) -> int:
+    """Worker step at which the next request of a rank's decode batch leaves."""
+    running = rank.batch.running
+    return running[0][0] + rank.lag if running else NEVER

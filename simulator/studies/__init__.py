@@ -1,0 +1,1 @@
+"""Questions that need more than one run, one folder each."""

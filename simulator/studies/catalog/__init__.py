@@ -1,0 +1,1 @@
+"""What there is: SKUs, models, engines, levels, recipes, runs."""

@@ -1,0 +1,1 @@
+"""SKUs side by side at equal speed per user."""

@@ -1,0 +1,128 @@
+"""Pictures of a comparison: the curves with the compared speeds marked, and their ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.studies.compare.sides import ratio_band
+from simulator.studies.curve.pareto_plot import (
+    DASHES,
+    FAINT_INK,
+    INK,
+    X_LABEL,
+    colours_of,
+    dress,
+    pareto_figure,
+)
+from simulator.studies.sweep.plots import series_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from simulator.studies.compare.run import ComparisonResult
+    from simulator.studies.compare.sides import Side
+
+    Array = npt.NDArray[np.float64]
+
+_MOST_RATIO = 12.0
+_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0)
+
+
+def comparison_figure(
+    result: ComparisonResult, *, log: bool = False, measured: pd.DataFrame | None = None
+) -> Figure:
+    """The Pareto plot of all contestants, a thin line at each compared speed."""
+    figure = pareto_figure(
+        series=series_of(result.runs()), caption=result.caption, measured=measured, log=log
+    )
+    (axes,) = figure.axes
+    _mark_speeds(axes, result.at)
+    return figure
+
+
+def ratio_figure(result: ComparisonResult) -> Figure:
+    """Throughput of every other contestant over the first one's, against speed per user.
+
+    The shaded range is the 90 % interval where bands are known.
+    """
+    from simulator.output.figure import ResultFigure
+
+    reference = result.sides[0]
+    figure = ResultFigure(width=10, height=5.2)
+    axes = figure.add_axes((0.082, 0.125, 0.893, 0.68))
+    dress(
+        figure,
+        axes,
+        caption=result.caption,
+        title=f"Token Throughput per Chip over {reference.name} vs. Interactivity",
+        x_label=X_LABEL,
+        y_label=f"Times {reference.name}",
+        hint="curves end where one of the two cannot serve at the speed; shaded: 90 % band",
+    )
+    colours = colours_of(series_of(result.runs()))
+    axes.axhline(1.0, color=colours[reference.name], linewidth=1.4, label=f"{reference.name} = 1")
+    ratios = [
+        _draw_ratio(axes, side, reference, colour=colours[side.name]) for side in result.sides[1:]
+    ]
+    _set_limits(axes, np.concatenate([np.ones(1), *ratios]))
+    _mark_speeds(axes, result.at)
+    axes.legend(loc="best", framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK)
+    return figure
+
+
+def _draw_ratio(axes: Axes, side: Side, reference: Side, *, colour: str) -> Array:
+    """Draw one contestant's ratio and return what should be in sight."""
+    mine, other = side.curves["total"], reference.curves["total"]
+    low, high = max(mine.x[0], other.x[0]), min(mine.x[-1], other.x[-1])
+    if not low < high:
+        axes.plot([], [], color=colour, label=f"{side.name}: no speed in common")
+        return np.empty(0)
+    x = np.linspace(low, high, 400)
+    ratio = mine.values(x) / other.values(x)
+    label = f"{side.name}, simulated"
+    axes.plot(x, ratio, color=colour, linewidth=1.8, linestyle=DASHES, label=label)
+    bands = [(side.band_at(each), reference.band_at(each)) for each in x.tolist()]
+    edges = [
+        ratio_band(float(a), first, float(b), second)
+        for a, b, (first, second) in zip(mine.values(x), other.values(x), bands, strict=True)
+        if first is not None and second is not None
+    ]
+    if len(edges) == len(x):
+        ends = np.clip(np.array(edges), 1e-3, 1e3)
+        axes.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.1, linewidth=0)
+        axes.plot(x, ends, color=colour, alpha=0.45, linewidth=0.8)
+        return np.concatenate([ratio, np.median(ends, axis=0)])
+    return ratio
+
+
+def _set_limits(axes: Axes, ratios: Array) -> None:
+    """A logarithmic axis, so that twice and half are equally far from one."""
+    most = min(max(float(ratios.max()), 1 / float(ratios.min()), 1.25), _MOST_RATIO) ** 1.25
+    axes.set_yscale("log")
+    axes.set_ylim(1 / most, most)
+    axes.set_yticks([tick for tick in _TICKS if 1 / most <= tick <= most])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.minorticks_off()
+    axes.set_xlim(left=0)
+
+
+def _mark_speeds(axes: Axes, speeds: tuple[float, ...]) -> None:
+    left, right = axes.get_xlim()
+    for speed in speeds:
+        if left <= speed <= right:
+            axes.axvline(speed, color=FAINT_INK, linewidth=0.8, linestyle=":", zorder=1)
+            axes.annotate(
+                f"{speed:g}",
+                (speed, 1.0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                xytext=(0, 3),
+                ha="center",
+                fontsize=8,
+                color=FAINT_INK,
+            )

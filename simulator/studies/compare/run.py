@@ -1,0 +1,233 @@
+"""Comparisons at equal speed per user: throughput, dollars, power and ratios with bands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import pandas as pd
+
+from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
+from simulator.studies.series import caption_of
+from simulator.studies.sweep.run import run_sweep
+from workloads.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Unpack
+
+    from matplotlib.figure import Figure
+
+    from hwmodels.economics import Tier
+    from simulator.scenario.keywords import ContestantKeywords
+    from simulator.studies.compare.request import Contestant
+
+    Progress = Callable[[int, int, str], None]
+
+TIERS: tuple[Tier, ...] = ("hyperscaler", "neocloud", "rental")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonResult:
+    """Curves side by side.
+
+    Parameters
+    ----------
+    sides:
+        The contestants' curves, the first of which the ratios are relative to.
+    at:
+        Speeds per user that are compared. [tok/s/user]
+    table:
+        See `frame`.
+    denominator, tier, economics:
+        What dollars are over, whose price, and the dated file it stands in.
+    messages:
+        What was assumed.
+    refused:
+        Deployments that could not run, with their reasons.
+    resolved:
+        Every setting with its value and origin, by contestant.
+    ttft_p90_s:
+        Largest 90 % quantile of the TTFT on a curve; ``None``: any. [s]
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
+    """
+
+    sides: tuple[Side, ...]
+    at: tuple[float, ...]
+    table: pd.DataFrame
+    denominator: Denominator
+    tier: Tier
+    economics: str
+    messages: tuple[str, ...]
+    refused: pd.DataFrame
+    resolved: dict[str, Any]
+    ttft_p90_s: float | None = None
+    calibration: Path | None = None
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each speed and contestant; figures are missing where ``reachable`` is not.
+
+        ``ratio`` is throughput over the first contestant's, with its 90 % band; ``apart`` says
+        whether the two throughputs' bands do not overlap.
+        """
+        return self.table.copy()
+
+    def runs(self) -> pd.DataFrame:
+        """Every run behind the curves."""
+        return pd.concat([side.runs for side in self.sides], ignore_index=True)
+
+    @property
+    def caption(self) -> str:
+        """What was compared, in one line."""
+        return caption_of(self.runs(), ttft_p90_s=self.ttft_p90_s, calibration=self.calibration)
+
+    def plot(
+        self,
+        path: Path | None = None,
+        *,
+        log: bool = False,
+        measured: pd.DataFrame | None = None,
+    ) -> Figure:
+        """The Pareto plot with the compared speeds marked; written as PNG where a path is given.
+
+        ``measured`` points stand beside the curves, see
+        `simulator.studies.curve.pareto_plot.pareto_figure`.
+        """
+        from simulator.studies.compare.plots import comparison_figure
+        from simulator.studies.curve.pareto_plot import save_figure
+
+        figure = comparison_figure(self, log=log, measured=measured)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+    def plot_ratio(self, path: Path | None = None) -> Figure:
+        """Throughput over the first contestant's, against speed per user."""
+        from simulator.studies.compare.plots import ratio_figure
+        from simulator.studies.curve.pareto_plot import save_figure
+
+        figure = ratio_figure(self)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+def compare(
+    *contestants: str | Mapping[str, Any],
+    at: Sequence[float] = (),
+    denominator: Denominator = "all",
+    tier: Tier = "hyperscaler",
+    ttft_p90_s: float | None = None,
+    scenario: Path | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[ContestantKeywords],
+) -> ComparisonResult:
+    """Compare SKUs, engines or dates at equal speed per user.
+
+    Parameters
+    ----------
+    contestants:
+        ``gb200``, ``mi355x:sglang@2026-05``, YAML scenario files, or settings with a name:
+        ``{"name": "twice the HBM", "sku": "gb200", "overrides": {"hbm_usable_bytes": 398e9}}``.
+        The first is the reference of the ratios.
+    at:
+        Speeds per user; empty: five between the slowest and the fastest that all reach.
+        [tok/s/user]
+    denominator:
+        See `Denominator`.
+    tier:
+        Whose price of a GPU hour.
+    ttft_p90_s:
+        Largest 90 % quantile of the TTFT that counts; ``None``: any. [s]
+    scenario, out, workers, on_progress, settings:
+        As `simulator.studies.sweep.run.sweep`; every setting has one value.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown or a number out of range.
+    """
+    return run_comparison(
+        build_contestants(contestants, flags=settings, file=scenario),
+        at=at,
+        denominator=denominator,
+        tier=tier,
+        ttft_p90_s=ttft_p90_s,
+        directory=out,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def run_comparison(
+    contestants: Sequence[Contestant],
+    *,
+    at: Sequence[float] = (),
+    denominator: Denominator = "all",
+    tier: Tier = "hyperscaler",
+    ttft_p90_s: float | None = None,
+    directory: Path | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> ComparisonResult:
+    """`compare` on contestants that are built.
+
+    Raises
+    ------
+    UserError
+        As `compare`.
+    """
+    if denominator not in get_args(Denominator):
+        raise unknown_name(field="denominator", value=denominator, known=get_args(Denominator))
+    if tier not in TIERS:
+        raise unknown_name(field="tier", value=tier, known=TIERS)
+    for speed in at:
+        if not 0 < speed < math.inf:
+            raise UserError(f"--at {speed:g} is no speed; give tok/s/user above 0, as in 20,50")
+    sides: list[Side] = []
+    messages: list[str] = []
+    refused: list[pd.DataFrame] = []
+    resolved: dict[str, Any] = {}
+    for position, each in enumerate(contestants):
+        swept = run_sweep(
+            each.settings,
+            directory=directory,
+            workers=workers,
+            ttft_p90_s=ttft_p90_s,
+            on_progress=_share_of(on_progress, position=position, of=len(contestants)),
+        )
+        if swept.runs.empty:
+            reasons = "\n".join(swept.refused["reason"].unique())
+            raise UserError(f"no layout of {each.name} fits\n{reasons}")
+        sides.append(side_of(each, swept.runs.assign(series=each.name), denominator=denominator))
+        messages += [f"{each.name}: {message}" for message in swept.messages]
+        refused.append(swept.refused.assign(series=each.name))
+        resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
+    speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
+    rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
+    return ComparisonResult(
+        sides=tuple(sides),
+        at=speeds,
+        table=pd.DataFrame(rows),
+        denominator=denominator,
+        tier=tier,
+        economics=sides[0].costs.economics,
+        messages=tuple(dict.fromkeys(messages)),
+        refused=pd.concat(refused, ignore_index=True),
+        resolved=resolved,
+        ttft_p90_s=ttft_p90_s,
+        calibration=contestants[0].settings.calibration,
+    )
+
+
+def _share_of(on_progress: Progress | None, *, position: int, of: int) -> Progress | None:
+    """Progress of one contestant as a share of all, each taken as equally long."""
+    if on_progress is None:
+        return None
+    return lambda done, total, what: on_progress(position * total + done, of * total, what)

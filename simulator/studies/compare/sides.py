@@ -1,0 +1,264 @@
+"""One contestant's curve, and what it gives at a speed per user beside another's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hwmodels.economics import joules_per_token, tokens_per_s_per_mw, usd_per_million_tokens
+from simulator.analysis.costs import costs_of
+from simulator.analysis.pareto import Frontier
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from hwmodels.economics import SkuEconomics, Tier
+    from simulator.studies.compare.request import Contestant
+
+Denominator = Literal["all", "pool"]
+"""GPUs that a token's price is shared over: all of the deployment, or those of the pool that
+makes it (input over prefill GPUs, output over decode GPUs), as InferenceX does."""
+
+_RATES: dict[Denominator, dict[str, str]] = {
+    "all": {
+        "total": "total_tput_per_gpu",
+        "input": "input_tput_per_gpu",
+        "output": "output_tput_per_gpu",
+    },
+    "pool": {
+        "total": "total_tput_per_gpu",
+        "input": "input_tput_per_prefill_gpu",
+        "output": "output_tput_per_decode_gpu",
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One contestant's curve.
+
+    Parameters
+    ----------
+    name:
+        As in the table and the legend.
+    runs:
+        All runs of the contestant, as `simulator.studies.sweep.run.SweepResult.frame`.
+    best:
+        Those on the frontier of total throughput, the knots of its curve in order.
+    curves:
+        InferenceX's frontier of total, input and output throughput per GPU. [tok/s/user,
+        tok/s/GPU]
+    low, high:
+        The total's curve with every knot at the low, and at the high end of its 90 % bands;
+        ``None`` where predictions of the kind have not been compared with measurements.
+    costs:
+        Cost and power of its SKU.
+    """
+
+    name: str
+    runs: pd.DataFrame
+    best: pd.DataFrame
+    curves: dict[str, Frontier]
+    low: Frontier | None
+    high: Frontier | None
+    costs: SkuEconomics
+
+    def band_at(self, x: float) -> tuple[float, float] | None:
+        """90 % interval of total throughput per GPU at a speed per user. [tok/s/GPU]
+
+        The low end is 0 where the low curve does not reach the speed. Below the slowest knot of
+        a curve its throughput there is taken: a lower speed gives no less.
+        """
+        if self.low is None or self.high is None:
+            return None
+        return _clamped(self.low, x), _clamped(self.high, x)
+
+
+def _clamped(curve: Frontier, x: float) -> float:
+    if x > curve.x[-1]:
+        return 0.0
+    return float(curve.values([max(x, float(curve.x[0]))])[0])
+
+
+def side_of(contestant: Contestant, runs: pd.DataFrame, *, denominator: Denominator) -> Side:
+    """The curve of a contestant's runs within the limits.
+
+    Raises
+    ------
+    UserError
+        If no run is within them.
+    """
+    allowed = runs[runs["meets_limits"]]
+    if allowed.empty:
+        least = runs["p90_ttft_s"].min()
+        raise UserError(
+            f"no run of {contestant.name} is within the TTFT limit; its lowest p90 TTFT is "
+            f"{least:.3g} s, so raise --ttft-p90"
+        )
+    x = allowed["interactivity"].to_numpy(float)
+    curves = {
+        kind: Frontier.of(x, allowed[column].to_numpy(float))
+        for kind, column in _RATES[denominator].items()
+    }
+    best = allowed.iloc[list(curves["total"].indices)]
+    low, high = (
+        Frontier.of(
+            1.0 / best[f"median_tpot_s_{tpot}"].to_numpy(float),
+            best[f"total_tput_per_gpu_{end}"].to_numpy(float),
+        )
+        for end, tpot in (("lo", "hi"), ("hi", "lo"))
+    )
+    known = bool(low.x.size and high.x.size)
+    return Side(
+        name=contestant.name,
+        runs=runs,
+        best=best,
+        curves=curves,
+        low=low if known else None,
+        high=high if known else None,
+        costs=costs_of(
+            contestant.settings.values["sku"][0],
+            economics=contestant.settings.values["economics"][0],
+        ),
+    )
+
+
+def common_speeds(sides: Sequence[Side], *, most: int = 5) -> tuple[float, ...]:
+    """Round speeds per user within the reach of all; the middle of each if there are none.
+
+    Two significant digits. [tok/s/user]
+    """
+    slowest = max(float(side.curves["total"].x[0]) for side in sides)
+    fastest = min(float(side.curves["total"].x[-1]) for side in sides)
+    if fastest > slowest:
+        inner = np.linspace(slowest, fastest, most + 2)[1:-1]
+        return tuple(dict.fromkeys(float(f"{x:.2g}") for x in inner))
+    middles = [float(np.median(side.curves["total"].x)) for side in sides]
+    return tuple(dict.fromkeys(float(f"{x:.2g}") for x in sorted(middles)))
+
+
+def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, Any]:
+    """The cells of one contestant at one speed."""
+    total = side.curves["total"].at(x)
+    row: dict[str, Any] = {
+        "interactivity": x,
+        "contestant": side.name,
+        "reachable": total is not None,
+        "slowest": float(side.curves["total"].x[0]),
+        "fastest": float(side.curves["total"].x[-1]),
+    }
+    rates = {kind: curve.at(x) for kind, curve in side.curves.items()}
+    row |= {f"{kind}_tput_per_gpu": rate for kind, rate in rates.items()}
+    band = side.band_at(x) if total is not None else None
+    low, high = band or (None, None)
+    row |= {"total_tput_per_gpu_lo": low, "total_tput_per_gpu_hi": high}
+    price = side.costs.usd_per_gpu_hour(tier)
+    for name, rate in (
+        ("usd_per_million_tokens", rates["total"]),
+        ("usd_per_million_tokens_lo", high),
+        ("usd_per_million_tokens_hi", low),
+        ("usd_per_million_input_tokens", rates["input"]),
+        ("usd_per_million_output_tokens", rates["output"]),
+    ):
+        row[name] = (
+            usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)
+            if price is not None and rate
+            else None
+        )
+    for name, kw in (
+        ("tokens_per_s_per_mw", side.costs.inferencex_kw),
+        ("tokens_per_s_per_utility_mw", side.costs.utility_kw),
+    ):
+        row[name] = (
+            tokens_per_s_per_mw(tokens_per_s_per_gpu=total, kw_per_gpu=kw) if total and kw else None
+        )
+    kw = side.costs.inferencex_kw
+    row["joules_per_token"] = (
+        joules_per_token(tokens_per_s_per_gpu=total, kw_per_gpu=kw) if total and kw else None
+    )
+    return row | _ratios(row, side=side, reference=reference, x=x, tier=tier) | _where(side, x)
+
+
+def _ratios(
+    row: dict[str, Any], *, side: Side, reference: Side, x: float, tier: Tier
+) -> dict[str, Any]:
+    """Throughput, dollars and tokens per megawatt over the reference's."""
+    mine, other = row["total_tput_per_gpu"], reference.curves["total"].at(x)
+    if mine is None or other is None:
+        return dict.fromkeys(("ratio", "ratio_lo", "ratio_hi", "apart", "usd_ratio", "mw_ratio"))
+    ratio = mine / other
+    bands = (side.band_at(x), reference.band_at(x))
+    low, high, apart = None, None, None
+    if side is not reference and bands[0] is not None and bands[1] is not None:
+        low, high = ratio_band(mine, bands[0], other, bands[1])
+        apart = bands[0][0] > bands[1][1] or bands[0][1] < bands[1][0]
+    prices = (side.costs.usd_per_gpu_hour(tier), reference.costs.usd_per_gpu_hour(tier))
+    powers = (side.costs.inferencex_kw, reference.costs.inferencex_kw)
+    return {
+        "ratio": ratio,
+        "ratio_lo": low,
+        "ratio_hi": high,
+        "apart": apart,
+        "usd_ratio": prices[0] / prices[1] / ratio if prices[0] and prices[1] else None,
+        "mw_ratio": ratio * powers[1] / powers[0] if powers[0] and powers[1] else None,
+    }
+
+
+def ratio_band(
+    first: float, first_band: tuple[float, float], second: float, second_band: tuple[float, float]
+) -> tuple[float, float]:
+    """90 % interval of a ratio of two predictions with bands, their errors independent. [-]
+
+    Logarithmic half-widths add in quadrature, the low end of the ratio from the first's low and
+    the second's high. Predictions of one engine and model err together, so that this interval
+    is rather too wide. An end is 0 or infinite where a band reaches down to 0.
+    """
+    ratio = first / second
+    down = math.hypot(_log(first, first_band[0]), _log(second_band[1], second))
+    up = math.hypot(_log(first_band[1], first), _log(second, second_band[0]))
+    return ratio * math.exp(-down), ratio * math.exp(up) if up < math.inf else math.inf
+
+
+def _log(above: float, below: float) -> float:
+    return math.log(above / below) if below > 0 else math.inf
+
+
+def _where(side: Side, x: float) -> dict[str, Any]:
+    """Deployments of the knots on either side of a speed, and what binds at the nearer."""
+    knots = side.curves["total"].x
+    if not knots[0] <= x <= knots[-1]:
+        return {"between": "", "bottleneck": "", "kind": ""}
+    right = int(np.searchsorted(knots, x))
+    left = right if knots[right] == x else right - 1
+    names = [
+        f"{label} c{concurrency}"
+        for label, concurrency in zip(side.best["label"], side.best["concurrency"], strict=True)
+    ]
+    nearer = left if x - knots[left] <= knots[right] - x else right
+    run = side.best.iloc[nearer]
+    return {
+        "between": " to ".join(dict.fromkeys((names[left], names[right]))),
+        "bottleneck": run["bottleneck"],
+        "kind": run["kind"],
+    }
+
+
+def crossings(first: Side, second: Side) -> tuple[float, ...]:
+    """Speeds per user at which two curves give equal throughput, ascending. [tok/s/user]"""
+    one, two = first.curves["total"], second.curves["total"]
+    low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
+    if not low < high:
+        return ()
+    x = np.unique(np.concatenate([np.linspace(low, high, 2001), one.x, two.x]))
+    x = x[(x >= low) & (x <= high)]
+    gap = one.values(x) - two.values(x)
+    x, gap = x[gap != 0], gap[gap != 0]
+    turns = np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0)
+    widths = gap[turns] / (gap[turns] - gap[turns + 1])
+    return tuple((x[turns] + widths * (x[turns + 1] - x[turns])).tolist())

@@ -1,0 +1,164 @@
+"""What ``simulate compare`` prints: contestants side by side at each speed per user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simulator.output.text_tables import (
+    OUT_OF_REACH_NOTE,
+    console,
+    interval,
+    number,
+    records_of,
+    table_of,
+)
+from simulator.studies.compare.sides import crossings
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulator.studies.compare.run import ComparisonResult
+
+UNREACHABLE = "unreachable"
+TEXT_COLUMNS = ("", "runs on either side", "binds")
+
+
+def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
+    """Print a comparison: the table, what crosses where, and what was assumed."""
+    out = console()
+    out.print(result.caption, soft_wrap=True)
+    out.print()
+    out.print(_table(result))
+    notes = [f"note: {message}" for message in result.messages]
+    lines = ["", *_remarks(result), *notes, "", f"results in {directory}"]
+    out.print("\n".join(lines), soft_wrap=True)
+
+
+def summary_of(result: ComparisonResult) -> dict[str, Any]:
+    """A comparison as JSON. SI units, dollars per million tokens."""
+    return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
+        "caption": result.caption,
+        "reference": result.sides[0].name,
+        "denominator": result.denominator,
+        "tier": result.tier,
+        "economics": result.economics,
+        "settings": result.resolved,
+        "table": records_of(result.frame()),
+        "crossings": {
+            side.name: list(crossings(result.sides[0], side)) for side in result.sides[1:]
+        },
+        "remarks": _remarks(result),
+        "refused": records_of(result.refused),
+        "messages": list(result.messages),
+    }
+
+
+def _table(result: ComparisonResult) -> Any:
+    headers, rows = comparison_cells(result.frame(), reference=result.sides[0].name)
+    table = table_of(title="", headers=headers, left=TEXT_COLUMNS)
+    for position, (first, cells) in enumerate(rows):
+        if first and position:
+            table.add_row()
+        table.add_row(*cells)
+    return table
+
+
+def comparison_cells(
+    frame: pd.DataFrame, *, reference: str
+) -> tuple[list[str], list[tuple[bool, list[str]]]]:
+    """A comparison as it is read: headers, and cells of each row.
+
+    Parameters
+    ----------
+    frame:
+        `simulator.studies.compare.run.ComparisonResult.frame`.
+    reference:
+        The contestant whom the ratios are over.
+
+    Returns
+    -------
+    tuple
+        Headers, where those that differ in trailing blanks alone read alike; and for each row
+        whether it is the first of its speed, with its cells.
+    """
+    banded = bool(frame["total_tput_per_gpu_lo"].notna().any())
+    headers = ["tok/s/user", "", "tok/s/GPU", *(["90 %"] if banded else []), "ratio"]
+    headers += [*(["90 % "] if banded else []), "$/M tok", "ratio ", "$/M in", "$/M out"]
+    headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
+    rows: list[tuple[bool, list[str]]] = []
+    for row in frame.to_dict("records"):
+        first = row["contestant"] == reference
+        cells = [number(row["interactivity"]) if first else "", row["contestant"]]
+        if not row["reachable"]:
+            reach = f"{number(row['slowest'])} to {number(row['fastest'])} tok/s/user"
+            blank = [""] * (len(headers) - 5)
+            rows.append((first, [*cells, UNREACHABLE, *blank, f"its curve: {reach}", ""]))
+            continue
+        cells.append(number(row["total_tput_per_gpu"]))
+        if banded:
+            cells.append(interval(row["total_tput_per_gpu_lo"], row["total_tput_per_gpu_hi"]))
+        cells.append("" if first else _times(row["ratio"]))
+        if banded:
+            cells.append("" if first else interval(row["ratio_lo"], row["ratio_hi"]))
+        cells += [
+            number(row["usd_per_million_tokens"]),
+            "" if first else _times(row["usd_ratio"]),
+            number(row["usd_per_million_input_tokens"]),
+            number(row["usd_per_million_output_tokens"]),
+            number(row["tokens_per_s_per_mw"]),
+            "" if first else _times(row["mw_ratio"]),
+            number(row["joules_per_token"]),
+            row["between"],
+            row["bottleneck"],
+        ]
+        rows.append((first, cells))
+    return headers, rows
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.2f}x"
+
+
+def _remarks(result: ComparisonResult) -> list[str]:
+    """Crossings, bands that overlap, kinds of prediction, and what dollars are over."""
+    reference = result.sides[0]
+    lines = []
+    for side in result.sides[1:]:
+        meet = crossings(reference, side)
+        if meet:
+            speeds = ", ".join(number(x) for x in meet)
+            lines.append(
+                f"{side.name} and {reference.name} give equal throughput at {speeds} tok/s/user"
+            )
+    close = result.table[result.table["apart"].eq(False)]
+    for name in close["contestant"].unique():
+        speeds = ", ".join(
+            number(x) for x in close.loc[close["contestant"] == name, "interactivity"]
+        )
+        lines.append(
+            f"not apart from {reference.name} at {speeds} tok/s/user: {name} (bands overlap)"
+        )
+    kinds = {side.name: ", ".join(side.best["kind"].unique()) for side in result.sides}
+    if len(set(kinds.values())) == 1:
+        lines.append(f"kind of prediction: {next(iter(kinds.values()))}")
+    else:
+        lines += [f"kind of prediction: {name} {kind}" for name, kind in kinds.items()]
+    if result.table["total_tput_per_gpu_lo"].eq(0).any():
+        lines.append(OUT_OF_REACH_NOTE)
+    if any(side.low is None for side in result.sides):
+        lines.append(
+            "no band where predictions of the kind have not been compared with measurements"
+        )
+    basis = (
+        "all GPUs of the deployment"
+        if result.denominator == "all"
+        else "the GPUs of the pool that makes them, as InferenceX (input: prefill, output: decode)"
+    )
+    lines.append(f"$ at the {result.tier} price of economics {result.economics}, over {basis}")
+    lines.append(f"ratios over {reference.name}; tok/s/MW and J/tok on InferenceX's kW per chip")
+    return lines

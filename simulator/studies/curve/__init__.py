@@ -1,0 +1,1 @@
+"""The Pareto curve of one SKU."""

@@ -1,0 +1,86 @@
+"""The Python interface of the curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.scenario.settings import build_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Unpack
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from simulator.scenario.keywords import CurveKeywords
+    from simulator.studies.curve.run import CurvePoint, CurveResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The Pareto curve of one SKU.
+
+    Parameters
+    ----------
+    result:
+        Points, refused layouts, resolved settings, assumptions and per-request records.
+    """
+
+    result: CurveResult
+
+    @property
+    def frontier(self) -> list[CurvePoint]:
+        """Points that no other beats, by ascending interactivity."""
+        return self.result.frontier
+
+    @property
+    def caption(self) -> str:
+        """What the curve shows, in one line."""
+        return self.result.caption
+
+    def frame(self) -> pd.DataFrame:
+        """Every point, dominated ones too (``on_frontier`` tells them apart). SI units."""
+        from simulator.studies.curve.files import points_frame
+
+        return points_frame(self.result)
+
+    def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
+        """The Pareto plot; written as PNG where a path is given."""
+        from simulator.studies.curve.files import curve_series
+        from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+
+        figure = pareto_figure(series=[curve_series(self.result)], caption=self.caption, log=log)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+def curve(
+    *,
+    scenario: Path | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+    **settings: Unpack[CurveKeywords],
+) -> Curve:
+    """Simulate the Pareto curve of one SKU: every layout that fits, at rising concurrency.
+
+    Parameters
+    ----------
+    scenario:
+        YAML file of settings; keyword settings override it.
+    on_progress:
+        Called with (points done, points at the most, what is under way).
+    settings:
+        Fields of `simulator.scenario.settings.Scenario`.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or out of range, or no layout divides the chosen GPUs.
+    """
+    from simulator.studies.curve.run import explore_curve
+
+    source = build_scenario(flags=settings, file=scenario)
+    return Curve(result=explore_curve(source, on_progress=on_progress))

@@ -1,0 +1,220 @@
+"""What one curve leaves on disk: settings, points, requests and the picture."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from simulator.scenario.settings import REPORTED
+from simulator.version import version
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from simulator.output.run_directory import RunDirectory
+    from simulator.studies.curve.run import CurvePoint, CurveResult
+
+FILE_METADATA = {"kind": "simulated"}
+
+
+def point_row(point: CurvePoint) -> dict[str, Any]:
+    """One point as a flat row: what ran, InferenceX's metrics, cost, power, limit and bands."""
+    row: dict[str, Any] = {
+        "label": point.label,
+        "concurrency": point.concurrency,
+        "tp": point.layout.tp,
+        "ep": point.layout.ep,
+        "dp_attention": point.layout.dp_attention,
+        "gpus": point.layout.gpus,
+        "on_frontier": point.on_frontier,
+        **point.metrics.to_dict(),
+        "usd_per_million_tokens": point.usd_per_million_tokens,
+        "tokens_per_s_per_mw": point.tokens_per_s_per_mw,
+        "tokens_per_s_per_utility_mw": point.tokens_per_s_per_utility_mw,
+        "bottleneck": point.bottleneck,
+        "kind": point.kind,
+    }
+    for metric, (low, high) in (point.bands or {}).items():
+        row[f"{metric}_lo"], row[f"{metric}_hi"] = low, high
+    return row
+
+
+def points_frame(result: CurveResult) -> pd.DataFrame:
+    """All points of a curve, one row each."""
+    import pandas as pd
+
+    return pd.DataFrame([point_row(point) for point in result.points])
+
+
+def summary_of(result: CurveResult) -> dict[str, Any]:
+    """A curve as one JSON object: caption, settings, points, refused layouts, assumptions."""
+    return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
+        "caption": result.caption,
+        "settings": result.resolved,
+        "points": [point_row(point) for point in result.points],
+        "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
+        "messages": result.messages,
+    }
+
+
+def summary_json(result: CurveResult) -> str:
+    """`summary_of` as text."""
+    return json.dumps(summary_of(result), indent=2, default=str)
+
+
+def load_file_writers() -> None:
+    """Import what `write_run` needs, which takes a while, ahead of its call."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+    import pyarrow.json
+    import pyarrow.parquet  # noqa: F401
+    import yaml  # noqa: F401
+
+
+def write_run(
+    directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None = None
+) -> None:
+    """Write settings, summary, points, requests and the picture of a curve.
+
+    Parameters
+    ----------
+    measured:
+        Measured points to draw beside the curve.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be written.
+    """
+    try:
+        directory.stage("resolved.yaml").write_text(_resolved_yaml(result), encoding="utf-8")
+        directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
+        _write_points(directory, result)
+        with ThreadPoolExecutor(1) as thread:  # PyArrow compresses while Matplotlib draws
+            requests = thread.submit(_write_requests, directory, result)
+            _draw(directory, result, measured=measured)
+            requests.result()
+    except OSError as error:
+        raise directory.unwritable(error) from None
+
+
+def _resolved_yaml(result: CurveResult) -> str:
+    """The settings and their origins; a scenario file that gives the same curve again."""
+    import yaml
+
+    settings = json.loads(json.dumps(result.resolved, default=str))
+    return (
+        f"# {result.caption}\n"
+        f"# simulate --scenario with this file repeats it; '{REPORTED}*' are told, not read.\n"
+        + yaml.safe_dump(settings, sort_keys=False)
+    )
+
+
+def _write_points(directory: RunDirectory, result: CurveResult) -> None:
+    """All points, one row each.
+
+    By way of JSON text and, for requests, of buffers: to make an array of any other thing PyArrow
+    loads pandas first, which takes as long as to write the file.
+    """
+    import pyarrow as pa
+    import pyarrow.json as pj
+    import pyarrow.parquet as pq
+
+    lines = "\n".join(json.dumps(_finite(point_row(point))) for point in result.points)
+    text = BytesIO(lines.encode())
+    table = pj.read_json(text, read_options=pj.ReadOptions(block_size=max(len(lines), 1) + 1))
+    nulls = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
+    for i in nulls:
+        column = table.column(i).cast(pa.float64())
+        table = table.set_column(i, table.schema.field(i).name, column)
+    table = table.replace_schema_metadata(FILE_METADATA | {"version": version()})
+    pq.write_table(table, directory.stage("points.parquet"), compression="zstd")
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with blanks for what is no number."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
+    """Per-request records of all points, with the point that each belongs to."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def numbers(values: npt.NDArray[Any]) -> pa.Array:
+        values = np.ascontiguousarray(values)
+        kind = pa.from_numpy_dtype(values.dtype)
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+    def repeated(text: str, count: int) -> pa.Array:
+        encoded = text.encode()
+        ends = pa.py_buffer(np.array([0, len(encoded)], dtype=np.int32))
+        once = pa.StringArray.from_buffers(1, ends, pa.py_buffer(encoded))
+        return pa.DictionaryArray.from_arrays(numbers(np.zeros(count, dtype=np.int32)), once)
+
+    if not result.records:
+        raise UserError("the curve kept no records; explore it with keep_records=True")
+    writer: pq.ParquetWriter | None = None
+    try:
+        for (label, concurrency), records in result.records.items():
+            columns = {
+                "label": repeated(label, len(records)),
+                "concurrency": numbers(np.full(len(records), concurrency, dtype=np.int64)),
+                **{name: numbers(values) for name, values in records.columns.items()},
+            }
+            table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    directory.stage("requests.parquet"),
+                    table.schema.with_metadata(FILE_METADATA | {"version": version()}),
+                    compression="zstd",
+                    use_dictionary=["label"],  # the others hardly repeat
+                )
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _draw(directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None) -> None:
+    from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+
+    figure = pareto_figure(series=[curve_series(result)], caption=result.caption, measured=measured)
+    save_figure(figure, directory.stage("frontier.png"))
+
+
+def curve_series(result: CurveResult) -> Any:
+    """The points of a curve in the form that the Pareto plot draws."""
+    import numpy as np
+
+    from hwmodels.sku import load_sku
+    from simulator.studies.curve.pareto_plot import Series
+
+    sku = load_sku(str(result.resolved["sku"]["value"]))
+    nowhere = (float("nan"), float("nan"))
+    band = []
+    for point in result.points:
+        bands = point.bands or {}
+        slow_s, fast_s = bands.get("median_tpot_s", nowhere)[::-1]
+        band.append((1.0 / slow_s, 1.0 / fast_s, *bands.get("total_tput_per_gpu", nowhere)))
+    return Series(
+        name=f"{sku.name} ({result.resolved['engine']['value']})",
+        vendor=sku.vendor,
+        interactivity=np.array([point.metrics.interactivity for point in result.points]),
+        tput_per_gpu=np.array([point.metrics.total_tput_per_gpu for point in result.points]),
+        layouts=[point.label for point in result.points],
+        concurrencies=[point.concurrency for point in result.points],
+        on_frontier=np.array([point.on_frontier for point in result.points]),
+        band=np.array(band),
+    )

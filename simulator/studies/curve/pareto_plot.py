@@ -1,0 +1,409 @@
+"""InferenceX's Pareto plot, with what is simulated told apart from what was measured.
+
+Dashed lines and hollow markers are simulated, filled markers measured, shading is the 90 % band.
+Vendors keep their hues (NVIDIA greens, AMD reds and oranges, others blues and purples) in shades
+that stay apart under colour blindness; SKUs of one vendor differ in shade.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.analysis.pareto import Frontier, monotone_slopes
+from simulator.output.plot_labels import Label, place_labels
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    Array = npt.NDArray[np.float64]
+    Style = tuple[str, tuple[float, tuple[float, ...]]]
+    """Colour and dashes of a curve."""
+
+TITLE = "Token Throughput per Chip vs. Interactivity"
+X_LABEL = "Interactivity (tok/s/user)"
+Y_LABEL = "Token Throughput per Chip (tok/s/chip)"
+
+SHADES = {
+    "nvidia": ("#00845a", "#054d38", "#63c19d"),
+    "amd": ("#d1520f", "#8f1d14", "#f0a35c"),
+}
+OTHER_SHADES = ("#3f63b5", "#7b4ea3", "#8fb4e8")
+# Tensor-parallel attention is round or triangular, data-parallel attention square-cornered.
+MARKERS = {"TEP": "o", "TP": "^", "EP": "v", "DEP": "s", "DPATP": "D", "DPAEP": "P"}
+OTHER_MARKER = "h"
+INK, FAINT_INK, GRID = "#1c2430", "#69727f", "#e6e9ee"
+DASHES = (0, (5, 2.2))
+# Series of one vendor beyond its shades are told apart by the dashes.
+MORE_DASHES = (DASHES, (0, (1.3, 1.5)), (0, (9, 2, 1.5, 2)))
+DPI = 160
+_RIGHT = 0.975
+"""Where captions end, as a share of the width."""
+_CAPTION_CHARACTERS_PER_INCH = 14.33
+MOST_NAMED_LAYOUTS = 4
+LABEL_SPACING = 0.025
+"""Share of an axis by which a labelled point differs from the labelled one before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Simulated points of one SKU, engine, precision and speculation: one frontier.
+
+    Parameters
+    ----------
+    name:
+        As in the legend: ``MI355X (SGLang, MTP)``.
+    vendor:
+        Decides the hue.
+    interactivity, tput_per_gpu:
+        The points. [tok/s/user], [tok/s/chip]
+    layouts, concurrencies:
+        What each point ran.
+    on_frontier:
+        Which points no other dominates.
+    band:
+        Low and high interactivity, then low and high throughput of each point, as an array of
+        shape (points, 4); not finite where no band is known.
+    """
+
+    name: str
+    vendor: str
+    interactivity: Array
+    tput_per_gpu: Array
+    layouts: Sequence[str]
+    concurrencies: Sequence[int]
+    on_frontier: npt.NDArray[np.bool_]
+    band: Array
+
+
+def pareto_figure(
+    *,
+    series: Sequence[Series],
+    caption: str,
+    measured: pd.DataFrame | None = None,
+    log: bool = False,
+) -> Figure:
+    """The Pareto plot of one or more SKUs.
+
+    Parameters
+    ----------
+    series:
+        Simulated curves.
+    caption:
+        What was run: model, precision, lengths, engine and level, and so on.
+    measured:
+        Measured points to set beside them, in the columns ``median_tpot_s`` and
+        ``total_tput_per_gpu``, with the curve each belongs to in ``series``.
+    log:
+        Whether throughput is on a logarithmic axis.
+    """
+    from simulator.output.figure import ResultFigure
+
+    figure = ResultFigure(width=10, height=6.4)
+    axes = figure.add_axes((0.082, 0.105, 0.893, 0.735))
+    dress(figure, axes, caption=caption, hint="labels: layout, concurrency after c")
+    styles = styles_of(series)
+    colours = colours_of(series)
+    for one in series:
+        _draw_series(axes, one, style=styles[one.name])
+    if measured is not None:
+        _draw_measured(axes, measured, colours=colours)
+    _set_limits(axes, series=series, measured=measured, log=log)
+    _draw_legend(axes, series=series, styles=styles, measured=measured, log=log)
+    labels = [label for one in series for label in _labels(one, colours[one.name])]
+    place_labels(axes, _without_repeats(labels))
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; equal figures make equal bytes."""
+    figure.savefig(path, dpi=DPI, metadata={"Software": f"forecurve {version()}, simulated"})
+
+
+def colours_of(series: Sequence[Series]) -> dict[str, str]:
+    """A colour for each series: the vendor's hue, the next shade for each further SKU."""
+    return {name: colour for name, (colour, _) in styles_of(series).items()}
+
+
+def styles_of(series: Sequence[Series]) -> dict[str, Style]:
+    """Colour and dashes of each series: the dashes change where a vendor's shades run out."""
+    seen: Counter[str] = Counter()
+    styles: dict[str, Style] = {}
+    for one in series:
+        family = one.vendor if one.vendor in SHADES else ""
+        shades = SHADES.get(family, OTHER_SHADES)
+        cycle, shade = divmod(seen[family], len(shades))
+        styles[one.name] = (shades[shade], MORE_DASHES[cycle % len(MORE_DASHES)])
+        seen[family] += 1
+    return styles
+
+
+def dress(
+    figure: Figure,
+    axes: Axes,
+    *,
+    caption: str,
+    title: str = TITLE,
+    x_label: str = X_LABEL,
+    y_label: str = Y_LABEL,
+    hint: str = "",
+) -> None:
+    """Title, caption, axis labels, grid and the line that says it is simulated."""
+    left = axes.get_position().x0
+    inches = (_RIGHT - left) * figure.get_figwidth()
+    figure.text(left, 0.955, title, fontsize=14, fontweight="bold", color=INK, va="center")
+    figure.text(
+        left,
+        0.925,
+        "\n".join(textwrap.wrap(caption, round(_CAPTION_CHARACTERS_PER_INCH * inches))),
+        fontsize=8.5,
+        color=FAINT_INK,
+        va="top",
+        linespacing=1.35,
+    )
+    figure.text(
+        _RIGHT, 0.012, f"simulated, forecurve {version()}", fontsize=8, color=FAINT_INK, ha="right"
+    )
+    figure.text(left, 0.012, hint, fontsize=8, color=FAINT_INK)
+    axes.set_xlabel(x_label, fontsize=10.5, color=INK)
+    axes.set_ylabel(y_label, fontsize=10.5, color=INK)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#aab2bd")
+    axes.tick_params(colors=FAINT_INK, labelsize=9, length=3)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def log_throughput(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 of every decade."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.minorticks_off()
+
+
+def marker(layout: str) -> str:
+    """Marker of a layout label such as ``TEP8`` or ``DPAEP8PP2``."""
+    kind = layout.rstrip("0123456789").removesuffix("PP").rstrip("0123456789")
+    return MARKERS.get(kind, OTHER_MARKER)
+
+
+def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
+    colour, dashes = style
+    order = np.argsort(one.interactivity)
+    front = order[one.on_frontier[order]]
+    _draw_band(axes, one.band[front], colour=colour)
+    x, y = _curve(one.interactivity[front], one.tput_per_gpu[front])
+    axes.plot(x, y, color=colour, linewidth=1.8, linestyle=dashes, zorder=3)
+    for layout in dict.fromkeys(one.layouts[index] for index in order):
+        for shown in (False, True):
+            own = [i for i in order if one.layouts[i] == layout and one.on_frontier[i] == shown]
+            if not own:
+                continue
+            axes.plot(
+                one.interactivity[own],
+                one.tput_per_gpu[own],
+                marker=marker(layout),
+                markersize=6.5 if shown else 5,
+                markerfacecolor="white" if shown else "none",
+                markeredgecolor=colour,
+                markeredgewidth=1.6 if shown else 1.0,
+                alpha=1.0 if shown else 0.35,
+                linestyle="none",
+                zorder=4 if shown else 2,
+            )
+
+
+def _curve(x: Array, y: Array) -> tuple[Array, Array]:
+    """The monotone curve through knots of ascending and distinct ``x``, finely sampled."""
+    if len(x) < 2:
+        return x, y
+    fine = np.unique(np.concatenate([np.linspace(x[0], x[-1], 400), x]))
+    knots = Frontier(x=x, y=y, slope=monotone_slopes(x, y), indices=tuple(range(len(x))))
+    return fine, knots.values(fine)
+
+
+def _draw_band(axes: Axes, band: Array, *, colour: str) -> None:
+    """Shade from the curve of all low ends to that of all high ends.
+
+    In a closed loop throughput and speed err together: a slower step lowers both. The low
+    corner of each point's band thus belongs to the low curve, the high corner to the high one.
+    """
+    known = band[np.isfinite(band).all(axis=1)]
+    if len(known) < 2:
+        return
+    edges = []
+    for x, y in ((known[:, 0], known[:, 2]), (known[:, 1], known[:, 3])):
+        xs, first = np.unique(x, return_index=True)
+        edges.append(np.column_stack(_curve(xs, y[first])))
+    outline = np.vstack([edges[0], edges[1][::-1]])
+    axes.fill(outline[:, 0], outline[:, 1], color=colour, alpha=0.13, linewidth=0, zorder=1)
+
+
+def _draw_measured(axes: Axes, measured: pd.DataFrame, *, colours: dict[str, str]) -> None:
+    for name, rows in measured.groupby("series", sort=True):
+        axes.plot(
+            1.0 / rows["median_tpot_s"],
+            rows["total_tput_per_gpu"],
+            marker="o",
+            markersize=6.5,
+            color=colours.get(str(name), FAINT_INK),
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            linestyle="none",
+            zorder=5,
+        )
+
+
+def _set_limits(
+    axes: Axes, *, series: Sequence[Series], measured: pd.DataFrame | None, log: bool
+) -> None:
+    """Both axes from zero, wide enough for every point and, up to a third more, the band."""
+    xs = [one.interactivity for one in series]
+    ys = [one.tput_per_gpu for one in series]
+    if measured is not None:
+        xs.append((1.0 / measured["median_tpot_s"]).to_numpy())
+        ys.append(measured["total_tput_per_gpu"].to_numpy())
+    x_points, y_points = np.concatenate(xs), np.concatenate(ys)
+    bands = np.vstack([one.band[one.on_frontier] for one in series])
+    bands = bands[np.isfinite(bands).all(axis=1)]
+    axes.set_xlim(0, _top(x_points, bands[:, 1]))
+    if log:
+        log_throughput(axes)
+        axes.set_ylim(y_points.min() / 1.5, y_points.max() * 1.5)
+    else:
+        axes.set_ylim(0, _top(y_points, bands[:, 3]))
+
+
+def _top(points: Array, band_ends: Array) -> float:
+    most = float(points.max())
+    return 1.08 * min(max([most, *map(float, band_ends)]), 1.33 * most)
+
+
+def _draw_legend(
+    axes: Axes,
+    *,
+    series: Sequence[Series],
+    styles: dict[str, Style],
+    measured: pd.DataFrame | None,
+    log: bool,
+) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    entries: list[Line2D | Patch] = []
+    for one in series:
+        colour, dashes = styles[one.name]
+        entries.append(
+            Line2D(
+                [],
+                [],
+                color=colour,
+                linestyle=dashes,
+                linewidth=1.8,
+                label=f"{one.name}, simulated",
+            )
+        )
+        if np.isfinite(one.band[one.on_frontier]).all(axis=1).sum() > 1:
+            entries.append(Patch(color=colour, alpha=0.13, linewidth=0, label="90 % band"))
+    kinds = {marker(layout): layout for one in series for layout in sorted(one.layouts)}
+    for shape in kinds:
+        names = sorted({name for one in series for name in one.layouts if marker(name) == shape})
+        entries.append(_sample(marker=shape, label=_summary_of(names)))
+    if not all(one.on_frontier.all() for one in series):
+        entries.append(_sample(marker="o", label="faint: off the frontier", alpha=0.35))
+    if measured is not None:
+        label = f"filled: measured{_days_of(measured)}"
+        entries.append(_sample(marker="o", label=label, filled=True))
+    axes.legend(
+        handles=entries,
+        loc="best" if log else "upper right",
+        frameon=True,
+        framealpha=0.9,
+        edgecolor="none",
+        fontsize=8.5,
+        labelcolor=INK,
+    )
+
+
+def _days_of(measured: pd.DataFrame) -> str:
+    """Of which days measured runs are, where they are of several: software changes with them."""
+    if "date" not in measured:
+        return ""
+    told = [str(day) if day == day and day else "" for day in measured["date"]]
+    days = sorted(set(told) - {""})
+    undated = " and undated" if "" in told else ""
+    if not days or (len(days) == 1 and not undated):
+        return ""
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f", {span}{undated}"
+
+
+def _summary_of(layouts: Sequence[str]) -> str:
+    """The layouts of one marker: by name if they are few."""
+    if len(layouts) <= MOST_NAMED_LAYOUTS:
+        return ", ".join(layouts)
+    kind = "disaggregated" if "+" in layouts[0] else layouts[0].rstrip("0123456789")
+    return f"{kind}, {len(layouts)} layouts"
+
+
+def _sample(*, marker: str, label: str, alpha: float = 1.0, filled: bool = False) -> Line2D:
+    """A legend entry for a marker alone."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=marker,
+        markersize=6,
+        color=FAINT_INK,
+        markerfacecolor=FAINT_INK if filled else "white",
+        alpha=alpha,
+        label=label,
+    )
+
+
+def _without_repeats(labels: Sequence[Label]) -> list[Label]:
+    """Labels without those that say the same as another at all but the same place."""
+    kept: list[Label] = []
+    for label in labels:
+        if not any(
+            label.text == other.text
+            and abs(label.x - other.x) < LABEL_SPACING * other.x
+            and abs(label.y - other.y) < LABEL_SPACING * other.y
+            for other in kept
+        ):
+            kept.append(label)
+    return kept
+
+
+def _labels(one: Series, colour: str) -> list[Label]:
+    """A label for each frontier point that does not all but cover the labelled one before."""
+    x, y = one.interactivity, one.tput_per_gpu
+    front = np.flatnonzero(one.on_frontier)
+    labels: list[Label] = []
+    for index in front[np.argsort(x[front])]:
+        if labels:
+            x_step = (x[index] - labels[-1].x) / x[front].max()
+            y_step = (labels[-1].y - y[index]) / y[front].max()
+            if max(x_step, y_step) < LABEL_SPACING:
+                continue
+        text = f"{one.layouts[index]} c{one.concurrencies[index]}"
+        labels.append(Label(x=float(x[index]), y=float(y[index]), text=text, colour=colour))
+    return labels

@@ -1,0 +1,90 @@
+"""The tables that a curve prints: the frontier, what was refused, what was assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.output.text_tables import console, interval, number, table_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulator.studies.curve.run import CurvePoint, CurveResult
+
+HEADERS = (
+    "layout",
+    "conc",
+    "tok/s/GPU",
+    "90 % band",
+    "tok/s/user",
+    "TTFT p50",
+    "p99 [s]",
+    "$/M tok",
+    "tok/s/MW",
+    "utility",
+    "what binds",
+)
+
+
+def print_curve(result: CurveResult, *, directory: Path) -> None:
+    """Print the frontier of a curve, the layouts it refused and what it rests on."""
+    out = console()
+    out.print(result.caption, soft_wrap=True)
+    kinds = sorted({point.kind for point in result.points})
+    out.print(f"prediction: {', '.join(kinds)}; {meaning_of(kinds)}", soft_wrap=True)
+    for message in result.messages:
+        out.print(f"note: {message}", soft_wrap=True)
+    out.print()
+    table = table_of(title="", headers=HEADERS, left=("layout", "what binds"))
+    frontier = result.frontier
+    for point in frontier:
+        table.add_row(*_cells(point))
+    out.print(table)
+    out.print()
+    dominated = len(result.points) - len(frontier)
+    out.print(
+        f"{len(frontier)} frontier points of {len(result.points)} simulated; {dominated} dominated "
+        "ones are in points.parquet. tok/s/GPU counts input and output tokens; tok/s/MW uses "
+        f"InferenceX's kW, 'utility' IT power times PUE ({result.resolved['economics']['value']}).",
+        soft_wrap=True,
+    )
+    if result.resolved["concurrency"]["value"] is None:
+        out.print(
+            "layouts end where memory is full or more clients cannot bring them to the frontier; "
+            "--concurrency simulates every point",
+            soft_wrap=True,
+        )
+    for layout in result.refused:
+        first, *rest = layout.reason.splitlines()
+        out.print(f"refused {layout.label}: {first}", soft_wrap=True)
+        for line in rest:
+            out.print(line, soft_wrap=True)
+    out.print(f"results in {directory}", soft_wrap=True)
+
+
+def _cells(point: CurvePoint) -> tuple[str, ...]:
+    metrics = point.metrics
+    low, high = (point.bands or {}).get("total_tput_per_gpu", (None, None))
+    return (
+        point.label,
+        f"{point.concurrency:,}",
+        number(metrics.total_tput_per_gpu),
+        interval(low, high),
+        number(metrics.interactivity),
+        number(metrics.ttft.median_s),
+        number(metrics.ttft.p99_s),
+        number(point.usd_per_million_tokens),
+        number(point.tokens_per_s_per_mw),
+        number(point.tokens_per_s_per_utility_mw),
+        point.bottleneck,
+    )
+
+
+def meaning_of(kinds: list[str]) -> str:
+    """What kinds of prediction rest on, in words."""
+    meanings = {
+        "calibrated": "fitted to measured runs of this engine on this SKU",
+        "transferred": "efficiencies fitted on other SKUs or models",
+        "specification": "data sheets and kernel tables only, nothing fitted to serving runs",
+    }
+    return "; ".join(meanings[kind] for kind in kinds)

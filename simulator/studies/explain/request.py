@@ -1,0 +1,186 @@
+"""From what a user asks of ``simulate explain`` to a configuration and the batch of its step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from hwmodels.sku import load_sku
+from simulator.engines.labels import canonical_model
+from simulator.engines.memory import running_cap, step_token_budget
+from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
+from simulator.prediction.assembly import assemble
+from simulator.recipes.layouts import PoolRequest
+from simulator.recipes.resolve import choose_level, find_recipe
+from simulator.scenario.configuration import DoesNotFitError, RunConfiguration
+from simulator.scenario.configure import configure_run, engine_of
+from simulator.studies.curve.run import candidate_layouts
+from workloads.costmodel import PrefillChunk, StepBatch
+from workloads.errors import UserError, unknown_name
+from workloads.requests.lengths import length_distribution
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from simulator.engines.settings import EngineSettings
+    from simulator.prediction.assembly import Assembly
+    from simulator.scenario.settings import Scenario
+
+Phase = Literal["decode", "prefill", "mixed"]
+PHASES: tuple[Phase, ...] = ("decode", "prefill", "mixed")
+
+
+def parse_phase(text: str) -> Phase:
+    """The phase of a name.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    for phase in PHASES:
+        if text == phase:
+            return phase
+    raise unknown_name(field="phase", value=text, known=PHASES)
+
+
+def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration, tuple[str, ...]]:
+    """The configuration of one worker, and what was assumed.
+
+    What is stated of the layout holds; a stated ``tp`` means tensor-parallel attention unless
+    ``dp_attention`` says otherwise. The rest is the recipe's. Where no recipe offers a layout
+    that agrees, it is the smallest expert-parallel worker of at least a node that fits.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown or a number out of range.
+    DoesNotFitError
+        If no worker of up to a scale-up domain fits.
+    """
+    if concurrency < 1:
+        raise UserError(f"concurrency is {concurrency}; it must be at least 1")
+    sku = load_sku(scenario.sku)
+    tp, dp_attention = scenario.tp or scenario.gpus, scenario.dp_attention
+    if tp is not None and dp_attention is None:
+        dp_attention = False
+    stated = PoolRequest(
+        workers=1, tp=tp, ep=scenario.ep, dp_attention=dp_attention, gpus=scenario.gpus
+    )
+    if tp is not None or _recipe_offers(scenario, stated=stated, sku=sku):
+        return _resolve(scenario, stated=stated, sku=sku, concurrency=concurrency)
+    refusal = UserError(f"no layout of {sku.name} agrees with what is stated; name one with --tp")
+    for layout in candidate_layouts(scenario=scenario, sku=sku):
+        wide = layout.ep == layout.tp or scenario.ep is not None
+        plain = not layout.dp_attention or scenario.dp_attention is not None
+        if layout.tp < sku.node_gpus or not (wide and plain):
+            continue
+        configuration, messages = _resolve(
+            scenario, stated=PoolRequest.of(layout), sku=sku, concurrency=concurrency
+        )
+        try:
+            assemble(configuration)
+        except DoesNotFitError as error:
+            refusal = error
+            continue
+        note = f"no recipe offers a layout: {layout.label}, the smallest that fits"
+        return configuration, (*messages, note)
+    raise refusal
+
+
+def _recipe_offers(scenario: Scenario, *, stated: PoolRequest, sku: Sku) -> bool:
+    """Whether the recipe in force offers one worker that agrees with what is stated."""
+    asked, _ = engine_of(scenario, sku=sku)
+    recipe, _ = find_recipe(
+        engine=asked.engine, sku=sku.key, model=canonical_model(scenario.model), kin=sku.kin
+    )
+    level, _ = choose_level(recipe, date=asked.date, median=asked.median)
+    return any(len(offer.pools) == 1 and stated.accepts(offer.pools[0]) for offer in level.layouts)
+
+
+def _resolve(
+    scenario: Scenario, *, stated: PoolRequest, sku: Sku, concurrency: int
+) -> tuple[RunConfiguration, tuple[str, ...]]:
+    configuration, recipe = configure_run(
+        scenario, sku=sku, pools=(stated,), concurrency=concurrency
+    )
+    return configuration, recipe.messages
+
+
+def build_batch(
+    configuration: RunConfiguration,
+    *,
+    assembly: Assembly,
+    phase: Phase,
+    context: int | None,
+    new_tokens: int | None,
+) -> tuple[StepBatch, tuple[str, ...]]:
+    """The step's batch on the fullest rank, requests spread evenly, and what to note about it.
+
+    Raises
+    ------
+    UserError
+        If a context or chunk is out of range.
+    """
+    limit = assembly.architecture.max_position_embeddings
+    for name, tokens in (("context", context), ("new_tokens", new_tokens)):
+        if tokens is not None and not 1 <= tokens <= limit:
+            raise UserError(
+                f"{name} is {tokens}; {assembly.architecture.name} takes 1 to {limit} tokens"
+            )
+    prompt, output = (
+        length_distribution(name=configuration.length_distribution, nominal_tokens=n).mean_tokens
+        for n in (configuration.isl, configuration.osl)
+    )
+    pool = assembly.pools[-1]
+    ranks, queries = pool.layout.attention_dp, configuration.drafts + 1
+    group = configuration.concurrency if phase != "prefill" else 0
+    requests = -(-group // ranks)
+    budget = step_token_budget(settings=pool.settings, attention_dp=ranks)
+    chunks: tuple[PrefillChunk, ...] = ()
+    notes: list[str] = []
+    if phase == "decode":
+        if new_tokens is not None:
+            raise UserError(
+                "new_tokens belongs to a prompt chunk; name it with --phase prefill or mixed"
+            )
+    else:
+        new = new_tokens or max(
+            1, min(round(prompt), budget - requests * queries, context or limit)
+        )
+        prefix = 0 if context is None else context - new
+        if prefix < 0:
+            raise UserError(
+                f"new_tokens is {new}, more than the context of {context} that the chunk ends; "
+                "raise --context or lower --new-tokens"
+            )
+        if new + requests * queries > budget:
+            notes.append(f"the engine's step budget is {budget} tokens a rank")
+        if phase == "mixed" and not _mixes(pool.settings):
+            notes.append(f"{configuration.engine} does not mix prefill and decode in one step")
+        chunks = (PrefillChunk(new_tokens=new, prefix_tokens=prefix),)
+    batch = StepBatch(
+        decode_requests=requests,
+        decode_context=(context or round(prompt + output / 2.0)) if requests else 0.0,
+        queries_per_request=queries,
+        prefill=chunks,
+        group_tokens=group * queries + ranks * sum(c.new_tokens for c in chunks),
+        group_samples=group + ranks * len(chunks),
+    )
+    return batch, tuple(notes)
+
+
+def _mixes(settings: EngineSettings) -> bool:
+    """Whether the engine puts prompt chunks and decoding requests into one step of a rank."""
+    if isinstance(settings, SglangSettings):
+        return settings.enable_mixed_chunk
+    return isinstance(settings, VllmSettings | TrtllmSettings)
+
+
+def requests_that_fit(*, assembly: Assembly, context: float) -> int:
+    """Requests of one context that a worker holds at a time: by memory and by its settings."""
+    pool = assembly.pools[-1]
+    spec, ranks = pool.kv_pool, pool.layout.attention_dp
+    room: float = spec.total_blocks // spec.blocks(context)
+    if spec.request_slots is not None:
+        room = min(room, spec.request_slots)
+    return math.floor(ranks * min(room, running_cap(settings=pool.settings, attention_dp=ranks)))

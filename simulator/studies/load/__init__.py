@@ -1,0 +1,1 @@
+"""One deployment under a stream of requests."""

@@ -1,0 +1,135 @@
+"""The deployment of a load: its pools, server settings, expert load and router."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.candidates import requests_of
+from simulator.scenario.configuration import parse_deployment
+from simulator.scenario.configure import configure_run
+from simulator.studies.load.request import TUNED_FOR
+from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
+from simulator.studies.plan.sizing import with_prefix_cache
+from workloads.errors import UserError
+from workloads.requests.catalog import ConversationWorkload
+
+if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from simulator.scenario.configuration import RunConfiguration
+    from simulator.scenario.settings import Scenario
+    from simulator.serving.deployment import Deployment
+    from simulator.serving.router import Routing, WorkerPool
+    from simulator.studies.load.request import LoadRequest, LoadSettings
+
+
+def configure_load(asked: LoadRequest, *, sku: Sku) -> tuple[RunConfiguration, tuple[str, ...]]:
+    """The configuration of a load's deployment, and what was assumed for it.
+
+    Server settings are the recipe's for one replica and its share of the clients; in an open
+    loop for the stated number of requests in flight. Prefix caching is on where the workload
+    says which prompts share blocks. Contexts up to the longest of the workload must fit.
+
+    Raises
+    ------
+    UserError
+        If the deployment is stated twice, or the recipe cannot fill what is left open.
+    """
+    settings = asked.settings
+    messages: list[str] = []
+    if settings.tuned_for is not None:
+        tuned_for = settings.tuned_for
+    elif settings.concurrency is not None:
+        tuned_for = math.ceil(settings.concurrency / settings.replicas)
+    else:
+        tuned_for = TUNED_FOR
+        messages.append(
+            f"server settings as recorded for {TUNED_FOR} requests in flight; "
+            "--tuned-for names another number"
+        )
+    isl, osl = typical_tokens(asked.workload)
+    configuration, recipe = configure_run(
+        asked.scenario.model_copy(update={"isl": isl, "osl": osl}),
+        sku=sku,
+        pools=_pools(asked.scenario, settings),
+        concurrency=tuned_for,
+        traffic="agentic" if isinstance(asked.workload, ConversationWorkload) else "fixed",
+    )
+    messages += recipe.messages
+    pools = tuple(
+        replace(pool, workers=pool.workers * settings.replicas) for pool in configuration.pools
+    )
+    if shares_prefixes(asked.workload):
+        cached = tuple(replace(pool, settings=with_prefix_cache(pool.settings)) for pool in pools)
+        if cached != pools:
+            pools = cached
+            messages.append("prefix caching switched on: the workload shares prefixes")
+    longest_isl, longest_osl = longest_tokens(asked.workload)
+    configuration = replace(
+        configuration,
+        pools=pools,
+        isl=longest_isl,
+        osl=longest_osl,
+        concurrency=settings.concurrency or tuned_for * settings.replicas,
+        expert_load=asked.expert_load,
+    )
+    return configuration, tuple(messages)
+
+
+def routed(deployment: Deployment, routing: Routing) -> Deployment:
+    """The deployment with a routing of requests over workers.
+
+    A router that knows the KV caches also picks the attention rank, as Dynamo's does.
+    """
+    rank_routing = routing if routing == "kv_aware" else None
+
+    def of(pool: WorkerPool | None) -> WorkerPool | None:
+        return pool and replace(pool, routing=routing, rank_routing=rank_routing)
+
+    return replace(
+        deployment,
+        aggregated=of(deployment.aggregated),
+        prefill=of(deployment.prefill),
+        decode=of(deployment.decode),
+    )
+
+
+def _pools(scenario: Scenario, settings: LoadSettings) -> tuple[PoolRequest, ...]:
+    """The pools as far as they are stated."""
+    layout: dict[str, Any] = {
+        "tp": scenario.tp,
+        "ep": scenario.ep,
+        "dp_attention": scenario.dp_attention,
+    }
+    split = {"prefill": settings.prefill_workers, "decode": settings.decode_workers}
+    if settings.deployment is not None:
+        stated = {**layout, "gpus": scenario.gpus}
+        stated |= {f"{role}_workers": workers for role, workers in split.items()}
+        twice = [name for name, value in stated.items() if value is not None]
+        if twice:
+            raise UserError(
+                f"deployment {settings.deployment} and {twice[0]} are given; "
+                "the deployment states all layouts and workers, so keep one of them"
+            )
+        try:
+            return requests_of(parse_deployment(settings.deployment))
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"deployment {error}; write 2xDEP8, or 2xDEP8+1xDEP8") from None
+    if any(workers is not None for workers in split.values()):
+        missing = [role for role, workers in split.items() if workers is None]
+        if missing:
+            raise UserError(
+                f"{missing[0]}_workers is missing; a disaggregated deployment has both pools, as "
+                "in --prefill-workers 2 --decode-workers 1"
+            )
+        if scenario.gpus is not None:
+            raise UserError("gpus counts the chips of one worker of an aggregated deployment")
+        return (
+            PoolRequest(role="prefill", workers=split["prefill"]),
+            PoolRequest(role="decode", workers=split["decode"], **layout),
+        )
+    return (PoolRequest(workers=1, gpus=scenario.gpus, **layout),)

@@ -1,0 +1,370 @@
+"""What ``simulate load`` is asked: a deployment, a workload, and when its requests arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from simulator.scenario.settings import Scenario, build_scenario
+from workloads.datafiles import read_yaml_mapping
+from workloads.errors import UserError, unknown_name
+from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinusoidal, Steps
+from workloads.requests.catalog import FixedLengthWorkload, load_workload
+from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
+from workloads.requests.traces import TraceOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from workloads.requests.arrivals import ArrivalProcess
+    from workloads.requests.catalog import Workload
+
+Arrivals = Literal["poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace"]
+
+OPEN_LOOP_REQUESTS = 2_000
+"""Requests of a steady open loop whose length is not stated. [requests]"""
+
+TUNED_FOR = 512
+"""Requests in flight for which a server is set up in an open loop, unless stated. [requests]"""
+
+REAL_TEXT = ExpertLoad(kind="power_law", alpha=1.01)
+"""Expert load of traces and conversations: the law of NVIDIA aiconfigurator's expert kernels."""
+
+
+class LoadSettings(BaseModel):
+    """Settings of a load beside those of its scenario; ``None`` is resolved from the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workload: str | None = Field(None, description="name or trace file; None: isl and osl")
+    on_error: Literal["raise", "skip"] = Field("raise", description="bad rows of a trace")
+    block_tokens: int | None = Field(None, ge=1, description="of a trace's hashed blocks [tokens]")
+    output_tokens: int | None = Field(None, ge=1, description="where a trace has none [tokens]")
+    characters_per_token: float | None = Field(None, gt=0, description="of a trace's text")
+    arrivals: Arrivals | None = Field(None, description="arrival process; None: see the rest")
+    rate: float | None = Field(None, gt=0, description="mean arrivals [1/s]")
+    burstiness: float | None = Field(None, gt=0, description="gamma shape of the gaps [-]")
+    cv: float | None = Field(None, gt=0, description="the gaps' coefficient of variation [-]")
+    peak: float | None = Field(None, ge=1, le=2, description="highest over mean rate [-]")
+    period: float | None = Field(None, gt=0, description="length of a cycle [s]")
+    steps: tuple[tuple[float, float], ...] | None = Field(
+        None, description="windows of constant rate: duration [s], rate [1/s]"
+    )
+    concurrency: int | None = Field(None, ge=1, le=1_000_000, description="closed-loop clients")
+    requests: int | None = Field(None, ge=1, description="requests of a replication")
+    duration: float | None = Field(None, gt=0, description="time of arrivals [s]")
+    deployment: str | None = Field(None, description="pools, such as 2xDEP8+1xDEP8")
+    prefill_workers: int | None = Field(None, ge=1, description="of a disaggregated deployment")
+    decode_workers: int | None = Field(None, ge=1, description="of a disaggregated deployment")
+    replicas: int = Field(1, ge=1, le=10_000, description="copies of it behind one router")
+    routing: Literal["round_robin", "least_loaded", "kv_aware"] = "round_robin"
+    tuned_for: int | None = Field(
+        None, ge=1, description="requests in flight of a replica that its settings are for"
+    )
+    replications: int = Field(1, ge=1, le=1_000, description="independent runs")
+    ttft_slo: float | None = Field(None, gt=0, description="time to first token [s]")
+    tpot_slo: float | None = Field(None, gt=0, description="time per output token [s]")
+    expert_load: str | None = Field(None, description="uniform, balanced or power_law[:alpha]")
+    redundant_experts: int | None = Field(None, ge=0, description="copies of hot experts (EPLB)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """A validated load: the scenario, the settings and what follows from them.
+
+    Parameters
+    ----------
+    scenario, settings:
+        What was asked.
+    resolved:
+        Every setting with its value and where it came from.
+    workload:
+        The requests.
+    process:
+        When conversations and single requests arrive; ``None``: at the times of the trace, or
+        when closed-loop clients send them.
+    is_steady:
+        Whether an open loop has one rate throughout, so that it has a warm-up to leave out.
+    expert_load:
+        How tokens fall on the experts.
+    """
+
+    scenario: Scenario
+    settings: LoadSettings
+    resolved: Mapping[str, Mapping[str, Any]]
+    workload: Workload
+    process: ArrivalProcess | None
+    is_steady: bool
+    expert_load: ExpertLoad
+
+    @property
+    def requests(self) -> int | None:
+        """Requests of a replication; ``None``: the duration or the workload ends it."""
+        asked = self.settings
+        endless = isinstance(self.workload, FixedLengthWorkload)
+        if asked.requests is not None or asked.duration is not None or not endless:
+            return asked.requests
+        if asked.concurrency is not None:
+            return INFERENCEX_PROMPTS_PER_CLIENT * asked.concurrency
+        return OPEN_LOOP_REQUESTS if self.is_steady else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Time after which nothing arrives any more; ``None``: no such limit. [s]"""
+        asked = self.settings
+        if asked.duration is None and asked.requests is None:
+            if isinstance(self.process, Sinusoidal):
+                return self.process.period_s
+            if isinstance(self.process, Steps):
+                return sum(window.duration_s for window in self.process.windows)
+        return asked.duration
+
+    @property
+    def workload_text(self) -> str:
+        """What is sent, in a few words."""
+        workload = self.workload
+        if not isinstance(workload, FixedLengthWorkload):
+            return workload.description
+        drawn = {
+            "uniform_0.8": "uniform in [0.8 L, L] as InferenceX draws them",
+            "uniform_0_to_cap": "uniform from 1 to L",
+            "fixed": "all of length L",
+        }[self.scenario.length_distribution]
+        return f"L = {workload.isl}/{workload.osl} tokens in/out, {drawn}, nothing shared"
+
+    @property
+    def arrivals_text(self) -> str:
+        """When requests are sent, in a few words."""
+        asked = self.settings
+        match self.process:
+            case Gamma(burstiness=1.0):
+                return f"open loop, Poisson arrivals, {self.process.rate_per_s:g} req/s"
+            case Gamma():
+                return (
+                    f"open loop, gamma arrivals of burstiness {self.process.burstiness:g} "
+                    f"(1 is Poisson), {self.process.rate_per_s:g} req/s"
+                )
+            case Deterministic():
+                return f"open loop, equal gaps, {self.process.rate_per_s:g} req/s"
+            case Sinusoidal():
+                return (
+                    f"open loop, sinusoidal Poisson arrivals, {self.process.low_per_s:g} to "
+                    f"{self.process.high_per_s:g} req/s every {self.process.period_s:g} s"
+                )
+            case Steps():
+                windows = ", ".join(
+                    f"{w.duration_s:g} s of {w.rate_per_s:g} req/s" for w in self.process.windows
+                )
+                return f"open loop, Poisson arrivals in steps: {windows}"
+        if asked.concurrency is not None:
+            return f"closed loop, {asked.concurrency:,} clients"
+        played = "" if asked.rate is None else f" played at {asked.rate:g} req/s"
+        return f"open loop, arrivals as recorded{played}"
+
+    @property
+    def expert_load_text(self) -> str:
+        """How tokens fall on the experts, in a few words."""
+        load = self.expert_load
+        text = {
+            "uniform": "uniform (random tokens)",
+            "balanced": "balanced over the ranks",
+            "power_law": f"power law {load.alpha:g} (real text and traces)",
+        }[load.kind]
+        copies = load.redundant_experts
+        return f"{text}, {copies} redundant experts" if copies else text
+
+
+def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadRequest:
+    """A load from a YAML file with flags on top.
+
+    Parameters
+    ----------
+    flags:
+        Settings by name, those of a scenario and those of `LoadSettings`; ``None``: not given.
+    file:
+        YAML file of settings of both kinds.
+
+    Raises
+    ------
+    UserError
+        If the file or the workload cannot be read, a setting is unknown or out of range, or two
+        contradict each other.
+    """
+    own: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    sources = [("flag", flags)]
+    if file is not None:
+        sources.insert(0, (f"file {file}", read_yaml_mapping(file)))
+    known = [*LoadSettings.model_fields, *Scenario.model_fields]
+    for where, values in sources:
+        for name, value in values.items():
+            if value is None:
+                continue
+            if name not in known:
+                raise unknown_name(field="setting", value=name, known=known)
+            origin[name] = where
+            (own if name in LoadSettings.model_fields else others)[name] = value
+    scenario = build_scenario(flags=others).scenario
+    try:
+        settings = LoadSettings(**own)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{field} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+    workload = _workload(scenario, settings, stated=others)
+    _check(settings, workload)
+    process = _process(settings, workload)
+    values = scenario.model_dump(mode="json") | settings.model_dump(mode="json")
+    return LoadRequest(
+        scenario=scenario,
+        settings=settings,
+        resolved={
+            name: {"value": value, "origin": origin.get(name, "default")}
+            for name, value in values.items()
+        },
+        workload=workload,
+        process=process,
+        is_steady=isinstance(process, Gamma | Deterministic),
+        expert_load=_expert_load(settings, workload),
+    )
+
+
+def _workload(scenario: Scenario, settings: LoadSettings, *, stated: Mapping[str, Any]) -> Workload:
+    if settings.workload is None:
+        return FixedLengthWorkload(
+            name=f"{scenario.isl}/{scenario.osl}", isl=scenario.isl, osl=scenario.osl
+        )
+    for name in ("isl", "osl"):
+        if name in stated:
+            raise UserError(
+                f"workload {settings.workload} and {name} are given; lengths come from one of them"
+            )
+    return load_workload(
+        settings.workload,
+        options=TraceOptions(
+            on_error=settings.on_error,
+            block_tokens=settings.block_tokens,
+            characters_per_token=settings.characters_per_token,
+            default_output_tokens=settings.output_tokens,
+        ),
+    )
+
+
+_OPEN = ("arrivals", "rate", "burstiness", "cv", "peak", "period", "steps", "duration")
+_USES: dict[str, tuple[str, ...]] = {
+    "poisson": ("rate",),
+    "gamma": ("rate", "burstiness", "cv"),
+    "deterministic": ("rate",),
+    "sinusoidal": ("rate", "peak", "period"),
+    "steps": ("steps",),
+    "trace": ("rate",),
+}
+
+
+def _check(settings: LoadSettings, workload: Workload) -> None:
+    given = [name for name in _OPEN if getattr(settings, name) is not None]
+    if settings.concurrency is not None:
+        if given:
+            raise UserError(
+                f"concurrency and {given[0]} are given; a closed loop sends when its clients are "
+                "free, so keep one of them"
+            )
+        return
+    kind = _kind(settings, workload)
+    for name in given:
+        if name not in ("arrivals", "duration", *_USES[kind]):
+            raise UserError(
+                f"{name} has no meaning for {kind} arrivals, which take "
+                f"{', '.join(_USES[kind])}; leave it out or change --arrivals"
+            )
+    if settings.burstiness is not None and settings.cv is not None:
+        raise UserError("burstiness and cv are given; burstiness is 1/cv^2, so keep one of them")
+
+
+def _kind(settings: LoadSettings, workload: Workload) -> Arrivals:
+    """The arrival process that is asked for."""
+    if settings.arrivals is not None:
+        if settings.arrivals == "trace" and not workload.is_timed:
+            raise UserError(
+                f"workload {workload.name} has no arrival times; give --rate with another "
+                "--arrivals, or --concurrency"
+            )
+        return settings.arrivals
+    if settings.steps is not None:
+        return "steps"
+    if settings.peak is not None or settings.period is not None:
+        return "sinusoidal"
+    if settings.burstiness is not None or settings.cv is not None:
+        return "gamma"
+    if workload.is_timed:
+        return "trace"
+    if settings.rate is not None:
+        return "poisson"
+    raise UserError(
+        "no load is given; say how much with --rate (requests per second, open loop) or "
+        "--concurrency (clients, closed loop)"
+    )
+
+
+def _process(settings: LoadSettings, workload: Workload) -> ArrivalProcess | None:
+    if settings.concurrency is not None:
+        return None
+    kind = _kind(settings, workload)
+    if kind == "trace":
+        return None
+    if kind == "steps":
+        if not settings.steps:
+            raise UserError("steps is missing; write --steps 60:2,120:8 (seconds:requests per s)")
+        return Steps(
+            windows=tuple(
+                RateWindow(duration_s=duration, rate_per_s=rate)
+                for duration, rate in settings.steps
+            )
+        )
+    rate = settings.rate
+    if rate is None:
+        raise UserError(f"rate is missing; {kind} arrivals need their mean, as in --rate 2")
+    if kind == "deterministic":
+        return Deterministic(rate_per_s=rate)
+    if kind == "sinusoidal":
+        if settings.peak is None or settings.period is None:
+            raise UserError(
+                "peak or period is missing; sinusoidal arrivals need both, as in --peak 1.5 "
+                "(highest over mean rate) --period 900"
+            )
+        return Sinusoidal(
+            low_per_s=rate * (2.0 - settings.peak),
+            high_per_s=rate * settings.peak,
+            period_s=settings.period,
+        )
+    if settings.cv is not None:
+        return Gamma.with_cv(rate_per_s=rate, cv=settings.cv)
+    return Gamma(rate_per_s=rate, burstiness=settings.burstiness or 1.0)
+
+
+def _expert_load(settings: LoadSettings, workload: Workload) -> ExpertLoad:
+    copies = settings.redundant_experts or 0
+    text = settings.expert_load
+    if text is None:
+        default = UNIFORM if isinstance(workload, FixedLengthWorkload) else REAL_TEXT
+        return ExpertLoad(kind=default.kind, alpha=default.alpha, redundant_experts=copies)
+    name, _, number = text.partition(":")
+    kind: Any = name.replace("-", "_")
+    if not number:
+        return ExpertLoad(kind=kind, redundant_experts=copies)
+    try:
+        alpha = float(number)
+    except ValueError:
+        alpha = float("nan")
+    if kind != "power_law" or alpha != alpha:
+        raise UserError(
+            f"expert_load '{text}' is not known; write uniform, balanced or power_law:1.01"
+        )
+    return ExpertLoad(kind=kind, alpha=alpha, redundant_experts=copies)

@@ -1,0 +1,313 @@
+"""One SKU in a capacity plan: how its deployments are judged, load tested and sized."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import load_sku
+from simulator.scenario.candidates import stack_of
+from simulator.studies.plan.fleet import (
+    buying_unit,
+    fleet_for,
+    fleet_within,
+    meter_kw,
+    smallest_that,
+)
+from simulator.studies.plan.loadtest import SEARCH_REPLICATIONS
+from simulator.studies.plan.result import PlanRow
+from simulator.studies.plan.sizing import CannotServeError, cell_size, load_test, sketch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodels.economics import SkuEconomics
+    from hwmodels.sku import Sku
+    from simulator.scenario.candidates import Pools
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.plan.fleet import Fleet, Unit
+    from simulator.studies.plan.loadtest import LoadResult, LoadTest
+    from simulator.studies.plan.request import PlanRequest
+    from simulator.studies.plan.sizing import ClosedPoint, Sketch
+    from simulator.studies.plan.traffic import Traffic
+
+_GUESS = 0.9
+_TIE = 1e-3
+_SETTLE = 3
+_CURVE = (0.3, 0.6, 0.8, 1.15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sized:
+    """A fleet, the replica at its limit and at its load, and the test that says so."""
+
+    fleet: Fleet
+    capacity: LoadResult
+    operating: LoadResult
+    test: LoadTest
+
+
+class PlannedLoad:
+    """One SKU under one set of settings: how its deployments are judged and sized."""
+
+    def __init__(self, *, request: PlanRequest, load: Scenario) -> None:
+        self.request = request
+        self.load = load
+        self.sku: Sku = load_sku(load.sku)
+        self.engine = stack_of(load, sku=self.sku, pooled=request.settings.pools.is_stated)
+        self.costs: SkuEconomics = load_economics(load.economics).for_sku(self.sku.key)
+        self.traffic: Traffic = request.traffic(load)
+        self.objectives = request.objectives
+
+    @property
+    def _seeks_speed(self) -> bool:
+        """Whether the fastest service within a price is asked for."""
+        asked = self.request.question
+        return asked.rate is asked.users is asked.mw is asked.fleet_gpus is None
+
+    def sketch(self, pools: Pools) -> Sketch:
+        """Closed loops of one deployment."""
+        asked = self.objectives
+        return sketch(
+            self.load,
+            pools,
+            traffic=self.traffic,
+            least_speed=asked.least_speed,
+            ttft_limit_s=min(asked.ttft_limits.values(), default=math.inf),
+            least_rate_per_s=0.0
+            if self.request.question.max_cost is None
+            else self._paying_rate(sum(pool.gpus for pool in pools)),
+            **({} if self.load.concurrency is None else {"ladder": self.load.concurrency}),
+        )
+
+    def estimate(self, one: Sketch) -> float:
+        """How good a deployment looks: rate per chip that is bought, or speed within a price.
+
+        For a demand chips are counted in whole units; of equals the one with more room leads.
+
+        Raises
+        ------
+        CannotServeError
+            If no closed loop meets the objectives.
+        """
+        if self._seeks_speed:
+            needed = self._paying_rate(one.gpus)
+            point = one.first_carrying(needed)
+            if point is None:
+                most = max(each.requests_per_s for each in one.points)
+                raise CannotServeError(
+                    f"it carries {most:.3g} req/s, {needed:.3g} are needed to reach the price"
+                )
+            return point.interactivity
+        point = one.fastest_with(self.objectives.least_speed)
+        if point is None:
+            fastest = max(each.interactivity for each in one.points)
+            raise CannotServeError(
+                f"a lone user gets {fastest:.1f} tok/s, "
+                f"{self.objectives.least_speed:g} are asked for"
+            )
+        # between the last closed loop that keeps the speed and the next
+        rate = max(point.requests_per_s, one.rate_at(self.objectives.least_speed))
+        asked, unit = self.request.question, self._unit(one)
+        per_gpu = rate / unit.gpus_per_replica
+        if asked.mw is not None or asked.fleet_gpus is not None:
+            return per_gpu
+        # a small demand is met best by what wastes least of its last node or rack
+        wanted = self._demand(point)
+        whole = fleet_for(
+            math.ceil(wanted / (_GUESS * rate)), unit=unit, costs=self.costs, tier=asked.tier
+        )
+        return wanted / whole.gpus * (1.0 + _TIE * min(1.0, per_gpu))
+
+    def size(self, one: Sketch, *, among: Sequence[Sketch] = ()) -> PlanRow:
+        """Load test a deployment and size its fleet.
+
+        Parameters
+        ----------
+        among:
+            Other deployments of the SKU, see `simulator.studies.plan.sizing.Sketch.capacity_band`.
+
+        Raises
+        ------
+        CannotServeError
+            If the promise cannot be kept under load, or the budget buys no replica.
+        """
+        near = (
+            one.first_carrying(self._paying_rate(one.gpus))
+            if self._seeks_speed
+            else one.fastest_with(self.objectives.least_speed)
+        )
+        assert near is not None
+        cell = cell_size(near)
+        while True:
+            sized = self._size(one, near=near, cell=cell)
+            if sized.fleet.counted >= cell:
+                break
+            # fewer replicas than were simulated behind one router: judge that many
+            cell = sized.fleet.counted
+        asked = self.request.question
+        return PlanRow(
+            sku=self.sku.key,
+            sku_name=self.sku.name,
+            engine=self.engine,
+            load=self.load,
+            label=one.label,
+            level=one.level,
+            kind=one.kind,
+            replica_gpus=one.gpus,
+            fleet=sized.fleet,
+            capacity=sized.capacity,
+            operating=sized.operating,
+            tested=tuple(sorted(sized.test.history, key=lambda result: result.rate_per_s)),
+            cell=cell,
+            think_s=asked.think,
+            band=one.speed_band(sized.capacity.rate_per_s)
+            if self._seeks_speed
+            else one.capacity_band(self.objectives.least_speed or near.interactivity, among=among),
+        )
+
+    def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:
+        """The fleet, judged on cells of some replicas."""
+        unit, asked = self._unit(one), self.request.question
+        test = load_test(
+            one,
+            near=near,
+            traffic=self.traffic,
+            objectives=self.objectives,
+            replications=asked.replications,
+            replicas=cell,
+        )
+        fleet = None
+        if self._seeks_speed:
+            fleet = fleet_for(cell, unit=unit, costs=self.costs, tier=asked.tier)
+            capacity = test.at(self._paying_rate(one.gpus), share=1.0 / fleet.counted)
+        elif asked.mw is not None or asked.fleet_gpus is not None:
+            fleet = self._within_budget(unit)
+            share = 1.0 / fleet.counted
+            capacity = test.largest_rate(
+                guess_per_s=_GUESS * near.requests_per_s, share_of=lambda _: share
+            )
+        else:
+            demand = self._demand(near)
+            capacity = test.largest_rate(
+                guess_per_s=_GUESS * near.requests_per_s,
+                share_of=lambda rate: min(1.0, rate / demand),
+            )
+        if not capacity.met:
+            missed = capacity.strains[capacity.binding].mean
+            raise CannotServeError(
+                f"under load it misses {capacity.binding}: {missed:.2f} times the limit at "
+                f"{capacity.rate_per_s:.3g} req/s a replica"
+            )
+        for part in _CURVE:
+            rate = part * capacity.rate_per_s
+            share = 1.0 / fleet.counted if fleet else min(1.0, rate / self._demand(near))
+            test.at(rate, share=share, replications=SEARCH_REPLICATIONS)
+        operating = capacity
+        if fleet is None:
+            fleet, capacity, operating = self._fleet_for(unit, test=test, capacity=capacity)
+        return _Sized(fleet=fleet, capacity=capacity, operating=operating, test=test)
+
+    def _unit(self, one: Sketch) -> Unit:
+        return buying_unit(sku=self.sku, replica_gpus=one.gpus, whole=self.request.question.whole)
+
+    def _demand(self, near: ClosedPoint) -> float:
+        """Requests of the fleet; of users, at the latency that a closed loop has. [1/s]"""
+        asked = self.request.question
+        if asked.rate is not None:
+            return asked.rate
+        assert asked.users is not None
+        return asked.users / (near.latency_s + asked.think)
+
+    def _fleet_for(
+        self, unit: Unit, *, test: LoadTest, capacity: LoadResult
+    ) -> tuple[Fleet, LoadResult, LoadResult]:
+        """The smallest fleet that carries a demand, a replica at its limit and at its load.
+
+        Bisection over whole units around what the capacity of a replica asks for, each fleet
+        tested at its own load under the same random numbers.
+
+        Raises
+        ------
+        CannotServeError
+            If no fleet near that carries it.
+        """
+        asked = self.request.question
+        wanted = self._wanted(capacity)
+        fleet = fleet_for(
+            math.ceil(wanted / capacity.rate_per_s * (1 - 1e-9)),
+            unit=unit,
+            costs=self.costs,
+            tier=asked.tier,
+            one_node_spare=asked.spare,
+        )
+        results: dict[int, LoadResult] = {}
+
+        def meets(units: int) -> bool:
+            whole = replace(fleet, units=units)
+            results[units] = self._at_its_load(whole, test=test, start=capacity)
+            return results[units].met
+
+        units = smallest_that(meets, near=fleet.units, least=unit.holding(1 + fleet.spare))
+        if units is None:
+            result = results[max(results)]
+            raise CannotServeError(
+                f"{max(results):,} {unit.name}s still miss {result.binding} under load"
+            )
+        operating = results[units]
+        missed = [result.rate_per_s for result in results.values() if not result.met]
+        # a load counts as carried if no smaller one that was tested misses a limit
+        if not operating.rate_per_s <= capacity.rate_per_s < min(missed, default=math.inf):
+            capacity = operating
+        return replace(fleet, units=units), capacity, operating
+
+    def _at_its_load(self, fleet: Fleet, *, test: LoadTest, start: LoadResult) -> LoadResult:
+        """A replica of a fleet at the load that the demand puts on it."""
+        result, share = start, 1.0 / fleet.counted
+        for _ in range(1 if self.request.question.users is None else _SETTLE):
+            result = test.at(self._wanted(result) * share, share=share)
+        return result
+
+    def _wanted(self, result: LoadResult) -> float:
+        """Requests of the demand; of users, at the latency that they see. [1/s]"""
+        asked = self.request.question
+        if asked.rate is not None:
+            return asked.rate
+        assert asked.users is not None
+        return asked.users / (result.e2el.mean_s + asked.think)
+
+    def _within_budget(self, unit: Unit) -> Fleet:
+        asked = self.request.question
+        gpus: float = asked.fleet_gpus or 0
+        what = f"{gpus:.0f} GPUs"
+        if asked.mw is not None:
+            kw = meter_kw(self.costs)
+            if kw is None:
+                raise CannotServeError(
+                    f"economics {self.costs.economics} states no power of {self.sku.key}"
+                )
+            gpus = 1e3 * asked.mw / kw
+            what = f"{asked.mw:g} MW"
+        fleet = fleet_within(
+            gpus, unit=unit, costs=self.costs, tier=asked.tier, one_node_spare=asked.spare
+        )
+        if not fleet.counted:
+            spare = ", one node spare" if asked.spare else ""
+            raise CannotServeError(
+                f"{what} hold no replica in whole {unit.name}s of {unit.gpus} GPUs{spare}"
+            )
+        return fleet
+
+    def _paying_rate(self, replica_gpus: int) -> float:
+        """Rate at which a replica's tokens cost what they may. [1/s]"""
+        asked = self.request.question
+        price = self.costs.usd_per_gpu_hour(asked.tier)
+        if price is None or asked.max_cost is None:
+            raise CannotServeError(
+                f"economics {self.costs.economics} states no {asked.tier} price of {self.sku.key}"
+            )
+        unit = buying_unit(sku=self.sku, replica_gpus=replica_gpus, whole=asked.whole)
+        tokens = self.traffic.prompt_tokens + self.traffic.output_tokens
+        return price * unit.gpus_per_replica * 1e6 / (3600.0 * asked.max_cost * tokens)

@@ -1,0 +1,212 @@
+"""What ``simulate plan`` is asked: a promise to users, a demand or a budget, and the traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import list_skus, load_sku
+from simulator.analysis.objectives import Objectives
+from simulator.engines.labels import canonical_model, load_engine
+from simulator.recipes.files import load_recipes
+from simulator.scenario.configure import engine_of
+from simulator.scenario.question import Question, build_question
+from simulator.studies.plan.traffic import RecordedTraffic, SyntheticTraffic
+from workloads.errors import UserError
+from workloads.requests.catalog import FixedLengthWorkload, TraceWorkload, load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from simulator.scenario.grid import SweepSettings
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.plan.traffic import Traffic
+
+DEMANDS = ("rate", "users", "mw", "fleet_gpus")
+
+
+class PlanQuestion(Question):
+    """Settings of a plan; a field that is ``None`` is not asked for."""
+
+    interactivity: float | None = Field(None, gt=0, description="of the median user [tok/s]")
+    interactivity_p90: float | None = Field(None, gt=0, description="1 / p90 TPOT [tok/s]")
+    interactivity_p99: float | None = Field(None, gt=0, description="1 / p99 TPOT [tok/s]")
+    ttft_p50: float | None = Field(None, gt=0, description="median time to first token [s]")
+    ttft_p90: float | None = Field(None, gt=0, description="p90 time to first token [s]")
+    ttft_p99: float | None = Field(None, gt=0, description="p99 time to first token [s]")
+    goodput: float | None = Field(
+        None, gt=0, le=1, description="share of requests that meet all limits at once [-]"
+    )
+    rate: float | None = Field(None, gt=0, description="mean requests to serve [1/s]")
+    users: float | None = Field(None, ge=1, description="users at a time [users]")
+    mw: float | None = Field(None, gt=0, description="power at the meter [MW]")
+    fleet_gpus: int | None = Field(None, ge=1, description="chips of the whole fleet")
+    max_cost: float | None = Field(None, gt=0, description="per million tokens [USD]")
+    think: float = Field(0.0, ge=0, description="pause of a user between requests [s]")
+    burstiness: float = Field(1.0, gt=0, description="gamma shape of the gaps; 1 is Poisson [-]")
+    peak: float = Field(1.0, ge=1, le=2, description="highest over mean rate of a cycle [-]")
+    period: float = Field(86_400.0, gt=0, description="length of such a cycle [s]")
+    workload: str | None = Field(None, description="trace file, or a name with fixed lengths")
+    tier: Literal["hyperscaler", "neocloud", "rental"] = "hyperscaler"
+    whole: Literal["racks", "nodes"] = Field("racks", description="what a fleet is bought in")
+    spare: bool = Field(False, description="carry the load with one node down (N+1)")
+    replications: int = Field(5, ge=3, le=100, description="independent runs of a load test")
+    layouts: int = Field(3, ge=1, le=20, description="deployments per SKU that are load tested")
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> Self:
+        given = [name for name in DEMANDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; a plan starts from one of them")
+        if not given and self.max_cost is None:
+            raise ValueError(
+                "no demand is given; say how much with --rate, --users, --mw or --gpus, or ask "
+                "for the fastest service within a price with --max-cost"
+            )
+        if given and self.interactivity is self.interactivity_p90 is self.interactivity_p99 is None:
+            raise ValueError(
+                "no speed is promised to users; give one with --interactivity, as in "
+                "--interactivity 50 (tok/s/user)"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """A validated question and the scenarios that it is about.
+
+    Parameters
+    ----------
+    question:
+        What is asked.
+    settings:
+        SKUs, engines, models and layouts to try.
+    resolved:
+        Every setting with its value and where it came from.
+    workload:
+        The trace, if one was named.
+    """
+
+    question: PlanQuestion
+    settings: SweepSettings
+    resolved: Mapping[str, Mapping[str, Any]]
+    workload: TraceWorkload | None = None
+
+    @property
+    def objectives(self) -> Objectives:
+        """What users are promised; a TTFT of online services where none is asked for."""
+        return self._online[0]
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What the request left open, and what stands in for it."""
+        return self._online[1]
+
+    @property
+    def _online(self) -> tuple[Objectives, tuple[str, ...]]:
+        asked = self.question
+        objectives = Objectives(
+            interactivity=asked.interactivity,
+            interactivity_p90=asked.interactivity_p90,
+            interactivity_p99=asked.interactivity_p99,
+            ttft_p50_s=asked.ttft_p50,
+            ttft_p90_s=asked.ttft_p90,
+            ttft_p99_s=asked.ttft_p99,
+            goodput=asked.goodput,
+        )
+        return objectives.online(percentile="p90")
+
+    def loads(self) -> Iterator[Scenario]:
+        """A scenario for each SKU, engine, and combination of other lists.
+
+        Where no engine is named: the SKU's own, and the orchestrators of that engine that have
+        a recorded recipe on the SKU.
+        """
+        for load in self.settings.loads():
+            yield load
+            if load.engine is None:
+                for label in orchestrated(load):
+                    yield load.model_copy(update={"engine": label})
+
+    def traffic(self, load: Scenario) -> Traffic:
+        """The fleet's traffic in a scenario."""
+        if self.workload is not None:
+            return RecordedTraffic(self.workload)
+        return SyntheticTraffic(
+            isl=load.isl,
+            osl=load.osl,
+            distribution=load.length_distribution,
+            burstiness=self.question.burstiness,
+            peak=self.question.peak,
+            period_s=self.question.period,
+        )
+
+
+def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanRequest:
+    """A plan's request from a YAML file with flags on top.
+
+    Parameters
+    ----------
+    flags:
+        Fields of `PlanQuestion` and of `simulator.scenario.settings.Scenario`; ``sku`` may be a
+        list.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown, out of range, or contradicts another.
+    """
+    question, settings, resolved = build_question(
+        PlanQuestion, flags=flags, file=file, default_skus=priced_skus
+    )
+    if question.workload is None:
+        return PlanRequest(question=question, settings=settings, resolved=resolved)
+    workload = load_workload(question.workload)
+    if isinstance(workload, FixedLengthWorkload):
+        lengths = {"isl": workload.isl, "osl": workload.osl}
+        values = dict(settings.values) | {name: (tokens,) for name, tokens in lengths.items()}
+        origin = f"workload {workload.name}"
+        return PlanRequest(
+            question=question,
+            settings=replace(settings, values=values),
+            resolved=resolved
+            | {name: {"value": n, "origin": origin} for name, n in lengths.items()},
+        )
+    if not isinstance(workload, TraceWorkload):
+        raise UserError(
+            f"workload {workload.name} has no arrival times of its own; give a trace file, or "
+            "lengths with --isl and --osl"
+        )
+    if question.burstiness != 1 or question.peak != 1:
+        raise UserError("a trace brings its own arrivals; leave --burstiness and --peak out")
+    RecordedTraffic(workload)
+    return PlanRequest(question=question, settings=settings, resolved=resolved, workload=workload)
+
+
+def orchestrated(load: Scenario) -> list[str]:
+    """Labels of orchestrators of a scenario's engine with recipes of its SKU and model."""
+    sku, model = load_sku(load.sku), canonical_model(load.model)
+    scheduler = engine_of(load, sku=sku)[0].engine.engine
+    recipes = [
+        recipe
+        for recipe in load_recipes()
+        if recipe.engine == scheduler
+        and sku.key in recipe.skus
+        and model in (*recipe.models, *recipe.stands_in_for)
+    ]
+    labels = dict.fromkeys(label for recipe in recipes for label in recipe.engines)
+    return [label for label in labels if load_engine(label).orchestrator]
+
+
+def priced_skus(economics: str) -> list[str]:
+    """Shipping SKUs that a dated file has a price for, by name."""
+    costs = load_economics(economics)
+    return [
+        key
+        for key in list_skus()
+        if load_sku(key).status == "shipping" and costs.for_sku(key).usd_per_gpu_hour() is not None
+    ]

@@ -1,0 +1,212 @@
+"""Capacity plans: which hardware, how much of it, and at what price for a promise to users."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import load_sku
+from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.configuration import DoesNotFitError, deployment_label
+from simulator.studies.plan.planned_sku import PlannedLoad
+from simulator.studies.plan.request import build_plan
+from simulator.studies.plan.result import PlanResult, Rejected
+from simulator.studies.plan.sizing import CannotServeError
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Unpack
+
+    from simulator.scenario.question_keywords import PlanKeywords
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.plan.request import PlanRequest
+    from simulator.studies.plan.result import PlanRow, Status
+    from simulator.studies.plan.sizing import Sketch
+
+    Progress = Callable[[int, int, str], None]
+
+_NEAR_BEST, _ALIKE = 0.75, 0.95
+_COST_TOLERANCE = 1.01
+
+
+def plan(
+    *,
+    scenario: Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[PlanKeywords],
+) -> PlanResult:
+    """Rank hardware for a promise to users and a demand or a budget.
+
+    Parameters
+    ----------
+    scenario:
+        YAML file of settings; keyword settings override it.
+    on_progress:
+        Called with (SKUs done, SKUs in all, what is under way).
+    settings:
+        Fields of `simulator.studies.plan.request.PlanQuestion`, such as ``interactivity=50,
+        rate=40``, and of `simulator.scenario.settings.Scenario`; ``sku`` may be a list.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or out of range.
+    """
+    return run_plan(build_plan(flags=settings, file=scenario), on_progress=on_progress)
+
+
+def run_plan(request: PlanRequest, *, on_progress: Progress | None = None) -> PlanResult:
+    """Carry out a validated request.
+
+    Notes
+    -----
+    Closed loops and bounds estimate what each deployment carries; the best of each SKU are load
+    tested. A test simulates a cell of up to four replicas in an open loop under its part of the
+    fleet's arrivals, each request falling to a cell at random, and finds the largest rate that
+    meets the promise in all replications with confidence. The fleet is the smallest number of
+    whole nodes or racks whose replicas carry the demand so, and is simulated once more at its
+    load. A fleet behind one router does better than its cells, so that plans err on the safe
+    side: 2 % where speed limits the load, 12 % where TTFT does
+    (`tests/theory/test_plan_theory.py`).
+
+    Raises
+    ------
+    UserError
+        If a name is unknown.
+    """
+    economics = {load.economics: load_economics(load.economics) for load in request.loads()}
+    if len(economics) > 1:
+        raise UserError("economics has several values; a plan needs one price list")
+    planner = _Planner(request)
+    skus: dict[str, list[Scenario]] = {}
+    for load in request.loads():
+        skus.setdefault(load_sku(load.sku).key, []).append(load)
+    for position, (name, loads) in enumerate(skus.items()):
+
+        def show(what: str, *, done: int = position, name: str = name) -> None:
+            if on_progress is not None:
+                on_progress(done, len(skus), f"{name} {what}")
+
+        planner.add(loads, show=show)
+    if on_progress is not None:
+        on_progress(len(skus), len(skus), "done")
+    return PlanResult(
+        request=request,
+        rows=tuple(sorted(planner.rows, key=rank_key(request))),
+        rejected=tuple(planner.rejected),
+        messages=tuple(dict.fromkeys((*request.assumed, *planner.messages))),
+        economics=next(iter(economics.values())).name,
+    )
+
+
+def rank_key(request: PlanRequest) -> Callable[[PlanRow], tuple[float, ...]]:
+    """What a plan sorts its rows by, the best first.
+
+    The cheapest fleet for a demand; the most requests for a budget; the fastest service within
+    a price. Fleets without a price come last, the smallest first.
+    """
+    asked = request.question
+    if asked.mw is not None or asked.fleet_gpus is not None:
+        return lambda row: (-row.rate_per_s,)
+    if asked.rate is None and asked.users is None:
+        return lambda row: (-row.operating.interactivity,)
+
+    def cost(row: PlanRow) -> tuple[float, ...]:
+        usd_per_h = row.fleet.usd_per_h
+        return (math.inf if usd_per_h is None else usd_per_h, row.fleet.gpus)
+
+    return cost
+
+
+class _Planner:
+    """Plans SKU after SKU and keeps what came of it."""
+
+    def __init__(self, request: PlanRequest) -> None:
+        self.request = request
+        self.rows: list[PlanRow] = []
+        self.rejected: list[Rejected] = []
+        self.messages: list[str] = []
+
+    def add(self, loads: Sequence[Scenario], *, show: Callable[[str], None]) -> None:
+        """Plan one SKU: sketch every deployment, test the best ones, size their fleets."""
+        sketches = [
+            (one, found)
+            for one in (PlannedLoad(request=self.request, load=load) for load in loads)
+            for found in self._sketches(one, show=show)
+        ]
+        sketches.sort(key=lambda pair: -pair[0].estimate(pair[1]))
+        best = sketches[0][0].estimate(sketches[0][1]) if sketches else 0.0
+        kept = 0
+        tested: dict[str, tuple[str, float]] = {}
+        able = [found for _, found in sketches]
+        for one, each in sketches:
+            alike, estimate = tested.get(each.label, ("", 0.0))
+            if one.estimate(each) > _ALIKE * estimate > 0:
+                self._reject(one, each.label, "behind", f"predicted as under {alike}")
+                continue
+            share = one.estimate(each) / best
+            if kept >= self.request.question.layouts or (kept and share < _NEAR_BEST):
+                reason = f"closed loop: {100 * (1 - share):.0f} % behind its best deployment"
+                self._reject(one, each.label, "behind", reason)
+                continue
+            show(f"{each.label} under load")
+            try:
+                row = one.size(each, among=[other for other in able if other is not each])
+            except CannotServeError as error:
+                able.remove(each)
+                self._reject(one, each.label, "misses", str(error))
+            except UserError as error:
+                self._reject(one, each.label, "unsupported", str(error))
+            else:
+                kept += 1
+                tested[each.label] = (one.engine, one.estimate(each))
+                self._keep(one, row)
+                self.messages += each.messages
+
+    def _sketches(self, one: PlannedLoad, *, show: Callable[[str], None]) -> list[Sketch]:
+        try:
+            candidates = candidate_deployments(
+                settings=self.request.settings, load=one.load, sku=one.sku
+            )
+        except UserError as error:
+            self._reject(one, "", "unsupported", str(error))
+            return []
+        if len(candidates.deployments) and len(candidates.deployments[0]) > 1:
+            self.messages.append(
+                "prefill and decode pools are those that recipes ran; name others with --prefill "
+                "and --decode"
+            )
+        for refused in candidates.refused:
+            self._reject(one, refused.label, "unsupported", refused.reason)
+        sketches: list[Sketch] = []
+        for pools in candidates.deployments:
+            label = deployment_label(pools)
+            show(f"{label} in a closed loop")
+            try:
+                found = one.sketch(pools)
+                one.estimate(found)
+            except DoesNotFitError as error:
+                self._reject(one, label, "does_not_fit", str(error))
+            except CannotServeError as error:
+                self._reject(one, label, "misses", str(error))
+            except UserError as error:
+                self._reject(one, label, "unsupported", str(error))
+            else:
+                sketches.append(found)
+        return sketches
+
+    def _keep(self, one: PlannedLoad, row: PlanRow) -> None:
+        limit, cost = self.request.question.max_cost, row.usd_per_million_tokens
+        if limit is None or (cost is not None and cost <= limit * _COST_TOLERANCE):
+            self.rows.append(row)
+            return
+        price = "has no price" if cost is None else f"costs ${cost:.3f} per million tokens"
+        self._reject(one, row.label, "misses", f"{price}, at most ${limit:g} are allowed")
+
+    def _reject(self, one: PlannedLoad, label: str, status: Status, reason: str) -> None:
+        self.rejected.append(
+            Rejected(sku=one.sku.key, engine=one.engine, label=label, status=status, reason=reason)
+        )

@@ -1,0 +1,310 @@
+"""A capacity plan as text: the ranking, the runner-up, what would change it, what is left out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from simulator.output.text_tables import (
+    OUT_OF_REACH,
+    OUT_OF_REACH_NOTE,
+    console,
+    interval,
+    number,
+    records_of,
+    table_of,
+)
+from simulator.studies.plan.break_even import flip_of
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from simulator.studies.plan.break_even import Flip
+    from simulator.studies.plan.fleet import Fleet
+    from simulator.studies.plan.result import PlanResult, PlanRow, Rejected
+
+_MOST_REASONS = 4
+
+
+def demand_text(result: PlanResult) -> str:
+    """What is asked for, in a planner's words."""
+    asked = result.request.question
+    spare = ", one node spare" if asked.spare else ""
+    if asked.rate is not None:
+        what = f"{asked.rate:g} req/s"
+    elif asked.users is not None:
+        pause = f", {asked.think:g} s between requests" if asked.think else ""
+        what = f"{asked.users:,.0f} users{pause}"
+    elif asked.mw is not None:
+        what = f"{asked.mw:g} MW at the meter"
+    elif asked.fleet_gpus is not None:
+        what = f"{asked.fleet_gpus:,} GPUs"
+    else:
+        what = f"the fastest service for ${asked.max_cost:g} per million tokens"
+    if asked.max_cost is not None and not what.startswith("the fastest"):
+        what += f", at most ${asked.max_cost:g} per million tokens"
+    return what + spare
+
+
+def plan_caption(result: PlanResult) -> str:
+    """What was planned for: demand, promise, model, lengths, arrivals, prices, version."""
+    request = result.request
+    load = next(request.loads())
+    traffic = request.traffic(load)
+    lengths = (
+        f"{load.isl}/{load.osl}"
+        if request.workload is None
+        else f"{traffic.prompt_tokens:,.0f}/{traffic.output_tokens:,.0f} on average"
+    )
+    specs = sorted({each.spec for each in request.loads()})
+    spec = ", ".join("no speculation" if each == "none" else each for each in specs)
+    return (
+        f"{demand_text(result)}; {request.objectives}; {load.model} {load.precision.upper()}, "
+        f"{lengths}, {spec}, {traffic.describe()}, economics {result.economics} "
+        f"({request.question.tier}), simulated by forecurve {version()}"
+    )
+
+
+def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
+    """Print a plan; where its files are, if they were written."""
+    out = console()
+    out.print(result.caption, soft_wrap=True)
+    out.print()
+    if result.rows:
+        out.print(_table(result))
+        out.print()
+    lines = [*advice(result), *_software(result)]
+    if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
+        lines.append(OUT_OF_REACH_NOTE)
+    lines += ["", *_left_out(result)]
+    lines += [f"note: {message}" for message in result.messages]
+    lines += ["", _method(result)]
+    if directory is not None:
+        lines.append(f"results in {directory}")
+    out.print("\n".join(lines), soft_wrap=True)
+
+
+def summary_of(result: PlanResult) -> dict[str, Any]:
+    """The plan as JSON objects: what was asked, the ranking, what would change it, the rest."""
+    flip = flip_of(result)
+    return {
+        "caption": result.caption,
+        "economics": result.economics,
+        "rows": records_of(result.frame()),
+        "advice": advice(result),
+        "flip": None
+        if flip is None
+        else {
+            "winner": flip.winner.sku,
+            "runner_up": flip.runner_up.sku,
+            "runner_up_factor": _finite(flip.runner_up_factor),
+            "winner_factor": _finite(flip.winner_factor),
+            "price_factor": flip.price_factor,
+            "by_scale": flip.by_scale,
+            "other_tiers": list(flip.other_tiers),
+            "is_certain": flip.is_certain,
+        },
+        "rejected": records_of(result.rejected_frame()),
+        "messages": list(result.messages),
+        "version": f"forecurve {version()}, simulated",
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def advice(result: PlanResult) -> list[str]:
+    """The winner, the runner-up and what would change their order, a sentence each."""
+    if not result.rows:
+        return ["nothing can do it; the reasons are below"]
+    lines = [_headline(result, result.rows[0])]
+    flip = flip_of(result)
+    if flip is None:
+        return [*lines, "no runner-up: no other SKU can do it"]
+    return [*lines, _headline(result, flip.runner_up, title="runner-up"), *flip_lines(flip)]
+
+
+def flip_lines(flip: Flip) -> list[str]:
+    """What would change the order of the two best SKUs."""
+    first, second = flip.winner.sku, flip.runner_up.sku
+    ways = []
+    if flip.price_factor is not None and flip.price_factor < 1:
+        ways.append(f"{second} costs {_percent(1 - flip.price_factor)} less per GPU-hour")
+    if 1 < flip.runner_up_factor < math.inf:
+        ways.append(f"{second} does {_percent(flip.runner_up_factor - 1)} better than predicted")
+    if 0 < flip.winner_factor < 1:
+        ways.append(f"{first} does {_percent(1 - flip.winner_factor)} worse")
+    lines = [f"the order turns if {'; or if '.join(ways)}"] if ways else []
+    if flip.price_factor == 1:
+        lines.append(f"{first} and {second} cost the same; {first} needs fewer GPUs")
+    if flip.by_scale is not None and flip.by_scale < 1:
+        lines.append(
+            f"in a large fleet {second} costs {_percent(1 - flip.by_scale)} less per request: "
+            f"whole {flip.runner_up.fleet.unit.name}s decide here"
+        )
+    if flip.other_tiers:
+        lines.append(f"at {' and '.join(flip.other_tiers)} prices {second} is cheaper")
+    if flip.is_certain is None:
+        lines.append("how certain the order is cannot be said: no band is known for both")
+    elif flip.is_certain:
+        lines.append("these changes lie outside the 90 % bands: the order is certain")
+    else:
+        lines.append("such changes lie inside the 90 % bands: the order is not certain")
+    return lines
+
+
+def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
+    fleet, now = row.fleet, row.operating
+    size = f"{fleet.gpus:,} GPUs in {_units(fleet)}"
+    money = "no price"
+    if fleet.usd_per_h is not None and fleet.usd_per_month is not None:
+        money = f"${fleet.usd_per_h:,.0f}/h, {_money(fleet.usd_per_month)} a month"
+    served = (
+        f"{number(row.rate_per_s)} req/s, {row.users:,.0f} users, "
+        f"{now.interactivity:.1f} tok/s/user, p90 TTFT {now.ttft.p90_s:.2f} s"
+    )
+    power = "" if fleet.utility_mw is None else f", {fleet.utility_mw:.3g} MW"
+    return f"{title}: {row.sku_name} as {row.label}: {size}{power}, {money}; {served}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1f} %"
+
+
+def _table(result: PlanResult) -> Table:
+    kinds = {row.kind for row in result.rows}
+    banded = any(row.band is not None for row in result.rows)
+    headers = [
+        "rank",
+        "SKU",
+        "deployment",
+        "engine",
+        "GPUs",
+        *(["90 %\nband"] if banded else []),
+        "bought in",
+        "MW",
+        "$/h",
+        "$/month",
+        "$/M\ntokens",
+        "req/s",
+        "head-\nroom",
+        "users",
+        "tok/s\n/user",
+        "TTFT\np90 s",
+        "limit",
+        *(["kind"] if len(kinds) > 1 else []),
+    ]
+    left = ("SKU", "deployment", "engine", "bought in", "limit", "kind")
+    table = table_of(title="", headers=headers, left=left)
+    for rank, row in enumerate(result.rows, start=1):
+        fleet, now = row.fleet, row.operating
+        table.add_row(
+            str(rank),
+            row.sku,
+            row.label,
+            row.engine if row.load.spec == "none" else f"{row.engine} {row.load.spec}",
+            f"{fleet.gpus:,}",
+            *([band_text(result, row)] if banded else []),
+            _units(fleet),
+            number(fleet.utility_mw),
+            number(fleet.usd_per_h),
+            _money(fleet.usd_per_month),
+            number(row.usd_per_million_tokens),
+            number(row.rate_per_s),
+            f"{100 * row.headroom:.0f} %",
+            f"{row.users:,.0f}",
+            f"{now.interactivity:.1f}",
+            f"{now.ttft.p90_s:.2f}",
+            row.limit,
+            *([row.kind] if len(kinds) > 1 else []),
+        )
+    return table
+
+
+def _units(fleet: Fleet) -> str:
+    return f"{fleet.units:,} {fleet.unit.name}{'' if fleet.units == 1 else 's'}"
+
+
+def band_text(result: PlanResult, row: PlanRow) -> str:
+    """The 90 % band of what the ranking is about: GPUs, requests carried, or speed."""
+    asked = result.request.question
+    if row.band is None:
+        return ""
+    if asked.rate is not None or asked.users is not None:
+        fewest, most = row.gpus_band or (math.nan, math.nan)
+        return f"{number(fewest)}–{number(most) if most < math.inf else OUT_OF_REACH}"
+    if asked.mw is not None or asked.fleet_gpus is not None:
+        value, unit = row.rate_per_s, "req/s"
+    else:
+        value, unit = row.operating.interactivity, "tok/s"
+    low, high = row.band
+    return f"{interval(low * value, high * value)} {unit}"
+
+
+def _money(usd: float | None) -> str:
+    if usd is None:
+        return ""
+    return f"${usd / 1e6:,.2f} M" if usd >= 1e6 else f"${usd / 1e3:,.0f} k"
+
+
+def _software(result: PlanResult) -> list[str]:
+    """Kinds of prediction and software levels of the ranked rows, in a line."""
+    levels: dict[tuple[str, str], list[str]] = {}
+    for row in result.rows:
+        skus = levels.setdefault((row.kind, row.level), [])
+        if row.sku not in skus:
+            skus.append(row.sku)
+    parts = [f"{kind}: {', '.join(skus)} on {level}" for (kind, level), skus in levels.items()]
+    return [f"kind of prediction: {'; '.join(parts)}"] if parts else []
+
+
+def _left_out(result: PlanResult) -> list[str]:
+    """SKUs that are not ranked and why, then what else was left out, in numbers."""
+    ranked = {row.sku for row in result.rows}
+    lines: list[str] = []
+    for sku in dict.fromkeys(each.sku for each in result.rejected):
+        if sku not in ranked:
+            own = [each for each in result.rejected if each.sku == sku]
+            lines.append(f"not ranked: {sku}: {_why(own)}")
+    words = {
+        "does_not_fit": "do not fit",
+        "misses": "miss the promise, price or budget",
+        "behind": "are well behind another of their SKU",
+        "unsupported": "are unsupported",
+    }
+    counts = Counter[str](each.status for each in result.rejected)
+    parts = [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
+    if parts:
+        lines.append(f"deployments left out: {', '.join(parts)} (rejected.csv says why)")
+    return lines
+
+
+def _why(rejected: Sequence[Rejected]) -> str:
+    """Why a SKU is not ranked: what its most hopeful deployments miss."""
+    misses = [each for each in rejected if each.status == "misses"]
+    if misses:
+        reasons: dict[str, list[str]] = {}
+        for each in misses:
+            reasons.setdefault(each.reason, []).append(each.label)
+        shown = [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
+        more = f"; {len(shown) - _MOST_REASONS} more" if len(shown) > _MOST_REASONS else ""
+        return "; ".join(shown[:_MOST_REASONS]) + more
+    if any(each.status == "does_not_fit" for each in rejected):
+        return "no layout fits its memory"
+    return rejected[-1].reason.splitlines()[0]
+
+
+def _method(result: PlanResult) -> str:
+    question = result.request.question
+    spare = ", with one node down" if question.spare else ""
+    return (
+        "judged on cells of up to four replicas behind one router, to which the fleet's requests "
+        f"fall at random (one router over all does better){spare}; {question.replications} "
+        "replications, limits hold with 95 % confidence; power is at the meter"
+    )

@@ -1,0 +1,1 @@
+"""A table of configurations, one prediction a row."""

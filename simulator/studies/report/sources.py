@@ -1,0 +1,264 @@
+"""What a report is made of: the points, settings and remarks of runs, from disk or from memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from simulator.studies.compare.run import ComparisonResult
+from simulator.studies.curve.api import Curve
+from simulator.studies.series import known_sku
+from simulator.studies.sweep.run import SweepResult
+from simulator.studies.timeline.run import TimelineResult
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Reportable: TypeAlias = "Path | str | Curve | SweepResult | ComparisonResult | TimelineResult"
+"""What a report can show: a directory of a run, or the result of a function."""
+
+WRITERS = "simulate, simulate sweep, simulate compare and simulate timeline"
+_NEEDED = (
+    "label",
+    "concurrency",
+    "gpus",
+    "interactivity",
+    "total_tput_per_gpu",
+    "input_tput_per_gpu",
+    "output_tput_per_gpu",
+    "median_ttft_s",
+    "p90_ttft_s",
+    "p99_ttft_s",
+    "median_e2el_s",
+    "on_frontier",
+    "bottleneck",
+    "kind",
+)
+_BANDS = tuple(
+    f"{name}_{end}"
+    for name in ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
+    for end in ("lo", "hi")
+)
+_COSTS = ("usd_per_million_tokens", "tokens_per_s_per_mw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One run that a report shows.
+
+    Parameters
+    ----------
+    name:
+        Its directory, or what kind of result it is.
+    caption:
+        What was run, in one line.
+    generator:
+        Program and version that simulated it.
+    points:
+        One row a simulated point with ``series``, ``sku``, ``engine``, ``level``, ``model``,
+        ``precision``, ``spec``, ``isl``, ``osl``, ``disagg``, ``economics`` and ``meets_limits``.
+        SI units.
+    settings:
+        Every setting with its value and origin.
+    messages:
+        What was assumed.
+    refused:
+        What could not run: ``label`` and ``reason``.
+    comparison:
+        The table of a comparison, see `simulator.studies.compare.run.ComparisonResult.frame`.
+    reference:
+        The contestant that a comparison's ratios are over.
+    remarks:
+        How to read a comparison: crossings, overlapping bands, what dollars are over.
+    """
+
+    name: str
+    caption: str
+    generator: str
+    points: pd.DataFrame
+    settings: Mapping[str, Mapping[str, Any]]
+    messages: tuple[str, ...]
+    refused: tuple[Mapping[str, Any], ...]
+    comparison: pd.DataFrame | None = None
+    reference: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Sources whose names differ, and whose curves of one name carry that of their source."""
+    names = Counter(source.name for source in sources)
+    seen: Counter[str] = Counter()
+    numbered = []
+    for source in sources:
+        seen[source.name] += 1
+        number = f" {seen[source.name]}" if names[source.name] > 1 else ""
+        numbered.append(replace(source, name=f"{source.name}{number}"))
+    owners = Counter(name for source in numbered for name in source.points["series"].unique())
+    return [
+        replace(
+            source,
+            points=source.points.assign(
+                source=source.name,
+                series=[
+                    f"{name}, {source.name}" if owners[name] > 1 else name
+                    for name in source.points["series"]
+                ],
+            ),
+        )
+        for source in numbered
+    ]
+
+
+def source_of(run: Reportable) -> Source:
+    """One run as a source.
+
+    Raises
+    ------
+    UserError
+        If it is a directory that cannot be read, or something without points.
+    """
+    if isinstance(run, Path | str):
+        return _of_directory(Path(run))
+    if isinstance(run, Curve):
+        from simulator.studies.curve.files import summary_of as summary_of_curve
+
+        return _source("curve", points=run.frame(), summary=summary_of_curve(run.result))
+    if isinstance(run, SweepResult):
+        from simulator.studies.sweep.text import summary_of as summary_of_sweep
+
+        return _source("sweep", points=run.frame(), summary=summary_of_sweep(run))
+    if isinstance(run, TimelineResult):
+        return replace(source_of(run.swept), name="timeline")
+    if isinstance(run, ComparisonResult):
+        from simulator.studies.compare.text import summary_of as summary_of_comparison
+
+        return _source(
+            "comparison",
+            points=run.runs(),
+            summary=summary_of_comparison(run),
+            comparison=run.frame(),
+        )
+    raise UserError(
+        f"a {type(run).__name__} has no Pareto points; give a curve, a sweep, a comparison, a "
+        "timeline or the directory of one"
+    )
+
+
+def _of_directory(path: Path) -> Source:
+    if not path.is_dir():
+        problem = "is no directory" if path.exists() else "does not exist"
+        raise UserError(f"{path} {problem}; name a directory that {WRITERS} wrote")
+    summary_file, comparison_file = path / "summary.json", path / "comparison.csv"
+    points_file = next(
+        (file for name in ("points.parquet", "points.csv") if (file := path / name).exists()), None
+    )
+    if points_file is None or not summary_file.exists():
+        missing = "summary.json" if points_file else "points.parquet or points.csv"
+        raise UserError(
+            f"{path} has no {missing}; a report is made of directories that {WRITERS} wrote"
+        )
+    file = points_file
+    try:
+        if file.suffix == ".parquet":
+            points = pd.read_parquet(file)
+        else:
+            points = pd.read_csv(file, keep_default_na=False, na_values=[""])
+        file = summary_file
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        file = comparison_file
+        comparison = _comparison_of(file)
+    except (OSError, ValueError) as error:  # pyarrow's and pandas' errors are ValueErrors
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"cannot read {file}: {first}; run the command again") from None
+    try:
+        return _source(str(path), points=points, summary=summary, comparison=comparison)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not what {WRITERS} of this version write: {error} is missing in "
+            f"{summary_file.name} or {points_file.name}; run the command again"
+        ) from None
+
+
+def _comparison_of(file: Path) -> pd.DataFrame | None:
+    if not file.exists():
+        return None
+    texts = ("contestant", "between", "bottleneck", "kind")
+    table = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+    return table.fillna(dict.fromkeys(texts, ""))
+
+
+def _source(
+    name: str,
+    *,
+    points: pd.DataFrame,
+    summary: Mapping[str, Any],
+    comparison: pd.DataFrame | None = None,
+) -> Source:
+    settings = summary["settings"]
+    for column in _NEEDED:
+        if column not in points:
+            raise KeyError(column)
+    if "series" not in points:
+        points = _with_identity(points, settings=settings)
+    if points.empty:
+        raise UserError(f"{name} holds no point that could run; see its refused layouts")
+    return Source(
+        name=name,
+        caption=str(summary["caption"]),
+        generator=str(summary["generator"]),
+        points=_with_figures(points),
+        settings=settings,
+        messages=tuple(map(str, summary["messages"])),
+        refused=tuple(summary["refused"]),
+        comparison=comparison,
+        reference=str(summary.get("reference", "")),
+        remarks=tuple(map(str, summary.get("remarks", ()))),
+    )
+
+
+def _with_identity(points: pd.DataFrame, *, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Points of one curve, whose settings stand beside them, in the columns of a sweep."""
+    names = ("sku", "model", "precision", "spec", "isl", "osl", "economics")
+    told = {name: settings[name]["value"] for name in names}
+    level = str(settings["engine"]["value"])
+    sku = known_sku(str(told["sku"]))
+    title = str(told["sku"]) if sku is None else sku.name
+    return points.assign(
+        **told,
+        engine=level.partition("@")[0],
+        level=level,
+        disagg=False,
+        meets_limits=True,
+        series=f"{title} ({level})",
+    )
+
+
+def _with_figures(points: pd.DataFrame) -> pd.DataFrame:
+    """Bands and costs that are not known as blanks, and what follows from those that are."""
+    blank = dict.fromkeys(name for name in (*_BANDS, *_COSTS) if name not in points)
+    points = points.assign(**dict.fromkeys(blank, np.nan))
+    points = points.astype(dict.fromkeys((*_BANDS, *_COSTS), float))
+    usd = points["usd_per_million_tokens"] * points["total_tput_per_gpu"]
+    return points.assign(
+        usd_per_million_output_tokens=usd / points["output_tput_per_gpu"],
+        joules_per_token=1e6 / points["tokens_per_s_per_mw"],
+        interactivity_lo=1.0 / points["median_tpot_s_hi"],
+        interactivity_hi=1.0 / points["median_tpot_s_lo"],
+        lengths=points["isl"].astype(str) + "/" + points["osl"].astype(str),
+        speculation=[str(spec).partition(":")[0] for spec in points["spec"]],
+        layout=[layout_kind(label) for label in points["label"]],
+    )
+
+
+def layout_kind(label: str) -> str:
+    """What kind of layout a label names: ``DEP`` of ``DEP8``, or ``disaggregated``."""
+    match = re.match(r"(?:\d+x)?([A-Z]+)\d", label)
+    return "disaggregated" if "+" in label else match[1] if match else label

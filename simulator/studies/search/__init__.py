@@ -1,0 +1,1 @@
+"""Server settings ranked by an objective."""

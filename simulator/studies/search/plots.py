@@ -1,0 +1,67 @@
+"""A search as a picture: every run, the winner, and the speed that was promised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwmodels.sku import load_sku
+from simulator.analysis.pareto import frontier_indices
+from simulator.studies.curve.pareto_plot import INK, Series, pareto_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from simulator.studies.search.result import SearchResult, Trial
+
+
+def search_figure(result: SearchResult) -> Figure:
+    """The Pareto plot of all runs, with the winner circled and the promised speed as a line."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in result.trials:
+        spec = "" if trial.spec == "none" else f", {trial.spec}"
+        name = f"{load_sku(trial.configuration.sku).name} ({trial.engine}{spec})"
+        groups.setdefault(name, []).append(trial)
+    figure = pareto_figure(
+        series=[_series(name, trials) for name, trials in groups.items()],
+        caption=result.caption,
+    )
+    axes = figure.axes[0]
+    speed = result.request.objectives.interactivity
+    if speed is not None:
+        axes.axvline(speed, color=INK, linewidth=1.0, linestyle=":", zorder=2)
+    winner = result.winner
+    if winner is not None:
+        axes.plot(
+            [winner.metrics.interactivity],
+            [winner.metrics.total_tput_per_gpu],
+            marker="o",
+            markersize=15,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.6,
+            linestyle="none",
+            zorder=6,
+        )
+    figure.text(0.5, 0.012, "circled: the winner", fontsize=8, color=INK, ha="center")
+    return figure
+
+
+def _series(name: str, trials: Sequence[Trial]) -> Series:
+    x = np.array([trial.metrics.interactivity for trial in trials])
+    y = np.array([trial.metrics.total_tput_per_gpu for trial in trials])
+    best = np.zeros(len(trials), dtype=np.bool_)
+    best[frontier_indices(x, y)] = True
+    return Series(
+        name=name,
+        vendor=load_sku(trials[0].configuration.sku).vendor,
+        interactivity=x,
+        tput_per_gpu=y,
+        layouts=[trial.label for trial in trials],
+        concurrencies=[trial.configuration.concurrency for trial in trials],
+        on_frontier=best,
+        band=np.full((len(trials), 4), np.nan),
+    )

@@ -1,0 +1,213 @@
+"""A search as text: the winner, its settings and launch commands, the runners-up, the spared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from simulator.output.text_tables import console, number, records_of, table_of
+from simulator.studies.search.launch_commands import launch_commands
+from simulator.studies.search.request import GOALS
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from simulator.studies.search.result import SearchResult, Trial
+
+_MOST_RUNNERS_UP = 9
+_MOST_REASONS = 12
+_ALIKE = 0.01
+
+
+def search_caption(result: SearchResult) -> str:
+    """What was searched: goal, constraints, model, lengths, prices, version."""
+    request = result.request
+    asked = request.question
+    loads = list(request.settings.loads())
+    load = loads[0]
+    parts = [str(request.objectives)]
+    if asked.min_throughput is not None:
+        parts.append(f"at least {asked.min_throughput:g} tok/s/GPU")
+    if asked.max_cost is not None:
+        parts.append(f"at most ${asked.max_cost:g} per million tokens")
+    goal = f"{GOALS[asked.goal]} with {', '.join(parts)}"
+    specs = ", ".join(
+        "no speculation" if spec == "none" else spec for spec in sorted({one.spec for one in loads})
+    )
+    skus = ", ".join(dict.fromkeys(one.sku for one in loads))
+    return (
+        f"{goal}; {load.model} {load.precision.upper()} on {skus}, {load.isl}/{load.osl}, {specs}, "
+        f"closed loop, economics {result.economics} ({asked.tier}), "
+        f"simulated by forecurve {version()}"
+    )
+
+
+def print_search(result: SearchResult, *, directory: Path | None = None) -> None:
+    """Print a search; where its files are, if they were written."""
+    out = console()
+    out.print(result.caption, soft_wrap=True)
+    out.print()
+    winner = result.winner
+    if winner is None:
+        out.print("nothing meets the constraints; the nearest runs:", soft_wrap=True)
+        shown: Sequence[Trial] = _nearest(result)
+    else:
+        shown = (winner, *result.runners_up[:_MOST_RUNNERS_UP])
+    if shown:
+        out.print(_table(shown))
+    lines = [""]
+    if winner is not None:
+        lines += [*verdict(result), ""]
+    lines += [*_spared(result), *(f"note: {message}" for message in result.messages)]
+    if winner is not None:
+        for launch in launch_commands(winner.configuration):
+            lines += ["", launch.text]
+    if directory is not None:
+        lines += ["", f"results in {directory}"]
+    out.print("\n".join(lines), soft_wrap=True)
+
+
+def verdict(result: SearchResult) -> list[str]:
+    """The winner, how far the runner-up is behind, and what binds, a sentence each."""
+    winner = result.winner
+    if winner is None:
+        return []
+    name = (
+        f"{winner.sku} {winner.label} on {winner.engine} at concurrency "
+        f"{winner.configuration.concurrency}"
+    )
+    lines = [
+        f"best: {name}, {winner.settings_text if winner.changes else 'settings of the recipe'}; "
+        f"bound by {winner.bottleneck}; kind of prediction: {winner.kind} ({winner.level})"
+    ]
+    recipe = _with_recipe(result, winner)
+    if winner.changes and recipe is not None:
+        gain = _gain(winner.score, recipe.score)
+        lines.append(f"the changed settings are worth {100 * gain:.1f} % over the recipe's")
+    if result.runners_up:
+        other = result.runners_up[0]
+        behind = _gain(winner.score, other.score)
+        close = ", which is no difference" if behind < _ALIKE else ""
+        lines.append(
+            f"runner-up: {other.sku} {other.label} on {other.engine}, "
+            f"{100 * behind:.1f} % behind{close}"
+        )
+    return lines
+
+
+def summary_of(result: SearchResult) -> dict[str, Any]:
+    """The search as JSON objects."""
+    winner = result.winner
+    rows = records_of(result.frame()) if result.trials else []
+    launches = [] if winner is None else launch_commands(winner.configuration)
+    return {
+        "caption": result.caption,
+        "economics": result.economics,
+        "winner": rows[0] if winner is not None else None,
+        "verdict": verdict(result),
+        "settings": None
+        if winner is None
+        else {
+            pool.role: pool.settings.model_dump(mode="json") for pool in winner.configuration.pools
+        },
+        "launch": {launch.stack: launch.text for launch in launches},
+        "trials": rows,
+        "pruned": records_of(result.pruned_frame()),
+        "messages": list(result.messages),
+        "version": f"forecurve {version()}, simulated",
+    }
+
+
+def _gain(best: float, other: float) -> float:
+    return (best - other) / abs(other) if other else 0.0
+
+
+def _with_recipe(result: SearchResult, winner: Trial) -> Trial | None:
+    """The best run of the winner's deployment with the settings of its recipe."""
+    return next(
+        (
+            trial
+            for trial in result.trials
+            if trial.meets and not trial.changes and trial.deployment == winner.deployment
+        ),
+        None,
+    )
+
+
+def _nearest(result: SearchResult) -> list[Trial]:
+    """The runs that miss their worst constraint by the least."""
+    ordered = sorted(result.trials, key=lambda trial: max(trial.strains.values(), default=0.0))
+    return ordered[:_MOST_RUNNERS_UP]
+
+
+def _table(trials: Sequence[Trial]) -> Table:
+    headers = [
+        "rank",
+        "SKU",
+        "deployment",
+        "engine",
+        "spec",
+        "settings",
+        "clients",
+        "tok/s\n/GPU",
+        "tok/s\n/user",
+        "TTFT\np50 s",
+        "TTFT\np90 s",
+        "$/M\ntokens",
+        "binds",
+        "misses",
+    ]
+    missing = any(not trial.meets for trial in trials)
+    left = ("SKU", "deployment", "engine", "spec", "settings", "binds", "misses")
+    table = table_of(title="", headers=headers if missing else headers[:-1], left=left)
+    for rank, trial in enumerate(trials, start=1):
+        metrics = trial.metrics
+        missed = [name for name, strain in trial.strains.items() if strain > 1.0]
+        table.add_row(
+            str(rank),
+            trial.sku,
+            trial.label,
+            trial.engine,
+            trial.spec,
+            trial.settings_text,
+            str(trial.configuration.concurrency),
+            number(metrics.total_tput_per_gpu),
+            number(metrics.interactivity),
+            number(metrics.ttft.median_s),
+            number(metrics.ttft.p90_s),
+            number(trial.usd_per_million_tokens),
+            trial.bottleneck,
+            *([", ".join(missed)] if missing else []),
+        )
+    return table
+
+
+def _spared(result: SearchResult) -> list[str]:
+    """What was simulated and what was not, by reason."""
+    counts = Counter[str](each.status for each in result.pruned)
+    words = {
+        "does_not_fit": "do not fit",
+        "unsupported": "unsupported",
+        "bound": "cannot win by their bounds",
+        "behind": "too far behind to vary their settings",
+    }
+    parts = [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
+    lines = [f"{len(result.trials)} runs simulated; spared: {', '.join(parts) or 'nothing'}"]
+    gathered: dict[tuple[str, str], list[str]] = {}
+    for each in result.pruned:
+        reason = words[each.status] if each.status == "does_not_fit" else each.reason
+        spec = "" if each.spec == "none" else each.spec
+        name = " ".join(filter(None, (each.label, spec, each.settings)))
+        gathered.setdefault((each.sku, reason.splitlines()[0]), []).append(name)
+    rest = [
+        f"{sku}: {', '.join(filter(None, dict.fromkeys(names)))}: {reason}"
+        for (sku, reason), names in gathered.items()
+    ]
+    lines += rest[:_MOST_REASONS]
+    if len(rest) > _MOST_REASONS:
+        lines.append(f"... and {len(rest) - _MOST_REASONS} more in pruned.csv")
+    return lines

@@ -1,0 +1,1 @@
+"""What a change of each SKU figure is worth."""

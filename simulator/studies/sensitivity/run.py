@@ -1,0 +1,349 @@
+"""Which numbers matter: elasticities of a run's result to chip, software and workload."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from hwmodels.sku import load_sku
+from simulator.prediction.run import simulate_run
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.candidates import candidate_deployments, requests_of
+from simulator.scenario.configuration import deployment_label
+from simulator.scenario.configure import configure_run, engine_of
+from simulator.scenario.question import Question, build_question
+from simulator.studies.explain.request import configure
+from simulator.studies.sensitivity.differences import NEGLIGIBLE, Study
+from simulator.version import version
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Unpack
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from simulator.scenario.configuration import RunConfiguration
+    from simulator.scenario.grid import SweepSettings
+    from simulator.scenario.question_keywords import SensitivityKeywords
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.sensitivity.differences import Elasticity
+
+    Progress = Callable[[int, int, str], None]
+
+DEFAULT_CONCURRENCY = 64
+_LARGEST_CONCURRENCY = 4096
+
+
+class SensitivityQuestion(Question):
+    """Settings of a sensitivity study."""
+
+    interactivity: float | None = Field(
+        None, gt=0, description="judge throughput at this speed, not at a concurrency [tok/s]"
+    )
+    step: float = Field(0.05, gt=0, le=0.5, description="relative change to either side [-]")
+    replications: int = Field(3, ge=1, le=100, description="runs with other random numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityResult:
+    """Elasticities of one configuration.
+
+    Parameters
+    ----------
+    question:
+        What was asked.
+    resolved:
+        Every setting with its value and where it came from.
+    configuration:
+        What ran.
+    kind, level:
+        Kind of prediction and software level.
+    base:
+        The results at the base, by metric; throughput in tok/s/GPU, speed in tok/s, TTFT in s.
+    elasticities:
+        Numbers with an influence, the largest on throughput first.
+    without_influence:
+        Numbers that were tried and change nothing here.
+    untried:
+        Numbers that were not tried, and why.
+    messages:
+        What was assumed.
+    """
+
+    question: SensitivityQuestion
+    resolved: Mapping[str, Any]
+    configuration: RunConfiguration
+    kind: str
+    level: str
+    base: Mapping[str, float]
+    elasticities: tuple[Elasticity, ...]
+    without_influence: tuple[str, ...]
+    untried: Mapping[str, str]
+    messages: tuple[str, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each number with an influence."""
+        import pandas as pd
+
+        cells = []
+        for one in self.elasticities:
+            row: dict[str, Any] = {
+                "parameter": one.parameter,
+                "owner": one.owner,
+                "unit": one.unit,
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+            }
+            for name, interval in one.elasticity.items():
+                row[f"elasticity_{name}"] = interval.mean
+                row[f"elasticity_{name}_half_width"] = interval.half_width
+                row[f"{name}_at_low"] = one.result_low.get(name, math.nan)
+                row[f"{name}_at_high"] = one.result_high.get(name, math.nan)
+            cells.append({**row, "note": one.note})
+        return pd.DataFrame(cells).assign(version=f"forecurve {version()}, simulated")
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables by the names of their files."""
+        return {"sensitivity": self.frame()}
+
+    def summary(self) -> dict[str, Any]:
+        """All of it as JSON objects."""
+        from simulator.studies.sensitivity.text import summary_of
+
+        return summary_of(self)
+
+    @property
+    def caption(self) -> str:
+        """What was run, in one line."""
+        from simulator.studies.sensitivity.text import sensitivity_caption
+
+        return sensitivity_caption(self)
+
+    def plot(self, path: Path | None = None) -> Figure:
+        """The tornado plot; PNG where a path is given."""
+        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.studies.sensitivity.plots import tornado_figure
+
+        figure = tornado_figure(self)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityRequest:
+    """A validated question and the scenario that it is about."""
+
+    question: SensitivityQuestion
+    settings: SweepSettings
+    scenario: Scenario
+    concurrency: int
+    resolved: Mapping[str, Mapping[str, Any]]
+
+
+def sensitivity(
+    *,
+    scenario: Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[SensitivityKeywords],
+) -> SensitivityResult:
+    """Elasticities of a run's result to every number of chip, software level and workload.
+
+    Parameters
+    ----------
+    scenario:
+        YAML file of settings; keyword settings override it.
+    on_progress:
+        Called with (numbers done, numbers in all, what is under way).
+    settings:
+        Fields of `SensitivityQuestion` and of `simulator.scenario.settings.Scenario`, one value
+        each.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown, out of range, or has several values.
+    """
+    return run_sensitivity(
+        build_sensitivity(flags=settings, file=scenario), on_progress=on_progress
+    )
+
+
+def build_sensitivity(*, flags: Mapping[str, Any], file: Path | None = None) -> SensitivityRequest:
+    """A request from a YAML file with flags on top.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown, out of range, or has several values.
+    """
+    question, settings, resolved = build_question(SensitivityQuestion, flags=flags, file=file)
+    scenarios = [each for load in settings.loads() for each in settings.layouts_of(load)]
+    concurrencies = settings.concurrency or (DEFAULT_CONCURRENCY,)
+    if len(scenarios) > 1 or len(concurrencies) > 1:
+        raise UserError(
+            "a setting has several values; a sensitivity study is about one configuration, so "
+            "give one value each"
+        )
+    return SensitivityRequest(
+        question=question,
+        settings=settings,
+        scenario=scenarios[0],
+        concurrency=concurrencies[0],
+        resolved=resolved,
+    )
+
+
+def run_sensitivity(
+    request: SensitivityRequest, *, on_progress: Progress | None = None
+) -> SensitivityResult:
+    """Carry out a validated request.
+
+    Notes
+    -----
+    Central differences, ``(ln y(x+) - ln y(x-)) / (ln x+ - ln x-)``, with the same random
+    numbers on both sides, averaged over replications with others. All else is held fixed, the
+    engine's settings too, even those that a recipe derives from lengths or concurrency. At a
+    fixed interactivity every value is judged on its own curve, through points from half to
+    twice the concurrency that has this speed at the base, and further doublings if needed;
+    there settings follow the concurrency as the recipe has it.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown or the interactivity is out of reach.
+    DoesNotFitError
+        If the model does not fit.
+    """
+    configuration, messages = _configuration(request, concurrency=request.concurrency)
+    speed = request.question.interactivity
+    pools = requests_of(configuration.pools)
+    if speed is not None:
+        configuration = _at_speed(request, pools=pools, speed=speed)
+    study = Study(
+        configuration,
+        speed=speed,
+        step=request.question.step,
+        replications=request.question.replications,
+        pools_at=lambda concurrency: _at(request, pools, concurrency=concurrency).pools,
+    )
+    base = study.results(study.base)
+    found: list[Elasticity] = []
+    without: list[str] = []
+    changes, untried = study.parameters()
+    for position, parameter in enumerate(changes):
+        if on_progress is not None:
+            on_progress(position, len(changes), parameter.name)
+        if not study.matters(parameter):
+            without.append(parameter.name)
+            continue
+        try:
+            one = study.elasticity(parameter, base=base)
+        except UserError as error:
+            untried[parameter.name] = str(error).splitlines()[0]
+            continue
+        if all(abs(value.mean) < NEGLIGIBLE for value in one.elasticity.values()):
+            without.append(parameter.name)
+        else:
+            found.append(one)
+    if on_progress is not None:
+        on_progress(len(changes), len(changes), "done")
+    software = study.base.software
+    return SensitivityResult(
+        question=request.question,
+        resolved=request.resolved,
+        configuration=configuration,
+        kind=software.kind,
+        level=software.name,
+        base={name: float(np.mean(values)) for name, values in base.items()},
+        elasticities=tuple(sorted(found, key=lambda one: -abs(one.elasticity["throughput"].mean))),
+        without_influence=tuple(without),
+        untried=untried,
+        messages=tuple(dict.fromkeys((*messages, *software.messages))),
+    )
+
+
+def _configuration(
+    request: SensitivityRequest, *, concurrency: int
+) -> tuple[RunConfiguration, tuple[str, ...]]:
+    """The one deployment that is asked for at a concurrency, and what was assumed.
+
+    As stated; else what the engine's recipe ran nearest to the concurrency, as
+    ``simulate explain`` chooses it.
+
+    Raises
+    ------
+    UserError
+        If stated pools leave a choice.
+    """
+    scenario = request.scenario
+    sku = load_sku(scenario.sku)
+    if request.settings.pools.is_stated:
+        found = candidate_deployments(settings=request.settings, load=scenario, sku=sku)
+        if len(found.deployments) != 1:
+            labels = ", ".join(deployment_label(pools) for pools in found.deployments)
+            raise UserError(
+                f"the pools leave a choice of {labels or 'nothing'}; say --tp, --ep and "
+                "--dp-attention of the workers, one of each"
+            )
+        pools: Sequence[PoolRequest] = requests_of(found.deployments[0])
+    elif engine_of(scenario, sku=sku)[0].engine.orchestrator:
+        pools = (PoolRequest(role="prefill"), PoolRequest(role="decode"))
+    else:
+        configuration, messages = configure(scenario, concurrency=concurrency)
+        return replace(configuration, seed=scenario.seed), messages
+    configuration, recipe = configure_run(scenario, sku=sku, pools=pools, concurrency=concurrency)
+    return configuration, recipe.messages
+
+
+def _at_speed(
+    request: SensitivityRequest, *, pools: Sequence[PoolRequest], speed: float
+) -> RunConfiguration:
+    """The deployment where its users have a speed: bisection on the concurrency.
+
+    Raises
+    ------
+    UserError
+        If a lone user is slower, or users of the largest concurrency are faster.
+    """
+
+    def reached(concurrency: int) -> float:
+        configuration = _at(request, pools, concurrency=concurrency)
+        return simulate_run(configuration).metrics.interactivity
+
+    low, high = 1, 2
+    alone = reached(low)
+    if alone < speed:
+        raise UserError(
+            f"interactivity {speed:g} is out of reach: a lone user gets {alone:.1f} tok/s"
+        )
+    while reached(high) >= speed:
+        low, high = high, 2 * high
+        if high > _LARGEST_CONCURRENCY:
+            raise UserError(
+                f"interactivity {speed:g} is exceeded even at concurrency {low:,}; ask for more"
+            )
+    while high - low > max(1, low // 32):
+        middle = (low + high) // 2
+        if reached(middle) >= speed:
+            low = middle
+        else:
+            high = middle
+    return _at(request, pools, concurrency=low)
+
+
+def _at(
+    request: SensitivityRequest, pools: Sequence[PoolRequest], *, concurrency: int
+) -> RunConfiguration:
+    """The deployment with its recipe's settings at a concurrency."""
+    scenario = request.scenario
+    sku = load_sku(scenario.sku)
+    return configure_run(scenario, sku=sku, pools=pools, concurrency=concurrency)[0]

@@ -1,0 +1,115 @@
+"""Series of simulated runs: their names, their frontiers, the caption of their picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwmodels.sku import load_sku
+from simulator.analysis.pareto import frontier_indices
+from simulator.engines.labels import level_text
+from simulator.studies.sweep.store import LOAD_COLUMNS
+from simulator.version import version
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from hwmodels.sku import Sku
+
+
+MOST_NAMED_LEVELS = 3
+
+
+def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which runs within the limits no other of their series beats, on both axes together."""
+    best = np.zeros(len(runs), dtype=np.bool_)
+    x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
+    names, allowed = runs["series"].to_numpy(), runs["meets_limits"].to_numpy(np.bool_)
+    for name in dict.fromkeys(names):
+        members = np.flatnonzero((names == name) & allowed)
+        best[members[frontier_indices(x[members], y[members])]] = True
+    return best
+
+
+def known_sku(name: str) -> Sku | None:
+    """A SKU by name or file; ``None`` for an own chip whose file is no longer there."""
+    try:
+        return load_sku(name)
+    except UserError:
+        return None
+
+
+def series_names(runs: pd.DataFrame) -> list[str]:
+    """A name for the series of each run: SKU and engine, and what else differs among the runs."""
+    if runs.empty:
+        return []
+    varied = [
+        name
+        for name in LOAD_COLUMNS
+        if name not in ("sku", "engine") and runs[name].nunique(dropna=False) > 1
+    ]
+    names: dict[tuple[Any, ...], str] = {}
+    columns = [runs[name].tolist() for name in ("sku", "engine", *varied)]
+    found = []
+    for sku, engine, *rest in zip(*columns, strict=True):
+        identity = (sku, engine, *(None if value != value else value for value in rest))
+        if identity not in names:
+            parts = [_part(name, value) for name, value in zip(varied, identity[2:], strict=True)]
+            inside = ", ".join([engine, *filter(None, parts)])
+            names[identity] = f"{load_sku(sku).name} ({inside})"
+        found.append(names[identity])
+    return found
+
+
+def _part(name: str, value: Any) -> str:
+    if name in ("model", "length_distribution"):
+        return str(value)
+    if name == "precision":
+        return str(value).upper()
+    if name == "spec":
+        return "no speculation" if value == "none" else str(value)
+    if name == "overrides":
+        changes: dict[str, float] = json.loads(value) if value else {}
+        return ", ".join(f"{field} {number:g}" for field, number in changes.items()) or "as sold"
+    if name == "acceptance_length":
+        return "acceptance of the recipe" if value is None else f"acceptance {value:g}"
+    return f"{name} {value}"
+
+
+def caption_of(
+    runs: pd.DataFrame, *, ttft_p90_s: float | None = None, calibration: Path | None = None
+) -> str:
+    """Model, precision, lengths, levels, speculation, price list and version of runs."""
+    if runs.empty:
+        return f"no run, simulated by forecurve {version()}"
+
+    def every(name: str) -> str:
+        return ", ".join(str(value) for value in runs[name].unique())
+
+    kinds = ["disaggregated" if each else "aggregated" for each in sorted(runs["disagg"].unique())]
+    lengths = (runs["isl"].astype(str) + "/" + runs["osl"].astype(str)).unique()
+    skus = ", ".join(load_sku(sku).name for sku in runs["sku"].unique())
+    limit = "" if ttft_p90_s is None else f", p90 TTFT up to {ttft_p90_s:g} s"
+    spec = every("spec").replace("none", "no speculation")
+    fit = "" if calibration is None else f", calibration {calibration}"
+    return (
+        f"{every('model')} {every('precision').upper()} on {skus}, {', '.join(lengths)}, "
+        f"{_levels(runs)}, {' and '.join(kinds)}, {spec}{limit}{fit}, "
+        f"economics {every('economics')}, simulated by forecurve {version()}"
+    )
+
+
+def _levels(runs: pd.DataFrame) -> str:
+    """Software levels; of many of one engine the first and the last."""
+    pairs = runs[["level", "kind"]].drop_duplicates().itertuples(index=False)
+    names = list(dict.fromkeys(level_text(str(level), kind=str(kind)) for level, kind in pairs))
+    engines = {name.partition("@")[0] for name in names}
+    if len(names) <= MOST_NAMED_LEVELS or len(engines) > 1:
+        return ", ".join(names)
+    first, *_, last = sorted(names)
+    return f"{first} to {last.partition('@')[2]} ({len(names)} levels)"

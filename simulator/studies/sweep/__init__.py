@@ -1,0 +1,1 @@
+"""Deployments times concurrencies."""

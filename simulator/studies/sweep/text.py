@@ -1,0 +1,127 @@
+"""What ``simulate sweep`` prints: the frontier of each series, and what could not run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simulator.output.text_tables import console, interval, number, records_of, table_of
+from simulator.version import version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulator.studies.sweep.run import SweepResult
+
+ALIKE = 0.01
+"""Frontier points that differ by less than this share on both axes are printed as one."""
+_MOST_REFUSALS = 12
+
+
+def print_sweep(result: SweepResult, *, directory: Path) -> None:
+    """Print the frontiers of a sweep and what could not run."""
+    out = console()
+    out.print(result.caption, soft_wrap=True)
+    frontier = result.frontier()
+    for name, rows in frontier.groupby("series", sort=False):
+        shown = distinct(rows)
+        hidden = len(rows) - len(shown)
+        more = f"; {hidden} more within 1 % of these" if hidden else ""
+        out.print()
+        out.print(_frontier_table(shown, title=f"{name}: frontier{more}"))
+    lines = [""]
+    if not result.refused.empty:
+        lines += [*refusal_lines(result.refused), ""]
+    lines += [f"note: {message}" for message in result.messages]
+    lines += ["", summary_line(result), f"results in {directory}"]
+    out.print("\n".join(lines), soft_wrap=True)
+
+
+def distinct(frontier: pd.DataFrame) -> pd.DataFrame:
+    """Points of one frontier without those that all but repeat the one before."""
+    kept: list[int] = []
+    x, y = frontier["interactivity"].to_numpy(), frontier["total_tput_per_gpu"].to_numpy()
+    for position in range(len(frontier)):
+        if kept:
+            last = kept[-1]
+            if x[position] < x[last] * (1 + ALIKE) and y[position] > y[last] * (1 - ALIKE):
+                continue
+        kept.append(position)
+    return frontier.iloc[kept]
+
+
+def summary_line(result: SweepResult) -> str:
+    """How many runs, how many of them on a frontier, and what could not run."""
+    runs = result.runs
+    on_frontier = int(runs["on_frontier"].sum())
+    parts = [
+        f"{len(runs):,} runs of {runs['label'].nunique():,} deployments",
+        f"{on_frontier:,} on a frontier",
+    ]
+    outside = int((~runs["meets_limits"]).sum())
+    if outside:
+        parts.append(f"{outside:,} beyond the TTFT limit")
+    parts.append(f"{len(runs) - on_frontier - outside:,} dominated")
+    if len(result.refused):
+        parts.append(f"{len(result.refused):,} layouts or loads refused")
+    if result.fresh < len(runs):
+        parts.append(f"{result.fresh:,} simulated now, the rest found from before")
+    return ", ".join(parts)
+
+
+def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
+    banded = bool(rows["total_tput_per_gpu_lo"].notna().any())
+    headers = ["layout", "clients", "GPUs", "tok/s/user", "tok/s/GPU"]
+    headers += ["90 % band"] if banded else []
+    headers += ["TTFT p50 s", "p90 s", "$/M tok", "$/M out", "tok/s/MW", "J/tok", "binds", "kind"]
+    table = table_of(title=title, headers=headers, left=("layout", "binds", "kind"))
+    for row in records_of(rows):
+        cells = [
+            row["label"],
+            str(row["concurrency"]),
+            str(row["gpus"]),
+            number(row["interactivity"]),
+            number(row["total_tput_per_gpu"]),
+        ]
+        if banded:
+            cells.append(interval(row["total_tput_per_gpu_lo"], row["total_tput_per_gpu_hi"]))
+        table.add_row(
+            *cells,
+            number(row["median_ttft_s"]),
+            number(row["p90_ttft_s"]),
+            number(row["usd_per_million_tokens"]),
+            number(row["usd_per_million_output_tokens"]),
+            number(row["tokens_per_s_per_mw"]),
+            number(row["joules_per_token"]),
+            row["bottleneck"],
+            row["kind"],
+        )
+    return table
+
+
+def refusal_lines(refused: pd.DataFrame) -> list[str]:
+    """Refusals by reason: the same reason of many layouts once, without its byte table."""
+    lines = [f"refused, {len(refused):,} (byte tables in refused.csv):"]
+    groups = refused.groupby(refused["reason"].str.split("\n").str[0], sort=False)
+    for position, (reason, rows) in enumerate(groups):
+        if position == _MOST_REFUSALS:
+            lines.append(f"  and {groups.ngroups - _MOST_REFUSALS} more reasons in refused.csv")
+            break
+        labels = [label for label in dict.fromkeys(rows["label"]) if label not in str(reason)]
+        lines.append(f"  {', '.join(labels)}{': ' if labels else ''}{reason}")
+    return lines
+
+
+def summary_of(result: SweepResult) -> dict[str, Any]:
+    """A sweep as JSON: settings, frontiers, refusals and what was assumed. SI units."""
+    return {
+        "generator": f"forecurve {version()}",
+        "simulated": True,
+        "caption": result.caption,
+        "settings": result.resolved,
+        "runs": len(result.runs),
+        "frontier": records_of(result.frontier()),
+        "refused": records_of(result.refused),
+        "messages": list(result.messages),
+    }

@@ -1,0 +1,1 @@
+"""What software updates have been worth."""

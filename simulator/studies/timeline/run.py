@@ -1,0 +1,287 @@
+"""One SKU over the dates of its software: what updates alone have been worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hwmodels.fitted import MEDIAN_STAMP, fitted_stamps
+from hwmodels.sku import load_sku
+from hwmodels.software import list_levels
+from simulator.analysis.pareto import Frontier
+from simulator.engines.labels import canonical_model
+from simulator.recipes.resolve import find_recipe
+from simulator.scenario.configure import engine_of
+from simulator.scenario.grid import build_sweep
+from simulator.studies.sweep.run import run_sweep
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Unpack
+
+    from matplotlib.figure import Figure
+
+    from simulator.scenario.keywords import TimelineKeywords
+    from simulator.scenario.settings import Scenario
+    from simulator.studies.sweep.run import SweepResult
+
+    Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareDate:
+    """A day on which the software of an engine on a SKU changed, and what changed.
+
+    Parameters
+    ----------
+    date:
+        ISO date.
+    changes:
+        ``plan`` (kernels and precision paths), ``fit`` (measured runs of that day were fitted)
+        and ``settings`` (recorded server settings).
+    """
+
+    date: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineResult:
+    """A SKU's throughput by software date.
+
+    Parameters
+    ----------
+    dates:
+        The dates and what changed on each.
+    at, clients:
+        Speeds per user [tok/s/user] and closed-loop clients [requests] that are followed.
+    table:
+        See `frame`.
+    swept:
+        The runs behind it, one series for each date.
+    """
+
+    dates: tuple[SoftwareDate, ...]
+    at: tuple[float, ...]
+    clients: tuple[int, ...]
+    table: pd.DataFrame
+    swept: SweepResult
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each date and each speed, number of clients, and the highest throughput.
+
+        ``basis`` is ``interactivity``, ``clients`` or ``peak`` and ``value`` its number;
+        ``total_tput_per_gpu`` is missing where the speed lies outside the curve, which runs from
+        ``slowest`` to ``fastest``; ``times_first`` is throughput over that of the first date
+        that has any.
+        """
+        return self.table.copy()
+
+    @property
+    def caption(self) -> str:
+        """What was run, in one line."""
+        return self.swept.caption
+
+    def plot(self, path: Path | None = None) -> Figure:
+        """Throughput against date; written as PNG where a path is given."""
+        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.studies.timeline.plots import timeline_figure
+
+        figure = timeline_figure(self)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+
+def timeline(
+    *,
+    at: Sequence[float] = (20.0, 50.0),
+    clients: Sequence[int] = (64,),
+    ttft_p90_s: float | None = None,
+    scenario: Path | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+    **settings: Unpack[TimelineKeywords],
+) -> TimelineResult:
+    """Follow one SKU and engine over the dates of its software.
+
+    Parameters
+    ----------
+    at:
+        Speeds per user at which throughput is followed. [tok/s/user]
+    clients:
+        Closed-loop clients at which the best layout's throughput is followed. [requests]
+    ttft_p90_s, scenario, out, workers, on_progress, settings:
+        As `simulator.studies.sweep.run.sweep`; one SKU, and an engine without a date.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, a number out of range, or no dated software is known.
+    """
+    return run_timeline(
+        flags=settings,
+        file=scenario,
+        at=at,
+        clients=clients,
+        ttft_p90_s=ttft_p90_s,
+        directory=out,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def run_timeline(
+    *,
+    flags: Mapping[str, Any],
+    file: Path | None,
+    at: Sequence[float],
+    clients: Sequence[int],
+    ttft_p90_s: float | None = None,
+    directory: Path | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> TimelineResult:
+    """`timeline` on flags and a scenario file.
+
+    Raises
+    ------
+    UserError
+        As `timeline`.
+    """
+    for name, numbers in (("at", at), ("clients", clients)):
+        if not all(0 < number < np.inf for number in numbers):
+            raise UserError(f"{name} is {list(numbers)}; every number must be above 0")
+    asked = build_sweep(flags=flags, file=file)
+    if asked.varied:
+        raise UserError(f"{asked.varied[0]} has several values; a timeline follows one of each")
+    load = next(asked.loads())
+    engine, _ = engine_of(load, sku=load_sku(load.sku))
+    if engine.date is not None or engine.specification:
+        raise UserError(
+            f"engine {load.engine} names one level; leave it out: --engine {engine.engine.label}"
+        )
+    dates = software_dates(load)
+    if not dates:
+        raise UserError(
+            f"no dated software of {engine.engine.label} on {load.sku} is known; see "
+            f"simulate list levels --engine {engine.engine.label}"
+        )
+    label = engine.engine.label
+    concurrency = asked.concurrency
+    if concurrency is not None:
+        concurrency = tuple(sorted({*concurrency, *clients}))
+    dated = build_sweep(
+        flags={
+            **flags,
+            "engine": [f"{label}@{one.date}" for one in dates],
+            "concurrency": concurrency,
+        },
+        file=file,
+    )
+    swept = run_sweep(
+        dated,
+        directory=directory,
+        workers=workers,
+        ttft_p90_s=ttft_p90_s,
+        on_progress=on_progress,
+    )
+    if swept.runs.empty:
+        raise UserError("no layout fits\n" + "\n".join(swept.refused["reason"].unique()))
+    speeds = tuple(dict.fromkeys(float(x) for x in at))
+    numbers = tuple(dict.fromkeys(int(n) for n in clients))
+    return TimelineResult(
+        dates=dates,
+        at=speeds,
+        clients=numbers,
+        table=_table(swept.runs, dates=dates, at=speeds, clients=numbers),
+        swept=swept,
+    )
+
+
+def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
+    """Days on which the software of a scenario's engine on its SKU is known to have changed.
+
+    Undated medians and settings of agentic load alone are left out.
+    """
+    sku = load_sku(load.sku)
+    model = canonical_model(load.model)
+    engine = engine_of(load, sku=sku)[0].engine
+    found: dict[str, list[str]] = {}
+    for level in list_levels(engine=engine.software):
+        if sku.key in level.get("skus", []) and model in level.get("models", [model]):
+            found.setdefault(str(level["date"]), []).append("plan")
+    for stamp in fitted_stamps(
+        engine=engine.software, sku=sku.key, model=model, directory=load.calibration
+    ):
+        if stamp != MEDIAN_STAMP:
+            found.setdefault(stamp, []).append("fit")
+    recipe, _ = find_recipe(engine=engine, sku=sku.key, model=model, kin=sku.kin)
+    for one in recipe.levels:
+        if one.date and not one.is_median and any(_is_fixed(part.when) for part in one.cells):
+            found.setdefault(str(one.date), []).append("settings")
+    return tuple(SoftwareDate(date=date, changes=tuple(found[date])) for date in sorted(found))
+
+
+def _is_fixed(when: Mapping[str, Any]) -> bool:
+    return bool(when.get("scenario", "fixed") == "fixed")
+
+
+def _table(
+    runs: pd.DataFrame,
+    *,
+    dates: Sequence[SoftwareDate],
+    at: Sequence[float],
+    clients: Sequence[int],
+) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for one in dates:
+        mine = runs[runs["engine"].str.endswith(f"@{one.date}") & runs["meets_limits"]]
+        shared = {"date": one.date, "changes": "+".join(one.changes)}
+        rows += [shared | cells for cells in _followed(mine, at=at, clients=clients)]
+    table = pd.DataFrame(rows)
+    first = table.groupby(["basis", "value"], dropna=False)["total_tput_per_gpu"].transform("first")
+    return table.assign(times_first=table["total_tput_per_gpu"] / first)
+
+
+def _followed(
+    runs: pd.DataFrame, *, at: Sequence[float], clients: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The cells of one date for everything that is followed."""
+    x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
+    curve = Frontier.of(x, y)
+    slowest, fastest = (curve.x[0], curve.x[-1]) if curve.x.size else (np.nan, np.nan)
+    found: list[dict[str, Any]] = [
+        {
+            "basis": "interactivity",
+            "value": speed,
+            "interactivity": speed,
+            "total_tput_per_gpu": np.nan if (rate := curve.at(speed)) is None else rate,
+            "label": "",
+            "level": runs["level"].iloc[0] if len(runs) else "",
+            "slowest": slowest,
+            "fastest": fastest,
+        }
+        for speed in at
+    ]
+    found += [
+        {"basis": "clients", "value": number} | _best(runs[runs["concurrency"] == number])
+        for number in clients
+    ]
+    return [*found, {"basis": "peak", "value": np.nan} | _best(runs)]
+
+
+def _best(runs: pd.DataFrame) -> dict[str, Any]:
+    """The run of highest throughput."""
+    if runs.empty:
+        return {"interactivity": np.nan, "total_tput_per_gpu": np.nan, "label": "", "level": ""}
+    row = runs.sort_values("total_tput_per_gpu", kind="stable").iloc[-1]
+    return {name: row[name] for name in ("interactivity", "total_tput_per_gpu", "level")} | {
+        "label": f"{row['label']} c{row['concurrency']}"
+    }

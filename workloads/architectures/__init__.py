@@ -1,0 +1,1 @@
+"""Model architectures: their figures, names and files."""

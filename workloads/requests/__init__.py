@@ -1,0 +1,1 @@
+"""Requests that arrive: lengths, arrival processes, conversations, traces."""
