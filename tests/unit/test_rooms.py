@@ -13,8 +13,6 @@ CONTRACT = {
     f"workloads.{name}"
     for name in ("ops", "layout", "execution_plan", "errors", "datafiles")
 }
-    f"workloads.{name}" for name in ("ops", "layout", "execution_plan", "errors", "datafiles")
-}
 
 
 @dataclass(frozen=True)
