@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from calibration.measured.runs import cell_text
 from calibration.measured.schema import NAMES, PREDICT_NAMES
-from simulator.scenario.configuration import parse_deployment
+from simulator.engines.pools import parse_deployment
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 

@@ -11,8 +11,8 @@ from simulator.engines.kv_accounting_hybrid import (
     vllm_hybrid_pool,
 )
 from simulator.engines.memory import step_token_budget
+from simulator.engines.pools import DoesNotFitError
 from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.serving.kv_pool import KvPoolSpec
 from workloads.architectures.catalog import DeepseekV4Architecture, MoeGqaArchitecture
 

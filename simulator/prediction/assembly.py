@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
     from simulator.engines.memory import MemoryPlan
-    from simulator.scenario.configuration import PoolConfiguration, RunConfiguration
+    from simulator.engines.pools import PoolConfiguration
+    from simulator.scenario.configuration import RunConfiguration
     from workloads.architectures.catalog import Architecture
     from workloads.costmodel import CostModel
     from workloads.execution_plan import ExecutionPlan

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from hwmodels.software import MEDIAN_LEVEL
 from simulator.engines import settings as engine_settings
 from simulator.engines.labels import engine_labels
+from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.recipes.expressions import expression_names
-from simulator.scenario.configuration import PoolLayout, parse_deployment
 from workloads.datafiles import invalid_data, read_yaml_mapping
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan

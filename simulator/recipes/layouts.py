@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.scenario.configuration import PoolLayout
+from simulator.engines.pools import PoolLayout
 from workloads.errors import UserError
 from workloads.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simulator.engines.pools import Role
     from simulator.recipes.files import Level, OfferedLayout
-    from simulator.scenario.configuration import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

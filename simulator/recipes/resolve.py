@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hwmodels.fitted import MEDIAN_DATE
+from simulator.engines.pools import PoolConfiguration, deployment_label
 from simulator.recipes.expressions import Number, evaluate, expression_names
 from simulator.recipes.files import (
     SETTINGS_CLASSES,
@@ -19,7 +20,6 @@ from simulator.recipes.files import (
 )
 from simulator.recipes.layouts import PoolRequest, fill_layouts
 from simulator.recipes.speculation import resolve_speculation
-from simulator.scenario.configuration import PoolConfiguration, deployment_label
 from workloads.datafiles import invalid_data
 from workloads.errors import UserError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from simulator.engines.labels import EngineLabel
+    from simulator.engines.pools import PoolLayout, SpeculationMethod
     from simulator.engines.settings import EngineSettings
-    from simulator.scenario.configuration import PoolLayout, SpeculationMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from workloads.speculation import acceptance_kind, acceptance_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.scenario.configuration import SpeculationMethod
+    from simulator.engines.pools import SpeculationMethod
 
 # Where neither the user nor a recipe says how many drafts a step has: DeepSeek V4 shipped with
 # one MTP draft in production; DSpark was trained with blocks of 5 (DSpark paper, section 5).

@@ -7,10 +7,10 @@ from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.engines.labels import canonical_model, engine_labels
+from simulator.engines.pools import PoolLayout, deployment_label
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
-from simulator.scenario.configuration import PoolLayout, deployment_label
 from simulator.scenario.configure import engine_of, named_engine, parse_speculation
 from simulator.studies.curve.run import RefusedLayout, candidate_layouts
 from workloads.architectures.catalog import load_architecture

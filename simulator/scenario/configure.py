@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from hwmodels.sku import Sku
     from simulator.engines.labels import EngineLabel, EngineRequest
+    from simulator.engines.pools import SpeculationMethod
     from simulator.recipes.layouts import PoolRequest
     from simulator.recipes.resolve import ResolvedRecipe
-    from simulator.scenario.configuration import SpeculationMethod
     from simulator.scenario.settings import Scenario
 
 MOST_DRAFTS = 16

@@ -12,16 +12,17 @@ from simulator.engines.labels import (
     default_precision,
     parse_engine,
 )
+from simulator.engines.pools import SpeculationMethod
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import resolve_recipe
-from simulator.scenario.configuration import RunConfiguration, SpeculationMethod
+from simulator.scenario.configuration import RunConfiguration
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from simulator.scenario.configuration import Role
+    from simulator.engines.pools import Role
 
 _TRUE = ("true", "1", "1.0", "yes")
 _FALSE = ("false", "0", "0.0", "no")

@@ -1,6 +1,6 @@
 import pytest
 
-from simulator.scenario.configuration import PoolLayout, deployment_label, parse_deployment
+from simulator.engines.pools import PoolLayout, deployment_label, parse_deployment
 from workloads.layout import Layout
 
 

@@ -12,9 +12,9 @@ import simulator
 from hwmodels.sku import load_sku
 from simulator.cli.load import parse_steps
 from simulator.cli.main import run
+from simulator.engines.pools import parse_deployment
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import requests_of
-from simulator.scenario.configuration import parse_deployment
 from simulator.scenario.configure import configure_run
 from simulator.scenario.keywords import LoadKeywords
 from simulator.scenario.settings import Scenario, build_scenario

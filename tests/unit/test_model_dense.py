@@ -7,10 +7,10 @@ import pytest
 from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.engines.labels import default_precision
+from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.scenario.configure import configure_run
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario, build_scenario

@@ -14,11 +14,11 @@ from simulator.cli.main import run
 from simulator.engines.default_engine import default_engine
 from simulator.engines.kv_pools import pool_layout, size_pool
 from simulator.engines.labels import canonical_model, default_precision
+from simulator.engines.pools import DoesNotFitError
 from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
 from simulator.prediction.assembly import assemble, execution_plan, transfer_link
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.table_rows import configure_row

@@ -10,13 +10,9 @@ import pandas as pd
 import pytest
 
 from simulator.analysis.metrics import Distribution, RunMetrics
+from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.output.csv_table import read_run_table, write_run_table
-from simulator.scenario.configuration import (
-    DoesNotFitError,
-    RunConfiguration,
-    RunResult,
-    deployment_label,
-)
+from simulator.scenario.configuration import RunConfiguration, RunResult
 from simulator.scenario.table_rows import configure_row
 from simulator.studies.predict.run import OUTPUT_COLUMNS, predict_table
 from workloads.errors import UserError

@@ -6,10 +6,10 @@ from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.engines.default_engine import default_engine
 from simulator.engines.labels import default_precision
+from simulator.engines.pools import PoolConfiguration
 from simulator.engines.settings import SglangSettings
 from simulator.prediction.assembly import execution_plan
 from simulator.prediction.release_plan import release_messages
-from simulator.scenario.configuration import PoolConfiguration
 from simulator.scenario.settings import Scenario, build_scenario
 from simulator.scenario.table_rows import configure_row
 from simulator.studies.curve.run import explore_curve

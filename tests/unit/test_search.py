@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cli.main import run
+from simulator.engines.pools import PoolConfiguration
 from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
-from simulator.scenario.configuration import PoolConfiguration, RunConfiguration
+from simulator.scenario.configuration import RunConfiguration
 from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_commands
 from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search

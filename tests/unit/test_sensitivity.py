@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from simulator.cli.main import run
+from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.assembly import assemble
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.studies.explain.request import configure
 from simulator.studies.sensitivity.run import build_sensitivity, sensitivity
 from simulator.studies.sensitivity.text import print_sensitivity, summary_of

@@ -13,8 +13,8 @@ from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
 from simulator.analysis.pareto import frontier_indices
 from simulator.cli.main import run
+from simulator.engines.pools import deployment_label
 from simulator.scenario.candidates import candidate_deployments
-from simulator.scenario.configuration import deployment_label
 from simulator.scenario.grid import build_sweep, parse_integers
 from simulator.studies.sweep.ladders import Ladder
 from simulator.studies.sweep.run import plan_sweep, run_sweep

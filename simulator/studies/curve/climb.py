@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.bottleneck import KV_CAPACITY
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.scenario.configure import configure_run
 from simulator.studies.curve.stopping import (
     FULL,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from hwmodels.sku import load_sku
 from simulator.engines.labels import canonical_model
 from simulator.engines.memory import running_cap, step_token_budget
+from simulator.engines.pools import DoesNotFitError
 from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
 from simulator.prediction.assembly import assemble
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
-from simulator.scenario.configuration import DoesNotFitError, RunConfiguration
 from simulator.scenario.configure import configure_run, engine_of
 from simulator.studies.curve.run import candidate_layouts
 from workloads.costmodel import PrefillChunk, StepBatch
@@ -20,6 +20,7 @@ from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
+    from simulator.scenario.configuration import RunConfiguration
     from hwmodels.sku import Sku
     from simulator.engines.settings import EngineSettings
     from simulator.prediction.assembly import Assembly

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from simulator.engines.pools import parse_deployment
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.candidates import requests_of
-from simulator.scenario.configuration import parse_deployment
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens

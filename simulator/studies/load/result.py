@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.analysis.statistics import Interval, mean_interval
-from simulator.scenario.configuration import deployment_label
+from simulator.engines.pools import deployment_label
 from simulator.version import version
 from workloads.requests.catalog import FixedLengthWorkload
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
+from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.scenario.candidates import candidate_deployments
-from simulator.scenario.configuration import DoesNotFitError, deployment_label
 from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
 from simulator.studies.plan.result import PlanResult, Rejected

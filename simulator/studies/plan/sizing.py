@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwmodels.sku import load_sku
+from simulator.engines.pools import deployment_label
 from simulator.engines.settings import SglangSettings, VllmSettings
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import acceptance_of, simulate_run
 from simulator.scenario.candidates import requests_of
-from simulator.scenario.configuration import deployment_label
 from simulator.scenario.configure import configure_run
 from simulator.studies.plan.loadtest import LoadTest, cell_of
 from workloads.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import check_calibration
-from simulator.scenario.configuration import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError
 from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 

@@ -21,7 +21,8 @@ from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSetti
 from workloads.architectures.catalog import repository_of
 
 if TYPE_CHECKING:
-    from simulator.scenario.configuration import PoolConfiguration, Role, RunConfiguration
+    from simulator.engines.pools import PoolConfiguration, Role
+    from simulator.scenario.configuration import RunConfiguration
 
 STARTING_POINT = "a starting point: the simulation knows these flags, not your machine"
 TRTLLM_OPTIONS = "trtllm-options.yaml"

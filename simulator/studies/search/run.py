@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
+from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import candidate_deployments, requests_of
-from simulator.scenario.configuration import DoesNotFitError, deployment_label
 from simulator.scenario.configure import check_has_speed, configure_run, named_engine
 from simulator.studies.curve.stopping import has_stalled
 from simulator.studies.search.request import build_search

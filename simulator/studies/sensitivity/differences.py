@@ -12,16 +12,17 @@ from hwmodels.sku import figure_fields, load_sku
 from hwmodels.software import PARAMETERS
 from simulator.analysis.pareto import Frontier, monotone_slopes
 from simulator.analysis.statistics import Interval, mean_interval
+from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.assembly import assemble, named_software
 from simulator.prediction.run import acceptance_of, simulate_run
-from simulator.scenario.configuration import DoesNotFitError
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hwmodels.software import SoftwareLevel
-    from simulator.scenario.configuration import PoolConfiguration, RunConfiguration
+    from simulator.engines.pools import PoolConfiguration
+    from simulator.scenario.configuration import RunConfiguration
     from simulator.serving.router import WorkerPool
 
 Metric: TypeAlias = Literal["throughput", "interactivity", "ttft"]

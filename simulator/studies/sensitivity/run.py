@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from hwmodels.sku import load_sku
+from simulator.engines.pools import deployment_label
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.candidates import candidate_deployments, requests_of
-from simulator.scenario.configuration import deployment_label
 from simulator.scenario.configure import configure_run, engine_of
 from simulator.scenario.question import Question, build_question
 from simulator.studies.explain.request import configure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.engines.pools import deployment_label
 from simulator.output.text_tables import console, number, records_of, table_of
-from simulator.scenario.configuration import deployment_label
 from simulator.studies.sensitivity.differences import METRICS
 from simulator.version import version
 

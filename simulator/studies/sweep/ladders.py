@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
+from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import requests_of
-from simulator.scenario.configuration import DoesNotFitError
 from simulator.scenario.configure import configure_run
 from simulator.studies.curve.climb import LARGEST_CONCURRENCY
 from simulator.studies.curve.stopping import has_stalled

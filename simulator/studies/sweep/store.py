@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.metrics import Distribution, RunMetrics
+from simulator.engines.pools import deployment_label
 from simulator.prediction.bands import BANDED
-from simulator.scenario.configuration import deployment_label
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from simulator.engines.pools import PoolLayout
     from simulator.prediction.run import RunOutcome
-    from simulator.scenario.configuration import PoolLayout, RunConfiguration
+    from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
 
 LOAD_COLUMNS = (

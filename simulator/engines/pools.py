@@ -1,0 +1,108 @@
+"""Pools of identical workers: their layouts and server settings, and the labels that name them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from workloads.errors import UserError
+from workloads.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from simulator.engines.settings import EngineSettings
+
+Role = Literal["aggregated", "prefill", "decode"]
+SpeculationMethod = Literal["none", "mtp", "dspark"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLayout:
+    """Identical workers that do the same part of the work.
+
+    Parameters
+    ----------
+    role:
+        ``aggregated`` workers do both phases; in a disaggregated deployment one pool does
+        ``prefill``, the other ``decode``.
+    workers:
+        Engine instances. [workers]
+    layout:
+        How one of them spreads the model.
+    """
+
+    role: Role = "aggregated"
+    workers: int = 1
+    layout: Layout
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the pool."""
+        return self.workers * self.layout.gpus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfiguration(PoolLayout):
+    """A pool with the server settings that its workers run with.
+
+    Parameters
+    ----------
+    settings:
+        Scheduler and memory settings.
+    plan:
+        Fields of `workloads.execution_plan.ExecutionPlan` in which the pool differs from its
+        software level.
+    """
+
+    settings: EngineSettings
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DoesNotFitError(UserError):
+    """The model, or one request of the workload, does not fit the memory of the layout."""
+
+
+def deployment_label(pools: Sequence[PoolLayout]) -> str:
+    """InferenceX's label of a deployment: ``TP8``, or ``1xDEP8+6xTP8`` with a prefill pool.
+
+    One aggregated worker carries no count.
+    """
+    if len(pools) == 1 and pools[0].workers == 1:
+        return pools[0].layout.label
+    return "+".join(f"{pool.workers}x{pool.layout.label}" for pool in pools)
+
+
+_POOL = re.compile(r"(?:(\d+)x)?(TP|TEP|DEP|DPATP)(\d+)(?:PP(\d+))?$")
+
+
+def parse_deployment(text: str) -> tuple[PoolLayout, ...]:
+    """The pools of a label: the inverse of `deployment_label` for TP, TEP, DEP and DPATP.
+
+    Raises
+    ------
+    ValueError
+        If the text is not such a label.
+    """
+    match text.split("+"):
+        case [both]:
+            return (_parse_pool(both, role="aggregated"),)
+        case [prefill, decode]:
+            return (_parse_pool(prefill, role="prefill"), _parse_pool(decode, role="decode"))
+    raise ValueError(f"'{text}' names more than a prefill and a decode pool")
+
+
+def _parse_pool(text: str, *, role: Role) -> PoolLayout:
+    match = _POOL.match(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a pool such as DEP8, 2xTP4 or 6xDPATP8")
+    workers, form, ranks, stages = match.groups()
+    tp = int(ranks)
+    layout = Layout(
+        tp=tp,
+        ep=tp if form in ("TEP", "DEP") else 1,
+        dp_attention=form in ("DEP", "DPATP"),
+        pp=int(stages or 1),
+    )
+    return PoolLayout(role=role, workers=int(workers or 1), layout=layout)
