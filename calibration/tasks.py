@@ -57,6 +57,7 @@ def fit_and_write(
     workers: int,
     directory: Path,
     on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Fit published runs and a user's own and write the calibration.
 
@@ -64,6 +65,9 @@ def fit_and_write(
     ----------
     structure:
         Whether the series that are kept back stay out.
+    tell:
+        Called with each line of what a reader should know before anything runs: the rows that
+        cannot be simulated, by file and line.
 
     Returns
     -------
@@ -82,6 +86,7 @@ def fit_and_write(
         split="structure" if structure else None,
         workers=workers,
         on_progress=on_progress,
+        tell=tell,
     )
     paths = write_calibration(fitted, directory=directory)
     save_fit(fitted.fit, fitted.selection, directory=directory, seconds=fitted.seconds)
@@ -126,6 +131,7 @@ def validate_and_write(
     directory: Path,
     bands: Path | None,
     on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[list[tuple[str, ...]], list[str]]:
     """Leave out, predict, and write the accuracy page.
 
@@ -141,13 +147,15 @@ def validate_and_write(
         Directory of a fit of the same runs.
     bands:
         Directory for ``bands.yaml`` of these left-out runs.
+    tell:
+        As for `fit_and_write`.
 
     Returns
     -------
     Rows of the table of bars, and what was done in lines.
     """
     _make_writable(directory)
-    selection, names, _ = gather_runs(models=models, split=None if held else "structure")
+    selection, names, _ = gather_runs(models=models, split=None if held else "structure", tell=tell)
     if fitted is not None:
         fit, seconds = load_fit(selection, directory=fitted)
     else:

@@ -94,6 +94,7 @@ def gather_runs(
     add: Sequence[Path] = (),
     facts: Mapping[str, object] | None = None,
     split: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Selection, list[str], tuple[str, ...]]:
     """Published runs of some models, a user's own, and the models in all.
 
@@ -107,6 +108,8 @@ def gather_runs(
         What holds for all of them, see `calibration.importers.facts`.
     split:
         Take only the published series of this split.
+    tell:
+        Called with a line for the rows of each reason that cannot be simulated.
 
     Returns
     -------
@@ -128,6 +131,8 @@ def gather_runs(
     if split is not None:
         runs = runs[runs["split"] == split]
     selection = select_for_fit(runs, own=own)
+    for line in selection.refused_lines if tell is not None else ():
+        tell(f"left out, cannot be simulated: {line}")
     if not selection.observations:
         raise UserError(f"no run of {', '.join(names)} can be fitted; add some with --add")
     return selection, names, tuple(note for each in imported for note in each.notes)
@@ -141,13 +146,16 @@ def fit_runs(
     split: str | None = None,
     workers: int = 2,
     on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FittedRuns:
     """Fit software levels to published runs and a user's own; see `gather_runs`.
 
     The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
     is fitted to is simulated at a fifth of the runs that derivatives were taken of.
     """
-    selection, names, notes = gather_runs(models=models, add=add, facts=facts, split=split)
+    selection, names, notes = gather_runs(
+        models=models, add=add, facts=facts, split=split, tell=tell
+    )
     fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")

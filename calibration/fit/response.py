@@ -111,10 +111,10 @@ def _respond_one(
     if short and configuration.concurrency >= SHORTENED_CLIENTS:
         configuration = replace(configuration, requests_per_client=SHORT_REQUESTS_PER_CLIENT)
     sku = load_sku(configuration.sku)
-    software = tuned(named_software(configuration, sku=sku), logs=logs)
-    if absent is not None:
-        software = without_kernels(software, sku=sku, absent=absent)
     try:
+        software = tuned(named_software(configuration, sku=sku), logs=logs)
+        if absent is not None:
+            software = without_kernels(software, sku=sku, absent=absent)
         metrics = simulate_run(configuration, software=software).metrics
     except UserError:
         return np.full(3, np.nan)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.fit.observations import METRICS, Observation, observe
+from calibration.fit.simulatable import refusals
 from calibration.measured.runs import load_sources, to_predict_columns
 from hwmodels.sku import load_sku
 
@@ -42,6 +43,7 @@ _OBSERVED = (
     *("series", "kind", "total_tput_per_gpu"),
     *("mean_tpot_s", "median_tpot_s", "mean_ttft_s", "median_ttft_s"),
 )
+_EXCLUDED = ("run_id", "source", "series", "split", "reason", "refused", "file", "place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class Selection:
     unfitted:
         Runs that are too large to be fitted; they are predicted only.
     excluded:
-        Runs that stay out: ``run_id``, ``source``, ``series``, ``split`` and ``reason``.
+        Runs that stay out: ``run_id``, ``source``, ``series``, ``split``, ``reason``, the ``file``
+        and ``place`` that they stand in, and ``refused``: whether they cannot be simulated.
     """
 
     runs: pd.DataFrame
@@ -71,6 +74,15 @@ class Selection:
     def fitted_runs(self) -> pd.DataFrame:
         """The runs that are fitted, in the order of ``observations``."""
         return self.runs.loc[[observation.row for observation in self.observations]]
+
+    @property
+    def refused_lines(self) -> list[str]:
+        """File, lines and reason of the runs that cannot be simulated, one line a reason."""
+        refused = self.excluded[self.excluded["refused"].astype(bool)]
+        return [
+            f"{file}, {_lines(rows['place'])}: {reason}"
+            for (file, reason), rows in refused.groupby(["file", "reason"], sort=False)
+        ]
 
 
 def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Selection:
@@ -95,10 +107,12 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
     for name in _OBSERVED:
         columns[name] = kept[name]
     found, refused = observe(columns)
-    excluded = [table[reasons != ""].assign(reason=reasons[reasons != ""])]
+    refused |= refusals(found)
+    found = [o for o in found if o.row not in refused]
+    excluded = [table[reasons != ""].assign(reason=reasons[reasons != ""], refused=False)]
     if refused:
         turned_away = kept.loc[list(refused)]
-        excluded.append(turned_away.assign(reason=list(refused.values())))
+        excluded.append(turned_away.assign(reason=list(refused.values()), refused=True))
     taken = kept.drop(index=list(refused))
     place = {row: position for position, row in enumerate(taken.index)}
     observations = [replace(o, row=place[o.row]) for o in found]
@@ -109,7 +123,7 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
     ]
     taken["trust"] = [float(np.prod([factor for factor, _ in doubts])) for doubts in why]
     taken["trust_reasons"] = ["; ".join(text for _, text in doubts) for doubts in why]
-    left = pd.concat(excluded)[["run_id", "source", "series", "split", "reason"]]
+    left = pd.concat(excluded)[list(_EXCLUDED)]
     small = (taken["concurrency"] <= LARGEST_FITTED) | taken["own"].astype(bool)
     fitted = [o for o in observations if small[o.row]]
     return Selection(
@@ -119,6 +133,15 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
         unfitted=[o for o in observations if not small[o.row]],
         excluded=left.reset_index(drop=True),
     )
+
+
+def _lines(places: pd.Series) -> str:
+    """``lines 34, 35``: places under one word where they share it."""
+    texts = [str(place) for place in places]
+    word = texts[0].partition(" ")[0]
+    if len(texts) == 1 or not all(text.startswith(f"{word} ") for text in texts):
+        return "; ".join(texts)
+    return f"{word}s {', '.join(text.removeprefix(word).strip() for text in texts)}"
 
 
 def _usable_figures(table: pd.DataFrame) -> pd.DataFrame:

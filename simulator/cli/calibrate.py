@@ -27,6 +27,7 @@ if TYPE_CHECKING:
             workers: int,
             directory: Path,
             on_progress: Progress | None,
+            tell: Callable[[str], None] | None,
         ) -> list[str]:
             """Fit, write the files, and say what was done in lines."""
             ...
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
             directory: Path,
             bands: Path | None,
             on_progress: Progress | None,
+            tell: Callable[[str], None] | None,
         ) -> tuple[list[tuple[str, ...]], list[str]]:
             """Validate and write the page; rows of its table, and what was done in lines."""
             ...
@@ -121,6 +123,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 workers=workers,
                 directory=out,
                 on_progress=on_progress,
+                tell=_note,
             )
         for line in lines:
             typer.echo(line)
@@ -188,6 +191,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 directory=out,
                 bands=bands,
                 on_progress=on_progress,
+                tell=_note,
             )
         table: Any = table_of(title="", headers=COLUMNS, left=COLUMNS[:2])
         for row in rows:
@@ -216,6 +220,10 @@ def parse_facts(pairs: Sequence[str]) -> dict[str, object]:
             raise UserError(f"--fact gives {name} twice; keep one of them")
         facts[name] = value
     return facts
+
+
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _names(text: str) -> list[str]:

@@ -98,6 +98,25 @@ def test_a_calibration_without_a_fit_is_refused(elsewhere, capsys):
         assert "calibration nowhere holds no fitted.yaml" in capsys.readouterr().err
 
 
+def test_a_row_of_ones_own_that_cannot_be_simulated_is_named_before_anything_runs(
+    elsewhere, published
+):
+    path = own_file(elsewhere, tpot_s=0.009)
+    rows = path.read_text("utf-8").splitlines()
+    bad = rows[2].replace(",fp4,", ",int3,").replace("2026-09-01", "2026-09-02")
+    path.write_text("\n".join([*rows, bad]) + "\n", encoding="utf-8")
+    told = []
+    selection, names, _ = fitting.gather_runs(
+        models=["deepseek-v4-pro"], add=[path], tell=told.append
+    )
+    assert len(told) == 1
+    assert told[0].startswith(f"left out, cannot be simulated: {path}, line 4: precision is int3")
+    own = selection.runs["own"].to_numpy(bool)
+    assert own.sum() == 2
+    assert len(selection.observations) == len(published) + 2
+    assert names == ["deepseek-v4-pro"]
+
+
 @pytest.mark.slow
 def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, published, capsys):
     level = {

@@ -113,6 +113,29 @@ def test_a_run_that_cannot_be_configured_says_why(runs):
     assert selection.excluded["reason"].tolist() == ["osl is blank; fill it in"]
 
 
+def test_rows_that_cannot_be_simulated_are_named_and_stop_no_others(runs):
+    few = runs[(runs["sku"] == "b200") & (runs["engine"] == "sglang") & (runs["quality"] == "ok")]
+    few = few[few["precision"] == "fp4"].sort_values("concurrency").head(12).copy()
+    few.loc[few.index[[2, 5]], "precision"] = "int3"
+    few.loc[few.index[7], ["decode_tp", "decode_ep", "decode_gpus", "gpus"]] = 1.0
+    selection = select_for_fit(few)
+    assert len(selection.observations) == 9
+    precision, memory = selection.refused_lines
+    places = few["place"].to_list()
+    lines = ", ".join(places[at].removeprefix("line ") for at in (2, 5))
+    assert precision.startswith(f"{few['file'].iloc[0]}, lines {lines}: precision is int3; ")
+    assert f"{few['file'].iloc[0]}, {places[7]}: " in memory
+    assert "does not fit" in memory
+
+
+def test_every_published_label_of_precision_enters_or_is_named(runs, selection):
+    """Six published runs carry NVFP4; they once ended every fit."""
+    labels = set(runs["precision"])
+    entered = {each.configuration.precision for each in selection.observations}
+    named = " ".join(selection.refused_lines)
+    assert labels - entered <= {label for label in labels if f"precision is {label}" in named}
+
+
 def test_what_is_given_is_not_changed(runs):
     before = runs.copy()
     select_for_fit(runs)
