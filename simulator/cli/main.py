@@ -14,6 +14,7 @@ from simulator.cli.curve import curve
 from simulator.cli.explain import explain
 from simulator.cli.listing import list_catalog, show
 from simulator.cli.load import load
+from simulator.cli.mlperf import mlperf
 from simulator.cli.plan import plan
 from simulator.cli.predict import predict
 from simulator.cli.report import report
@@ -54,6 +55,7 @@ app.command()(timeline)
 app.command()(plan)
 app.command()(search)
 app.command()(sensitivity)
+app.command()(mlperf)
 app.command()(report)
 app.command(name="list")(list_catalog)
 app.command()(show)

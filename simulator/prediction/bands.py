@@ -27,6 +27,16 @@ def _factors(directory: Path | None) -> dict[str, Any]:
     return by_basis
 
 
+def band_factors(*, basis: str, directory: Path | None = None) -> dict[str, tuple[float, float]]:
+    """Ends of the 90 % band of each banded metric over its prediction, by basis. [-]"""
+    factors = _factors(directory).get(basis, {})
+    return {
+        name: (float(factors[name]["low"]), float(factors[name]["high"]))
+        for name in BANDED
+        if name in factors
+    }
+
+
 def bands_of(
     metrics: RunMetrics, *, basis: str, directory: Path | None = None
 ) -> dict[str, tuple[float, float]]:
@@ -44,14 +54,12 @@ def bands_of(
     The factors are the 5 % and 95 % quantiles of measured over predicted among runs that were
     left out of the fit which predicted them, by what was left to predict them from.
     """
-    factors = _factors(directory).get(basis, {})
     values = {
         "total_tput_per_gpu": metrics.total_tput_per_gpu,
         "median_tpot_s": metrics.tpot.median_s,
         "median_ttft_s": metrics.ttft.median_s,
     }
+    factors = band_factors(basis=basis, directory=directory)
     return {
-        name: (values[name] * factors[name]["low"], values[name] * factors[name]["high"])
-        for name in BANDED
-        if name in factors
+        name: (values[name] * low, values[name] * high) for name, (low, high) in factors.items()
     }

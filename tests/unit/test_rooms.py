@@ -10,8 +10,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("workloads", "hwmodels", "simulator", "calibration")
 # What hwmodels may know of workloads: the three contract types, and how files and errors read.
 CONTRACT = {
-    f"workloads.{name}"
-    for name in ("ops", "layout", "execution_plan", "errors", "datafiles")
+    f"workloads.{name}" for name in ("ops", "layout", "execution_plan", "errors", "datafiles")
 }
 
 

@@ -20,10 +20,10 @@ from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
-    from simulator.scenario.configuration import RunConfiguration
     from hwmodels.sku import Sku
     from simulator.engines.settings import EngineSettings
     from simulator.prediction.assembly import Assembly
+    from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
 
 Phase = Literal["decode", "prefill", "mixed"]

@@ -1,0 +1,1 @@
+"""MLPerf Inference's language benchmarks on a system: Offline, Server, Interactive."""

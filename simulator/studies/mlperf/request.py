@@ -1,0 +1,136 @@
+"""What ``simulate mlperf`` is asked: a benchmark, a scenario of it and a system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from simulator.scenario.settings import build_scenario
+from workloads.errors import UserError, unknown_name
+from workloads.requests.length_laws import longest_tokens, read_lengths
+from workloads.requests.mlperf import Benchmark, LatencyLimits, benchmark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from simulator.scenario.settings import Scenario
+    from workloads.requests.lengths import LengthDistribution
+
+MlperfScenario = Literal["offline", "server", "interactive"]
+SCENARIOS: tuple[MlperfScenario, ...] = ("offline", "server", "interactive")
+
+LEAST_ARRIVALS_S = 600.0
+"""Least time of scheduled arrivals that the rules ask for. [s]"""
+
+LIVES = 3.0
+"""Arrivals last this many times the longest answer, so that the run is mostly steady. [-]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlperfRequest:
+    """A validated question.
+
+    Parameters
+    ----------
+    benchmark, scenario:
+        What is run.
+    base:
+        Settings of one copy: SKU, engine, layout, server settings.
+    deployment:
+        Label of one copy's pools; ``None``: the layouts that fit compete.
+    chips:
+        Chips of the system; ``None``: of one copy.
+    rate_per_s:
+        A stated rate to judge; ``None``: the largest that passes. [1/s]
+    queries:
+        Queries of an Offline run; ``None``: chosen.
+    arrivals_s:
+        Time of arrivals; ``None``: chosen. [s]
+    prompt, output:
+        Length distributions.
+    """
+
+    benchmark: Benchmark
+    scenario: MlperfScenario
+    base: Scenario
+    deployment: str | None
+    chips: int | None
+    rate_per_s: float | None
+    queries: int | None
+    arrivals_s: float | None
+    prompt: LengthDistribution
+    output: LengthDistribution
+
+    @property
+    def limits(self) -> LatencyLimits | None:
+        """Latency limits; Offline has none."""
+        return None if self.scenario == "offline" else self.benchmark.limits_of(self.scenario)
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Longest prompt and answer. [tokens]"""
+        return longest_tokens(self.prompt), longest_tokens(self.output)
+
+
+def build_mlperf(
+    *,
+    flags: Mapping[str, Any],
+    benchmark: str | None = None,
+    scenario: str = "server",
+    deployment: str | None = None,
+    chips: int | None = None,
+    rate: float | None = None,
+    queries: int | None = None,
+    arrivals_s: float | None = None,
+    lengths: Path | None = None,
+) -> MlperfRequest:
+    """A question from flags.
+
+    Parameters
+    ----------
+    flags:
+        Settings of a scenario; ``model`` may name the benchmark.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, a number is out of range, or two settings contradict each other.
+    """
+    if scenario not in SCENARIOS:
+        raise unknown_name(field="scenario", value=scenario, known=SCENARIOS)
+    name = benchmark or flags.get("model")
+    if name is None:
+        raise UserError("no benchmark is given; name one with --benchmark deepseek-r1")
+    chosen = benchmark_of(str(name))
+    for field, value in (("rate", rate), ("queries", queries), ("arrivals", arrivals_s)):
+        if value is not None and value <= 0:
+            raise UserError(f"{field} is {value}; it must be positive")
+    if scenario == "offline" and (rate is not None or arrivals_s is not None):
+        raise UserError("rate and arrivals have no meaning offline: all queries are there at once")
+    if scenario != "offline":
+        chosen.limits_of(scenario)
+        if queries is not None:
+            raise UserError("queries is for offline; of server runs --arrivals sets the length")
+    prompt, output = read_lengths(lengths) if lengths else (chosen.prompt, chosen.output)
+    own = {key: value for key, value in flags.items() if value is not None}
+    base = build_scenario(
+        flags={
+            **own,
+            "model": own.get("model", chosen.model),
+            "isl": max(1, round(prompt.mean_tokens)),
+            "osl": max(2, round(output.mean_tokens)),
+        }
+    ).scenario
+    return MlperfRequest(
+        benchmark=chosen,
+        scenario=scenario,
+        base=base,
+        deployment=deployment,
+        chips=chips,
+        rate_per_s=rate,
+        queries=queries,
+        arrivals_s=arrivals_s,
+        prompt=prompt,
+        output=output,
+    )

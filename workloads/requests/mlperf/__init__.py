@@ -1,0 +1,14 @@
+"""MLPerf Inference's language benchmarks: data sets, lengths of answers, latency limits.
+
+Rules: mlcommons/inference (loadgen, ``mlperf.conf``) and mlcommons/inference_policies. Prompt and
+output lengths are drawn independently: their correlation is not published.
+"""
+
+from workloads.requests.mlperf.benchmarks import (
+    Benchmark,
+    LatencyLimits,
+    benchmark_of,
+    benchmarks,
+)
+
+__all__ = ["Benchmark", "LatencyLimits", "benchmark_of", "benchmarks"]
