@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +17,32 @@ class UserError(ValueError):
     """
 
 
+LONGEST_SHOWN = 60
+MOST_NAMES = 5
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: on one line, cut where it is long."""
+    text = reprlib.Repr(
+        maxlevel=2,
+        maxdict=4,
+        maxlist=4,
+        maxtuple=4,
+        maxstring=LONGEST_SHOWN,
+        maxother=LONGEST_SHOWN,
+    ).repr(value)
+    return text if len(text) <= 2 * LONGEST_SHOWN else f"{text[: 2 * LONGEST_SHOWN]}..."
+
+
 def unknown_name(*, field: str, value: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not in a catalogue, with the nearest names that are."""
+    """The error for a name that is not in a catalogue, with at most five names that are."""
     names = sorted(known)
-    near = difflib.get_close_matches(value.lower(), names, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
-    return UserError(f"{field} '{value}' is unknown; {hint}")
+    value = str(value)
+    near = difflib.get_close_matches(value.lower()[:LONGEST_SHOWN], names, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?"
+    if not near:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        hint = f"known: {', '.join(names[:MOST_NAMES])}{more}"
+    text = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
+    text = " ".join(text.split())
+    return UserError(f"{field} '{text}' is unknown; {hint}")

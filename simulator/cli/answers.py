@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
-from simulator.cli import whatif_options
+from simulator.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +77,7 @@ def give_answer(
     from simulator.output.run_directory import RunDirectory
     from simulator.output.run_files import default_directory, write_result
 
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    options.check_output(as_json=as_json, as_csv=as_csv)
     path = out or default_directory(command, names, settings=resolved)
     with RunDirectory(path) as directory:
         with progress_bar() as on_progress:

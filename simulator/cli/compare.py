@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import options, whatif_options
+from simulator.cli import options
+from simulator.cli.flags import lists_of, one_each, takes
+from simulator.cli.parsing import numbers
+from simulator.scenario.declared import POOLS, SCENARIO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +21,17 @@ if TYPE_CHECKING:
     from simulator.studies.compare.run import ComparisonResult
 
 
+@takes(
+    *one_each(SCENARIO, "model", "engine", "precision"),
+    *lists_of(SCENARIO, "tp", "ep"),
+    *one_each(SCENARIO, "gpus", "dp_attention"),
+    *lists_of(POOLS, *POOLS),
+    *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
+    *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
+    command="compare",
+)
 def compare(
+    *,
     context: typer.Context,
     contestants: Annotated[
         list[str],
@@ -52,34 +65,14 @@ def compare(
             "--tier", metavar="NAME", help="Price of a GPU hour: hyperscaler, neocloud, rental."
         ),
     ] = "hyperscaler",
-    model: options.Model = None,
-    engine: options.Engine = None,
-    precision: options.Precision = None,
-    tp: whatif_options.Tps = None,
-    ep: whatif_options.Eps = None,
-    gpus: options.Gpus = None,
-    dp_attention: options.DpAttention = None,
-    prefill: whatif_options.Prefill = None,
-    decode: whatif_options.Decode = None,
-    prefill_tp: whatif_options.PrefillTp = None,
-    prefill_ep: whatif_options.PrefillEp = None,
-    prefill_dp_attention: whatif_options.PrefillDpAttention = None,
-    isl: options.Isl = None,
-    osl: options.Osl = None,
-    concurrency: options.Concurrency = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    economics: options.Economics = None,
-    seed: options.Seed = None,
-    ttft_p90: whatif_options.TtftP90 = None,
-    calibration: options.Calibration = None,
+    given: dict[str, Any],
+    ttft_p90: options.TtftP90 = None,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
-    workers: whatif_options.Workers = None,
+    workers: options.Workers = None,
     out: options.Out = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """Compare SKUs, engines or dates at equal speed.
 
@@ -89,37 +82,14 @@ def compare(
     """
     from simulator.studies.compare.request import build_contestants
 
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
-    flags: dict[str, Any] = {
-        "model": model,
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "prefill": prefill,
-        "decode": decode,
-        "prefill_tp": prefill_tp,
-        "prefill_ep": prefill_ep,
-        "prefill_dp_attention": prefill_dp_attention,
-        "isl": isl,
-        "osl": osl,
-        "concurrency": options.parse_concurrency(concurrency),
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "economics": economics,
-        "seed": seed,
-        "calibration": calibration,
-    }
+    options.check_output(as_json=as_json, as_csv=as_csv)
     question = {
-        "at": tuple(whatif_options.numbers(at, flag="--at") or ()),
+        "at": tuple(numbers(at, flag="--at") or ()),
         "denominator": denominator,
         "tier": tier,
         "ttft_p90_s": ttft_p90,
     }
-    sides = build_contestants(contestants, flags=flags, file=scenario)
+    sides = build_contestants(contestants, flags=given, file=scenario)
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(sides, question=question, workers=workers, own_runs=own_runs, out=out)
     if as_json:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.flags import one_each, takes
+from simulator.scenario.declared import SCENARIO
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,29 +25,21 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@takes(
+    *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "economics", "seed", "calibration"),
+    command="curve",
+)
 def curve(
+    *,
     context: typer.Context,
-    sku: options.Sku = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    precision: options.Precision = None,
-    tp: options.Tp = None,
-    ep: options.Ep = None,
-    gpus: options.Gpus = None,
-    dp_attention: options.DpAttention = None,
-    isl: options.Isl = None,
-    osl: options.Osl = None,
-    concurrency: options.Concurrency = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    economics: options.Economics = None,
-    seed: options.Seed = None,
-    calibration: options.Calibration = None,
+    given: dict[str, Any],
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
-    as_json: options.Json = False,
+    as_json: options.PointsJson = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -58,40 +52,23 @@ def curve(
     Without a command: the Pareto curve of one SKU, throughput per GPU against speed per user,
     over the layouts that fit. Start with: simulate --sku mi355x --ep 8
     """
-    flags: dict[str, Any] = {
-        "sku": sku,
-        "model": model,
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "isl": isl,
-        "osl": osl,
-        "concurrency": options.parse_concurrency(concurrency),
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "economics": economics,
-        "seed": seed,
-        "calibration": calibration,
-    }
-    given = as_json or any(value is not None for value in (*flags.values(), overlay, scenario, out))
+    is_given = as_json or any(
+        value is not None for value in (*given.values(), overlay, scenario, out)
+    )
     command = context.invoked_subcommand
     if command is not None:
-        if given:
+        if is_given:
             raise UserError(
                 f"options before '{command}' would be ignored; "
                 f"write them after it: simulate {command} ..."
             )
-    elif not given:
+    elif not is_given:
         typer.echo(context.get_help())
-    elif sku is None and scenario is None:
+    elif given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
     else:
         own_runs = options.read_overlay(context, overlay)
-        _draw(flags=flags, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)
+        _draw(flags=given, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)
 
 
 def _draw(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import options
+from simulator.cli.flags import flag, one_each, takes
+from simulator.scenario.declared import SCENARIO
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,33 +26,26 @@ Plot = Annotated[
 _DEFAULT_CONCURRENCY = 64
 
 
+@takes(
+    flag(
+        SCENARIO["sku"],
+        metavar="NAME[,NAME]",
+        text="Chip or rack; several are set side by side. Without one: the model in numbers.",
+    ),
+    *one_each(SCENARIO, "model", "engine", "precision"),
+    flag(SCENARIO["tp"], text="Tensor parallel degree; default: the recipe's."),
+    flag(SCENARIO["ep"], text="Expert parallel degree; default: the recipe's."),
+    flag(
+        SCENARIO["dp_attention"],
+        text="Attention data parallelism; default: no with --tp, else the recipe's.",
+    ),
+    *one_each(SCENARIO, "isl", "osl", "spec", "acceptance_length", "overrides"),
+    *one_each(SCENARIO, "engine_settings", "calibration"),
+    command="explain",
+)
 def explain(
-    sku: Annotated[
-        str | None,
-        typer.Option(
-            "--sku",
-            metavar="NAME[,NAME]",
-            help="Chip or rack; several are set side by side. Without one: the model in numbers.",
-        ),
-    ] = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    precision: options.Precision = None,
-    tp: Annotated[
-        int | None,
-        typer.Option("--tp", metavar="N", help="Tensor parallel degree; default: the recipe's."),
-    ] = None,
-    ep: Annotated[
-        int | None,
-        typer.Option("--ep", metavar="N", help="Expert parallel degree; default: the recipe's."),
-    ] = None,
-    dp_attention: Annotated[
-        bool | None,
-        typer.Option(
-            "--dp-attention/--no-dp-attention",
-            help="Attention data parallelism; default: no with --tp, else the recipe's.",
-        ),
-    ] = None,
+    *,
+    given: dict[str, Any],
     concurrency: Annotated[
         int | None,
         typer.Option("--concurrency", metavar="N", help="Requests of the worker; default 64."),
@@ -76,12 +70,6 @@ def explain(
             help="Tokens of a prompt chunk; default: the mean prompt, or the step's budget.",
         ),
     ] = None,
-    isl: options.Isl = None,
-    osl: options.Osl = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    calibration: options.Calibration = None,
     ops: Annotated[bool, typer.Option("--ops", help="Print every operation too.")] = False,
     plot: Plot = None,
     as_json: Annotated[
@@ -93,24 +81,12 @@ def explain(
     With a model and no SKU: parameters, bytes and FLOPs. Start with:
     simulate explain --sku b300 --tp 8 --ep 8 --concurrency 64
     """
-    flags: dict[str, Any] = {
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "dp_attention": dp_attention,
-        "isl": isl,
-        "osl": osl,
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "calibration": calibration,
-    }
     step = {"concurrency": concurrency, "new_tokens": new_tokens, "plot": plot}
+    sku, model = given.pop("sku"), given.pop("model")
     if sku is None:
-        given = [name for name, value in (flags | step).items() if value is not None]
-        if model is None or given:
-            why = f"{given[0]} needs a SKU" if given else "neither SKU nor model is given"
+        stated = [name for name, value in (given | step).items() if value is not None]
+        if model is None or stated:
+            why = f"{stated[0]} needs a SKU" if stated else "neither SKU nor model is given"
             raise UserError(f"{why}; name one with --sku, as in --sku b300")
         _print_model(model, context=context, ops=ops, as_json=as_json)
         return
@@ -122,7 +98,7 @@ def explain(
     if not names:
         raise UserError(f"sku '{sku}' names none; write --sku b300, or --sku b200,mi355x")
     scenarios = [
-        build_scenario(flags={"sku": name, "model": model, **flags}).scenario for name in names
+        build_scenario(flags={"sku": name, "model": model, **given}).scenario for name in names
     ]
     explanations = [
         explain_scenario(

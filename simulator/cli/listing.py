@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import whatif_options
+from simulator.cli import options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,8 @@ def list_catalog(
         str, typer.Argument(metavar="WHAT", help=f"One of {_KINDS}.", show_default=False)
     ],
     out: Out = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """List SKUs, models, engines, levels and more.
 
@@ -35,7 +35,7 @@ def list_catalog(
     from simulator.studies.catalog.tables import catalog_list
     from simulator.studies.catalog.text import print_list
 
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    options.check_output(as_json=as_json, as_csv=as_csv)
     frame = catalog_list(what)
     if out is not None:
         _write(out, name=what, table=frame, document=records_of(frame))
@@ -59,8 +59,8 @@ def show(
         typer.Argument(metavar="NAME", help="Its name, or a SKU's own file.", show_default=False),
     ],
     out: Out = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """Show a SKU, model or engine with sources.
 
@@ -72,7 +72,7 @@ def show(
     from simulator.studies.catalog.sheets import sheet_of, sheet_rows
     from simulator.studies.catalog.text import print_sheet
 
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    options.check_output(as_json=as_json, as_csv=as_csv)
     sheet = sheet_of(what, name)
     rows = sheet_rows(what, sheet)
     if out is not None:

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import options, whatif_options
+from simulator.cli import options
+from simulator.cli.flags import one_each, takes
+from simulator.scenario.declared import SCENARIO
 
 if TYPE_CHECKING:
     from simulator.studies.report import Report
 
 
+@takes(
+    *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "economics", "seed", "calibration"),
+    command="report",
+)
 def report(
+    *,
     context: typer.Context,
     runs: Annotated[
         list[str] | None,
@@ -28,31 +38,15 @@ def report(
         str | None,
         typer.Option("--title", metavar="TEXT", help="Heading; default: models and chips."),
     ] = None,
-    sku: options.Sku = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    precision: options.Precision = None,
-    tp: options.Tp = None,
-    ep: options.Ep = None,
-    gpus: options.Gpus = None,
-    dp_attention: options.DpAttention = None,
-    isl: options.Isl = None,
-    osl: options.Osl = None,
-    concurrency: options.Concurrency = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    economics: options.Economics = None,
-    seed: options.Seed = None,
-    calibration: options.Calibration = None,
+    given: dict[str, Any],
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Page to write; default: one under out/."),
     ] = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """Draw runs as one interactive HTML page.
 
@@ -61,27 +55,8 @@ def report(
 
     Start with: simulate report out/RUN --overlay my_runs.csv --out page.html
     """
-    flags: dict[str, Any] = {
-        "sku": sku,
-        "model": model,
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "isl": isl,
-        "osl": osl,
-        "concurrency": options.parse_concurrency(concurrency),
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "economics": economics,
-        "seed": seed,
-        "calibration": calibration,
-    }
-    settings = {name: value for name, value in flags.items() if value is not None}
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
+    settings = {name: value for name, value in given.items() if value is not None}
+    options.check_output(as_json=as_json, as_csv=as_csv)
     directories = [str(Path(run)) for run in runs or []]
     path, page = _write(
         directories,

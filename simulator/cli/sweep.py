@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import options, whatif_options
+from simulator.cli import options
+from simulator.cli.flags import lists_of, one_each, takes
+from simulator.scenario.declared import POOLS, SCENARIO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,72 +21,26 @@ if TYPE_CHECKING:
     from simulator.studies.sweep.run import SweepResult
 
 
-def _list_option(flag: str, text: str) -> Any:
-    return typer.Option(flag, metavar="LIST", help=text)
-
-
+@takes(
+    *lists_of(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention"),
+    *lists_of(POOLS, *POOLS),
+    *lists_of(SCENARIO, "isl", "osl"),
+    *one_each(SCENARIO, "concurrency"),
+    *lists_of(SCENARIO, "spec", "acceptance_length", "overrides"),
+    *one_each(SCENARIO, "engine_settings"),
+    *lists_of(SCENARIO, "economics", "seed"),
+    *one_each(SCENARIO, "calibration"),
+    command="sweep",
+)
 def sweep(
+    *,
     context: typer.Context,
-    sku: Annotated[
-        str | None, _list_option("--sku", "Chips or racks: gb200 or gb200,mi355x.")
-    ] = None,
-    model: Annotated[
-        str | None, _list_option("--model", "Models; default deepseek-v4-pro.")
-    ] = None,
-    engine: Annotated[
-        str | None,
-        _list_option(
-            "--engine",
-            "Engines, optionally of dates: vllm,sglang@2026-05. dynamo-vllm and others with an "
-            "orchestrator run prefill and decode pools.",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        _list_option(
-            "--precision",
-            "Expert weights: fp4, fp8, int4, bf16; default: each model's usual checkpoint.",
-        ),
-    ] = None,
-    tp: whatif_options.Tps = None,
-    ep: whatif_options.Eps = None,
-    gpus: Annotated[
-        str | None, _list_option("--gpus", "Chips of one worker; default: all sizes that fit.")
-    ] = None,
-    dp_attention: options.DpAttention = None,
-    prefill: whatif_options.Prefill = None,
-    decode: whatif_options.Decode = None,
-    prefill_tp: whatif_options.PrefillTp = None,
-    prefill_ep: whatif_options.PrefillEp = None,
-    prefill_dp_attention: whatif_options.PrefillDpAttention = None,
-    isl: Annotated[str | None, _list_option("--isl", "Input lengths; default 8192.")] = None,
-    osl: Annotated[str | None, _list_option("--osl", "Output lengths; default 1024.")] = None,
-    concurrency: options.Concurrency = None,
-    spec: Annotated[
-        str | None, _list_option("--spec", "Speculation: none,mtp:2; default none.")
-    ] = None,
-    acceptance_length: Annotated[
-        str | None,
-        _list_option("--acceptance-length", "Tokens per step; default: the recipe's."),
-    ] = None,
-    set_fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="FIELD=LIST",
-            help="Values of a SKU field to try, in SI units: hbm_bytes_per_s=8e12,10e12. "
-            "Repeatable.",
-        ),
-    ] = None,
-    economics: Annotated[
-        str | None, _list_option("--economics", "Dated cost and power files; default latest.")
-    ] = None,
-    seed: Annotated[str | None, _list_option("--seed", "Seeds; default 0.")] = None,
-    ttft_p90: whatif_options.TtftP90 = None,
-    calibration: options.Calibration = None,
+    given: dict[str, Any],
+    ttft_p90: options.TtftP90 = None,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
-    workers: whatif_options.Workers = None,
+    workers: options.Workers = None,
     executor: Annotated[
         str,
         typer.Option(
@@ -104,8 +60,8 @@ def sweep(
         ),
     ] = None,
     out: options.Out = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """Try every layout at every concurrency.
 
@@ -117,32 +73,8 @@ def sweep(
     from simulator.scenario.grid import build_sweep
     from simulator.studies.sweep.executors import cluster_executor
 
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
-    flags: dict[str, Any] = {
-        "sku": whatif_options.listed(sku),
-        "model": whatif_options.listed(model),
-        "engine": whatif_options.listed(engine),
-        "precision": whatif_options.listed(precision),
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "prefill": prefill,
-        "decode": decode,
-        "prefill_tp": prefill_tp,
-        "prefill_ep": prefill_ep,
-        "prefill_dp_attention": prefill_dp_attention,
-        "isl": isl,
-        "osl": osl,
-        "concurrency": options.parse_concurrency(concurrency),
-        "spec": whatif_options.listed(spec),
-        "acceptance_length": whatif_options.numbers(acceptance_length, flag="--acceptance-length"),
-        "overrides": whatif_options.listed_overrides(set_fields),
-        "economics": whatif_options.listed(economics),
-        "seed": seed,
-        "calibration": calibration,
-    }
-    settings = build_sweep(flags=flags, file=scenario)
+    options.check_output(as_json=as_json, as_csv=as_csv)
+    settings = build_sweep(flags=given, file=scenario)
     cluster = cluster_executor(executor=executor, address=address)
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(

@@ -6,15 +6,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli import options, whatif_options
+from simulator.cli import options
+from simulator.cli.flags import flag, lists_of, one_each, takes
+from simulator.cli.parsing import numbers, parse_concurrency
+from simulator.scenario.declared import POOLS, SCENARIO
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@takes(
+    *one_each(SCENARIO, "sku", "model"),
+    flag(
+        SCENARIO["engine"],
+        metavar="NAME",
+        text="Serving engine, without a date: its dates follow.",
+    ),
+    *one_each(SCENARIO, "precision"),
+    *lists_of(SCENARIO, "tp", "ep"),
+    *one_each(SCENARIO, "gpus", "dp_attention"),
+    *lists_of(POOLS, "prefill", "decode"),
+    *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
+    *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
+    command="timeline",
+)
 def timeline(
-    sku: options.Sku = None,
+    *,
+    given: dict[str, Any],
     at: Annotated[
         str,
         typer.Option("--at", metavar="LIST", help="Speeds per user to follow, in tok/s."),
@@ -27,35 +46,12 @@ def timeline(
             help="Closed-loop clients to follow, on the best layout.",
         ),
     ] = "64",
-    model: options.Model = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine", metavar="NAME", help="Serving engine, without a date: its dates follow."
-        ),
-    ] = None,
-    precision: options.Precision = None,
-    tp: whatif_options.Tps = None,
-    ep: whatif_options.Eps = None,
-    gpus: options.Gpus = None,
-    dp_attention: options.DpAttention = None,
-    prefill: whatif_options.Prefill = None,
-    decode: whatif_options.Decode = None,
-    isl: options.Isl = None,
-    osl: options.Osl = None,
-    concurrency: options.Concurrency = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    economics: options.Economics = None,
-    seed: options.Seed = None,
-    ttft_p90: whatif_options.TtftP90 = None,
-    calibration: options.Calibration = None,
+    ttft_p90: options.TtftP90 = None,
     scenario: options.ScenarioFile = None,
-    workers: whatif_options.Workers = None,
+    workers: options.Workers = None,
     out: options.Out = None,
-    as_json: whatif_options.Json = False,
-    as_csv: whatif_options.Csv = False,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
 ) -> None:
     """Follow one SKU over its software dates.
 
@@ -63,34 +59,13 @@ def timeline(
 
     Start with: simulate timeline --sku mi355x --engine sglang --gpus 8
     """
-    whatif_options.check_output(as_json=as_json, as_csv=as_csv)
-    if sku is None and scenario is None:
+    options.check_output(as_json=as_json, as_csv=as_csv)
+    if given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
-    flags: dict[str, Any] = {
-        "sku": sku,
-        "model": model,
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "prefill": prefill,
-        "decode": decode,
-        "isl": isl,
-        "osl": osl,
-        "concurrency": options.parse_concurrency(concurrency),
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "economics": economics,
-        "seed": seed,
-        "calibration": calibration,
-    }
-    speeds = whatif_options.numbers(at, flag="--at") or []
-    counts = list(options.parse_concurrency(clients) or ())
+    speeds = numbers(at, flag="--at") or []
+    counts = list(parse_concurrency(clients) or ())
     _run(
-        flags=flags,
+        flags=given,
         file=scenario,
         question={"at": speeds, "clients": counts, "ttft_p90_s": ttft_p90},
         workers=workers,

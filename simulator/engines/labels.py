@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hwmodels.fitted import MEDIAN_DATE
 from hwmodels.software import MEDIAN_LEVEL, parse_date
@@ -19,9 +19,9 @@ from workloads.errors import unknown_name
 if TYPE_CHECKING:
     import datetime as dt
 
-    from simulator.scenario.keywords import Precision
 
 SPECIFICATION = "specification"
+Precision: TypeAlias = Literal["fp4", "fp8", "int4", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

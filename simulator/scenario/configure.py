@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.engines.default_engine import default_engine
 from simulator.engines.labels import canonical_model, engine_labels, parse_engine
+from simulator.engines.settings import changed_settings
 from simulator.recipes.files import load_recipes
 from simulator.recipes.resolve import resolve_recipe
 from simulator.scenario.configuration import RunConfiguration
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hwmodels.sku import Sku
     from simulator.engines.labels import EngineLabel, EngineRequest
@@ -103,6 +105,41 @@ def check_has_speed(scenario: Scenario) -> None:
         )
 
 
+def with_engine_settings(recipe: ResolvedRecipe, changes: Mapping[str, Any]) -> ResolvedRecipe:
+    """A recipe with some settings of its servers replaced by a user's.
+
+    Parameters
+    ----------
+    changes:
+        Values by the engine's names; ``prefill.NAME`` and ``decode.NAME`` hold for one pool.
+
+    Raises
+    ------
+    UserError
+        If the engine has no such setting, a value is out of range, or the setting is recorded
+        only and changes no figure.
+    """
+    if not changes:
+        return recipe
+    roles = [pool.role for pool in recipe.pools]
+    stated: dict[str, dict[str, Any]] = {role: {} for role in roles}
+    for name, value in changes.items():
+        role, _, own = name.rpartition(".")
+        if role and role not in roles:
+            raise UserError(
+                f"engine setting '{name}' is of a {role} pool; the deployment has "
+                f"{' and '.join(roles)}"
+            )
+        for each in [role] if role else roles:
+            stated[each][own] = value
+    pools = tuple(
+        replace(pool, settings=changed_settings(pool.settings, stated[pool.role]))
+        for pool in recipe.pools
+    )
+    said = ", ".join(f"{name}={value}" for name, value in sorted(changes.items()))
+    return replace(recipe, pools=pools, messages=(*recipe.messages, f"server settings: {said}"))
+
+
 def configure_run(
     scenario: Scenario,
     *,
@@ -149,6 +186,7 @@ def configure_run(
         scenario=traffic,
         kin=sku.kin,
     )
+    recipe = with_engine_settings(recipe, scenario.engine_settings)
     # a user's own chip is known by its file only
     is_file = scenario.sku.lower().endswith((".yaml", ".yml"))
     configuration = RunConfiguration(

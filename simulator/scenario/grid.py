@@ -11,6 +11,7 @@ from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.engines.labels import canonical_model, default_precision, parse_engine
 from simulator.scenario.configure import check_runs_on, parse_speculation
+from simulator.scenario.declared import POOLS
 from simulator.scenario.settings import Scenario, build_scenario
 from workloads.architectures.catalog import load_architecture
 from workloads.datafiles import read_yaml_mapping
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
 
 LAYOUT_FIELDS = ("gpus", "tp", "ep", "dp_attention")
-POOL_FIELDS = ("prefill", "decode", "prefill_tp", "prefill_ep", "prefill_dp_attention")
-_SINGLE_FIELDS = ("concurrency", "overrides", "calibration")
+POOL_FIELDS = tuple(POOLS)
+_SINGLE_FIELDS = ("concurrency", "engine_settings", "overrides", "calibration")
 LOAD_FIELDS = tuple(
     name for name in Scenario.model_fields if name not in (*LAYOUT_FIELDS, *_SINGLE_FIELDS)
 )
@@ -69,6 +70,8 @@ class SweepSettings:
         Values of each SKU field to change, in SI units.
     concurrency:
         Closed-loop clients; ``None``: powers of two while they pay. [requests]
+    engine_settings:
+        Settings of the server that are stated, by the engine's names.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
     pools:
@@ -80,6 +83,7 @@ class SweepSettings:
     values: Mapping[str, tuple[Any, ...]]
     overrides: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     concurrency: tuple[int, ...] | None = None
+    engine_settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Path | None = None
     pools: PoolGrid = field(default_factory=PoolGrid)
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +110,7 @@ class SweepSettings:
                     **fields,
                     overrides=dict(zip(names, numbers, strict=True)),
                     concurrency=self.concurrency,
+                    engine_settings=dict(self.engine_settings),
                     calibration=self.calibration,
                 )
 
@@ -119,6 +124,7 @@ class SweepSettings:
         found: dict[str, Any] = {name: _plain(values) for name, values in self.values.items()}
         found["concurrency"] = None if self.concurrency is None else list(self.concurrency)
         found["overrides"] = {name: _plain(values) for name, values in self.overrides.items()}
+        found["engine_settings"] = dict(self.engine_settings)
         found["calibration"] = None if self.calibration is None else str(self.calibration)
         grid = self.pools
         pools = (grid.prefill, grid.decode, grid.tp, grid.ep, grid.dp_attention)
@@ -177,6 +183,7 @@ def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepS
         },
         overrides=_overrides(given.get("overrides")),
         concurrency=_concurrency(given.get("concurrency")),
+        engine_settings=_engine_settings(given.get("engine_settings")),
         calibration=build_scenario(
             flags={"sku": "any", "calibration": given.get("calibration")}
         ).scenario.calibration,
@@ -236,6 +243,12 @@ def _overrides(given: Any) -> dict[str, tuple[float, ...]]:
         for value in values:
             build_scenario(flags={"sku": "any", "overrides": {name: value}})
     return {name: tuple(float(value) for value in listed[name]) for name in sorted(listed)}
+
+
+def _engine_settings(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    return build_scenario(flags={"sku": "any", "engine_settings": given}).scenario.engine_settings
 
 
 def _concurrency(given: Any) -> tuple[int, ...] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
 from simulator.engines.labels import default_precision
+from simulator.scenario.declared import SCENARIO, field
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
@@ -29,36 +30,27 @@ class Scenario(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sku: str = Field(description="chip or rack, see `simulate list skus`")
-    model: str = Field("deepseek-v4-pro", description="model, see `simulate list models`")
-    engine: str | None = Field(
-        None, description="engine, optionally of a date: sglang or sglang@2026-05"
+    sku: str = field(SCENARIO["sku"])
+    model: str = field(SCENARIO["model"])
+    engine: str | None = field(SCENARIO["engine"])
+    precision: Literal["fp4", "fp8", "int4", "bf16"] = field(SCENARIO["precision"])
+    gpus: int | None = field(SCENARIO["gpus"])
+    tp: int | None = field(SCENARIO["tp"])
+    ep: int | None = field(SCENARIO["ep"])
+    dp_attention: bool | None = field(SCENARIO["dp_attention"])
+    isl: int = field(SCENARIO["isl"])
+    osl: int = field(SCENARIO["osl"])
+    length_distribution: Literal["uniform_0.8", "uniform_0_to_cap", "fixed"] = field(
+        SCENARIO["length_distribution"]
     )
-    precision: Literal["fp4", "fp8", "int4", "bf16"] = Field(
-        "fp4", description="of the routed experts; of all projections in a dense model"
-    )
-    gpus: int | None = Field(None, ge=1, description="chips of one worker; None: one node")
-    tp: int | None = Field(None, ge=1, description="tensor parallel degree; None: all that fit")
-    ep: int | None = Field(None, ge=1, description="expert parallel degree; None: all that fit")
-    dp_attention: bool | None = Field(None, description="attention data parallelism; None: both")
-    isl: int = Field(8192, ge=1, description="nominal input length [tokens]")
-    osl: int = Field(1024, ge=1, description="nominal output length [tokens]")
-    length_distribution: Literal["uniform_0.8", "uniform_0_to_cap", "fixed"] = Field(
-        "uniform_0.8", description="InferenceX draws lengths uniformly from [0.8 L, L]"
-    )
-    concurrency: tuple[int, ...] | None = Field(
-        None, description="closed-loop clients; None: powers of two to 2,048 while it pays"
-    )
-    spec: str = Field("none", description="speculation: none, mtp:K or dspark:K")
-    acceptance_length: float | None = Field(
-        None, ge=1, description="tokens per step under speculation; None: the recipe's"
-    )
-    economics: str = Field("latest", description="dated cost and power file, such as 2026-04")
-    overrides: dict[str, float] = Field(
-        default_factory=dict, description="SKU fields to change, in SI units"
-    )
-    calibration: Path | None = Field(None, description="directory of an own fit; None: shipped")
-    seed: int = Field(0, ge=0, description="seed of every random stream")
+    concurrency: tuple[int, ...] | None = field(SCENARIO["concurrency"])
+    spec: str = field(SCENARIO["spec"])
+    acceptance_length: float | None = field(SCENARIO["acceptance_length"])
+    engine_settings: dict[str, Any] = field(SCENARIO["engine_settings"])
+    economics: str = field(SCENARIO["economics"])
+    overrides: dict[str, float] = field(SCENARIO["overrides"])
+    calibration: Path | None = field(SCENARIO["calibration"])
+    seed: int = field(SCENARIO["seed"])
 
     @model_validator(mode="before")
     @classmethod

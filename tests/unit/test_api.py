@@ -10,9 +10,6 @@ import pandas as pd
 import pytest
 
 import simulator as sim
-from simulator.scenario import keywords
-from simulator.scenario.grid import POOL_FIELDS
-from simulator.scenario.settings import Scenario
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -42,15 +39,6 @@ def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sim.nothing
     assert not hasattr(sim, "nothing")
-
-
-def test_typed_keywords_are_the_fields_of_a_scenario():
-    fields = set(Scenario.model_fields)
-    assert set(keywords.CurveKeywords.__annotations__) == fields
-    assert set(keywords.SweepKeywords.__annotations__) == fields | set(POOL_FIELDS)
-    shared = fields - {"sku"} | set(POOL_FIELDS)
-    assert set(keywords.ContestantKeywords.__annotations__) == shared
-    assert set(keywords.TimelineKeywords.__annotations__) == shared | {"sku"}
 
 
 def test_a_curve_has_a_table_and_a_picture(tmp_path):

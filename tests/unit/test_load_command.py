@@ -8,18 +8,16 @@ import pandas as pd
 import pytest
 import yaml
 
-import simulator
 from hwmodels.sku import load_sku
-from simulator.cli.load import parse_steps
 from simulator.cli.main import run
+from simulator.cli.parsing import parse_steps
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
-from simulator.scenario.keywords import LoadKeywords
-from simulator.scenario.settings import Scenario, build_scenario
+from simulator.scenario.settings import build_scenario
 from simulator.serving.records import read_records
-from simulator.studies.load.request import LoadSettings, build_load
+from simulator.studies.load.request import build_load
 from simulator.studies.load.requests import load_requests
 from simulator.studies.load.run import run_load
 from workloads.errors import UserError
@@ -308,13 +306,6 @@ def test_errors_name_the_way_out(flags, message, tmp_path, capsys):
     assert run(command) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_the_python_function_takes_every_setting():
-    every = {*Scenario.model_fields, *LoadSettings.model_fields}
-    # prices have no part in a load
-    assert set(LoadKeywords.__annotations__) == every - {"economics"}
-    assert simulator.run_load is run_load
 
 
 def test_unknown_settings_name_the_nearest():

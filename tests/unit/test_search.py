@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cli.main import run
+from simulator.cli.parsing import parse_vary
 from simulator.engines.pools import PoolConfiguration
 from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
 from simulator.scenario.configuration import RunConfiguration
@@ -16,7 +17,7 @@ from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_comm
 from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search
 from simulator.studies.search.text import print_search, summary_of, verdict
-from simulator.studies.search.variants import VARIED, parse_vary, variants
+from simulator.studies.search.variants import VARIED, variants
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -159,7 +160,7 @@ def test_variants_are_distinct_and_start_with_the_given_one(scheduler):
 
 def test_vary_reads_numbers_and_switches():
     assert parse_vary(["a=1,2.5,true", "b=fcfs"]) == {"a": (1, 2.5, True), "b": ("fcfs",)}
-    assert parse_vary(None) is None
+    assert parse_vary(["max_running_requests=none"]) == {"max_running_requests": (None,)}
     for bad, message in ((["a"], "is not NAME=VALUES"), (["a=1", "a=2"], "gives a twice")):
         with pytest.raises(UserError, match=message):
             parse_vary(bad)

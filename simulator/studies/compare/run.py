@@ -17,12 +17,10 @@ from workloads.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Unpack
 
     from matplotlib.figure import Figure
 
     from hwmodels.economics import Tier
-    from simulator.scenario.keywords import ContestantKeywords
     from simulator.studies.compare.request import Contestant
 
     Progress = Callable[[int, int, str], None]
@@ -126,7 +124,7 @@ def compare(
     out: Path | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[ContestantKeywords],
+    **settings: Any,
 ) -> ComparisonResult:
     """Compare SKUs, engines or dates at equal speed per user.
 

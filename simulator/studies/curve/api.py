@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.scenario.settings import build_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from simulator.scenario.keywords import CurveKeywords
     from simulator.studies.curve.run import CurvePoint, CurveResult
 
 
@@ -62,7 +60,7 @@ def curve(
     *,
     scenario: Path | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    **settings: Unpack[CurveKeywords],
+    **settings: Any,
 ) -> Curve:
     """Simulate the Pareto curve of one SKU: every layout that fits, at rising concurrency.
 

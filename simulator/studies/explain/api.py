@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.scenario.settings import build_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from simulator.scenario.keywords import CurveKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.explain.request import Phase
     from simulator.studies.explain.run import Explanation
@@ -65,7 +63,7 @@ def explain(
     context: int | None = None,
     new_tokens: int | None = None,
     scenario: Path | None = None,
-    **settings: Unpack[CurveKeywords],
+    **settings: Any,
 ) -> ExplainedStep:
     """Take one step of a worker apart: time by component and limit, bytes, sensitivities.
 

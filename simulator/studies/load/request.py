@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from simulator.scenario.declared import field
 from simulator.scenario.settings import Scenario, build_scenario
+from simulator.studies.load.declared import LOAD
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.models.expert_load import UNIFORM, ExpertLoad
@@ -40,36 +42,33 @@ class LoadSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workload: str | None = Field(None, description="name or trace file; None: isl and osl")
-    on_error: Literal["raise", "skip"] = Field("raise", description="bad rows of a trace")
-    block_tokens: int | None = Field(None, ge=1, description="of a trace's hashed blocks [tokens]")
-    output_tokens: int | None = Field(None, ge=1, description="where a trace has none [tokens]")
-    characters_per_token: float | None = Field(None, gt=0, description="of a trace's text")
-    arrivals: Arrivals | None = Field(None, description="arrival process; None: see the rest")
-    rate: float | None = Field(None, gt=0, description="mean arrivals [1/s]")
-    burstiness: float | None = Field(None, gt=0, description="gamma shape of the gaps [-]")
-    cv: float | None = Field(None, gt=0, description="the gaps' coefficient of variation [-]")
-    peak: float | None = Field(None, ge=1, le=2, description="highest over mean rate [-]")
-    period: float | None = Field(None, gt=0, description="length of a cycle [s]")
-    steps: tuple[tuple[float, float], ...] | None = Field(
-        None, description="windows of constant rate: duration [s], rate [1/s]"
-    )
-    concurrency: int | None = Field(None, ge=1, le=1_000_000, description="closed-loop clients")
-    requests: int | None = Field(None, ge=1, description="requests of a replication")
-    duration: float | None = Field(None, gt=0, description="time of arrivals [s]")
-    deployment: str | None = Field(None, description="pools, such as 2xDEP8+1xDEP8")
-    prefill_workers: int | None = Field(None, ge=1, description="of a disaggregated deployment")
-    decode_workers: int | None = Field(None, ge=1, description="of a disaggregated deployment")
-    replicas: int = Field(1, ge=1, le=10_000, description="copies of it behind one router")
-    routing: Literal["round_robin", "least_loaded", "kv_aware"] = "round_robin"
-    tuned_for: int | None = Field(
-        None, ge=1, description="requests in flight of a replica that its settings are for"
-    )
-    replications: int = Field(1, ge=1, le=1_000, description="independent runs")
-    ttft_slo: float | None = Field(None, gt=0, description="time to first token [s]")
-    tpot_slo: float | None = Field(None, gt=0, description="time per output token [s]")
-    expert_load: str | None = Field(None, description="uniform, balanced or power_law[:alpha]")
-    redundant_experts: int | None = Field(None, ge=0, description="copies of hot experts (EPLB)")
+    workload: str | None = field(LOAD["workload"])
+    on_error: Literal["raise", "skip"] = field(LOAD["on_error"])
+    time_unit: Literal["ms", "s"] | None = field(LOAD["time_unit"])
+    block_tokens: int | None = field(LOAD["block_tokens"])
+    output_tokens: int | None = field(LOAD["output_tokens"])
+    characters_per_token: float | None = field(LOAD["characters_per_token"])
+    arrivals: Arrivals | None = field(LOAD["arrivals"])
+    rate: float | None = field(LOAD["rate"])
+    burstiness: float | None = field(LOAD["burstiness"])
+    cv: float | None = field(LOAD["cv"])
+    peak: float | None = field(LOAD["peak"])
+    period: float | None = field(LOAD["period"])
+    steps: tuple[tuple[float, float], ...] | None = field(LOAD["steps"])
+    concurrency: int | None = field(LOAD["concurrency"])
+    requests: int | None = field(LOAD["requests"])
+    duration: float | None = field(LOAD["duration"])
+    deployment: str | None = field(LOAD["deployment"])
+    prefill_workers: int | None = field(LOAD["prefill_workers"])
+    decode_workers: int | None = field(LOAD["decode_workers"])
+    replicas: int = field(LOAD["replicas"])
+    routing: Literal["round_robin", "least_loaded", "kv_aware"] = field(LOAD["routing"])
+    tuned_for: int | None = field(LOAD["tuned_for"])
+    replications: int = field(LOAD["replications"])
+    ttft_slo: float | None = field(LOAD["ttft_slo"])
+    tpot_slo: float | None = field(LOAD["tpot_slo"])
+    expert_load: str | None = field(LOAD["expert_load"])
+    redundant_experts: int | None = field(LOAD["redundant_experts"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +249,7 @@ def _workload(scenario: Scenario, settings: LoadSettings, *, stated: Mapping[str
         settings.workload,
         options=TraceOptions(
             on_error=settings.on_error,
+            time_unit=settings.time_unit,
             block_tokens=settings.block_tokens,
             characters_per_token=settings.characters_per_token,
             default_output_tokens=settings.output_tokens,

@@ -29,11 +29,9 @@ from workloads.speculation import draw_decode_steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import Unpack
 
     from simulator.output.run_directory import RunDirectory
     from simulator.scenario.configuration import RunConfiguration
-    from simulator.scenario.keywords import LoadKeywords
     from simulator.serving.callbacks import StepRun
     from simulator.serving.deployment import Deployment
     from simulator.serving.kv_transfer import Transfer
@@ -52,7 +50,7 @@ def run_load(
     trace_until_s: float = float("inf"),
     step_log: Path | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[LoadKeywords],
+    **settings: Any,
 ) -> LoadRun:
     """Serve a load on a deployment.
 

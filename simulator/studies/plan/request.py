@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import list_skus, load_sku
@@ -13,7 +13,9 @@ from simulator.analysis.objectives import Objectives
 from simulator.engines.labels import canonical_model, load_engine
 from simulator.recipes.files import load_recipes
 from simulator.scenario.configure import engine_of
+from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
+from simulator.studies.plan.declared import PLAN
 from simulator.studies.plan.traffic import RecordedTraffic, SyntheticTraffic
 from workloads.errors import UserError
 from workloads.requests.catalog import FixedLengthWorkload, TraceWorkload, load_workload
@@ -32,30 +34,28 @@ DEMANDS = ("rate", "users", "mw", "fleet_gpus")
 class PlanQuestion(Question):
     """Settings of a plan; a field that is ``None`` is not asked for."""
 
-    interactivity: float | None = Field(None, gt=0, description="of the median user [tok/s]")
-    interactivity_p90: float | None = Field(None, gt=0, description="1 / p90 TPOT [tok/s]")
-    interactivity_p99: float | None = Field(None, gt=0, description="1 / p99 TPOT [tok/s]")
-    ttft_p50: float | None = Field(None, gt=0, description="median time to first token [s]")
-    ttft_p90: float | None = Field(None, gt=0, description="p90 time to first token [s]")
-    ttft_p99: float | None = Field(None, gt=0, description="p99 time to first token [s]")
-    goodput: float | None = Field(
-        None, gt=0, le=1, description="share of requests that meet all limits at once [-]"
-    )
-    rate: float | None = Field(None, gt=0, description="mean requests to serve [1/s]")
-    users: float | None = Field(None, ge=1, description="users at a time [users]")
-    mw: float | None = Field(None, gt=0, description="power at the meter [MW]")
-    fleet_gpus: int | None = Field(None, ge=1, description="chips of the whole fleet")
-    max_cost: float | None = Field(None, gt=0, description="per million tokens [USD]")
-    think: float = Field(0.0, ge=0, description="pause of a user between requests [s]")
-    burstiness: float = Field(1.0, gt=0, description="gamma shape of the gaps; 1 is Poisson [-]")
-    peak: float = Field(1.0, ge=1, le=2, description="highest over mean rate of a cycle [-]")
-    period: float = Field(86_400.0, gt=0, description="length of such a cycle [s]")
-    workload: str | None = Field(None, description="trace file, or a name with fixed lengths")
-    tier: Literal["hyperscaler", "neocloud", "rental"] = "hyperscaler"
-    whole: Literal["racks", "nodes"] = Field("racks", description="what a fleet is bought in")
-    spare: bool = Field(False, description="carry the load with one node down (N+1)")
-    replications: int = Field(5, ge=3, le=100, description="independent runs of a load test")
-    layouts: int = Field(3, ge=1, le=20, description="deployments per SKU that are load tested")
+    interactivity: float | None = field(PLAN["interactivity"])
+    interactivity_p90: float | None = field(PLAN["interactivity_p90"])
+    interactivity_p99: float | None = field(PLAN["interactivity_p99"])
+    ttft_p50: float | None = field(PLAN["ttft_p50"])
+    ttft_p90: float | None = field(PLAN["ttft_p90"])
+    ttft_p99: float | None = field(PLAN["ttft_p99"])
+    goodput: float | None = field(PLAN["goodput"])
+    rate: float | None = field(PLAN["rate"])
+    users: float | None = field(PLAN["users"])
+    mw: float | None = field(PLAN["mw"])
+    fleet_gpus: int | None = field(PLAN["fleet_gpus"])
+    max_cost: float | None = field(PLAN["max_cost"])
+    think: float = field(PLAN["think"])
+    burstiness: float = field(PLAN["burstiness"])
+    peak: float = field(PLAN["peak"])
+    period: float = field(PLAN["period"])
+    workload: str | None = field(PLAN["workload"])
+    tier: Literal["hyperscaler", "neocloud", "rental"] = field(PLAN["tier"])
+    whole: Literal["racks", "nodes"] = field(PLAN["whole"])
+    spare: bool = field(PLAN["spare"])
+    replications: int = field(PLAN["replications"])
+    layouts: int = field(PLAN["layouts"])
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -18,9 +18,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Unpack
 
-    from simulator.scenario.question_keywords import PlanKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.plan.request import PlanRequest
     from simulator.studies.plan.result import PlanRow, Status
@@ -36,7 +34,7 @@ def plan(
     *,
     scenario: Path | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[PlanKeywords],
+    **settings: Any,
 ) -> PlanResult:
     """Rank hardware for a promise to users and a demand or a budget.
 

@@ -23,11 +23,9 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Unpack
 
     from matplotlib.figure import Figure
 
-    from simulator.scenario.keywords import CurveKeywords
     from simulator.studies.report.sources import Reportable, Source
 
 MOST_POINTS = 5000
@@ -141,7 +139,7 @@ def report(
     title: str = "",
     scenario: Path | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    **settings: Unpack[CurveKeywords],
+    **settings: Any,
 ) -> Report:
     """One self-contained HTML page: an interactive Pareto plot, its tables and their provenance.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from simulator.analysis.objectives import Objectives
+from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
+from simulator.studies.search.declared import SEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,20 +30,18 @@ GOALS: dict[Goal, str] = {
 class SearchQuestion(Question):
     """Settings of a search; a field that is ``None`` is not asked for."""
 
-    goal: Goal = "throughput"
-    interactivity: float | None = Field(None, gt=0, description="of the median user [tok/s]")
-    interactivity_p90: float | None = Field(None, gt=0, description="1 / p90 TPOT [tok/s]")
-    interactivity_p99: float | None = Field(None, gt=0, description="1 / p99 TPOT [tok/s]")
-    ttft_p50: float | None = Field(None, gt=0, description="median time to first token [s]")
-    ttft_p90: float | None = Field(None, gt=0, description="p90 time to first token [s]")
-    ttft_p99: float | None = Field(None, gt=0, description="p99 time to first token [s]")
-    min_throughput: float | None = Field(None, gt=0, description="all tokens [tok/s/GPU]")
-    max_cost: float | None = Field(None, gt=0, description="per million tokens [USD]")
-    tier: Literal["hyperscaler", "neocloud", "rental"] = "hyperscaler"
-    vary: dict[str, tuple[Any, ...]] | None = Field(None, description="values by engine setting")
-    margin: float = Field(
-        0.25, ge=0, le=1, description="settings vary on deployments this near to the best [-]"
-    )
+    goal: Goal = field(SEARCH["goal"])
+    interactivity: float | None = field(SEARCH["interactivity"])
+    interactivity_p90: float | None = field(SEARCH["interactivity_p90"])
+    interactivity_p99: float | None = field(SEARCH["interactivity_p99"])
+    ttft_p50: float | None = field(SEARCH["ttft_p50"])
+    ttft_p90: float | None = field(SEARCH["ttft_p90"])
+    ttft_p99: float | None = field(SEARCH["ttft_p99"])
+    min_throughput: float | None = field(SEARCH["min_throughput"])
+    max_cost: float | None = field(SEARCH["max_cost"])
+    tier: Literal["hyperscaler", "neocloud", "rental"] = field(SEARCH["tier"])
+    vary: dict[str, tuple[Any, ...]] | None = field(SEARCH["vary"])
+    margin: float = field(SEARCH["margin"])
 
     @model_validator(mode="after")
     def _has_a_floor(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -24,11 +24,9 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Unpack
 
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
-    from simulator.scenario.question_keywords import SearchKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.search.request import SearchRequest
     from simulator.studies.search.result import PrunedStatus
@@ -61,7 +59,7 @@ def search(
     *,
     scenario: Path | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[SearchKeywords],
+    **settings: Any,
 ) -> SearchResult:
     """Find the best deployment and engine settings for a goal under constraints.
 

@@ -75,38 +75,3 @@ def variants(
             name: value for name, value in wanted.items() if getattr(settings, name) != value
         }
         yield other, tuple(changed.items())
-
-
-def parse_vary(pairs: list[str] | None) -> dict[str, tuple[Any, ...]] | None:
-    """Values of settings from ``NAME=VALUE,VALUE`` pairs; ``None`` without any.
-
-    Raises
-    ------
-    UserError
-        If a pair has another form or a name comes twice.
-    """
-    if not pairs:
-        return None
-    found: dict[str, tuple[Any, ...]] = {}
-    for pair in pairs:
-        name, _, text = (part.strip() for part in pair.partition("="))
-        values = [value.strip() for value in text.split(",")]
-        if not name or not all(values):
-            raise UserError(
-                f"--vary '{pair}' is not NAME=VALUES; write max_num_batched_tokens=4096,8192"
-            )
-        if name in found:
-            raise UserError(f"--vary gives {name} twice; keep one of them")
-        found[name] = tuple(_value(value) for value in values)
-    return found
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from hwmodels.sku import load_sku
 from simulator.engines.pools import deployment_label
@@ -15,8 +14,10 @@ from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.candidates import candidate_deployments, requests_of
 from simulator.scenario.configure import configure_run, engine_of
+from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
 from simulator.studies.explain.request import configure
+from simulator.studies.sensitivity.declared import SENSITIVITY
 from simulator.studies.sensitivity.differences import NEGLIGIBLE, Study
 from simulator.version import version
 from workloads.errors import UserError
@@ -24,14 +25,12 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.grid import SweepSettings
-    from simulator.scenario.question_keywords import SensitivityKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.sensitivity.differences import Elasticity
 
@@ -44,11 +43,9 @@ _LARGEST_CONCURRENCY = 4096
 class SensitivityQuestion(Question):
     """Settings of a sensitivity study."""
 
-    interactivity: float | None = Field(
-        None, gt=0, description="judge throughput at this speed, not at a concurrency [tok/s]"
-    )
-    step: float = Field(0.05, gt=0, le=0.5, description="relative change to either side [-]")
-    replications: int = Field(3, ge=1, le=100, description="runs with other random numbers")
+    interactivity: float | None = field(SENSITIVITY["interactivity"])
+    step: float = field(SENSITIVITY["step"])
+    replications: int = field(SENSITIVITY["replications"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +150,7 @@ def sensitivity(
     *,
     scenario: Path | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[SensitivityKeywords],
+    **settings: Any,
 ) -> SensitivityResult:
     """Elasticities of a run's result to every number of chip, software level and workload.
 

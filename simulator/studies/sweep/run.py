@@ -27,14 +27,12 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Unpack
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from hwmodels.sku import Sku
     from simulator.scenario.grid import SweepSettings
-    from simulator.scenario.keywords import SweepKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.sweep.executors import Executor, ExecutorName
     from simulator.studies.sweep.ladders import LadderDone
@@ -161,7 +159,7 @@ def sweep(
     address: str | None = None,
     ttft_p90_s: float | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[SweepKeywords],
+    **settings: Any,
 ) -> SweepResult:
     """Simulate every layout at every concurrency, over any settings with several values.
 

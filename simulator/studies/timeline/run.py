@@ -22,11 +22,9 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Unpack
 
     from matplotlib.figure import Figure
 
-    from simulator.scenario.keywords import TimelineKeywords
     from simulator.scenario.settings import Scenario
     from simulator.studies.sweep.run import SweepResult
 
@@ -107,7 +105,7 @@ def timeline(
     out: Path | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
-    **settings: Unpack[TimelineKeywords],
+    **settings: Any,
 ) -> TimelineResult:
     """Follow one SKU and engine over the dates of its software.
 

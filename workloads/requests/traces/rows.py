@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OnError = Literal["raise", "skip"]
+TimeUnit = Literal["ms", "s"]
 Row = TypeVar("Row")
 
 
@@ -45,6 +46,8 @@ class TraceOptions:
         Length of a token in formats that carry text and no token counts. [characters]
     default_output_tokens:
         Output length of rows that state none. [tokens]
+    time_unit:
+        Unit of timestamps; ``None``: the format's, refused where it cannot be right.
     limit:
         Read this many good rows at the most.
 
@@ -59,6 +62,7 @@ class TraceOptions:
     characters_per_token: float | None = None
     default_output_tokens: int | None = None
     limit: int | None = None
+    time_unit: TimeUnit | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
