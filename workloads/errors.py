@@ -23,14 +23,10 @@ MOST_NAMES = 5
 
 def shown(value: object) -> str:
     """A value as a message shows it: on one line, cut where it is long."""
-    text = reprlib.Repr(
-        maxlevel=2,
-        maxdict=4,
-        maxlist=4,
-        maxtuple=4,
-        maxstring=LONGEST_SHOWN,
-        maxother=LONGEST_SHOWN,
-    ).repr(value)
+    short = reprlib.Repr()
+    short.maxlevel, short.maxdict, short.maxlist, short.maxtuple = 2, 4, 4, 4
+    short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
+    text = short.repr(value)
     return text if len(text) <= 2 * LONGEST_SHOWN else f"{text[: 2 * LONGEST_SHOWN]}..."
 
 

@@ -82,12 +82,12 @@ def field(setting: Setting) -> Any:
     """The field of a pydantic model for a setting."""
     from pydantic import Field
 
-    return Field(
-        ... if setting.is_required else setting.default,
-        description=setting.text,
-        json_schema_extra={"unit": setting.unit},
-        **setting.bounds,  # type: ignore[arg-type]  # ends are int or float
-    )
+    described: dict[str, Any] = {
+        "description": setting.text,
+        "json_schema_extra": {"unit": setting.unit},
+        **setting.bounds,
+    }
+    return Field(... if setting.is_required else setting.default, **described)
 
 
 def table(*settings: Setting) -> Mapping[str, Setting]:
