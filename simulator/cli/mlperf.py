@@ -8,10 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from simulator.cli import options
+from simulator.cli import options  # noqa: TC001 - typer reads the annotations
+from simulator.cli.flags import one_each, takes
+from simulator.scenario.declared import SCENARIO
 
 
+@takes(
+    *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention", "spec", "acceptance_length", "overrides"),
+    *one_each(SCENARIO, "engine_settings", "seed", "calibration"),
+    command="mlperf",
+)
 def mlperf(
+    *,
     benchmark: Annotated[
         str | None,
         typer.Option(
@@ -21,14 +30,7 @@ def mlperf(
     mlperf_scenario: Annotated[
         str, typer.Option("--scenario", metavar="NAME", help="offline, server or interactive.")
     ] = "server",
-    sku: options.Sku = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    precision: options.Precision = None,
-    tp: options.Tp = None,
-    ep: options.Ep = None,
-    gpus: options.Gpus = None,
-    dp_attention: options.DpAttention = None,
+    given: dict[str, Any],
     deployment: Annotated[
         str | None,
         typer.Option(
@@ -56,12 +58,7 @@ def mlperf(
         Path | None,
         typer.Option("--lengths", metavar="FILE", help="Prompt and output lengths of your own."),
     ] = None,
-    spec: options.Spec = None,
-    acceptance_length: options.AcceptanceLength = None,
-    set_fields: options.Set = None,
-    seed: options.Seed = None,
-    calibration: options.Calibration = None,
-    as_json: options.Json = False,
+    as_json: options.PointsJson = False,
 ) -> None:
     """What MLPerf Inference would report: queries/s and tok/s within the latency limits.
 
@@ -72,23 +69,8 @@ def mlperf(
     from simulator.studies.mlperf.run import run_mlperf
     from simulator.studies.mlperf.text import mlperf_text
 
-    flags: dict[str, Any] = {
-        "sku": sku,
-        "model": model,
-        "engine": engine,
-        "precision": precision,
-        "tp": tp,
-        "ep": ep,
-        "gpus": gpus,
-        "dp_attention": dp_attention,
-        "spec": spec,
-        "acceptance_length": acceptance_length,
-        "overrides": options.parse_overrides(set_fields),
-        "seed": seed,
-        "calibration": calibration,
-    }
     asked = build_mlperf(
-        flags=flags,
+        flags=given,
         benchmark=benchmark,
         scenario=mlperf_scenario,
         deployment=deployment,
