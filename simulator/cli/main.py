@@ -19,6 +19,7 @@ from simulator.cli.plan import plan
 from simulator.cli.predict import predict
 from simulator.cli.report import report
 from simulator.cli.runs import runs_command
+from simulator.cli.score import score_command
 from simulator.cli.search import search
 from simulator.cli.sensitivity import sensitivity
 from simulator.cli.sweep import sweep
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from simulator.cli.calibrate import Calibration
     from simulator.cli.runs import MeasuredRuns
+    from simulator.cli.score import Scoreboard
 
 # Typer publishes only this leaf of the exceptions that its parser raises; this is their root.
 _PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
@@ -73,6 +75,13 @@ def _calibration() -> Calibration:
     return tasks
 
 
+def _scoreboard() -> Scoreboard:
+    from calibration.scoreboard import task
+
+    return task
+
+
+app.command(name="score")(score_command(_scoreboard))
 app.command(name="runs")(runs_command(_measured))
 app.add_typer(calibrate_app(_calibration), name="calibrate")
 

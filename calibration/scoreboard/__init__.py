@@ -1,0 +1,1 @@
+"""Any public table of runs against predictions: errors, shapes, frontiers, coverage."""

@@ -1,0 +1,111 @@
+"""``simulate score``: a table of measured runs against predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from calibration.importers.runs import import_runs
+from calibration.measured.keys import deployment_text
+from calibration.measured.runs import to_predict_columns
+from calibration.scoreboard.page import write_score_page
+from calibration.scoreboard.scoring import METRICS, beside, score_groups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulator.studies.predict.run import Progress
+
+
+def score_runs(
+    measured: pd.DataFrame,
+    *,
+    predictions: pd.DataFrame | None = None,
+    calibration: Path | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Measured runs beside predictions, as `calibration.scoreboard.scoring.beside` gives them.
+
+    Parameters
+    ----------
+    measured:
+        Runs in the columns of `calibration.measured.schema`.
+    predictions:
+        The same rows with what ``simulate predict`` adds; ``None``: predicted here.
+
+    Raises
+    ------
+    UserError
+        If the predictions are of another number of rows.
+    """
+    if predictions is None:
+        from simulator.studies.predict.run import predict_table
+
+        predictions = predict_table(
+            to_predict_columns(measured),
+            calibration=calibration,
+            workers=workers,
+            progress=progress,
+        )
+    table = beside(measured, predictions)
+    rows = cast("list[dict[str, object]]", measured.to_dict("records"))
+    table["layout"] = [deployment_text(row) for row in rows]
+    return table
+
+
+def score_and_write(
+    path: Path,
+    *,
+    predictions: Path | None,
+    calibration: Path | None,
+    out: Path | None,
+    workers: int,
+    progress: Progress | None,
+) -> list[str]:
+    """Score a file; lines that say how far off it is, and where the page stands.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, or the predictions are not of its rows.
+    """
+    imported = import_runs(path, skip_bad=True)
+    given = None
+    if predictions is not None:
+        from simulator.output.csv_table import read_run_table
+
+        given = read_run_table(predictions)
+        for name in given.columns:
+            if name.startswith("pred_"):
+                given[name] = given[name].replace("", "nan").astype(float)
+    table = score_runs(
+        imported.frame,
+        predictions=given,
+        calibration=calibration,
+        workers=workers,
+        progress=progress,
+    )
+    (whole,) = score_groups(table)
+    lines = [
+        f"{whole.selected:,} runs of {path.name}, {whole.answered:,} predicted "
+        f"({100 * whole.answered_share:.0f} %)",
+        f"{'':<12}{'runs':>7}{'median':>9}{'mean':>9}{'bias':>9}{'shape':>9}{'in band':>9}",
+    ]
+    for metric in METRICS:
+        if (score := whole.metrics.get(metric)) is not None:
+            cells = (score.median, score.mean, score.bias, score.shape, score.coverage)
+            lines.append(
+                f"{metric:<12}{score.runs:>7,}"
+                + "".join(f"{100 * cell:>8.1f}%" if cell == cell else f"{'–':>9}" for cell in cells)
+            )
+    if whole.frontier == whole.frontier:
+        lines.append(f"frontier at equal tok/s/user: {100 * whole.frontier:.1f} % off (median)")
+    if whole.pairs:
+        lines.append(f"pairs of chips in the measured order: {whole.right} of {whole.pairs}")
+    lines += [f"note: {note}" for note in (*imported.notes, *imported.problems)]
+    if out is not None:
+        page = write_score_page(table, folder=out, title=f"Predictions against {path.name}")
+        lines.append(f"page in {page}")
+    return lines
