@@ -22,6 +22,8 @@ from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hwmodels.sku import Sku
 
 FITTED_FILE = "fitted.yaml"
@@ -108,6 +110,12 @@ def _read(directory: Path | None) -> dict[str, Any]:
     return read_yaml_mapping(path) if path.exists() else {"fits": []}
 
 
+def read_fits(directory: Path | None = None) -> list[dict[str, Any]]:
+    """The fits of the shipped ``fitted.yaml``, or of that in a directory."""
+    fits: list[dict[str, Any]] = _read(directory)["fits"]
+    return fits
+
+
 def check_calibration(directory: Path) -> None:
     """Make sure that a directory holds a fit.
 
@@ -125,7 +133,7 @@ def check_calibration(directory: Path) -> None:
 
 def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
     """The fit for a model, else one that knows its family, else the first one."""
-    fits: list[dict[str, Any]] = _read(directory)["fits"]
+    fits = read_fits(directory)
     own = [fit for fit in fits if model in fit["models"]]
     kin = [fit for fit in fits if model in fit["families"]]
     return next(iter([*own, *kin, *fits]), None)
@@ -135,7 +143,7 @@ def is_fitted(model: str, *, directory: Path | None = None) -> bool:
     """Whether runs of a model or of its architecture's kin are in a fit."""
     return any(
         name.startswith(f"{fit['families'].get(model)}/")
-        for fit in _read(directory)["fits"]
+        for fit in read_fits(directory)
         for name in fit["runs"]
     )
 
@@ -298,6 +306,13 @@ def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tu
     if before:
         return before[-1], ""
     return dated[0][1], f"no level before {wanted}; the first one stands in"
+
+
+def newest_stamp(stamps: Iterable[str]) -> str:
+    """The level date whose runs reach furthest; undated medians count as of their last day."""
+    return max(
+        sorted(stamps), key=lambda stamp: MEDIAN_DATE if stamp == MEDIAN_STAMP else _last_day(stamp)
+    )
 
 
 def _last_day(stamp: str) -> dt.date:

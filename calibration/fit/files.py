@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hwmodels.fitted import EFFECTS, FITTED_FILE
+from hwmodels.evidence import DeploymentForm
+from hwmodels.fitted import EFFECTS, FITTED_FILE, newest_stamp
 from workloads.architectures.catalog import architecture_names, load_architecture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from calibration.fit.observations import Observation
     from calibration.fit.gauss_newton import Fit
 
 SMALLEST_EFFECT = 5e-4
@@ -48,11 +51,31 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
             level.sku: level.generation.split("_")[0] for level in sorted(levels, key=str)
         },
         "runs": dict(sorted(Counter(level.groups[-1] for level in levels).items())),
+        "forms": forms_of(fit.observations),
         "bounds": {
             parameter.name: [round(log(parameter.low), 4), round(log(parameter.high), 4)]
             for parameter in fit.space.parameters
         },
         "effects": effects,
+    }
+
+
+def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
+    """Runs and newest level of each `hwmodels.evidence.DeploymentForm`, by its key."""
+    stamps: dict[str, list[str]] = {}
+    for observation in observations:
+        run = observation.configuration
+        form = DeploymentForm(
+            model=run.model,
+            sku=observation.level.sku,
+            engine=run.engine,
+            speculation=run.speculation,
+            disaggregated=len(run.pools) > 1,
+        )
+        stamps.setdefault(form.key, []).append(observation.level.stamp)
+    return {
+        key: {"runs": len(each), "newest": newest_stamp(each)}
+        for key, each in sorted(stamps.items())
     }
 
 
