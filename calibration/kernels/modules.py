@@ -8,14 +8,14 @@ sum of kernels misses: launches that overlap, glue between them, an engine's own
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from calibration.importers import aiconfigurator as tables
 from hwmodels.roofline import step_ops_s
 from hwmodels.software import PARAMETERS, load_software
-from workloads.architectures.catalog import DeepseekV4Architecture, load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models.deepseek_v4_attention import AttentionLayers, output_projection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.ops import Op
 
 _ARCHITECTURES = {"pro": "deepseek-v4-pro", "flash": "deepseek-v4-flash"}
@@ -72,8 +73,7 @@ def attention_module_ops(
     batch, queries, prefix:
         Requests, new tokens of each (1 throughout is decode), and tokens before them.
     """
-    architecture = load_architecture(_ARCHITECTURES[model])
-    assert isinstance(architecture, DeepseekV4Architecture)
+    architecture = cast("DeepseekV4Architecture", load_architecture(_ARCHITECTURES[model]))
     layout = Layout(tp=tp)
     layer = AttentionLayers(
         architecture=architecture, layout=layout, plan=plan, ratio=ratio, layers=1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.models.delta_net import chunked_bytes, chunked_flops, recurrent_flops
+from workloads.models.linear_attention import chunked_bytes, chunked_flops, recurrent_flops
 from workloads.models.kernels import KERNELS
 from workloads.models.kv_bytes import ENTRY_BYTES, INDEX_KEY_BYTES
 from workloads.models.parts import BF16_BYTES
@@ -156,7 +156,7 @@ def attention_work(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def mla_work(frame: pd.DataFrame) -> pd.DataFrame:
-    """Dense latent attention, as `workloads.models.deepseek_v3_attention` counts it.
+    """Dense latent attention, as `workloads.models.latent_attention` counts it.
 
     Decode is absorbed, ``2 h (576 + 512)`` FLOP per entry; prefill is multi-head and causal,
     ``2 h (192 + 128)`` per query and key.
@@ -194,7 +194,7 @@ def gqa_work(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def delta_net_work(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convolution and delta rule, as `workloads.models.delta_net` counts them.
+    """Convolution and delta rule, as `workloads.models.linear_attention` counts them.
 
     A request's FP32 state is read and written once in either phase.
     """

@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workloads.architectures.catalog import DeepseekV4Architecture
 from workloads.errors import UserError
 from workloads.models.kv_bytes import (
     CSA_RATIO,
     ENTRY_BYTES,
     HCA_RATIO,
     INDEX_KEY_BYTES,
-    compressor_state_bytes,
     csa_state_bytes,
     hca_online_state_bytes,
     hca_state_bytes,
@@ -24,7 +22,8 @@ from workloads.models.kv_bytes import (
 )
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import IndexStorage, KvStorage
 
 _VLLM_PAGE_ALIGNMENT_BYTES = 576
@@ -297,12 +296,9 @@ def plain_pool(
     per_token = kv_bytes_per_context_token(
         architecture=architecture, kv=kv, index=index, attention_tp=attention_tp
     )
-    request_bytes = 0.0
-    if isinstance(architecture, DeepseekV4Architecture):
-        windows = architecture.num_hidden_layers * architecture.sliding_window * ENTRY_BYTES[kv]
-        request_bytes = windows + compressor_state_bytes(
-            architecture=architecture, online=online_state
-        )
+    longest = float(architecture.max_position_embeddings)
+    bounded = float(architecture.bounded_bytes(context=longest, kv=kv))
+    request_bytes = bounded + architecture.compressor_bytes(online=online_state)
     return KvPoolLayout(
         block_tokens=block_tokens,
         block_bytes=per_token * block_tokens,

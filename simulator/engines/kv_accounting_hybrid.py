@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.engines.kv_accounting import KvPoolLayout, WindowGroup
-from workloads.models.kv_bytes import gqa_entry_bytes, linear_state_bytes
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import MoeGqaArchitecture
-    from workloads.execution_plan import KvStorage
+    from workloads.architectures.base import CacheLayers
 
 _VLLM_BLOCK_ALIGNMENT = 16
 _SGLANG_DEFAULT_STATES = 512
@@ -22,10 +20,8 @@ _SGLANG_STATES_OVER_KV = 0.9
 
 def vllm_hybrid_pool(
     *,
-    architecture: MoeGqaArchitecture,
-    kv: KvStorage,
+    layers: CacheLayers,
     block_tokens: int,
-    attention_tp: int = 1,
     drafts: int = 0,
 ) -> KvPoolLayout:
     """Shared block pool of vLLM, in which each group of layers takes whole blocks.
@@ -34,8 +30,6 @@ def vllm_hybrid_pool(
     ----------
     block_tokens:
         Block size asked for. [tokens]
-    attention_tp:
-        Ranks that share the attention.
     drafts:
         Tokens drafted per step, each with a state of its own. [tokens]
 
@@ -50,15 +44,13 @@ def vllm_hybrid_pool(
     ``_get_kv_cache_groups_uniform_page_size`` in ``vllm/v1/core/kv_cache_utils.py``,
     ``HybridAttentionMambaModelConfig`` in ``vllm/model_executor/models/config.py``).
     """
-    entry = gqa_entry_bytes(architecture=architecture, kv=kv, attention_tp=attention_tp)
-    full = _full_layers(architecture, drafts=drafts)
-    linear = architecture.layers_of("linear_attention")
+    entry, full, linear = layers.entry_bytes, layers.full, layers.linear
     if linear:
-        state = linear_state_bytes(architecture=architecture, attention_tp=attention_tp) / linear
+        state = layers.state_bytes / linear
         unit = _VLLM_BLOCK_ALIGNMENT
         block_tokens = max(block_tokens, unit * -(-int(state) // int(unit * entry)))
     page = full * block_tokens * entry
-    sliding_groups = -(-architecture.layers_of("sliding_attention") // full)
+    sliding_groups = -(-layers.sliding // full)
     return KvPoolLayout(
         block_tokens=block_tokens,
         block_bytes=page,
@@ -67,7 +59,7 @@ def vllm_hybrid_pool(
             WindowGroup(
                 name=f"swa.{group}",
                 block_tokens=block_tokens,
-                window_tokens=architecture.sliding_window,
+                window_tokens=layers.window_tokens,
                 page_bytes=int(page),
             )
             for group in range(sliding_groups)
@@ -78,11 +70,9 @@ def vllm_hybrid_pool(
 
 def sglang_hybrid_pool(
     *,
-    architecture: MoeGqaArchitecture,
-    kv: KvStorage,
+    layers: CacheLayers,
     page_tokens: int,
     swa_full_tokens_ratio: float,
-    attention_tp: int = 1,
     drafts: int = 0,
 ) -> KvPoolLayout:
     """Split pools of SGLang: full layers, a share of their tokens for windows, slots for state.
@@ -96,15 +86,13 @@ def sglang_hybrid_pool(
     (sgl-project/sglang, ``SWATokenToKVPoolAllocator``, ``MambaPool`` and
     ``ModelRunner.handle_max_mamba_cache``).
     """
-    entry = gqa_entry_bytes(architecture=architecture, kv=kv, attention_tp=attention_tp)
-    sliding = architecture.layers_of("sliding_attention")
-    layers = _full_layers(architecture, drafts=drafts) + swa_full_tokens_ratio * sliding
-    state = linear_state_bytes(architecture=architecture, attention_tp=attention_tp)
-    window_pages = -(-(architecture.sliding_window - 1) // page_tokens) + 1
+    entry, sliding, state = layers.entry_bytes, layers.sliding, layers.state_bytes
+    entries = layers.full + swa_full_tokens_ratio * sliding
+    window_pages = -(-(layers.window_tokens - 1) // page_tokens) + 1
     return KvPoolLayout(
         block_tokens=page_tokens,
-        block_bytes=layers * entry * page_tokens,
-        context_page_bytes=layers * entry * page_tokens,
+        block_bytes=entries * entry * page_tokens,
+        context_page_bytes=entries * entry * page_tokens,
         request_bytes=state * (drafts + 2 if drafts else 1),
         default_running=_SGLANG_DEFAULT_STATES,
         state_share=_SGLANG_STATES_OVER_KV / (1.0 + _SGLANG_STATES_OVER_KV),
@@ -114,11 +102,9 @@ def sglang_hybrid_pool(
 
 def separate_hybrid_pool(
     *,
-    architecture: MoeGqaArchitecture,
-    kv: KvStorage,
+    layers: CacheLayers,
     block_tokens: int,
     windowed: bool,
-    attention_tp: int = 1,
     drafts: int = 0,
 ) -> KvPoolLayout:
     """Blocks of the full layers, and each request's windows and state beside them.
@@ -135,20 +121,12 @@ def separate_hybrid_pool(
     TensorRT-LLM allots state for ``max_batch_size`` requests in advance; here a request takes it
     from the pool when it runs, an estimate that binds at the same number of requests.
     """
-    entry = gqa_entry_bytes(architecture=architecture, kv=kv, attention_tp=attention_tp)
-    sliding = architecture.layers_of("sliding_attention")
-    layers = _full_layers(architecture, drafts=drafts) + (0 if windowed else sliding)
-    windows = sliding * architecture.sliding_window * entry if windowed else 0.0
-    state = linear_state_bytes(architecture=architecture, attention_tp=attention_tp)
+    entry, sliding, state = layers.entry_bytes, layers.sliding, layers.state_bytes
+    entries = layers.full + (0 if windowed else sliding)
+    windows = sliding * layers.window_tokens * entry if windowed else 0.0
     return KvPoolLayout(
         block_tokens=block_tokens,
-        block_bytes=layers * entry * block_tokens,
-        context_page_bytes=layers * entry * block_tokens,
+        block_bytes=entries * entry * block_tokens,
+        context_page_bytes=entries * entry * block_tokens,
         request_bytes=windows + state * (1 + drafts),
     )
-
-
-def _full_layers(architecture: MoeGqaArchitecture, *, drafts: int) -> int:
-    """Layers that keep the whole context, the draft layer among them where it drafts."""
-    draft_layers = architecture.mtp_num_hidden_layers if drafts else 0
-    return architecture.layers_of("full_attention") + draft_layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from simulator.engines.kv_accounting import KvPoolLayout, plain_pool, sglang_pool, vllm_pool
 from simulator.engines.kv_accounting_hybrid import (
@@ -14,12 +14,12 @@ from simulator.engines.memory import step_token_budget
 from simulator.engines.pools import DoesNotFitError
 from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
 from simulator.serving.kv_pool import KvPoolSpec
-from workloads.architectures.catalog import DeepseekV4Architecture, MoeGqaArchitecture
 
 if TYPE_CHECKING:
     from simulator.engines.memory import MemoryPlan
     from simulator.engines.settings import EngineSettings
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture, CacheLayers
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
 
@@ -33,17 +33,18 @@ def pool_layout(
     drafts: int,
 ) -> KvPoolLayout:
     """How an engine charges the KV pool of one rank for a request of a model."""
-    if isinstance(architecture, DeepseekV4Architecture):
+    if architecture.attention == "compressed":
+        compressed = cast("DeepseekV4Architecture", architecture)
         if isinstance(settings, VllmSettings):
             return vllm_pool(
-                architecture=architecture,
+                architecture=compressed,
                 kv=plan.kv_storage,
                 index=plan.index_storage,
                 draft_layers=min(drafts, 1),
             )
         if isinstance(settings, SglangSettings):
             return sglang_pool(
-                architecture=architecture,
+                architecture=compressed,
                 kv=plan.kv_storage,
                 index=plan.index_storage,
                 swa_full_tokens_ratio=settings.swa_full_tokens_ratio,
@@ -51,10 +52,11 @@ def pool_layout(
                 online_state=plan.online_compressor_state,
                 page_tokens=settings.page_size,
             )
-    if isinstance(architecture, MoeGqaArchitecture):
-        return _hybrid_pool(
-            architecture=architecture, layout=layout, plan=plan, settings=settings, drafts=drafts
-        )
+    layers = architecture.cache_layers(
+        kv=plan.kv_storage, attention_tp=layout.attention_tp, drafts=drafts
+    )
+    if layers is not None:
+        return _hybrid_pool(layers=layers, settings=settings, drafts=drafts)
     return plain_pool(
         architecture=architecture,
         block_tokens=_block_tokens(settings),
@@ -67,36 +69,28 @@ def pool_layout(
 
 def _hybrid_pool(
     *,
-    architecture: MoeGqaArchitecture,
-    layout: Layout,
-    plan: ExecutionPlan,
+    layers: CacheLayers,
     settings: EngineSettings,
     drafts: int,
 ) -> KvPoolLayout:
     """`pool_layout` of grouped-query attention with windows or linear layers."""
     if isinstance(settings, VllmSettings):
         return vllm_hybrid_pool(
-            architecture=architecture,
-            kv=plan.kv_storage,
+            layers=layers,
             block_tokens=settings.block_size,
-            attention_tp=layout.attention_tp,
             drafts=drafts,
         )
     if isinstance(settings, SglangSettings):
         return sglang_hybrid_pool(
-            architecture=architecture,
-            kv=plan.kv_storage,
+            layers=layers,
             page_tokens=settings.page_size,
             swa_full_tokens_ratio=settings.swa_full_tokens_ratio,
-            attention_tp=layout.attention_tp,
             drafts=drafts,
         )
     return separate_hybrid_pool(
-        architecture=architecture,
-        kv=plan.kv_storage,
+        layers=layers,
         block_tokens=_block_tokens(settings),
         windowed=not isinstance(settings, TrtllmSettings),
-        attention_tp=layout.attention_tp,
         drafts=drafts,
     )
 

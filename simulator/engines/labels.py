@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
 from hwmodels.software import MEDIAN_LEVEL, parse_date
-from workloads.architectures.catalog import (
-    DenseArchitecture,
-    architecture_names,
-    load_architecture,
-    usual_release,
-)
+from workloads.architectures.base import PrecisionLabel as Precision
+from workloads.architectures.names import canonical_model, default_precision
 from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     import datetime as dt
 
 
+__all__ = [
+    "SPECIFICATION",
+    "EngineLabel",
+    "EngineRequest",
+    "Precision",
+    "canonical_model",
+    "default_precision",
+    "engine_labels",
+    "level_text",
+    "load_engine",
+    "parse_engine",
+]
+
 SPECIFICATION = "specification"
-Precision: TypeAlias = Literal["fp4", "fp8", "int4", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,49 +153,6 @@ def parse_engine(text: str) -> EngineRequest:
     if stamp == SPECIFICATION:
         return EngineRequest(engine=engine, specification=True)
     return EngineRequest(engine=engine, date=parse_date(stamp) if stamp else None)
-
-
-@cache
-def _model_aliases() -> dict[str, str]:
-    names: dict[str, str] = {}
-    for canonical, aliases in architecture_names().items():
-        names |= {alias.lower(): canonical for alias in (canonical, *aliases)}
-    return names
-
-
-def canonical_model(name: str) -> str:
-    """The canonical name of a model label.
-
-    Raises
-    ------
-    UserError
-        If the label is unknown; the message proposes the nearest ones.
-    """
-    names = _model_aliases()
-    found = names.get(name.strip().lower())
-    if found is None:
-        raise unknown_name(field="model", value=name, known=names)
-    return found
-
-
-def default_precision(model: str) -> Precision:
-    """Label of the checkpoint that is meant where nobody names one.
-
-    Of models that state their releases the one that the name stands for, else the usual one; of
-    others FP4 experts, or BF16 if dense.
-
-    Parameters
-    ----------
-    model:
-        Name or alias; of an unknown one nothing else is known than that most are served in FP4.
-    """
-    canonical = _model_aliases().get(model.strip().lower())
-    if canonical is None:
-        return "fp4"
-    release = usual_release(model)
-    if release is not None:
-        return release.label
-    return "bf16" if isinstance(load_architecture(canonical), DenseArchitecture) else "fp4"
 
 
 def level_text(level: str, *, kind: str) -> str:

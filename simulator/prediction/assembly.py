@@ -17,10 +17,10 @@ from simulator.serving.deployment import Deployment
 from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.router import WorkerPool
 from simulator.serving.step_cost import TabulatedStepCost
-from workloads.architectures.catalog import DenseArchitecture, MoeGqaArchitecture, load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.models import bind
-from workloads.models.kv_bytes import kv_copies, linear_state_bytes, transfer_bytes
+from workloads.models.kv_bytes import kv_copies, transfer_bytes
 from workloads.ops import OpKind
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from simulator.engines.memory import MemoryPlan
     from simulator.engines.pools import PoolConfiguration
     from simulator.scenario.configuration import RunConfiguration
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture
     from workloads.costmodel import CostModel
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
@@ -223,11 +223,7 @@ def transfer_link(
     token_bytes = (sizes[1] - sizes[0]) / context
     copies = kv_copies(architecture=architecture, attention_tp=receiver.layout.attention_tp)
     # unlike KV heads, the heads of linear attention are never copied
-    state_bytes = (
-        linear_state_bytes(architecture=architecture)
-        if isinstance(architecture, MoeGqaArchitecture)
-        else 0.0
-    )
+    state_bytes = architecture.state_bytes()
     fixed_bytes = max(0.0, sizes[0] - context * token_bytes - state_bytes)
     ports = min(sender.layout.gpus, receiver.layout.gpus)
     return TransferLink(
@@ -252,7 +248,7 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
         If the model has no release of the configuration's precision.
     """
     architecture = load_architecture(configuration.model)
-    unlike = isinstance(architecture, DenseArchitecture | MoeGqaArchitecture) and not is_fitted(
+    unlike = architecture.attention == "grouped" and not is_fitted(
         configuration.model, directory=configuration.calibration
     )
     level = load_software(
@@ -267,7 +263,7 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
     release = architecture.release(configuration.precision)
     notes = [] if release is None else release_messages(release, sku=sku)
     if unlike and not configuration.specification:
-        kin = "another dense model" if isinstance(architecture, DenseArchitecture) else "its kin"
+        kin = "its kin" if architecture.routed_experts else "another dense model"
         notes.append(f"no fit to {configuration.model} or {kin}: kernel tables only")
     return replace(level, messages=(*level.messages, *notes)) if notes else level
 
@@ -297,7 +293,7 @@ def execution_plan(
     if release is not None:
         return replace(software.plan, **(plan_of_release(release, sku=sku) | dict(pool.plan)))
     changes = dict(pool.plan)
-    if isinstance(architecture, DenseArchitecture):
+    if not architecture.routed_experts:
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
         changes.setdefault("dense_path", four_bits if precision == "fp4" else precision)
         changes.setdefault("kv_storage", "bf16")

@@ -9,7 +9,7 @@ from workloads.models.precision import quantises
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
-    from workloads.architectures.catalog import Release
+    from workloads.architectures.base import Release
 
 
 def plan_of_release(release: Release, *, sku: Sku) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import decode_token_ops, prefill_ops, reference_plan, total_flops
-from workloads.models.delta_net import CHUNK, chunked_flops, recurrent_flops
+from workloads.models.linear_attention import CHUNK, chunked_flops, recurrent_flops
 from workloads.models.expert_load import ExpertLoad
 from workloads.models.kv_bytes import (
     gqa_entry_bytes,
@@ -227,7 +227,8 @@ def test_no_pool_charges_less_than_a_sequence_needs(name, tp, context, drafts):
     needed = context * model.kv_bytes_per_token() + linear_state_bytes(
         architecture=arch, attention_tp=tp
     )
-    given_ = {"architecture": arch, "kv": "bf16", "attention_tp": tp, "drafts": drafts}
+    layers = arch.cache_layers(kv="bf16", attention_tp=tp, drafts=drafts)
+    given_ = {"layers": layers, "drafts": drafts}
     pools = (
         vllm_hybrid_pool(block_tokens=16, **given_),
         sglang_hybrid_pool(page_tokens=64, swa_full_tokens_ratio=0.8, **given_),

@@ -88,7 +88,7 @@ def test_imports_stay_within_the_rules(path):
     ("path", "source"),
     [
         ("workloads/ops.py", "from hwmodels.roofline import op_s"),
-        ("workloads/models/dense.py", "def f():\n    import simulator.serving.worker"),
+        ("workloads/models/layered.py", "def f():\n    import simulator.serving.worker"),
         ("hwmodels/roofline.py", "from workloads.requests.request import Request"),
         ("hwmodels/roofline.py", "from workloads import models"),
         ("hwmodels/roofline.py", "import workloads"),
@@ -105,7 +105,7 @@ def test_a_forbidden_import_is_found(path, source):
     [
         ("hwmodels/roofline.py", "from workloads.ops import Op\nfrom workloads import layout"),
         ("hwmodels/sku.py", "from hwmodels.roofline import op_s\nimport numpy"),
-        ("workloads/models/dense.py", "from ..ops import Op\nfrom . import parts"),
+        ("workloads/models/layered.py", "from ..ops import Op\nfrom . import parts"),
         (
             "simulator/cli/main.py",
             "def validate():\n    from calibration.validation.validate import report",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from workloads.execution_plan import DensePath, ExpertPath, KvStorage
+    from workloads.architectures.kinds import Layer
+    from workloads.execution_plan import DensePath, ExpertPath, IndexStorage, KvStorage
+    from workloads.ops import Quantity
+
+Attention: TypeAlias = Literal["", "grouped", "latent", "compressed"]
+
+PrecisionLabel: TypeAlias = Literal["fp4", "fp8", "int4", "bf16"]
 
 EXPERT_LABELS = ("fp4", "fp8", "bf16")
 """Labels of precision of a model that states no releases."""
@@ -34,7 +40,7 @@ class Release:
         Where it is published, and what that leaves open.
     """
 
-    label: Literal["fp4", "fp8", "int4", "bf16"]
+    label: PrecisionLabel
     expert_path: ExpertPath
     dense_path: DensePath
     feed_forward_path: DensePath | None = None
@@ -42,6 +48,33 @@ class Release:
     repositories: tuple[str, ...] = ()
     source: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLayers:
+    """Layers of a model by what they keep of a request, on one rank.
+
+    Parameters
+    ----------
+    entry_bytes:
+        What one token adds to one layer that keeps the whole context, in the mean. [B]
+    full, sliding:
+        Layers with the whole context, and with a window, the latter in entries of
+        ``entry_bytes``. [-]
+    window_tokens:
+        Tokens that a window keeps. [tokens]
+    linear:
+        Layers with a state of constant size. [-]
+    state_bytes:
+        State of one request in all of them. [B]
+    """
+
+    entry_bytes: float
+    full: int
+    sliding: int = 0
+    window_tokens: int = 0
+    linear: int = 0
+    state_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +98,8 @@ class Architecture:
     """
 
     family: ClassVar[str] = ""
+    index_storage: ClassVar[IndexStorage] = "fp8"
+    """Format that the published model scores its indexer keys in."""
 
     name: str
     hidden_size: int
@@ -90,3 +125,93 @@ class Architecture:
                 return release
         known = ", ".join(release.label for release in self.releases) or ", ".join(EXPERT_LABELS)
         raise UserError(f"precision is {label}; {self.name} comes in {known}: choose one of them")
+
+    @property
+    def attention(self) -> Attention:
+        """What a KV entry is: heads of keys and values, a latent, or one of several tokens."""
+        return ""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Kinds of the decoder layers, one by one; empty where a family is described otherwise."""
+        return ()
+
+    @property
+    def draft(self) -> tuple[Layer, ...]:
+        """Kinds of the layers of the draft module. [-]"""
+        return ()
+
+    @property
+    def tied(self) -> bool:
+        """Whether the language-model head is the embedding table."""
+        return False
+
+    @property
+    def streams(self) -> int:
+        """Residual streams that hyper-connections mix; 0 with a plain residual. [-]"""
+        return 0
+
+    @property
+    def fit_as(self) -> str:
+        """Model whose measured kernel efficiencies apply: itself, or its nearest measured kin."""
+        return self.name
+
+    @property
+    def routed_experts(self) -> int:
+        """Routed experts of a layer; 0 in a dense model. [-]"""
+        return 0
+
+    @property
+    def routed_per_token(self) -> int:
+        """Routed experts that one token uses. [-]"""
+        return 0
+
+    @property
+    def draft_layers(self) -> int:
+        """Layers of the model's own draft module. [-]"""
+        return 0
+
+    def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
+        """What each token of context adds to the KV cache of one rank, in all layers. [B/token]
+
+        Raises
+        ------
+        UserError
+            If the family has no KV arithmetic.
+        """
+        del kv, index, attention_tp
+        raise UserError(f"model {self.name}: no KV arithmetic for family '{self.family}'")
+
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """Windows and states of one request at a context, which do not grow for ever. [B]"""
+        del context, kv
+        return 0.0
+
+    def state_bytes(self, *, attention_tp: int = 1) -> float:
+        """State of one request in all linear layers on one rank, whatever its context. [B]"""
+        del attention_tp
+        return 0.0
+
+    def compressor_bytes(self, *, online: bool) -> float:
+        """What compressors of KV entries keep of one request. [B]"""
+        del online
+        return 0.0
+
+    def kv_copies(self, *, attention_tp: int) -> int:
+        """Copies of a sequence's KV entries that the ranks of a worker hold together. [-]"""
+        return attention_tp
+
+    def cache_layers(
+        self, *, kv: KvStorage, attention_tp: int = 1, drafts: int = 0
+    ) -> CacheLayers | None:
+        """Layers by what they keep of a request; ``None`` where all keep the whole context.
+
+        Parameters
+        ----------
+        attention_tp:
+            Ranks that share the attention.
+        drafts:
+            Tokens drafted per step; with any, the draft layers count as well. [tokens]
+        """
+        del kv, attention_tp, drafts
+        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from workloads.architectures.base import EXPERT_LABELS, Architecture, Release
+from workloads.architectures.deepseek_v3 import DeepseekV3Architecture
+from workloads.architectures.deepseek_v4 import DeepseekV4Architecture, DsparkDraft
+from workloads.architectures.dense import DenseArchitecture
 from workloads.architectures.moe_gqa import GatedDeltaNet, MoeGqaArchitecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
@@ -29,151 +31,6 @@ __all__ = [
     "repository_of",
     "usual_release",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DsparkDraft:
-    """The draft module of the DSpark releases, in place of the MTP block.
-
-    Parameters
-    ----------
-    stages:
-        Draft layers (sliding window, experts, mHC each). [-]
-    block_size:
-        Tokens that the module was trained to draft in one pass. [tokens]
-    markov_rank:
-        Rank of the token-to-token correction of the draft distribution. [-]
-    target_layers:
-        Layers of the main model whose hidden states it reads. [-]
-    """
-
-    stages: int
-    block_size: int
-    markov_rank: int
-    target_layers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeepseekV4Architecture(Architecture):
-    """DeepSeek V4: compressed sparse attention (CSA), heavily compressed attention (HCA), mHC, MoE.
-
-    Parameters
-    ----------
-    compress_ratios:
-        Tokens per compressed KV entry of each layer: 4 is CSA, 128 HCA, 0 sliding window only.
-        One entry per decoder layer and one for the MTP block. [tokens]
-    num_attention_heads, head_dim, qk_rope_head_dim:
-        Query heads and their width; the KV latent has one head of the same width. [-]
-    q_lora_rank, o_groups, o_lora_rank:
-        Low-rank query projection; groups and rank of the output projection. [-]
-    index_n_heads, index_head_dim, index_topk:
-        Lightning indexer of the CSA layers. [-]
-    sliding_window:
-        Uncompressed recent tokens that every layer attends to. [tokens]
-    n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
-        Mixture of experts, the same in every layer. [-]
-    num_hash_layers:
-        First layers, whose experts are looked up by token id. [-]
-    hc_mult, hc_sinkhorn_iters:
-        Residual streams and normalisation rounds of the manifold-constrained hyper-connections.
-    num_nextn_predict_layers:
-        MTP blocks. [-]
-    dspark:
-        Draft module of the DSpark releases, else ``None``.
-    """
-
-    family: ClassVar[str] = "deepseek_v4"
-
-    compress_ratios: tuple[int, ...]
-    num_attention_heads: int
-    head_dim: int
-    qk_rope_head_dim: int
-    q_lora_rank: int
-    o_groups: int
-    o_lora_rank: int
-    index_n_heads: int
-    index_head_dim: int
-    index_topk: int
-    sliding_window: int
-    n_routed_experts: int
-    num_experts_per_tok: int
-    n_shared_experts: int
-    moe_intermediate_size: int
-    num_hash_layers: int
-    hc_mult: int
-    hc_sinkhorn_iters: int
-    num_nextn_predict_layers: int
-    dspark: DsparkDraft | None = None
-
-    def layers_of_ratio(self, ratio: int) -> int:
-        """Decoder layers (without MTP) that compress by ``ratio``; 0: sliding window only."""
-        return self.compress_ratios[: self.num_hidden_layers].count(ratio)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeepseekV3Architecture(Architecture):
-    """DeepSeek V3 and its kin (R1, V3.2, Kimi K2, GLM-5): latent attention (MLA) and MoE.
-
-    Parameters
-    ----------
-    num_attention_heads:
-        Query heads. [-]
-    q_lora_rank, kv_lora_rank:
-        Ranks of the query and of the shared KV latent. [-]
-    qk_nope_head_dim, qk_rope_head_dim, v_head_dim:
-        Widths of a head. [-]
-    index_n_heads, index_head_dim, index_topk:
-        Lightning indexer of V3.2 and GLM-5, in every layer; 0 without. [-]
-    intermediate_size, first_k_dense_replace:
-        Width of the dense feed-forward layers and how many layers have one. [-]
-    n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
-        Mixture of experts of the other layers. [-]
-    num_nextn_predict_layers:
-        MTP blocks; 0 without. [-]
-    """
-
-    family: ClassVar[str] = "deepseek_v3"
-
-    num_attention_heads: int
-    q_lora_rank: int
-    kv_lora_rank: int
-    qk_nope_head_dim: int
-    qk_rope_head_dim: int
-    v_head_dim: int
-    intermediate_size: int
-    first_k_dense_replace: int
-    n_routed_experts: int
-    num_experts_per_tok: int
-    n_shared_experts: int
-    moe_intermediate_size: int
-    num_nextn_predict_layers: int
-    index_n_heads: int = 0
-    index_head_dim: int = 0
-    index_topk: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DenseArchitecture(Architecture):
-    """Llama 3 and its like: grouped-query attention (GQA) and one feed-forward network per layer.
-
-    Parameters
-    ----------
-    num_attention_heads, num_key_value_heads, head_dim:
-        Query heads, the fewer heads of keys and values that groups of them share, and the width
-        of each. [-]
-    intermediate_size:
-        Width of the gated feed-forward network. [-]
-    tie_word_embeddings:
-        Whether the language-model head is the embedding table.
-    """
-
-    family: ClassVar[str] = "dense"
-
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    intermediate_size: int
-    tie_word_embeddings: bool = False
 
 
 _FAMILIES: dict[str, type[Architecture]] = {

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workloads.architectures.base import Architecture
+import numpy as np
+
+from workloads.architectures.base import Architecture, CacheLayers
+from workloads.architectures.kinds import Experts, GroupedAttention, Layer, LinearAttention
+from workloads.architectures.storage import BF16_BYTES, FP32_BYTES, head_entry_bytes
+
+if TYPE_CHECKING:
+    from workloads.architectures.base import Attention
+    from workloads.execution_plan import IndexStorage, KvStorage
+    from workloads.ops import Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +109,7 @@ class MoeGqaArchitecture(Architecture):
     attention_bias: bool = False
     attention_sinks: bool = False
     attn_output_gate: bool = False
-    qk_norm_type: str = ""
+    qk_norm_type: Literal["", "per_head", "per_layer"] = ""
     shared_expert_intermediate_size: int = 0
     mtp_num_hidden_layers: int = 0
     linear: GatedDeltaNet | None = None
@@ -110,3 +119,130 @@ class MoeGqaArchitecture(Architecture):
         """Decoder layers of a kind, the draft layer not among them."""
         pattern = self.layer_pattern
         return sum(pattern[i % len(pattern)] == kind for i in range(self.num_hidden_layers))
+
+    @property
+    def attention(self) -> Attention:
+        """What a KV entry is."""
+        return "grouped"
+
+    def _layer(self, kind: str) -> Layer:
+        sliding = kind == "sliding_attention"
+        mixer: GroupedAttention | LinearAttention = GroupedAttention(
+            heads=self.num_attention_heads,
+            kv_heads=self.num_key_value_heads,
+            key_dim=self.head_dim,
+            value_dim=self.head_dim,
+            window=self.sliding_window if sliding else 0,
+            gate="full" if self.attn_output_gate else "",
+            qk_norm=self.qk_norm_type,
+            bias="qkvo" if self.attention_bias else "",
+            sinks=self.attention_sinks,
+        )
+        net = self.linear
+        if kind == "linear_attention" and net is not None:
+            mixer = LinearAttention(
+                rule="gdn",
+                key_heads=net.linear_num_key_heads,
+                key_dim=net.linear_key_head_dim,
+                value_heads=net.linear_num_value_heads,
+                value_dim=net.linear_value_head_dim,
+                taps=net.linear_conv_kernel_dim,
+                state_dtype="float32" if net.mamba_ssm_dtype == "float32" else "bfloat16",
+            )
+        return Layer(
+            mixer=mixer,
+            feed=Experts(
+                experts=self.num_experts,
+                per_token=self.num_experts_per_tok,
+                width=self.moe_intermediate_size,
+                shared_width=self.shared_expert_intermediate_size,
+                shared_gate=bool(self.shared_expert_intermediate_size),
+                router_bias=self.attention_bias,
+                expert_bias=self.attention_bias,
+            ),
+        )
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The pattern, repeated over the depth."""
+        kinds = {kind: self._layer(kind) for kind in self.layer_pattern}
+        pattern = self.layer_pattern
+        return tuple(kinds[pattern[i % len(pattern)]] for i in range(self.num_hidden_layers))
+
+    @property
+    def draft(self) -> tuple[Layer, ...]:
+        """Draft layers, with full attention."""
+        return (self._layer("full_attention"),) * self.mtp_num_hidden_layers
+
+    @property
+    def tied(self) -> bool:
+        """Whether the language-model head is the embedding table."""
+        return self.tie_word_embeddings
+
+    @property
+    def routed_experts(self) -> int:
+        """Routed experts of a layer. [-]"""
+        return self.num_experts
+
+    @property
+    def routed_per_token(self) -> int:
+        """Routed experts that one token uses. [-]"""
+        return self.num_experts_per_tok
+
+    @property
+    def draft_layers(self) -> int:
+        """Draft layers, with full attention. [-]"""
+        return self.mtp_num_hidden_layers
+
+    def entry_bytes(self, *, kv: KvStorage, attention_tp: int = 1) -> float:
+        """Keys and values of one token in one layer on one rank. [B]"""
+        return head_entry_bytes(
+            kv_heads=self.num_key_value_heads,
+            width=2 * self.head_dim,
+            kv=kv,
+            attention_tp=attention_tp,
+        )
+
+    def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
+        """Keys and values of a token in the layers with full attention. [B/token]"""
+        del index
+        entry = self.entry_bytes(kv=kv, attention_tp=attention_tp)
+        return self.layers_of("full_attention") * entry
+
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """Windows of the sliding layers and states of the linear ones. [B]"""
+        window = np.minimum(context, self.sliding_window)
+        windows = window * (self.entry_bytes(kv=kv) * self.layers_of("sliding_attention"))
+        return windows + self.state_bytes()
+
+    def state_bytes(self, *, attention_tp: int = 1) -> float:
+        """State of one request in all linear-attention layers on one rank. [B]
+
+        A matrix ``key width x value width`` of each value head, and the last ``taps - 1`` inputs
+        of the convolution in BF16; both divided over the ranks like the heads (shapes of
+        ``gated_delta_net_state_shape`` in vLLM's ``mamba_utils.py``). Yang et al., "Gated Delta
+        Networks", arXiv 2412.06464, equation 10.
+        """
+        linear = self.linear
+        if linear is None:
+            return 0.0
+        value = FP32_BYTES if linear.mamba_ssm_dtype == "float32" else BF16_BYTES
+        taps = (linear.linear_conv_kernel_dim - 1) * linear.conv_width
+        layer = linear.state_values * value + taps * BF16_BYTES
+        return self.layers_of("linear_attention") * layer / attention_tp
+
+    def kv_copies(self, *, attention_tp: int) -> int:
+        """KV heads are divided over the ranks; those beyond their number hold copies. [-]"""
+        return max(1, attention_tp // self.num_key_value_heads)
+
+    def cache_layers(self, *, kv: KvStorage, attention_tp: int = 1, drafts: int = 0) -> CacheLayers:
+        """Full, sliding and linear layers; the draft layer is a full one."""
+        draft_layers = self.mtp_num_hidden_layers if drafts else 0
+        return CacheLayers(
+            entry_bytes=self.entry_bytes(kv=kv, attention_tp=attention_tp),
+            full=self.layers_of("full_attention") + draft_layers,
+            sliding=self.layers_of("sliding_attention"),
+            window_tokens=self.sliding_window,
+            linear=self.layers_of("linear_attention"),
+            state_bytes=self.state_bytes(attention_tp=attention_tp),
+        )

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workloads.architectures.catalog import (
-    DeepseekV3Architecture,
-    DeepseekV4Architecture,
-    DenseArchitecture,
-    MoeGqaArchitecture,
-)
-from workloads.errors import UserError
-from workloads.models.deepseek_v3 import DeepseekV3
-from workloads.models.deepseek_v4 import DeepseekV4
-from workloads.models.dense import Dense
 from workloads.models.expert_load import UNIFORM, ExpertLoad
-from workloads.models.moe_gqa import MoeGqa
+from workloads.models.families import family_of
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture
     from workloads.costmodel import CostModel
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
@@ -51,41 +41,13 @@ def bind(
         If the layout does not divide the model, or the model has no cost functions or no draft
         module for the drafts.
     """
-    model: DeepseekV3 | DeepseekV4 | Dense | MoeGqa
-    if isinstance(architecture, DeepseekV4Architecture):
-        model = DeepseekV4(
-            architecture=architecture,
-            layout=layout,
-            plan=plan,
-            expert_load=expert_load,
-            drafts=drafts,
-        )
-    elif isinstance(architecture, DeepseekV3Architecture):
-        model = DeepseekV3(
-            architecture=architecture,
-            layout=layout,
-            plan=plan,
-            expert_load=expert_load,
-            drafts=drafts,
-        )
-    elif isinstance(architecture, MoeGqaArchitecture):
-        model = MoeGqa(
-            architecture=architecture,
-            layout=layout,
-            plan=plan,
-            expert_load=expert_load,
-            drafts=drafts,
-        )
-    elif isinstance(architecture, DenseArchitecture):
-        if drafts:
-            raise UserError(
-                f"drafts is {drafts}, but {architecture.name} has no draft module; "
-                "leave speculation off"
-            )
-        model = Dense(architecture=architecture, layout=layout, plan=plan)
-    else:
-        raise UserError(
-            f"model {architecture.name}: no cost model for family {architecture.family}"
-        )
+    model = family_of(architecture, what="cost model").model(
+        architecture=architecture,
+        layout=layout,
+        plan=plan,
+        expert_load=expert_load,
+        drafts=drafts,
+    )
     model.validate()
-    return model
+    bound: CostModel = model
+    return bound

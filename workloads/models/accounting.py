@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.architectures.catalog import (
-    DeepseekV3Architecture,
-    DeepseekV4Architecture,
-    MoeGqaArchitecture,
-)
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
@@ -19,7 +14,7 @@ from workloads.models.precision import FP8_EQUIVALENT
 from workloads.models.weights import weight_table
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture
     from workloads.costmodel import CostModel
     from workloads.ops import Op, Quantity
 
@@ -32,7 +27,7 @@ def reference_plan(*, architecture: Architecture) -> ExecutionPlan:
     return ExecutionPlan(
         expert_path=architecture.native_expert_path,
         dense_path=architecture.native_dense_path,
-        index_storage="fp4" if isinstance(architecture, DeepseekV4Architecture) else "fp8",
+        index_storage=architecture.index_storage,
         attention_head_multiple=1,
     )
 
@@ -93,15 +88,12 @@ def weights_read_bytes(*, architecture: Architecture, tokens: Quantity) -> Quant
 
 def touched_share(*, architecture: Architecture, tokens: Quantity) -> Quantity:
     """Share of the routed experts that ``tokens`` tokens use under uniform routing. [-]"""
-    if isinstance(architecture, MoeGqaArchitecture):
-        experts = architecture.num_experts
-    elif isinstance(architecture, DeepseekV3Architecture | DeepseekV4Architecture):
-        experts = architecture.n_routed_experts
-    else:
+    experts = architecture.routed_experts
+    if not experts:
         raise UserError(f"model {architecture.name} has no routed experts")
     return (
         experts_touched(
-            experts=experts, experts_per_token=architecture.num_experts_per_tok, tokens=tokens
+            experts=experts, experts_per_token=architecture.routed_per_token, tokens=tokens
         )
         / experts
     )

@@ -17,6 +17,7 @@ from workloads.models.kv_bytes import (
     INDEX_KEY_BYTES,
     compressor_state_bytes,
 )
+from workloads.models.mhc import mhc_ops
 from workloads.models.moe import Moe
 from workloads.models.parts import (
     BF16_BYTES,
@@ -31,12 +32,10 @@ from workloads.models.parts import (
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import DeepseekV4Architecture
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
-
-_MHC_SITES = 2  # before attention and before the experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,42 +166,14 @@ class DeepseekV4:
         ]
 
     def _mhc(self, *, tokens: Quantity, layers: int) -> list[Op]:
-        """Manifold-constrained hyper-connections: mixing of the four residual streams.
-
-        Notes
-        -----
-        ``pre`` reads the streams twice (coefficients, mixing) and writes the layer's input:
-        18 d bytes with BF16 streams. ``post`` reads streams and layer output and writes the
-        streams: 18 d bytes. Two sites a layer: 72 d bytes per token and layer. The streams are
-        replicated under tensor parallelism. Coefficients are computed in TF32.
-        """
-        arch = self.architecture
-        d, m = arch.hidden_size, arch.hc_mult
-        coefficients = m * (2 + m)
-        moved = tokens * ((2.0 * m + 1.0) * d * BF16_BYTES)
-        return [
-            Op(
-                name="mhc.pre",
-                component=Component.MHC,
-                kind=OpKind.MEMORY,
-                variant="mhc_pre",
-                flops=tokens * (2.0 * coefficients * m * d + 2.0 * m * d),
-                weight_bytes=coefficients * m * d * FP32_BYTES,
-                activation_bytes=moved,
-                kernels=KERNELS["mhc.pre"] * self.plan.kernels_scale,
-                layers=_MHC_SITES * layers,
-            ),
-            Op(
-                name="mhc.post",
-                component=Component.MHC,
-                kind=OpKind.MEMORY,
-                variant="mhc_post",
-                flops=tokens * (2.0 * (m * m + m) * d),
-                activation_bytes=moved,
-                kernels=KERNELS["mhc.post"] * self.plan.kernels_scale,
-                layers=_MHC_SITES * layers,
-            ),
-        ]
+        """Mixing of the residual streams; see `workloads.models.mhc.mhc_ops`."""
+        return mhc_ops(
+            tokens=tokens,
+            hidden=self.architecture.hidden_size,
+            streams=self.architecture.hc_mult,
+            layers=layers,
+            scale=self.plan.kernels_scale,
+        )
 
     def decode_attention_ops(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity

@@ -15,7 +15,7 @@ from workloads.models.parts import BF16_BYTES, all_reduce, gemm
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import DeepseekV4Architecture
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity

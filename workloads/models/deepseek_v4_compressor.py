@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workloads.models.kernels import KERNELS
 from workloads.models.kv_bytes import CSA_RATIO, HCA_RATIO, INDEX_KEY_BYTES
@@ -10,13 +10,38 @@ from workloads.models.parts import BF16_BYTES, FP32_BYTES, gemm, memory
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.models.deepseek_v4_attention import AttentionLayers
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
+    from workloads.execution_plan import ExecutionPlan
     from workloads.ops import Quantity
+
+
+class CompressedLayers(Protocol):
+    """Equal attention layers whose KV entries are compressed."""
+
+    @property
+    def architecture(self) -> DeepseekV4Architecture:
+        """Widths of the layers."""
+        ...
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        """Kernels that the engine runs."""
+        ...
+
+    @property
+    def ratio(self) -> int:
+        """Tokens of an entry. [tokens]"""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """How many there are. [-]"""
+        ...
 
 
 def compressor(
     *,
-    layers: AttentionLayers,
+    layers: CompressedLayers,
     tokens: Quantity,
     part: str,
     component: Component,
@@ -76,7 +101,7 @@ def compressor(
     ]
 
 
-def indexer_projections(*, layers: AttentionLayers, tokens: Quantity, stage: str) -> list[Op]:
+def indexer_projections(*, layers: CompressedLayers, tokens: Quantity, stage: str) -> list[Op]:
     """Query, head weights and key compressor of the lightning indexer of CSA layers."""
     arch, plan = layers.architecture, layers.plan
     scale = plan.kernels_scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, FP32_BYTES, as_draft, gemm
@@ -11,13 +11,46 @@ from workloads.models.precision import WEIGHT_BYTES
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import DsparkDraft
-    from workloads.models.deepseek_v4 import DeepseekV4
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture, DsparkDraft
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.models.deepseek_v4_attention import AttentionLayers
     from workloads.ops import Quantity
 
 
+class DraftedModel(Protocol):
+    """What a draft module takes from the model that it drafts for."""
+
+    @property
+    def architecture(self) -> DeepseekV4Architecture:
+        """Widths of the model."""
+        ...
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        """Kernels that the engine runs."""
+        ...
+
+    def attention_layers(self, *, ratio: int, layers: int) -> AttentionLayers:
+        """Equal attention layers of one compression ratio."""
+        ...
+
+    def common_layer_ops(
+        self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int
+    ) -> list[Op]:
+        """What every layer has: output projection, mHC, experts."""
+        ...
+
+    def head(self, *, name: str, component: Component, samples: Quantity, passes: int) -> list[Op]:
+        """Final combination of the residual streams, logits and sampling."""
+        ...
+
+    def layer_weight_bytes(self, *, ratio: int) -> dict[str, float]:
+        """Resident bytes of one layer on one rank by part. [B]"""
+        ...
+
+
 def _window_layer(
-    *, model: DeepseekV4, rank_tokens: Quantity, group_tokens: Quantity, layers: int
+    *, model: DraftedModel, rank_tokens: Quantity, group_tokens: Quantity, layers: int
 ) -> list[Op]:
     """Sliding-window layers with the full experts and mHC, without the attention core."""
     return [
@@ -26,7 +59,7 @@ def _window_layer(
     ]
 
 
-def _window_core(*, model: DeepseekV4, requests: Quantity, queries: int, layers: int) -> list[Op]:
+def _window_core(*, model: DraftedModel, requests: Quantity, queries: int, layers: int) -> list[Op]:
     """Attention core of draft layers over a full window."""
     return model.attention_layers(ratio=0, layers=layers).decode(
         requests=requests,
@@ -47,7 +80,7 @@ class MtpDrafter:
     needs the whole language-model head.
     """
 
-    model: DeepseekV4
+    model: DraftedModel
 
     @property
     def layers(self) -> int:
@@ -132,7 +165,7 @@ class DsparkDrafter:
     counts of both releases.
     """
 
-    model: DeepseekV4
+    model: DraftedModel
 
     @property
     def _draft(self) -> DsparkDraft:
@@ -222,7 +255,7 @@ class DsparkDrafter:
         return float(self._draft.stages * layer + taps + markov + _mix_bytes(model))
 
 
-def _mix_bytes(model: DeepseekV4) -> float:
+def _mix_bytes(model: DraftedModel) -> float:
     """Stream combination before the draft's head. [B]"""
     arch = model.architecture
     return arch.hc_mult**2 * arch.hidden_size * FP32_BYTES

@@ -48,24 +48,60 @@ def index_ops(
     ``F = 2 H D`` per query and key: one dot product per indexer head; ReLU and the weighted sum
     over the heads are left out. Scores are FP32, written once and read once by the selection.
     """
+    return choice_ops(
+        phase=phase,
+        queries=queries,
+        scored=scored,
+        key_bytes=keys * index_key_bytes(head_dim=head_dim, index=plan.index_storage),
+        flops=scored * (2.0 * heads * head_dim),
+        precision=_PRECISION[plan.index_storage],
+        chosen=float(top_k),
+        scale=plan.kernels_scale,
+        layers=layers,
+    )
+
+
+def choice_ops(
+    *,
+    phase: str,
+    queries: Quantity,
+    scored: Quantity,
+    key_bytes: Quantity,
+    flops: Quantity,
+    precision: str,
+    chosen: float,
+    scale: float,
+    layers: int,
+) -> list[Op]:
+    """Scores of keys in ``precision``, and the choice of ``chosen`` of them for each query.
+
+    Parameters
+    ----------
+    key_bytes:
+        Index keys read. [B]
+    chosen:
+        Indices that the selection writes for a query. [-]
+    scale:
+        Kernel launches relative to the reference. [-]
+    """
     return [
         Op(
             name=f"indexer.{phase}_score",
             component=Component.INDEXER,
             kind=OpKind.INDEXER,
-            precision=_PRECISION[plan.index_storage],
-            flops=scored * (2.0 * heads * head_dim),
-            kv_bytes=keys * index_key_bytes(head_dim=head_dim, index=plan.index_storage),
+            precision=precision,
+            flops=flops,
+            kv_bytes=key_bytes,
             activation_bytes=scored * FP32_BYTES,
-            kernels=KERNELS["index_score"] * plan.kernels_scale,
+            kernels=KERNELS["index_score"] * scale,
             layers=layers,
         ),
         memory(
             name=f"indexer.{phase}_top_k",
             component=Component.INDEXER,
             variant="top_k",
-            activation_bytes=scored * FP32_BYTES + queries * (top_k * FP32_BYTES),
-            kernels=KERNELS["top_k"] * plan.kernels_scale,
+            activation_bytes=scored * FP32_BYTES + queries * (chosen * FP32_BYTES),
+            kernels=KERNELS["top_k"] * scale,
             layers=layers,
         ),
     ]

@@ -31,6 +31,13 @@ class Moe:
         Width of the residual stream and of one expert. [-]
     experts, experts_per_token, shared_experts:
         Routed experts, those of one token, and those that every token uses. [-]
+    matrices:
+        Of an expert: 3 with a gate, 2 without. [-]
+    latent:
+        Width that routed experts act on and that travels between ranks, if not the residual
+        stream's; 0: that. [-]
+    shared_width:
+        Columns of what every token uses, where it is not ``shared_experts`` experts. [-]
     load:
         Distribution of tokens over the routed experts.
     """
@@ -43,6 +50,14 @@ class Moe:
     layout: Layout
     plan: ExecutionPlan
     load: ExpertLoad
+    matrices: int = 3
+    latent: int = 0
+    shared_width: int = 0
+
+    @property
+    def inner(self) -> int:
+        """Width that routed experts act on. [-]"""
+        return self.latent or self.hidden
 
     def validate(self) -> None:
         """Check that the experts divide over the layout.
@@ -73,7 +88,7 @@ class Moe:
     @property
     def expert_parameters(self) -> float:
         """Parameters of one expert: gate, up and down projection. [-]"""
-        return 3.0 * self.hidden * self.intermediate
+        return float(self.matrices) * self.inner * self.intermediate
 
     @property
     def expert_bytes_per_rank(self) -> float:
@@ -94,6 +109,10 @@ class Moe:
         return self.layout.attention_tp
 
     @property
+    def _shared_columns(self) -> int:
+        return self.shared_width or self.shared_experts * self.intermediate
+
+    @property
     def by_pair(self) -> bool:
         """Whether hidden states travel per token-expert pair, by all-to-all."""
         layout = self.layout
@@ -108,7 +127,7 @@ class Moe:
     @property
     def shared_beside_routed(self) -> bool:
         """Whether the shared expert overlaps; the fused kernel leaves it no multiprocessors."""
-        return self.plan.shared_expert_overlap and self.shared_experts > 0 and not self.fused
+        return self.plan.shared_expert_overlap and self._shared_columns > 0 and not self.fused
 
     def ops(
         self,
@@ -173,10 +192,10 @@ class Moe:
         if self.by_pair:
             kind_in = kind_out = OpKind.ALL_TO_ALL
             sent = rank_tokens * float(self.experts_per_token)
-            values: Quantity = np.maximum(sent, pairs) * self.hidden
+            values: Quantity = np.maximum(sent, pairs) * self.inner
         else:
             kind_in, kind_out = OpKind.ALL_GATHER, OpKind.REDUCE_SCATTER
-            values = group_tokens * float(self.hidden)
+            values = group_tokens * float(self.inner)
         exchange = [
             Op(
                 name=f"moe.{name}",
@@ -212,15 +231,16 @@ class Moe:
         weight_bytes = touched * self.expert_bytes_per_rank
         value_bytes = ACTIVATION_BYTES[path]
         quantise_bytes = BF16_BYTES + value_bytes if quantises(path) else 0.0
-        per_pair_in = self.hidden * value_bytes
-        per_pair_mid = 2.0 * width * BF16_BYTES
-        per_pair_out = self.hidden * BF16_BYTES
-        flops = pairs * (6.0 * self.hidden * width)
+        per_pair_in = self.inner * value_bytes
+        per_pair_mid = (self.matrices - 1.0) * width * BF16_BYTES
+        per_pair_out = self.inner * BF16_BYTES
+        up_share = (self.matrices - 1.0) / self.matrices
+        flops = pairs * (2.0 * self.matrices * self.inner * width)
         if self.fused:
             quantise = memory(
                 name="experts.quantise",
                 component=Component.EXPERTS,
-                activation_bytes=rank_tokens * (self.hidden * quantise_bytes),
+                activation_bytes=rank_tokens * (self.inner * quantise_bytes),
                 kernels=KERNELS["quantise"] * scale,
                 layers=layers,
             )
@@ -242,7 +262,7 @@ class Moe:
             name="experts.permute",
             component=Component.EXPERTS,
             activation_bytes=pairs * (2.0 * per_pair_in)
-            + rank_tokens * (self.hidden * quantise_bytes),
+            + rank_tokens * (self.inner * quantise_bytes),
             kernels=(KERNELS["experts.permute"] + (KERNELS["quantise"] if quantises(path) else 0))
             * scale,
             layers=layers,
@@ -253,8 +273,8 @@ class Moe:
             component=Component.EXPERTS,
             kind=OpKind.GROUPED_GEMM,
             precision=arithmetic(path),
-            flops=flops * (2.0 / 3.0),
-            weight_bytes=weight_bytes * (2.0 / 3.0),
+            flops=flops * up_share,
+            weight_bytes=weight_bytes * up_share,
             activation_bytes=pairs * (per_pair_in + per_pair_mid),
             kernels=KERNELS["gemm"] * scale,
             layers=layers,
@@ -273,8 +293,8 @@ class Moe:
             component=Component.EXPERTS,
             kind=OpKind.GROUPED_GEMM,
             precision=arithmetic(path),
-            flops=flops / 3.0,
-            weight_bytes=weight_bytes / 3.0,
+            flops=flops / self.matrices,
+            weight_bytes=weight_bytes / self.matrices,
             activation_bytes=pairs * (width * value_bytes + per_pair_out),
             kernels=KERNELS["gemm"] * scale,
             layers=layers,
@@ -292,7 +312,7 @@ class Moe:
 
     def _shared(self, *, tokens: Quantity, layers: int) -> list[Op]:
         """Shared expert; beside the routed ones where the plan overlaps them."""
-        if not self.shared_experts:
+        if not self._shared_columns:
             return []
         plan = self.plan
         overlap = self.shared_beside_routed
@@ -302,7 +322,8 @@ class Moe:
             path=plan.feed_forward_path or plan.dense_path,
             tokens=tokens,
             hidden=self.hidden,
-            width=self.shared_experts * self.intermediate / self.shared_tp,
+            width=self._shared_columns / self.shared_tp,
+            matrices=self.matrices,
             layers=layers,
             scale=plan.kernels_scale,
             stage="moe" if overlap else "",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from workloads.models.parts import (
+    NORMS_PER_LAYER,
     as_draft,
     check_drafts,
     draft_input,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
-    from workloads.models.moe import Moe
     from workloads.ops import Quantity
 
 
@@ -38,6 +38,14 @@ class Attention(Protocol):
         ...
 
 
+class Feed(Protocol):
+    """Operations of some equal feed-forward parts."""
+
+    def __call__(self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int) -> list[Op]:
+        """Operations of ``layers`` of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtpLayer:
     """An MTP block with the attention and the experts of its model, run once a draft.
@@ -52,8 +60,10 @@ class MtpLayer:
         Tokens drafted per step; 0 without speculation. [tokens]
     attention:
         Gives a number of equal attention layers like the block's. [-]
-    moe:
-        The block's experts.
+    feed:
+        Gives the operations of a number of the block's feed-forward parts.
+    feed_bytes:
+        Weights of one of them on a rank, by part. [B]
     """
 
     hidden: int
@@ -62,7 +72,8 @@ class MtpLayer:
     plan: ExecutionPlan
     drafts: int
     attention: Callable[[int], Attention]
-    moe: Moe
+    feed: Feed
+    feed_bytes: tuple[float, ...]
 
     def first(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """The pass that goes with the main model's step, without its attention core."""
@@ -80,8 +91,13 @@ class MtpLayer:
             [
                 draft_input(tokens=rank_tokens, hidden=self.hidden, layers=count, scale=scale),
                 *self.attention(count).projections(tokens=rank_tokens),
-                layer_norms(tokens=rank_tokens, hidden=self.hidden, layers=count, scale=scale),
-                *self.moe.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=count),
+                layer_norms(
+                    tokens=rank_tokens,
+                    hidden=self.hidden,
+                    parts=NORMS_PER_LAYER * count,
+                    scale=scale,
+                ),
+                *self.feed(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=count),
             ],
             name=name,
         )
@@ -136,9 +152,8 @@ class MtpLayer:
     def weight_bytes(self) -> float:
         """Weights of one block on a rank; it shares the main model's embedding and head. [B]"""
         scale = self.plan.kernels_scale
-        return (
-            weight_bytes(self.attention(1).projections(tokens=0.0))
-            + self.moe.expert_bytes_per_rank
-            + self.moe.dense_bytes_per_rank
-            + weight_bytes([draft_input(tokens=0.0, hidden=self.hidden, layers=1, scale=scale)])
-        )
+        inputs = draft_input(tokens=0.0, hidden=self.hidden, layers=1, scale=scale)
+        total = weight_bytes(self.attention(1).projections(tokens=0.0))
+        for part in (*self.feed_bytes, weight_bytes([inputs])):
+            total += part
+        return total

@@ -110,17 +110,21 @@ def gated_mlp(
     width: float,
     layers: int,
     scale: float,
+    matrices: int = 3,
     stage: str = "",
     stream: int = 0,
 ) -> list[Op]:
-    """Gate and up projection, SwiGLU, down projection; ``width`` is this rank's share."""
+    """Gate and up projection, SwiGLU, down projection; ``width`` is this rank's share.
+
+    Of two ``matrices`` there is no gate.
+    """
     up = gemm(
         name=f"{name}.w13",
         component=component,
         path=path,
         tokens=tokens,
         inputs=hidden,
-        outputs=2.0 * width,
+        outputs=(matrices - 1.0) * width,
         layers=layers,
         scale=scale,
         stage=stage,
@@ -129,7 +133,7 @@ def gated_mlp(
     activation = memory(
         name=f"{name}.activation",
         component=component,
-        activation_bytes=tokens * (3.0 * width * BF16_BYTES),
+        activation_bytes=tokens * (float(matrices) * width * BF16_BYTES),
         kernels=KERNELS["activation"] * scale,
         layers=layers,
         stage=stage,
@@ -244,14 +248,14 @@ def embedding_lookup(*, tokens: Quantity, hidden: int, scale: float) -> Op:
     )
 
 
-def layer_norms(*, tokens: Quantity, hidden: int, layers: int, scale: float) -> Op:
-    """Both norms of each layer, fused with the addition to the residual stream."""
+def layer_norms(*, tokens: Quantity, hidden: int, parts: int, scale: float) -> Op:
+    """The norm of each sublayer, fused with the addition to the residual stream."""
     return memory(
         name="norms",
         component=Component.OTHER,
         activation_bytes=tokens * (4.0 * hidden * BF16_BYTES),
         kernels=KERNELS["add_norm"] * scale,
-        layers=NORMS_PER_LAYER * layers,
+        layers=parts,
     )
 
 

@@ -13,7 +13,7 @@ from simulator.scenario.configure import check_has_speed, engine_of, parse_specu
 from simulator.scenario.settings import REPORTED
 from simulator.studies.curve.climb import climb_layouts
 from simulator.version import version
-from workloads.architectures.catalog import DenseArchitecture, load_architecture
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario, ScenarioSource
     from simulator.serving.records import Records
     from simulator.studies.curve.climb import PointRun
-    from workloads.architectures.catalog import Architecture
+    from workloads.architectures.base import Architecture
 
 _LARGEST_WORKER = 32
 
@@ -247,7 +247,7 @@ def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
         largest = max(sku.node_gpus, min(sku.scaleup_world, _LARGEST_WORKER))
         sizes = [1 << power for power in range(largest.bit_length()) if 1 << power <= largest]
     architecture = load_architecture(canonical_model(scenario.model))
-    dense = isinstance(architecture, DenseArchitecture)
+    dense = not architecture.routed_experts
     layouts: list[Layout] = []
     for size in sizes:
         degrees = [scenario.ep] if scenario.ep is not None else [1] if dense else sorted({1, size})

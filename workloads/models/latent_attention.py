@@ -7,22 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workloads.architectures.storage import index_key_bytes, latent_entry_bytes
 from workloads.models.indexer import chunk_sum, index_ops
 from workloads.models.kernels import KERNELS
-from workloads.models.kv_bytes import index_key_bytes, mla_entry_bytes
 from workloads.models.parts import BF16_BYTES, all_reduce, gemm, memory
 from workloads.ops import Component, Op, OpKind
 
 if TYPE_CHECKING:
-    from workloads.architectures.catalog import DeepseekV3Architecture
+    from workloads.architectures.kinds import Indexer, LatentAttention
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
     from workloads.ops import Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
+class LatentAttentionLayers:
     """``layers`` equal MLA layers on one rank.
+
+    Parameters
+    ----------
+    kind:
+        Heads, ranks and widths, gate and indexer of the layers.
+    hidden:
+        Width of the residual stream. [-]
 
     Notes
     -----
@@ -32,44 +39,57 @@ class LatentAttention:
     to the latents (prefill without one): the same work per token, booked once in `projections`.
     """
 
-    architecture: DeepseekV3Architecture
+    kind: LatentAttention
+    hidden: int
     layout: Layout
     plan: ExecutionPlan
     layers: int
 
+    def validate(self) -> None:
+        """Nothing beyond the division of heads, which the model checks."""
+
     @property
     def heads(self) -> float:
         """Query heads of this rank. [-]"""
-        return self.architecture.num_attention_heads / self.layout.attention_tp
+        return self.kind.heads / self.layout.attention_tp
 
     @property
     def sparse(self) -> bool:
         """Whether an indexer chooses what attention reads."""
-        return self.architecture.index_topk > 0
+        return self.kind.indexer is not None
 
     @property
     def entry_bytes(self) -> float:
         """One KV entry. [B]"""
-        return mla_entry_bytes(architecture=self.architecture, kv=self.plan.kv_storage)
+        return latent_entry_bytes(
+            latent=self.kind.kv_rank, rope=self.kind.rope_dim, kv=self.plan.kv_storage
+        )
 
     @property
     def _latent_width(self) -> float:
         """Values of query-key and value products in the absorbed form, per head. [-]"""
-        arch = self.architecture
-        return 2.0 * arch.kv_lora_rank + arch.qk_rope_head_dim
+        return 2.0 * self.kind.kv_rank + self.kind.rope_dim
 
     def projections(self, *, tokens: Quantity) -> list[Op]:
         """Query, latent, up- and output projection, with the write to the KV cache."""
-        arch, plan = self.architecture, self.plan
+        kind, plan = self.kind, self.plan
         scale, heads = plan.kernels_scale, self.heads
-        head_dim = arch.qk_nope_head_dim + arch.qk_rope_head_dim
-        latent = arch.kv_lora_rank + arch.qk_rope_head_dim
-        up = arch.qk_nope_head_dim + arch.v_head_dim
+        head_dim = kind.nope_dim + kind.rope_dim
+        latent = kind.kv_rank + kind.rope_dim
+        up = kind.nope_dim + kind.value_dim
+        queries = [
+            ("mla.q_a_kv_a", plan.dense_path, self.hidden, float(kind.q_rank + latent), 0.0),
+            ("mla.q_b", plan.dense_path, kind.q_rank, heads * head_dim, 0.0),
+        ]
+        if not kind.q_rank:
+            queries = [("mla.q_kv_a", plan.dense_path, self.hidden, heads * head_dim + latent, 0.0)]
+        gate = {"": 0.0, "full": heads * kind.value_dim, "head": heads}[kind.gate]
+        if gate:
+            queries.append(("mla.gate", plan.dense_path, self.hidden, gate, KERNELS["activation"]))
         dense = [
-            ("mla.q_a_kv_a", plan.dense_path, arch.hidden_size, arch.q_lora_rank + latent, 0.0),
-            ("mla.q_b", plan.dense_path, arch.q_lora_rank, heads * head_dim, 0.0),
-            ("mla.kv_b", "bf16", arch.kv_lora_rank, heads * up, KERNELS["gemm"]),
-            ("mla.o_proj", plan.dense_path, heads * arch.v_head_dim, arch.hidden_size, 0.0),
+            *queries,
+            ("mla.kv_b", "bf16", kind.kv_rank, heads * up, KERNELS["gemm"]),
+            ("mla.o_proj", plan.dense_path, heads * kind.value_dim, self.hidden, 0.0),
         ]
         ops = [
             gemm(
@@ -99,16 +119,19 @@ class LatentAttention:
         ops += all_reduce(
             name="mla.all_reduce",
             tokens=tokens,
-            hidden=arch.hidden_size,
+            hidden=self.hidden,
             ranks=self.layout.attention_tp,
             layers=self.layers,
         )
-        return ops + (self._indexer(tokens=tokens) if self.sparse else [])
+        indexer = kind.indexer
+        if indexer is None or not indexer.own:
+            return ops
+        return ops + self._indexer(indexer=indexer, tokens=tokens)
 
-    def _indexer(self, *, tokens: Quantity) -> list[Op]:
-        arch, plan = self.architecture, self.plan
-        query = arch.index_n_heads * arch.index_head_dim
-        key_bytes = index_key_bytes(head_dim=arch.index_head_dim, index=plan.index_storage)
+    def _indexer(self, *, indexer: Indexer, tokens: Quantity) -> list[Op]:
+        kind, plan = self.kind, self.plan
+        query = indexer.heads * indexer.head_dim
+        key_bytes = index_key_bytes(head_dim=indexer.head_dim, index=plan.index_storage)
         ops = [
             gemm(
                 name=name,
@@ -121,16 +144,16 @@ class LatentAttention:
                 scale=plan.kernels_scale,
             )
             for name, path, inputs, outputs in (
-                ("indexer.wq_b", plan.dense_path, arch.q_lora_rank, query),
-                ("indexer.wk", plan.dense_path, arch.hidden_size, arch.index_head_dim),
-                ("indexer.weights", "bf16", arch.hidden_size, arch.index_n_heads),
+                ("indexer.wq_b", plan.dense_path, kind.q_rank or self.hidden, query),
+                ("indexer.wk", plan.dense_path, self.hidden, indexer.head_dim),
+                ("indexer.weights", "bf16", self.hidden, indexer.heads),
             )
         ]
         quantise = memory(
             name="indexer.query",
             component=Component.INDEXER,
             activation_bytes=tokens
-            * (query * (BF16_BYTES + key_bytes / arch.index_head_dim) + key_bytes),
+            * (query * (BF16_BYTES + key_bytes / indexer.head_dim) + key_bytes / indexer.pooled),
             kernels=KERNELS["index_query"] * plan.kernels_scale,
             layers=self.layers,
         )
@@ -147,15 +170,16 @@ class LatentAttention:
         P = n, or min(n, top-k) with an indexer. Dense kernels pack the heads of all queries of a
         request before padding, sparse ones cannot.
         """
-        arch = self.architecture
+        kind = self.kind
         queries = requests * float(queries_per_request)
         ops: list[Op] = []
         attended = read = context
         packed = float(queries_per_request)
-        if self.sparse:
+        indexer = kind.indexer
+        if indexer is not None:
             packed = 1.0
-            attended = np.minimum(context, arch.index_topk)
-            read = np.minimum(context, arch.index_topk * float(queries_per_request))
+            attended = np.minimum(context, indexer.top_k)
+            read = np.minimum(context, indexer.top_k * float(queries_per_request))
             ops = self._score(
                 phase="decode", queries=queries, scored=queries * context, keys=requests * context
             )
@@ -182,12 +206,13 @@ class LatentAttention:
         and 128 values a head in V3), and the prefix's latents are projected up again:
         ``2 c h (d_nope + d_v)`` per prefix token. With one, it is absorbed and sparse.
         """
-        arch = self.architecture
+        kind = self.kind
         end = prefix_tokens + new_tokens
-        if self.sparse:
+        indexer = kind.indexer
+        if indexer is not None:
             heads = max(self.heads, float(self.plan.attention_head_multiple))
             attended = chunk_sum(
-                new_tokens=new_tokens, prefix_tokens=prefix_tokens, limit=arch.index_topk
+                new_tokens=new_tokens, prefix_tokens=prefix_tokens, limit=indexer.top_k
             )
             flops = attended * (2.0 * heads * self._latent_width)
             moved = new_tokens * (heads * self._latent_width * BF16_BYTES)
@@ -198,13 +223,13 @@ class LatentAttention:
                 keys=end,
             )
         else:
-            up = self.heads * (arch.qk_nope_head_dim + arch.v_head_dim)
-            query = arch.qk_nope_head_dim + arch.qk_rope_head_dim
+            up = self.heads * (kind.nope_dim + kind.value_dim)
+            query = kind.nope_dim + kind.rope_dim
             attended = chunk_sum(new_tokens=new_tokens, prefix_tokens=prefix_tokens)
-            flops = attended * (2.0 * self.heads * (query + arch.v_head_dim))
-            flops = flops + prefix_tokens * (2.0 * arch.kv_lora_rank * up)
+            flops = attended * (2.0 * self.heads * (query + kind.value_dim))
+            flops = flops + prefix_tokens * (2.0 * kind.kv_rank * up)
             moved = end * (2.0 * up * BF16_BYTES) + new_tokens * (
-                self.heads * (query + arch.v_head_dim) * BF16_BYTES
+                self.heads * (query + kind.value_dim) * BF16_BYTES
             )
             ops = []
         core = Op(
@@ -223,15 +248,17 @@ class LatentAttention:
     def _score(
         self, *, phase: str, queries: Quantity, scored: Quantity, keys: Quantity
     ) -> list[Op]:
-        arch = self.architecture
+        indexer = self.kind.indexer
+        if indexer is None or not indexer.own:
+            return []
         return index_ops(
             phase=phase,
             queries=queries,
-            scored=scored,
-            keys=keys,
-            heads=arch.index_n_heads,
-            head_dim=arch.index_head_dim,
-            top_k=arch.index_topk,
+            scored=scored / indexer.pooled,
+            keys=keys / indexer.pooled,
+            heads=indexer.heads,
+            head_dim=indexer.head_dim,
+            top_k=indexer.top_k // indexer.pooled,
             plan=self.plan,
             layers=self.layers,
         )

@@ -1,0 +1,305 @@
+"""A model that is a list of layers of known kinds, as operations on one rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workloads.architectures.kinds import LatentAttention
+from workloads.architectures.stack import Stack, draft_stack_of, stack_of
+from workloads.errors import UserError
+from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.models.feeds import FeedLayers
+from workloads.models.mhc import mhc_ops
+from workloads.models.mixers import bind_mixer, merged_projections, shared_heads
+from workloads.models.mtp_layer import MtpLayer
+from workloads.models.parts import (
+    BF16_BYTES,
+    NORMS_PER_LAYER,
+    as_draft,
+    check_drafts,
+    check_layout,
+    embedding_lookup,
+    language_model_head,
+    layer_norms,
+    pipeline_send,
+    weight_bytes,
+)
+from workloads.ops import Component, Op
+
+if TYPE_CHECKING:
+    from workloads.architectures.base import Architecture
+    from workloads.architectures.kinds import Mixer
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
+    from workloads.models.mixers import MixerLayers
+    from workloads.ops import Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layered:
+    """A list of layers bound to a layout and a plan; see `workloads.costmodel.CostModel`.
+
+    Notes
+    -----
+    Equal layers are one operation with ``layers`` set. With pipeline stages the operations are
+    those of the fullest stage, with the transfer to the next. Attention and dense feed-forward
+    networks are tensor parallel, each with an all-reduce (Shoeybi et al., "Megatron-LM", arXiv
+    1909.08053). The MTP block attends to the whole context: its cores stand in the attention
+    operations, not in `draft_ops`.
+    """
+
+    architecture: Architecture
+    layout: Layout
+    plan: ExecutionPlan
+    expert_load: ExpertLoad = UNIFORM
+    drafts: int = 0
+
+    @property
+    def _stack(self) -> Stack:
+        return stack_of(self.architecture, stages=self.layout.pp)
+
+    @property
+    def _dense(self) -> bool:
+        return self._stack.experts is None
+
+    def validate(self) -> None:
+        """Check that heads, columns and experts divide over the layout, and drafts have a module.
+
+        Raises
+        ------
+        UserError
+            Naming the field, its value, the limit and what to do.
+        """
+        arch, layout = self.architecture, self.layout
+        if self.drafts and not arch.draft:
+            raise UserError(
+                f"drafts is {self.drafts}, but {arch.name} has no draft module; "
+                "leave speculation off"
+            )
+        if self._dense and layout.ep > 1:
+            raise UserError(
+                f"ep is {layout.ep}, but {arch.name} has no experts to divide; leave ep at 1"
+            )
+        if self._dense and layout.attention_dp > 1:
+            raise UserError(
+                f"attention data parallelism over {layout.attention_dp} ranks has nothing to "
+                f"share in {arch.name}, which has no experts; run more workers instead"
+            )
+        divided: dict[str, int] = {}
+        for mixer, _ in self._stack.mixers:
+            divided |= shared_heads(mixer)
+        for feed in self._feeds():
+            divided |= feed.divided
+        check_layout(
+            model=arch.name,
+            layout=layout,
+            divided=divided,
+            layers=arch.num_hidden_layers,
+            drafts=self.drafts,
+        )
+        for mixer in self._mixers(self._stack):
+            mixer.validate()
+        for feed in self._feeds():
+            feed.validate()
+
+    def _bind(self, mixer: Mixer, *, layers: int) -> MixerLayers:
+        return bind_mixer(
+            mixer,
+            hidden=self.architecture.hidden_size,
+            model=self.architecture.name,
+            layout=self.layout,
+            plan=self.plan,
+            layers=layers,
+        )
+
+    def _mixers(self, stack: Stack) -> list[MixerLayers]:
+        return [self._bind(mixer, layers=count) for mixer, count in stack.mixers]
+
+    def _feeds(self) -> list[FeedLayers]:
+        return [
+            FeedLayers(
+                kind=feed,
+                hidden=self.architecture.hidden_size,
+                only=self._dense,
+                layout=self.layout,
+                plan=self.plan,
+                load=self.expert_load,
+                layers=count,
+            )
+            for feed, count in self._stack.feeds
+        ]
+
+    @property
+    def _mtp(self) -> MtpLayer | None:
+        arch = self.architecture
+        if not arch.draft:
+            return None
+        block = draft_stack_of(arch)
+        (mixer, _), (feed, _) = block.mixers[0], block.feeds[0]
+        layers = FeedLayers(
+            kind=feed,
+            hidden=arch.hidden_size,
+            only=self._dense,
+            layout=self.layout,
+            plan=self.plan,
+            load=self.expert_load,
+            layers=1,
+        )
+        return MtpLayer(
+            hidden=arch.hidden_size,
+            vocabulary=arch.vocab_size,
+            layout=self.layout,
+            plan=self.plan,
+            drafts=self.drafts,
+            attention=lambda count: self._bind(mixer, layers=count),
+            feed=layers.ops,
+            feed_bytes=tuple(layers.layer_bytes.values()),
+        )
+
+    def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
+        """See `CostModel.token_ops`; with drafts, the first MTP pass as well."""
+        arch, stack, scale = self.architecture, self._stack, self.plan.kernels_scale
+        ops = [embedding_lookup(tokens=rank_tokens, hidden=arch.hidden_size, scale=scale)]
+        for mixer, count in merged_projections(stack.mixers):
+            ops += self._bind(mixer, layers=count).projections(tokens=rank_tokens)
+        ops.append(
+            layer_norms(tokens=rank_tokens, hidden=arch.hidden_size, parts=stack.parts, scale=scale)
+        )
+        if arch.streams:
+            ops += mhc_ops(
+                tokens=rank_tokens,
+                hidden=arch.hidden_size,
+                streams=arch.streams,
+                layers=stack.layers,
+                scale=scale,
+            )
+        for feed in self._feeds():
+            ops += feed.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=feed.layers)
+        ops += pipeline_send(
+            tokens=rank_tokens,
+            values_per_token=max(arch.streams, 1) * arch.hidden_size,
+            layout=self.layout,
+        )
+        mtp = self._mtp
+        if mtp is not None:
+            ops += mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
+        return ops
+
+    def decode_attention_ops(
+        self, *, requests: Quantity, queries_per_request: int, context: Quantity
+    ) -> list[Op]:
+        """See `CostModel.decode_attention_ops`; with drafts, the MTP block's cores as well."""
+        ops: list[Op] = []
+        for mixer in self._mixers(self._stack):
+            ops += mixer.decode(
+                requests=requests, queries_per_request=queries_per_request, context=context
+            )
+        mtp = self._mtp
+        if mtp is not None:
+            ops += mtp.decode_cores(
+                requests=requests, queries_per_request=queries_per_request, context=context
+            )
+        return ops
+
+    def prefill_attention_ops(self, *, new_tokens: Quantity, prefix_tokens: Quantity) -> list[Op]:
+        """See `CostModel.prefill_attention_ops`; with drafts, the MTP block's core as well.
+
+        A block whose latent attention is the model's own counts as one layer more.
+        """
+        ops: list[Op] = []
+        block = [mixer for mixer, _ in draft_stack_of(self.architecture).mixers]
+        draft = block[0] if self.drafts and block else None
+        for mixer, count in self._stack.mixers:
+            more = mixer == draft and isinstance(mixer, LatentAttention)
+            ops += self._bind(mixer, layers=count + more).prefill(
+                new_tokens=new_tokens, prefix_tokens=prefix_tokens
+            )
+            draft = None if more else draft
+        if draft is not None:
+            core = self._bind(draft, layers=1).prefill(
+                new_tokens=new_tokens, prefix_tokens=prefix_tokens
+            )
+            ops += as_draft(core, name="draft.first")
+        return ops
+
+    def head_ops(self, *, samples: Quantity) -> list[Op]:
+        """See `CostModel.head_ops`."""
+        arch = self.architecture
+        return language_model_head(
+            name="head",
+            component=Component.HEAD,
+            samples=samples,
+            hidden=arch.hidden_size,
+            vocabulary=arch.vocab_size,
+            layout=self.layout,
+            passes=1,
+            scale=self.plan.kernels_scale,
+        )
+
+    def draft_ops(self, *, requests: Quantity, group_requests: Quantity, drafts: int) -> list[Op]:
+        """See `CostModel.draft_ops`.
+
+        Raises
+        ------
+        UserError
+            If the model was bound without drafts.
+        """
+        mtp = self._mtp
+        if mtp is None:
+            check_drafts(bound=0, drafts=drafts)
+            return []
+        return mtp.draft_ops(requests=requests, group_requests=group_requests, drafts=drafts)
+
+    def weight_bytes_per_rank(self, *, speculative: bool) -> dict[str, float]:
+        """See `CostModel.weight_bytes_per_rank`. [B]"""
+        arch, stack = self.architecture, self._stack
+        table = arch.vocab_size * arch.hidden_size * BF16_BYTES / self.layout.attention_tp
+        # the fullest of several pipeline stages holds one of the two tables
+        tables = 1.0 if arch.tied or self.layout.pp > 1 else 2.0
+        parts = {
+            "attention": sum(
+                count * weight_bytes(self._bind(mixer, layers=1).projections(tokens=0.0))
+                for mixer, count in merged_projections(stack.mixers)
+            )
+        }
+        for feed in self._feeds():
+            for part, layer_bytes in feed.layer_bytes.items():
+                parts[part] = parts.get(part, 0.0) + feed.layers * layer_bytes
+        if self._dense:
+            norms = NORMS_PER_LAYER * stack.layers + 1
+            parts["norms"] = norms * arch.hidden_size * BF16_BYTES
+        if arch.streams:
+            mixing = mhc_ops(
+                tokens=0.0,
+                hidden=arch.hidden_size,
+                streams=arch.streams,
+                layers=stack.layers,
+                scale=1.0,
+            )
+            parts["mHC"] = weight_bytes(mixing)
+        parts["embedding and head"] = table * tables
+        mtp = self._mtp
+        if speculative and mtp is not None:
+            parts["draft module"] = len(arch.draft) * mtp.weight_bytes
+        return parts
+
+    def kv_bytes_per_token(self) -> float:
+        """See `CostModel.kv_bytes_per_token`. [B/token]"""
+        storages = {"kv": self.plan.kv_storage, "index": self.plan.index_storage}
+        stacks = [self._stack]
+        if self.drafts:
+            stacks.append(draft_stack_of(self.architecture))
+        return sum(
+            count * mixer.context_bytes(attention_tp=self.layout.attention_tp, **storages)
+            for stack in stacks
+            for mixer, count in stack.mixers
+        )
+
+    def state_bytes_per_request(self) -> float:
+        """See `CostModel.state_bytes_per_request`: full windows and recurrent state. [B]"""
+        return sum(
+            count
+            * mixer.constant_bytes(kv=self.plan.kv_storage, attention_tp=self.layout.attention_tp)
+            for mixer, count in self._stack.mixers
+        )
