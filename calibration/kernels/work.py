@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.models.linear_attention import chunked_bytes, chunked_flops, recurrent_flops
 from workloads.models.kernels import KERNELS
 from workloads.models.kv_bytes import ENTRY_BYTES, INDEX_KEY_BYTES
+from workloads.models.linear_attention import chunked_bytes, chunked_flops, recurrent_flops
 from workloads.models.parts import BF16_BYTES
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, quantises
 

@@ -15,7 +15,6 @@ from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import decode_token_ops, prefill_ops, reference_plan, total_flops
-from workloads.models.linear_attention import CHUNK, chunked_flops, recurrent_flops
 from workloads.models.expert_load import ExpertLoad
 from workloads.models.kv_bytes import (
     gqa_entry_bytes,
@@ -23,6 +22,7 @@ from workloads.models.kv_bytes import (
     linear_state_bytes,
     transfer_bytes,
 )
+from workloads.models.linear_attention import CHUNK, chunked_flops, recurrent_flops
 from workloads.models.weights import weight_table
 
 NAMES = ("gpt-oss-120b", "minimax-m2.5", "qwen3.5")
