@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simpy
 
-from simulator.engines.settings import EngineSettings, SglangSettings, VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import ClosedLoop, Load, OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from matplotlib.axes import Axes
+
+    from simulator.engines.base import EngineSettings
 
 HERE = Path(__file__).parent
 REPEATS = 5
@@ -90,7 +94,7 @@ def deployment(
     return Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=ranks, ep=ranks, dp_attention=ranks > 1),
-            settings=settings,
+            engine=bind_engine(settings),
             kv_pool=KvPoolSpec(total_blocks=blocks, block_tokens=block_tokens),
             cost=StraightCost(),
         )

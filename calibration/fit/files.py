@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from calibration.fit.observations import Observation
     from calibration.fit.gauss_newton import Fit
+    from calibration.fit.observations import Observation
 
 SMALLEST_EFFECT = 5e-4
 """Effects below this, in logarithms, are left out of the file. [-]"""

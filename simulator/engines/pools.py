@@ -1,4 +1,4 @@
-"""Pools of identical workers: their layouts and server settings, and the labels that name them."""
+"""Pools of workers of a deployment: their layouts, settings and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workloads.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simulator.engines.settings import EngineSettings
+    from simulator.engines.base import EngineSettings
 
 Role = Literal["aggregated", "prefill", "decode"]
 SpeculationMethod = Literal["none", "mtp", "dspark"]

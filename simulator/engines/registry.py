@@ -1,36 +1,61 @@
-"""Schedulers of the serving engines, one module each."""
+"""The engines that there are, one line each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from simulator.engines.atom import AtomScheduler
-from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
-from simulator.engines.sglang import SglangScheduler
-from simulator.engines.trtllm import TrtllmScheduler
-from simulator.engines.vllm import VllmScheduler
+from simulator.engines.atom.engine import AtomEngine
+from simulator.engines.base import Engine
+from simulator.engines.sglang.engine import SglangEngine
+from simulator.engines.trtllm.engine import TrtllmEngine
+from simulator.engines.vllm.engine import VllmEngine
+from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
-    from simulator.engines.settings import EngineSettings
-    from simulator.serving.scheduler import Scheduler
-    from simulator.serving.worker import Worker
+    from simulator.engines.base import EngineSettings
+
+AnyEngine: TypeAlias = Engine[Any]
+
+ENGINES: dict[str, type[AnyEngine]] = {
+    engine.key: engine
+    for engine in (
+        VllmEngine,
+        SglangEngine,
+        TrtllmEngine,
+        AtomEngine,
+    )
+}
+"""Engine classes by the name of their scheduler."""
 
 
-def build_scheduler(*, worker: Worker, settings: EngineSettings) -> Scheduler:
-    """The scheduler of an engine, bound to a worker."""
-    if isinstance(settings, VllmSettings):
-        return VllmScheduler(worker=worker, settings=settings)
-    if isinstance(settings, SglangSettings):
-        return SglangScheduler(worker=worker, settings=settings)
-    if isinstance(settings, TrtllmSettings):
-        return TrtllmScheduler(worker=worker, settings=settings)
-    return AtomScheduler(worker=worker, settings=settings)
+def engine_class(key: str) -> type[AnyEngine]:
+    """The engine whose scheduler has a name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    found = ENGINES.get(key)
+    if found is None:
+        raise unknown_name(field="scheduler", value=key, known=ENGINES)
+    return found
 
 
-def caches_prefixes(settings: EngineSettings) -> bool:
-    """Whether an engine keeps the blocks of finished prompts for later ones."""
-    if isinstance(settings, VllmSettings):
-        return settings.enable_prefix_caching
-    if isinstance(settings, SglangSettings):
-        return not settings.disable_radix_cache
-    return False
+def bind_engine(settings: EngineSettings) -> AnyEngine:
+    """The engine that settings belong to, with them.
+
+    Raises
+    ------
+    UserError
+        If no engine is registered under their scheduler's name.
+    TypeError
+        If they are of another class than that engine's.
+    """
+    engine = engine_class(settings.scheduler)
+    if not isinstance(settings, engine.settings_class):
+        raise TypeError(
+            f"settings of {settings.scheduler} are {type(settings).__name__}, "
+            f"not {engine.settings_class.__name__}"
+        )
+    return engine(settings)

@@ -11,7 +11,8 @@ from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.labels import load_engine
-from simulator.engines.memory import plan_memory, step_token_budget
+from simulator.engines.memory import plan_memory
+from simulator.engines.registry import bind_engine
 from simulator.prediction.release_plan import plan_of_release, release_messages
 from simulator.serving.deployment import Deployment
 from simulator.serving.kv_transfer import TransferLink
@@ -83,6 +84,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
     memory: list[MemoryPlan] = []
     pools: list[WorkerPool] = []
     for pool in configuration.pools:
+        engine = bind_engine(pool.settings)
         plan = execution_plan(
             software=software,
             pool=pool,
@@ -100,7 +102,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         budget = plan_memory(
             model=model,
             sku=sku,
-            settings=pool.settings,
+            engine=engine,
             hidden_size=architecture.hidden_size,
             drafts=configuration.drafts,
         )
@@ -109,12 +111,12 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             architecture=architecture,
             layout=pool.layout,
             plan=plan,
-            settings=pool.settings,
+            engine=engine,
             drafts=configuration.drafts,
             longest_context=longest,
             label=f"{architecture.name} on {pool.layout.gpus} x {sku.name} as {pool.layout.label}",
         )
-        tokens = step_token_budget(settings=pool.settings, attention_dp=pool.layout.attention_dp)
+        tokens = engine.step_token_budget(attention_dp=pool.layout.attention_dp)
         cost = _step_cost(
             architecture=architecture,
             layout=pool.layout,
@@ -131,7 +133,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         pools.append(
             WorkerPool(
                 layout=pool.layout,
-                settings=pool.settings,
+                engine=engine,
                 kv_pool=kv_pool,
                 cost=cost,
                 workers=pool.workers,

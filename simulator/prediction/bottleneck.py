@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.engines.memory import running_cap
 from simulator.prediction.step_breakdown import Limit, seconds_by_limit, time_ops
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def name_bottleneck(
     room = pool.kv_pool.total_blocks / pool.kv_pool.blocks(prompt_tokens + output_tokens)
     if pool.kv_pool.request_slots is not None:
         room = min(room, pool.kv_pool.request_slots)
-    cap = running_cap(settings=pool.settings, attention_dp=model.layout.attention_dp)
+    cap = pool.engine.running_cap(attention_dp=model.layout.attention_dp)
     if requests_per_rank > min(room, cap):
         return KV_CAPACITY if room < cap else "running cap"
     decoding = max(requests_per_rank, 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.engines.memory import running_cap, step_token_budget
 from simulator.prediction.run import acceptance_of
 from workloads.requests.lengths import length_distribution
 from workloads.speculation import expected_decode_steps
@@ -112,7 +111,7 @@ class DeploymentBounds:
             Speed that the median user must have, which limits the decode batches. [tok/s]
         """
         workers, ranks = self.last.workers, self.last.layout.attention_dp
-        cap = running_cap(settings=self.last.settings, attention_dp=ranks) * ranks
+        cap = self.last.engine.running_cap(attention_dp=ranks) * ranks
         largest = int(min(-(-concurrency // workers), cap, _LARGEST_BATCH))
         batch = self._batch_at(least_speed / MEDIAN_SLACK, largest=largest)
         if batch == 0:
@@ -155,9 +154,7 @@ class DeploymentBounds:
 
     @property
     def _budget(self) -> int:
-        return step_token_budget(
-            settings=self.entry.settings, attention_dp=self.entry.layout.attention_dp
-        )
+        return self.entry.engine.step_token_budget(attention_dp=self.entry.layout.attention_dp)
 
     def _prefill_step_s(self, *, rank_tokens: int, group_tokens: int, ends: int) -> float:
         return self.entry.cost.fixed_s(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.analysis.metrics import RunMetrics, run_metrics
-from simulator.engines.memory import running_cap
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bands import bands_of
 from simulator.prediction.bottleneck import name_bottleneck
@@ -69,7 +68,7 @@ class RunOutcome:
     def kv_fill(self) -> float:
         """Share of the KV pools' blocks that all requests take, or as many as may run. [-]"""
         last = self.assembly.pools[-1]
-        cap = running_cap(settings=last.settings, attention_dp=last.layout.attention_dp)
+        cap = last.engine.running_cap(attention_dp=last.layout.attention_dp)
         tokens = (self.metrics.prompt_tokens + self.metrics.output_tokens) / self.metrics.requests
         blocks = min(self._requests_per_rank, cap) * last.kv_pool.blocks(tokens)
         return blocks / last.kv_pool.total_blocks

@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hwmodels.software import MEDIAN_LEVEL
-from simulator.engines import settings as engine_settings
 from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolLayout, parse_deployment
+from simulator.engines.registry import engine_class
 from simulator.recipes.expressions import expression_names
 from workloads.datafiles import invalid_data, read_yaml_mapping
 from workloads.errors import UserError
@@ -29,13 +29,6 @@ Scalar: TypeAlias = bool | int | float | str
 # A setting is a value, or an expression in the variables below and in other settings.
 VARIABLES = ("isl", "osl", "concurrency", "tp", "ep", "dp", "drafts")
 CONDITIONS = (*VARIABLES, "dp_attention", "role", "speculation", "precision", "scenario", "layout")
-
-SETTINGS_CLASSES: dict[str, type[BaseModel]] = {
-    "vllm": engine_settings.VllmSettings,
-    "sglang": engine_settings.SglangSettings,
-    "trtllm": engine_settings.TrtllmSettings,
-    "atom": engine_settings.AtomSettings,
-}
 
 
 class _Model(BaseModel):
@@ -238,7 +231,7 @@ class Recipe(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        fields = set(SETTINGS_CLASSES[self.engine].model_fields) - {"scheduler"}
+        fields = set(engine_class(self.engine).settings_class.model_fields) - {"scheduler"}
         names: list[str] = []
         for level in self.levels:
             if level.extends is not None and level.extends not in names:
@@ -278,7 +271,7 @@ class Recipe(_Model):
 
 def _is_literal(engine: str, field: str, value: str) -> bool:
     """Whether a text is a named choice of the field rather than an expression."""
-    return value in get_args(SETTINGS_CLASSES[engine].model_fields[field].annotation)
+    return value in get_args(engine_class(engine).settings_class.model_fields[field].annotation)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from hwmodels.fitted import MEDIAN_DATE
 from simulator.engines.pools import PoolConfiguration, deployment_label
+from simulator.engines.registry import bind_engine, engine_class
 from simulator.recipes.expressions import Number, evaluate, expression_names
 from simulator.recipes.files import (
-    SETTINGS_CLASSES,
     Cell,
     Level,
     Recipe,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
+    from simulator.engines.base import EngineSettings
     from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolLayout, SpeculationMethod
-    from simulator.engines.settings import EngineSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +278,7 @@ class _Cells:
             raw |= cell.settings
             text = _origin(cell, self.level)
             origin |= dict.fromkeys(cell.settings, text)
-        cls = SETTINGS_CLASSES[self.recipe.engine]
+        cls = engine_class(self.recipe.engine).settings_class
         values = {name: self._value(name, raw, ()) for name in raw}
         try:
             settings: Any = cls(**values)
@@ -293,7 +293,7 @@ class _Cells:
 
     def _value(self, name: str, raw: dict[str, Scalar], above: tuple[str, ...]) -> Scalar:
         """A setting's value; expressions may read other settings, and their defaults."""
-        field_info = SETTINGS_CLASSES[self.recipe.engine].model_fields[name]
+        field_info = engine_class(self.recipe.engine).settings_class.model_fields[name]
         value = raw.get(name, field_info.default)
         if not isinstance(value, str) or value == field_info.default:
             return value  # type: ignore[no-any-return]
@@ -317,7 +317,7 @@ class _Cells:
     def plan(self, *, settings: EngineSettings, drafts: int) -> dict[str, Scalar]:
         """Execution-plan fields; a recorded graph size becomes tokens of one rank."""
         plan: dict[str, Scalar] = {}
-        graph = _graph_tokens(settings, drafts=drafts)
+        graph = bind_engine(settings).graph_tokens(drafts=drafts)
         if graph is not None:
             plan["graph_max_tokens"] = graph
         for cell in self.active:
@@ -337,25 +337,3 @@ class _Cells:
 def _origin(cell: Cell, level: Level) -> str:
     note = f"; {cell.note}" if cell.note else ""
     return f"{cell.kind}, {cell.source or level.source}{note}"
-
-
-def _graph_tokens(settings: EngineSettings, *, drafts: int) -> int | None:
-    """Largest graph in tokens of one rank; ``None`` leaves it to the software level. [tokens]
-
-    A size that was not recorded is left to the level, but for engines that count requests under
-    speculation: their default covers that many requests with all their drafts.
-    """
-    given = settings.model_fields_set
-    match settings.scheduler:
-        case "vllm":
-            if settings.enforce_eager:
-                return 0
-            recorded = "max_cudagraph_capture_size" in given
-            return settings.max_cudagraph_capture_size if recorded else None
-        case "sglang":
-            name, requests = "cuda_graph_max_bs", settings.cuda_graph_max_bs
-        case "trtllm":
-            name, requests = "cuda_graph_max_batch_size", settings.cuda_graph_max_batch_size
-        case "atom":
-            name, requests = "cudagraph_max_capture_size", settings.cudagraph_max_capture_size
-    return requests * (drafts + 1) if drafts or name in given else None

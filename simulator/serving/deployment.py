@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.serving.callbacks import StepRun, WorkerEvents
 from simulator.serving.client import Load, build_clients
 from simulator.serving.clock import Clock
 from simulator.serving.kv_transfer import FirstToken, KvTransfers, Transfer, TransferLink
 from simulator.serving.records import Records
 from simulator.serving.request_state import Sequence
 from simulator.serving.router import Router, WorkerPool
-from simulator.serving.worker import Worker
+from simulator.serving.worker import Worker, WorkerEvents
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from simulator.serving.callbacks import StepRun
     from simulator.serving.kv_pool import KvPoolSpec
     from workloads.requests.request import Request
 
@@ -215,7 +215,7 @@ class Simulation:
                 stages=pool.layout.pp,
                 pool=_lane_pool(pool),
                 cost=pool.cost,
-                settings=pool.settings,
+                engine=pool.engine,
                 events=events,
                 step_by_step=self._step_by_step,
             )

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as List
 
-    from simulator.engines.settings import EngineSettings
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.rank import Rank
+    from simulator.serving.scheduler import Routing, ServingEngine
     from simulator.serving.step_cost import StepCost
     from simulator.serving.worker import Worker
     from workloads.layout import Layout
     from workloads.requests.request import Request
-
-Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +27,8 @@ class WorkerPool:
     ----------
     layout:
         Parallel layout of one worker; it has ``layout.attention_dp`` ranks.
-    settings:
-        Engine and scheduler settings.
+    engine:
+        The serving engine with its settings.
     kv_pool:
         KV pool of one rank.
     cost:
@@ -41,8 +39,7 @@ class WorkerPool:
         How requests are spread over the workers.
     rank_routing:
         How a worker spreads its requests over its attention ranks; ``None`` is the engine's own
-        way: the fewest requests in vLLM (``DPLBAsyncMPClient``) and TensorRT-LLM (attention-DP
-        router), in turn in SGLang (``load_balance_method``) and ATOM.
+        way (`ServingEngine.rank_routing`).
 
     Raises
     ------
@@ -51,7 +48,7 @@ class WorkerPool:
     """
 
     layout: Layout
-    settings: EngineSettings
+    engine: ServingEngine
     kv_pool: KvPoolSpec
     cost: StepCost
     workers: int = 1
@@ -75,7 +72,7 @@ class Router:
     def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
         self.workers = workers
         self.routing = pool.routing
-        self.rank_routing = pool.rank_routing or _own_rank_routing(pool.settings)
+        self.rank_routing = pool.rank_routing or pool.engine.rank_routing
         self._next_worker = 0
         self._next_rank = [0] * len(workers)
 
@@ -106,10 +103,6 @@ class Router:
         if self.rank_routing == "least_loaded":
             return worker, ranks[worker.loads.index(min(worker.loads))]
         return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
-
-
-def _own_rank_routing(settings: EngineSettings) -> Routing:
-    return "least_loaded" if settings.scheduler in ("vllm", "trtllm") else "round_robin"
 
 
 def _work_blocks(rank: Rank, request: Request) -> float:

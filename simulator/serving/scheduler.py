@@ -3,18 +3,102 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from simulator.serving.decode_batch import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as List
+
+    from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.rank import Rank
     from simulator.serving.request_state import Sequence
-    from simulator.serving.worker import Worker
+    from simulator.serving.step_cost import StepCost
 
+
+Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
 
 NO_ROOM = -1
 """`Scheduler.admit_head`: the head of the queue stays."""
+
+
+class WorkerView(Protocol):
+    """What a scheduler sees of its worker, and what it may ask of it.
+
+    Attributes
+    ----------
+    pool, cost:
+        KV pool of each rank; seconds of a step.
+    attention_dp, stages:
+        Attention data-parallel ranks in lockstep; pipeline stages with ranks of their own.
+    ranks:
+        All ranks.
+    steps:
+        Steps in which decode batches advanced; a rank that stood still lags behind.
+    engine_steps:
+        All steps.
+    now_s:
+        Time of the last decision. [s]
+    """
+
+    pool: KvPoolSpec
+    cost: StepCost
+    attention_dp: int
+    stages: int
+    ranks: List[Rank]
+    steps: int
+    engine_steps: int
+    now_s: float
+
+    def next_order(self) -> int:
+        """A number that grows with every admission."""
+        ...
+
+    def is_decoding(self) -> bool:
+        """Whether any rank has a decode batch."""
+        ...
+
+    def is_running(self) -> bool:
+        """Whether any rank computes something."""
+        ...
+
+    def has_queued(self) -> bool:
+        """Whether any rank has requests whose prompt is not finished."""
+        ...
+
+    def batch_changed(self, rank: Rank) -> None:
+        """Note that a rank's decode batch is not what it was priced as."""
+        ...
+
+    def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
+        """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
+        ...
+
+
+class ServingEngine(Protocol):
+    """What a worker and its router ask of a serving engine."""
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether the blocks of finished prompts are kept for later ones."""
+        ...
+
+    @property
+    def rank_routing(self) -> Routing:
+        """How a worker spreads its requests over its attention ranks."""
+        ...
+
+    def build_scheduler(self, *, worker: WorkerView) -> Scheduler:
+        """The engine's scheduler, bound to a worker."""
+        ...
+
+    def step_token_budget(self, *, attention_dp: int) -> int:
+        """Most tokens that one rank computes in one step. [tokens]"""
+        ...
+
+    def running_cap(self, *, attention_dp: int) -> float:
+        """Most requests that one rank runs at a time by its settings. [requests]"""
+        ...
 
 
 class Scheduler:
@@ -42,7 +126,7 @@ class Scheduler:
     joint_prefill: bool = False
     looks_at_intervals: bool = False
 
-    def __init__(self, *, worker: Worker, max_running: int) -> None:
+    def __init__(self, *, worker: WorkerView, max_running: int) -> None:
         slots = self.slots = worker.pool.request_slots
         share = max(max_running // worker.stages, 1)
         self.worker = worker

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.engines.registry import build_scheduler, caches_prefixes
 from simulator.serving.callbacks import StepRun
 from simulator.serving.clock import ARRIVAL
 from simulator.serving.decode_batch import NEVER
@@ -18,14 +17,48 @@ from simulator.serving.rank import Rank
 from simulator.serving.step_timing import StepPricer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import simpy
 
-    from simulator.engines.settings import EngineSettings
-    from simulator.serving.callbacks import WorkerEvents
     from simulator.serving.clock import Clock
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.request_state import Sequence
+    from simulator.serving.scheduler import ServingEngine
     from simulator.serving.step_cost import StepCost
+
+
+class WorkerEvents:
+    """What a worker tells its surroundings; the defaults suit a worker on its own.
+
+    Parameters
+    ----------
+    on_finish:
+        Called with a request whose last token is out.
+    on_prefilled:
+        Called with a request whose prompt is done, the worker and the rank, where another
+        worker is to decode it; its blocks stay held until `Worker.release`.
+    on_reserved:
+        Called with a request that has got its blocks here, the worker and the rank, where its
+        KV entries come from another worker; `Worker.arrive` is to be called once they have.
+    on_step:
+        Called after every run of steps, for logs and traces.
+    """
+
+    __slots__ = ("on_finish", "on_prefilled", "on_reserved", "on_step")
+
+    def __init__(
+        self,
+        *,
+        on_finish: Callable[[Sequence], None],
+        on_prefilled: Callable[[Sequence, Worker, Rank], None] | None = None,
+        on_reserved: Callable[[Sequence, Worker, Rank], None] | None = None,
+        on_step: Callable[[StepRun], None] | None = None,
+    ) -> None:
+        self.on_finish = on_finish
+        self.on_prefilled = on_prefilled
+        self.on_reserved = on_reserved
+        self.on_step = on_step
 
 
 class Worker:
@@ -47,8 +80,8 @@ class Worker:
         KV pool of each rank.
     cost:
         Seconds of a step.
-    settings:
-        Engine and scheduler settings.
+    engine:
+        The serving engine with its settings.
     events:
         Whom to tell.
     step_by_step:
@@ -79,7 +112,7 @@ class Worker:
         stages: int,
         pool: KvPoolSpec,
         cost: StepCost,
-        settings: EngineSettings,
+        engine: ServingEngine,
         events: WorkerEvents,
         step_by_step: bool = False,
     ) -> None:
@@ -93,9 +126,8 @@ class Worker:
         self.cost = cost
         self.events = events
         self.step_by_step = step_by_step
-        cached = caches_prefixes(settings)
         self.ranks = [
-            Rank(index=i, pool=pool, cost=cost, caches_prefixes=cached)
+            Rank(index=i, pool=pool, cost=cost, caches_prefixes=engine.caches_prefixes)
             for i in range(attention_dp * stages)
         ]
         self.pricer = StepPricer(
@@ -121,7 +153,7 @@ class Worker:
         self._prefilling: list[Rank] = []
         self._advancing: list[Rank] = []
         self._load_free_s = [0.0] * len(self.ranks)
-        self.scheduler = build_scheduler(worker=self, settings=settings)
+        self.scheduler = engine.build_scheduler(worker=self)
 
     # what schedulers ask and do ------------------------------------------------------------
 

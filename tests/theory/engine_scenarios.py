@@ -3,7 +3,11 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.engines.atom.engine import AtomSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.trtllm.engine import TrtllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment
 from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
@@ -117,7 +121,7 @@ def worker_pools(draw, queries):
     routing = st.sampled_from(["round_robin", "least_loaded", "kv_aware"])
     return WorkerPool(
         layout=Layout(tp=ranks, ep=ranks, dp_attention=ranks > 1, pp=stages),
-        settings=draw(ENGINES),
+        engine=bind_engine(draw(ENGINES)),
         kv_pool=draw(kv_pools(stages)),
         cost=SegmentedCost(queries),
         workers=draw(st.sampled_from([1, 1, 2])),

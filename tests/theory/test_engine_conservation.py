@@ -7,7 +7,7 @@ import numpy as np
 from engine_scenarios import scenarios
 from hypothesis import given, settings
 
-from simulator.engines.settings import SglangSettings
+from simulator.engines.sglang.engine import SglangSettings
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Simulation, run_deployment
 from simulator.serving.records import Records

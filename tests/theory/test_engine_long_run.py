@@ -6,7 +6,8 @@ import resource
 import numpy as np
 import pytest
 
-from simulator.engines.settings import VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
@@ -53,7 +54,7 @@ def test_a_million_requests_take_no_more_memory_than_a_hundred_thousand() -> Non
     deployment = Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            settings=VllmSettings(max_num_batched_tokens=512, max_num_seqs=128),
+            engine=bind_engine(VllmSettings(max_num_batched_tokens=512, max_num_seqs=128)),
             kv_pool=KvPoolSpec(total_blocks=100_000, block_tokens=16),
             cost=StraightCost(),
         )

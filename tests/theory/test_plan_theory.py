@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hwmodels.sku import load_sku
 from simulator.analysis.objectives import Objectives
-from simulator.engines.settings import VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import MEDIAN_SLACK, TTFT_SLACK, deployment_bounds
 from simulator.prediction.run import simulate_run
@@ -95,7 +96,7 @@ def test_largest_rate_of_a_single_server_queue():
     server = Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            settings=VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=1),
+            engine=bind_engine(VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=1)),
             kv_pool=KvPoolSpec(total_blocks=1 << 50, block_tokens=1),
             cost=PromptSeconds(),
         )
@@ -121,7 +122,7 @@ def test_an_overloaded_queue_is_never_met():
     server = Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            settings=VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=1),
+            engine=bind_engine(VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=1)),
             kv_pool=KvPoolSpec(total_blocks=1 << 50, block_tokens=1),
             cost=PromptSeconds(),
         )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simulator.engines.settings import VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
@@ -57,7 +58,7 @@ def server(cost, *, batch) -> Deployment:
     return Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            settings=VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=batch),
+            engine=bind_engine(VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=batch)),
             kv_pool=KvPoolSpec(total_blocks=1 << 50, block_tokens=1),
             cost=cost,
         )

@@ -1,5 +1,6 @@
 """Small deployments whose steps all take one second, and the trace of what they did."""
 
+from simulator.engines.registry import bind_engine
 from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
@@ -30,7 +31,7 @@ def pool(settings, *, blocks=1000, block_tokens=4, dp=1, workers=1, queries=1, c
     routing = {name: kv.pop(name) for name in ("routing", "rank_routing") if name in kv}
     return WorkerPool(
         layout=Layout(tp=dp, ep=dp, dp_attention=dp > 1, pp=kv.pop("pp", 1)),
-        settings=settings,
+        engine=bind_engine(settings),
         kv_pool=KvPoolSpec(total_blocks=blocks, block_tokens=block_tokens, **kv),
         cost=cost or OneSecondSteps(queries),
         workers=workers,

@@ -3,7 +3,10 @@
 import pytest
 from engine_traces import closed, pool, requests, trace
 
-from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.engines.atom.engine import AtomSettings
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.trtllm.engine import TrtllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import ClosedLoop, OpenLoop, gather_sessions
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec

@@ -3,7 +3,8 @@
 import pytest
 from engine_traces import closed, finishes, first_tokens, pool, requests, trace
 
-from simulator.engines.settings import SglangSettings, VllmSettings
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_transfer import TransferLink

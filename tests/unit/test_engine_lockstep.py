@@ -3,7 +3,8 @@
 import pytest
 from engine_traces import OneSecondSteps, closed, finishes, pool, requests, trace
 
-from simulator.engines.settings import SglangSettings, VllmSettings
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.step_cost import Line
 from workloads.errors import UserError
 

@@ -5,7 +5,7 @@ from engine_traces import closed, pool, requests, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.engines.settings import VllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
 from simulator.serving.prefix_cache import PrefixCache, PrefixMatch
 from workloads.errors import UserError

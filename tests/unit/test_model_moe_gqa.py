@@ -11,11 +11,15 @@ from hwmodels.fitted import fitted_level
 from hwmodels.sku import load_sku
 from hwmodels.software import kernel_table, load_software
 from simulator.cli.main import run
+from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.default_engine import default_engine
 from simulator.engines.kv_pools import pool_layout, size_pool
 from simulator.engines.labels import canonical_model, default_precision
 from simulator.engines.pools import DoesNotFitError
-from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.trtllm.engine import TrtllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.prediction.assembly import assemble, execution_plan, transfer_link
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
@@ -222,7 +226,7 @@ def pool_of(model, settings, *, tp=8, drafts=0):
         architecture=load_architecture(model),
         layout=Layout(tp=tp),
         plan=ExecutionPlan(kv_storage="bf16"),
-        settings=settings,
+        engine=bind_engine(settings),
         drafts=drafts,
     )
 
@@ -291,7 +295,7 @@ def sized(pool_bytes, **settings):
         architecture=load_architecture("qwen3.5"),
         layout=Layout(tp=8),
         plan=ExecutionPlan(kv_storage="bf16"),
-        settings=SglangSettings(page_size=64, **settings),
+        engine=bind_engine(SglangSettings(page_size=64, **settings)),
         drafts=0,
         longest_context=2048,
         label="qwen3.5",

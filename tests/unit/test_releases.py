@@ -7,7 +7,7 @@ from hwmodels.software import load_software
 from simulator.engines.default_engine import default_engine
 from simulator.engines.labels import default_precision
 from simulator.engines.pools import PoolConfiguration
-from simulator.engines.settings import SglangSettings
+from simulator.engines.sglang.engine import SglangSettings
 from simulator.prediction.assembly import execution_plan
 from simulator.prediction.release_plan import release_messages
 from simulator.scenario.settings import Scenario, build_scenario

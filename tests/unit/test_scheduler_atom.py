@@ -2,7 +2,7 @@
 
 from engine_traces import finishes, pool, requests, trace
 
-from simulator.engines.settings import AtomSettings
+from simulator.engines.atom.engine import AtomSettings
 
 
 def atom(**settings):

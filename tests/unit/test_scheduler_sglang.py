@@ -7,7 +7,7 @@ from engine_traces import finishes, first_tokens, pool, requests, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.engines.settings import SglangSettings
+from simulator.engines.sglang.engine import SglangSettings
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Deployment, Simulation
 from simulator.serving.request_state import Sequence

@@ -3,7 +3,7 @@
 import pytest
 from engine_traces import finishes, pool, requests, trace
 
-from simulator.engines.settings import TrtllmSettings
+from simulator.engines.trtllm.engine import TrtllmSettings
 from workloads.errors import UserError
 
 

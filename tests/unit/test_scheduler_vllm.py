@@ -2,7 +2,7 @@
 
 from engine_traces import finishes, first_tokens, pool, requests, trace
 
-from simulator.engines.settings import VllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.kv_pool import OffloadTier
 
 

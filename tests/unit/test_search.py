@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from simulator.cli.main import run
 from simulator.cli.parsing import parse_vary
+from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.pools import PoolConfiguration
-from simulator.engines.settings import AtomSettings, SglangSettings, TrtllmSettings, VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.trtllm.engine import TrtllmSettings
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.scenario.configuration import RunConfiguration
 from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_commands
 from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search
 from simulator.studies.search.text import print_search, summary_of, verdict
-from simulator.studies.search.variants import VARIED, variants
+from simulator.studies.search.variants import variants
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -147,7 +151,7 @@ def test_variants_are_distinct_and_start_with_the_given_one(scheduler):
     found = list(variants(base))
     assert found[0] == (base, ())
     assert len({settings for settings, _ in found}) == len(found)
-    names = set(VARIED[base.scheduler])
+    names = set(bind_engine(base).varied)
     for settings, changes in found[1:]:
         assert {name for name, _ in changes} <= names
         differing = {

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from simulator.engines.settings import VllmSettings
+from simulator.engines.registry import bind_engine
+from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.callbacks import StepRun
 from simulator.serving.chrome_trace import TraceWriter
 from simulator.serving.client import ClosedLoop
@@ -40,7 +41,7 @@ def run(tmp_path):
     requests = inferencex_requests(isl=200, osl=20, count=40, rng=np.random.default_rng(0))
     pool = WorkerPool(
         layout=Layout(tp=2, ep=2, dp_attention=True),
-        settings=VllmSettings(max_num_batched_tokens=128, max_num_seqs=4),
+        engine=bind_engine(VllmSettings(max_num_batched_tokens=128, max_num_seqs=4)),
         kv_pool=KvPoolSpec(total_blocks=200, block_tokens=16),
         cost=ConstantCost(),
         workers=2,

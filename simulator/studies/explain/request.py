@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hwmodels.sku import load_sku
 from simulator.engines.labels import canonical_model
-from simulator.engines.memory import running_cap, step_token_budget
 from simulator.engines.pools import DoesNotFitError
-from simulator.engines.settings import SglangSettings, TrtllmSettings, VllmSettings
 from simulator.prediction.assembly import assemble
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
@@ -21,7 +19,6 @@ from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
-    from simulator.engines.settings import EngineSettings
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
@@ -136,7 +133,7 @@ def build_batch(
     ranks, queries = pool.layout.attention_dp, configuration.drafts + 1
     group = configuration.concurrency if phase != "prefill" else 0
     requests = -(-group // ranks)
-    budget = step_token_budget(settings=pool.settings, attention_dp=ranks)
+    budget = pool.engine.step_token_budget(attention_dp=ranks)
     chunks: tuple[PrefillChunk, ...] = ()
     notes: list[str] = []
     if phase == "decode":
@@ -156,7 +153,7 @@ def build_batch(
             )
         if new + requests * queries > budget:
             notes.append(f"the engine's step budget is {budget} tokens a rank")
-        if phase == "mixed" and not _mixes(pool.settings):
+        if phase == "mixed" and not pool.engine.mixes:
             notes.append(f"{configuration.engine} does not mix prefill and decode in one step")
         chunks = (PrefillChunk(new_tokens=new, prefix_tokens=prefix),)
     batch = StepBatch(
@@ -170,13 +167,6 @@ def build_batch(
     return batch, tuple(notes)
 
 
-def _mixes(settings: EngineSettings) -> bool:
-    """Whether the engine puts prompt chunks and decoding requests into one step of a rank."""
-    if isinstance(settings, SglangSettings):
-        return settings.enable_mixed_chunk
-    return isinstance(settings, VllmSettings | TrtllmSettings)
-
-
 def requests_that_fit(*, assembly: Assembly, context: float) -> int:
     """Requests of one context that a worker holds at a time: by memory and by its settings."""
     pool = assembly.pools[-1]
@@ -184,4 +174,4 @@ def requests_that_fit(*, assembly: Assembly, context: float) -> int:
     room: float = spec.total_blocks // spec.blocks(context)
     if spec.request_slots is not None:
         room = min(room, spec.request_slots)
-    return math.floor(ranks * min(room, running_cap(settings=pool.settings, attention_dp=ranks)))
+    return math.floor(ranks * min(room, pool.engine.running_cap(attention_dp=ranks)))

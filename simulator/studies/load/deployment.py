@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import parse_deployment
+from simulator.engines.registry import bind_engine
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
-from simulator.studies.plan.sizing import with_prefix_cache
 from workloads.errors import UserError
 from workloads.requests.catalog import ConversationWorkload
 
@@ -62,7 +62,9 @@ def configure_load(asked: LoadRequest, *, sku: Sku) -> tuple[RunConfiguration, t
         replace(pool, workers=pool.workers * settings.replicas) for pool in configuration.pools
     )
     if shares_prefixes(asked.workload):
-        cached = tuple(replace(pool, settings=with_prefix_cache(pool.settings)) for pool in pools)
+        cached = tuple(
+            replace(pool, settings=bind_engine(pool.settings).with_prefix_cache()) for pool in pools
+        )
         if cached != pools:
             pools = cached
             messages.append("prefix caching switched on: the workload shares prefixes")

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwmodels.sku import load_sku
 from simulator.engines.pools import deployment_label
-from simulator.engines.settings import SglangSettings, VllmSettings
+from simulator.engines.registry import bind_engine
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import acceptance_of, simulate_run
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simulator.analysis.objectives import Objectives
-    from simulator.engines.settings import EngineSettings
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
@@ -180,21 +179,13 @@ def configure_replica(
     messages = recipe.messages
     if traffic.shares_prefixes:
         changed = tuple(
-            replace(pool, settings=with_prefix_cache(pool.settings)) for pool in configuration.pools
+            replace(pool, settings=bind_engine(pool.settings).with_prefix_cache())
+            for pool in configuration.pools
         )
         if changed != configuration.pools:
             configuration = replace(configuration, pools=changed)
             messages = (*messages, "prefix caching switched on: the workload shares prefixes")
     return configuration, messages
-
-
-def with_prefix_cache(settings: EngineSettings) -> EngineSettings:
-    """The settings with prefix caching on, where the engine has such a setting."""
-    if isinstance(settings, VllmSettings):
-        return settings.model_copy(update={"enable_prefix_caching": True})
-    if isinstance(settings, SglangSettings):
-        return settings.model_copy(update={"disable_radix_cache": False})
-    return settings
 
 
 def sketch(

@@ -7,31 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from simulator.recipes.files import SETTINGS_CLASSES
+from simulator.engines.registry import engine_class
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from simulator.engines.settings import EngineSettings
-
-CHUNKS = (2048, 4096, 8192, 16384, 32768)
-
-VARIED: dict[str, dict[str, tuple[Any, ...]]] = {
-    "vllm": {"max_num_batched_tokens": CHUNKS},
-    "sglang": {
-        "chunked_prefill_size": (*CHUNKS[1:], 65536),
-        "enable_mixed_chunk": (False, True),
-    },
-    "trtllm": {"max_num_tokens": CHUNKS, "enable_chunked_prefill": (False, True)},
-    "atom": {"max_num_batched_tokens": CHUNKS},
-}
-"""Settings by scheduler that trade first tokens against speed, beside the recipe's own values.
-
-How much a step may prefill, and whether prompts share steps with decoding requests. Memory
-fractions, graph sizes and caps on running requests stay the recipe's: they cost nothing until
-they bind, and how far they can go is found out on the machine.
-"""
+    from simulator.engines.base import EngineSettings
 
 Changes = tuple[tuple[str, Any], ...]
 
@@ -44,15 +26,16 @@ def variants(
     Parameters
     ----------
     varied:
-        Values by setting; ``None``: `VARIED` of the scheduler.
+        Values by setting; ``None``: the engine's own, `Engine.varied`.
 
     Raises
     ------
     UserError
         If the engine has no such setting, or a value is out of its range.
     """
-    chosen = VARIED[settings.scheduler] if varied is None else varied
-    cls = SETTINGS_CLASSES[settings.scheduler]
+    engine = engine_class(settings.scheduler)
+    chosen = engine.varied if varied is None else varied
+    cls = engine.settings_class
     for name in chosen:
         if name not in cls.model_fields or name == "scheduler":
             known = [field for field in cls.model_fields if field != "scheduler"]

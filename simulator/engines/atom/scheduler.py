@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from simulator.serving.scheduler import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
-    from simulator.engines.settings import AtomSettings
+    from simulator.engines.atom.engine import AtomSettings
     from simulator.serving.rank import Rank
-    from simulator.serving.worker import Worker
+    from simulator.serving.scheduler import WorkerView
 
 
 class AtomScheduler(PrefillFirstScheduler):
@@ -29,7 +29,7 @@ class AtomScheduler(PrefillFirstScheduler):
        could start one, for at most that many decode steps.
     """
 
-    def __init__(self, *, worker: Worker, settings: AtomSettings) -> None:
+    def __init__(self, *, worker: WorkerView, settings: AtomSettings) -> None:
         super().__init__(worker=worker, max_running=settings.max_num_seqs)
         self.budget = settings.max_num_batched_tokens
         self.alignment = Alignment(settings.prefill_align_steps if worker.attention_dp > 1 else 0)

@@ -14,10 +14,10 @@ from simulator.serving.scheduler import NO_ROOM, Alignment, Scheduler
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.engines.settings import TrtllmSettings
+    from simulator.engines.trtllm.engine import TrtllmSettings
     from simulator.serving.rank import Rank
     from simulator.serving.request_state import Sequence
-    from simulator.serving.worker import Worker
+    from simulator.serving.scheduler import WorkerView
 
 
 class TrtllmScheduler(Scheduler):
@@ -36,7 +36,7 @@ class TrtllmScheduler(Scheduler):
        data-parallel ranks have one to start, for at most that many steps.
     """
 
-    def __init__(self, *, worker: Worker, settings: TrtllmSettings) -> None:
+    def __init__(self, *, worker: WorkerView, settings: TrtllmSettings) -> None:
         self.budget = settings.max_num_tokens
         decodable = max(self.budget // worker.cost.queries_per_request, 1)
         super().__init__(worker=worker, max_running=min(settings.max_batch_size, decodable))

@@ -13,9 +13,9 @@ from simulator.serving.decode_batch import NEVER
 from simulator.serving.scheduler import NO_ROOM, Scheduler
 
 if TYPE_CHECKING:
-    from simulator.engines.settings import VllmSettings
+    from simulator.engines.vllm.engine import VllmSettings
     from simulator.serving.rank import Rank
-    from simulator.serving.worker import Worker
+    from simulator.serving.scheduler import WorkerView
 
 
 class VllmScheduler(Scheduler):
@@ -37,7 +37,7 @@ class VllmScheduler(Scheduler):
        data-parallel ranks start them together.
     """
 
-    def __init__(self, *, worker: Worker, settings: VllmSettings) -> None:
+    def __init__(self, *, worker: WorkerView, settings: VllmSettings) -> None:
         self.budget = settings.max_num_batched_tokens
         decodable = max(self.budget // worker.cost.queries_per_request, 1)
         super().__init__(worker=worker, max_running=min(settings.max_num_seqs, decodable))

@@ -15,10 +15,10 @@ from simulator.serving.decode_batch import NEVER
 from simulator.serving.scheduler import NO_ROOM, Alignment, PrefillFirstScheduler
 
 if TYPE_CHECKING:
-    from simulator.engines.settings import SglangSettings
+    from simulator.engines.sglang.engine import SglangSettings
     from simulator.serving.rank import Rank
     from simulator.serving.request_state import Sequence
-    from simulator.serving.worker import Worker
+    from simulator.serving.scheduler import WorkerView
 
 CLIP_MAX_NEW_TOKENS = 4096
 """Output that admission reserves for one request at most (``SGLANG_CLIP_MAX_NEW_TOKENS``)."""
@@ -96,7 +96,7 @@ class SglangScheduler(PrefillFirstScheduler):
        prefill and decode do not share a step, so they idle.
     """
 
-    def __init__(self, *, worker: Worker, settings: SglangSettings) -> None:
+    def __init__(self, *, worker: WorkerView, settings: SglangSettings) -> None:
         ranks = worker.attention_dp
         cap = settings.max_running_requests
         super().__init__(worker=worker, max_running=NEVER if cap is None else max(cap // ranks, 1))

@@ -1,0 +1,1 @@
+"""ATOM: its settings, scheduler, limits, memory rules and launch flags."""

@@ -1,0 +1,244 @@
+"""What a serving engine is here: one object that answers for its settings, limits and memory.
+
+An engine is a subclass of `Engine` in a module of its own and one line in
+`simulator.engines.registry`. Nothing outside `simulator.engines` asks which engine it has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from simulator.engines.kv_accounting import plain_pool
+from simulator.engines.kv_accounting_hybrid import separate_hybrid_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.engines.kv_accounting import KvPoolLayout
+    from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
+    from simulator.serving.router import Routing
+    from simulator.serving.scheduler import Scheduler, WorkerView
+    from workloads.architectures.base import Architecture, CacheLayers
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
+
+
+SEARCHED_CHUNKS = (2048, 4096, 8192, 16384, 32768)
+"""Step token budgets that a search tries. [tokens]"""
+
+
+class EngineSettings(BaseModel):
+    """Server settings of an engine, named as the engine names them.
+
+    A setting is an input: it is recorded from the server's command line (a recipe) or given by
+    the user, never fitted. Each field documents the engine's own default where one is published.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheduler: str
+
+
+SettingsT = TypeVar("SettingsT", bound=EngineSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReserve:
+    """What an engine sets aside of a rank's memory or blocks before requests get any.
+
+    Parameters
+    ----------
+    bytes:
+        Taken off the memory that the blocks share, for state of running requests. [B]
+    fixed_blocks:
+        Blocks of each running request beside those of its context. [blocks]
+    admission_blocks:
+        Blocks that must be free beyond a request's own when it is admitted. [blocks]
+    request_slots:
+        Running requests for which there is state, if that is bounded. [requests]
+    """
+
+    bytes: float = 0.0
+    fixed_blocks: int = 0
+    admission_blocks: int = 0
+    request_slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine(ABC, Generic[SettingsT]):
+    """A serving engine with its settings.
+
+    Attributes
+    ----------
+    key:
+        Name of the scheduler, as recipes and settings bear it.
+    title:
+        Name in sentences.
+    settings_class:
+        Class of its settings.
+    varied:
+        Settings that a search varies, with their values.
+    """
+
+    settings: SettingsT
+
+    key: ClassVar[str]
+    title: ClassVar[str]
+    settings_class: ClassVar[type[EngineSettings]]
+    varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    # scheduling ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def build_scheduler(self, *, worker: WorkerView) -> Scheduler:
+        """The engine's scheduler, bound to a worker."""
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether the blocks of finished prompts are kept for later ones."""
+        return False
+
+    def with_prefix_cache(self) -> SettingsT:
+        """The settings with prefix caching on, where the engine has such a setting."""
+        return self.settings
+
+    @property
+    def rank_routing(self) -> Routing:
+        """How a worker spreads its requests over its attention ranks."""
+        return "round_robin"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether prompt chunks and decoding requests share a step of a rank."""
+        return False
+
+    # limits --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def step_token_budget(self, *, attention_dp: int) -> int:
+        """Most tokens that one rank computes in one step. [tokens]"""
+
+    @abstractmethod
+    def running_cap(self, *, attention_dp: int) -> float:
+        """Most requests that one rank runs at a time by its settings. [requests]"""
+
+    @abstractmethod
+    def graph_tokens(self, *, drafts: int) -> int | None:
+        """Largest graph in tokens of one rank; ``None`` leaves it to the software level. [tokens]
+
+        A size that was not recorded is left to the level, but for engines that count requests
+        under speculation: their default covers that many requests with all their drafts.
+        """
+
+    # memory --------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def block_tokens(self) -> int:
+        """Tokens of a KV block. [tokens]"""
+
+    @abstractmethod
+    def withheld_bytes(
+        self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float
+    ) -> float:
+        """What the engine's memory fraction leaves unused. [B]
+
+        Parameters
+        ----------
+        usable_bytes:
+            What the driver reports. [B]
+        free_bytes:
+            What weights and reserves leave of it. [B]
+        reserve_bytes:
+            Activations, runtime and graphs. [B]
+        """
+
+    def compressed_pool(
+        self,
+        *,
+        architecture: DeepseekV4Architecture,
+        layout: Layout,
+        plan: ExecutionPlan,
+        drafts: int,
+    ) -> KvPoolLayout:
+        """KV charge of compressed attention (DeepSeek V4)."""
+        del drafts
+        return self.plain_pool(architecture=architecture, layout=layout, plan=plan)
+
+    def hybrid_pool(self, *, layers: CacheLayers, drafts: int) -> KvPoolLayout:
+        """KV charge of grouped-query attention with windows or linear layers."""
+        return separate_hybrid_pool(
+            layers=layers,
+            block_tokens=self.block_tokens,
+            windowed=True,
+            drafts=drafts,
+        )
+
+    def plain_pool(
+        self, *, architecture: Architecture, layout: Layout, plan: ExecutionPlan
+    ) -> KvPoolLayout:
+        """KV charge of attention without windows or state, or where none is published."""
+        return plain_pool(
+            architecture=architecture,
+            block_tokens=self.block_tokens,
+            kv=plan.kv_storage,
+            index=plan.index_storage,
+            online_state=plan.online_compressor_state,
+            attention_tp=layout.attention_tp,
+        )
+
+    def pool_reserve(
+        self,
+        *,
+        charge: KvPoolLayout,
+        layout: Layout,
+        drafts: int,
+        longest_context: int,
+        pool_bytes: float,
+    ) -> PoolReserve:
+        """What is set aside before requests get blocks; here state counts as blocks of a request.
+
+        Parameters
+        ----------
+        charge:
+            What a request takes.
+        longest_context:
+            Longest context that is served (``max_model_len``). [tokens]
+        pool_bytes:
+            Left for the KV cache. [B]
+        """
+        del longest_context, pool_bytes
+        fixed = charge.fixed_blocks(in_flight_tokens=drafts + 1)
+        share = 1.0 / layout.pp
+        if charge.request_bytes * share:
+            state, block = int(charge.request_bytes * share), int(charge.block_bytes * share)
+            fixed += -(-state // block)
+        return PoolReserve(fixed_blocks=fixed)
+
+    # launch --------------------------------------------------------------------------------
+
+    server: ClassVar[tuple[str, ...]] = ()
+    dynamo_worker: ClassVar[tuple[str, ...]] = ()
+
+    def launch_flags(self, request: LaunchRequest) -> LaunchFlags:
+        """Public flags of the server that a simulated configuration corresponds to.
+
+        Raises
+        ------
+        NotImplementedError
+            If the engine publishes no stable command line (``server`` is empty).
+        """
+        raise NotImplementedError(f"{self.title} publishes no stable command line")
+
+    def dynamo_words(self, flags: LaunchFlags) -> list[str]:
+        """The flags as the worker of NVIDIA Dynamo spells them."""
+        return flags.words
+
+    def transfer_words(self) -> list[str]:
+        """Flags of a Dynamo worker that hands KV entries over."""
+        return []

@@ -1,0 +1,1 @@
+"""SGLang: its settings, scheduler, limits, memory rules and launch flags."""

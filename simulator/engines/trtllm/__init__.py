@@ -1,0 +1,1 @@
+"""TensorRT-LLM: its settings, scheduler, limits, memory rules and launch flags."""

@@ -1,0 +1,157 @@
+"""TensorRT-LLM as an engine: settings, limits, memory rules and launch flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings
+from simulator.engines.kv_accounting_hybrid import separate_hybrid_pool
+from simulator.engines.launch_flags import LaunchFlags
+from simulator.engines.trtllm.scheduler import TrtllmScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.engines.kv_accounting import KvPoolLayout
+    from simulator.engines.launch_flags import LaunchRequest
+    from simulator.serving.router import Routing
+    from simulator.serving.scheduler import WorkerView
+    from workloads.architectures.base import CacheLayers
+
+
+class TrtllmSettings(EngineSettings):
+    """TensorRT-LLM: in-flight batching under a token budget."""
+
+    scheduler: Literal["trtllm"] = "trtllm"
+    max_batch_size: int = Field(2048, ge=1, description="running requests of one rank")
+    max_num_tokens: int = Field(8192, ge=1, description="token budget of a step [tokens]")
+    tokens_per_block: int = Field(128, ge=1, description="tokens of a KV block [tokens]")
+    kv_free_gpu_memory_fraction: float = Field(0.9, gt=0, le=1, description="of what is free")
+    capacity_policy: Literal["max_utilization", "guaranteed_no_evict"] = "guaranteed_no_evict"
+    enable_chunked_prefill: bool = False
+    attention_dp_batching_wait_iters: int = Field(
+        0, ge=0, description="steps that data-parallel ranks wait to align their prefills"
+    )
+    cuda_graph_max_batch_size: int = Field(256, ge=0, description="largest graph [requests]")
+    disable_overlap_scheduler: bool = False
+
+
+_DYNAMO_FLAGS = {
+    "--tp_size": "--tensor-parallel-size",
+    "--ep_size": "--expert-parallel-size",
+    "--pp_size": "--pipeline-parallel-size",
+}
+
+
+class TrtllmEngine(Engine[TrtllmSettings]):
+    """TensorRT-LLM; see `simulator.engines.base.Engine`."""
+
+    key = "trtllm"
+    title = "TensorRT-LLM"
+    settings_class = TrtllmSettings
+    varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "max_num_tokens": SEARCHED_CHUNKS,
+        "enable_chunked_prefill": (False, True),
+    }
+    server = ("trtllm-serve",)
+    dynamo_worker = ("python3", "-m", "dynamo.trtllm", "--model-path")
+
+    def build_scheduler(self, *, worker: WorkerView) -> TrtllmScheduler:
+        """See `Engine.build_scheduler`."""
+        return TrtllmScheduler(worker=worker, settings=self.settings)
+
+    @property
+    def rank_routing(self) -> Routing:
+        """See `Engine.rank_routing`: the fewest requests, by the attention-DP router."""
+        return "least_loaded"
+
+    @property
+    def mixes(self) -> bool:
+        """See `Engine.mixes`."""
+        return True
+
+    def step_token_budget(self, *, attention_dp: int) -> int:
+        """See `Engine.step_token_budget`."""
+        del attention_dp
+        return self.settings.max_num_tokens
+
+    def running_cap(self, *, attention_dp: int) -> float:
+        """See `Engine.running_cap`."""
+        del attention_dp
+        return self.settings.max_batch_size
+
+    @property
+    def block_tokens(self) -> int:
+        """See `Engine.block_tokens`."""
+        return self.settings.tokens_per_block
+
+    def graph_tokens(self, *, drafts: int) -> int | None:
+        """See `Engine.graph_tokens`."""
+        recorded = "cuda_graph_max_batch_size" in self.settings.model_fields_set
+        requests = self.settings.cuda_graph_max_batch_size
+        return requests * (drafts + 1) if drafts or recorded else None
+
+    def withheld_bytes(
+        self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float
+    ) -> float:
+        """See `Engine.withheld_bytes`: a share of what is free."""
+        del usable_bytes, reserve_bytes
+        return (1.0 - self.settings.kv_free_gpu_memory_fraction) * max(free_bytes, 0.0)
+
+    def hybrid_pool(self, *, layers: CacheLayers, drafts: int) -> KvPoolLayout:
+        """See `Engine.hybrid_pool`: all entries stay, unless ``max_attention_window`` is set."""
+        return separate_hybrid_pool(
+            layers=layers,
+            block_tokens=self.block_tokens,
+            windowed=False,
+            drafts=drafts,
+        )
+
+    def launch_flags(self, request: LaunchRequest) -> LaunchFlags:
+        """See `Engine.launch_flags`."""
+        settings, layout = self.settings, request.layout
+        flags = LaunchFlags()
+        flags.add("--tp_size", layout.tp)
+        flags.add("--ep_size", layout.ep)
+        flags.add("--pp_size", layout.pp, when=layout.pp > 1)
+        flags.add("--max_batch_size", settings.max_batch_size)
+        flags.add("--max_num_tokens", settings.max_num_tokens)
+        flags.add("--max_seq_len", request.longest_context)
+        flags.options = {
+            "enable_attention_dp": layout.dp_attention,
+            "enable_chunked_prefill": settings.enable_chunked_prefill,
+            "disable_overlap_scheduler": settings.disable_overlap_scheduler,
+            "cuda_graph_config": {
+                "enable_padding": True,
+                "max_batch_size": settings.cuda_graph_max_batch_size,
+            },
+            "kv_cache_config": {
+                "enable_block_reuse": False,
+                "free_gpu_memory_fraction": settings.kv_free_gpu_memory_fraction,
+                "tokens_per_block": settings.tokens_per_block,
+                "dtype": "fp8",
+            },
+            "scheduler_config": {"capacity_scheduler_policy": settings.capacity_policy.upper()},
+        }
+        if layout.dp_attention and settings.attention_dp_batching_wait_iters:
+            flags.options["attention_dp_config"] = {
+                "enable_balance": True,
+                "batching_wait_iters": settings.attention_dp_batching_wait_iters,
+            }
+        if request.plan.get("moe_backend") == "fused":
+            flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}
+        if request.drafts:
+            flags.options["speculative_config"] = {
+                "decoding_type": "MTP",
+                "num_nextn_predict_layers": request.drafts,
+            }
+        return flags
+
+    def dynamo_words(self, flags: LaunchFlags) -> list[str]:
+        """See `Engine.dynamo_words`."""
+        return [
+            _DYNAMO_FLAGS.get(word, word.replace("_", "-") if word.startswith("--") else word)
+            for word in flags.words
+        ]

@@ -1,0 +1,1 @@
+"""vLLM: its settings, scheduler, limits, memory rules and launch flags."""

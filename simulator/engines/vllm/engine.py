@@ -1,0 +1,209 @@
+"""vLLM as an engine: settings, limits, memory rules and launch flags."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings, PoolReserve
+from simulator.engines.kv_accounting import vllm_pool
+from simulator.engines.kv_accounting_hybrid import vllm_hybrid_pool
+from simulator.engines.launch_flags import LaunchFlags
+from simulator.engines.vllm.scheduler import VllmScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.engines.kv_accounting import KvPoolLayout
+    from simulator.engines.launch_flags import LaunchRequest
+    from simulator.serving.router import Routing
+    from simulator.serving.scheduler import WorkerView
+    from workloads.architectures.base import CacheLayers
+    from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
+
+
+class VllmSettings(EngineSettings):
+    """vLLM V1: one token budget a step shared by decode and chunked prefill."""
+
+    scheduler: Literal["vllm"] = "vllm"
+    max_num_batched_tokens: int = Field(8192, ge=1, description="token budget of a step [tokens]")
+    max_num_seqs: int = Field(1024, ge=1, description="running requests of one data-parallel rank")
+    block_size: int = Field(256, ge=1, description="tokens of a KV block [tokens]")
+    gpu_memory_utilization: float = Field(0.92, gt=0, le=1, description="share of device memory")
+    enable_chunked_prefill: bool = True
+    enable_prefix_caching: bool = False
+    prefill_schedule_interval: int = Field(
+        1, ge=1, description="data-parallel ranks start prefills only every n-th step"
+    )
+    max_cudagraph_capture_size: int = Field(512, ge=0, description="largest graph [tokens]")
+    enforce_eager: bool = False
+    async_scheduling: bool = True
+    offload_group_size: int = Field(
+        0, ge=0, description="layers of a group with weights in host memory; 0: no offloading"
+    )
+    offload_num_in_group: int = Field(
+        1, ge=1, description="layers of a group whose weights are streamed from the host each step"
+    )
+
+
+class VllmEngine(Engine[VllmSettings]):
+    """vLLM; see `simulator.engines.base.Engine`."""
+
+    key = "vllm"
+    title = "vLLM"
+    settings_class = VllmSettings
+    varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {"max_num_batched_tokens": SEARCHED_CHUNKS}
+    server = ("vllm", "serve")
+    dynamo_worker = ("python3", "-m", "dynamo.vllm", "--model")
+
+    def build_scheduler(self, *, worker: WorkerView) -> VllmScheduler:
+        """See `Engine.build_scheduler`."""
+        return VllmScheduler(worker=worker, settings=self.settings)
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """See `Engine.caches_prefixes`."""
+        return self.settings.enable_prefix_caching
+
+    def with_prefix_cache(self) -> VllmSettings:
+        """See `Engine.with_prefix_cache`."""
+        return self.settings.model_copy(update={"enable_prefix_caching": True})
+
+    @property
+    def rank_routing(self) -> Routing:
+        """See `Engine.rank_routing`: the fewest requests, by ``DPLBAsyncMPClient``."""
+        return "least_loaded"
+
+    @property
+    def mixes(self) -> bool:
+        """See `Engine.mixes`."""
+        return True
+
+    def step_token_budget(self, *, attention_dp: int) -> int:
+        """See `Engine.step_token_budget`."""
+        del attention_dp
+        return self.settings.max_num_batched_tokens
+
+    def running_cap(self, *, attention_dp: int) -> float:
+        """See `Engine.running_cap`."""
+        del attention_dp
+        return self.settings.max_num_seqs
+
+    @property
+    def block_tokens(self) -> int:
+        """See `Engine.block_tokens`."""
+        return self.settings.block_size
+
+    def graph_tokens(self, *, drafts: int) -> int | None:
+        """See `Engine.graph_tokens`; vLLM counts tokens, drafts among them."""
+        del drafts
+        settings = self.settings
+        if settings.enforce_eager:
+            return 0
+        recorded = "max_cudagraph_capture_size" in settings.model_fields_set
+        return settings.max_cudagraph_capture_size if recorded else None
+
+    def withheld_bytes(
+        self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float
+    ) -> float:
+        """See `Engine.withheld_bytes`: a share of all memory."""
+        del free_bytes, reserve_bytes
+        return (1.0 - self.settings.gpu_memory_utilization) * usable_bytes
+
+    def compressed_pool(
+        self,
+        *,
+        architecture: DeepseekV4Architecture,
+        layout: Layout,
+        plan: ExecutionPlan,
+        drafts: int,
+    ) -> KvPoolLayout:
+        """See `Engine.compressed_pool`."""
+        del layout
+        return vllm_pool(
+            architecture=architecture,
+            kv=plan.kv_storage,
+            index=plan.index_storage,
+            draft_layers=min(drafts, 1),
+        )
+
+    def hybrid_pool(self, *, layers: CacheLayers, drafts: int) -> KvPoolLayout:
+        """See `Engine.hybrid_pool`."""
+        return vllm_hybrid_pool(
+            layers=layers,
+            block_tokens=self.block_tokens,
+            drafts=drafts,
+        )
+
+    def pool_reserve(
+        self,
+        *,
+        charge: KvPoolLayout,
+        layout: Layout,
+        drafts: int,
+        longest_context: int,
+        pool_bytes: float,
+    ) -> PoolReserve:
+        """See `Engine.pool_reserve`.
+
+        An admitted request is charged for windows and state of all tokens that can be in flight:
+        the token budget, but no more than the longest context (``max_model_len``).
+        """
+        del pool_bytes
+        budget = self.step_token_budget(attention_dp=layout.attention_dp)
+        fixed = charge.fixed_blocks(in_flight_tokens=drafts + 1)
+        in_flight = charge.fixed_blocks(in_flight_tokens=min(budget, longest_context))
+        return PoolReserve(fixed_blocks=fixed, admission_blocks=max(0, in_flight - fixed))
+
+    def launch_flags(self, request: LaunchRequest) -> LaunchFlags:
+        """See `Engine.launch_flags`."""
+        settings, layout = self.settings, request.layout
+        flags = LaunchFlags()
+        flags.add("--tensor-parallel-size", layout.attention_tp)
+        flags.add("--data-parallel-size", layout.attention_dp, when=layout.attention_dp > 1)
+        flags.add("--pipeline-parallel-size", layout.pp, when=layout.pp > 1)
+        flags.add("--enable-expert-parallel", when=layout.ep > 1)
+        if 1 < layout.ep < layout.tp:
+            flags.notes.append(
+                f"expert parallel over {layout.ep}; vLLM takes all {layout.tp} ranks"
+            )
+        flags.add("--max-model-len", request.longest_context)
+        flags.add("--max-num-batched-tokens", settings.max_num_batched_tokens)
+        flags.add("--max-num-seqs", settings.max_num_seqs)
+        flags.add("--block-size", settings.block_size)
+        flags.add("--gpu-memory-utilization", settings.gpu_memory_utilization)
+        flags.add("--kv-cache-dtype", "fp8")
+        caching = "--enable-prefix-caching" if settings.enable_prefix_caching else None
+        flags.add(caching or "--no-enable-prefix-caching")
+        flags.add(
+            "--prefill-schedule-interval",
+            settings.prefill_schedule_interval,
+            when=settings.prefill_schedule_interval > 1,
+        )
+        if settings.enforce_eager:
+            flags.add("--enforce-eager")
+        else:
+            flags.add("--max-cudagraph-capture-size", settings.max_cudagraph_capture_size)
+        flags.add(
+            "--moe-backend", "deep_gemm_mega_moe", when=request.plan.get("moe_backend") == "fused"
+        )
+        if request.drafts:
+            method = {"method": request.speculation, "num_speculative_tokens": request.drafts}
+            flags.add("--speculative-config", json.dumps(method))
+        if settings.offload_group_size:
+            flags.notes.append(
+                f"weights of {settings.offload_num_in_group} of {settings.offload_group_size} "
+                "layers in host memory"
+            )
+        if not settings.async_scheduling:
+            flags.notes.append("no asynchronous scheduling")
+        return flags
+
+    def transfer_words(self) -> list[str]:
+        """See `Engine.transfer_words`."""
+        connector = {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
+        return ["--kv-transfer-config", json.dumps(connector)]
