@@ -9,7 +9,7 @@ from calibration.pages import accuracy_tables as tables
 from calibration.pages.accuracy_plots import accuracy_figure
 from calibration.pages.accuracy_tables import MEANING
 from calibration.validation.validate import SPLITS
-from simulator.studies.curve.pareto_plot import save_figure
+from simulator.output.style import save_figure
 from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:

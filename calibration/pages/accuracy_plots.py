@@ -9,7 +9,7 @@ import numpy as np
 from calibration.pages.markdown import percent
 from calibration.validation.scores import score
 from hwmodels.sku import load_sku
-from simulator.studies.curve.pareto_plot import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
+from simulator.output.style import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -93,7 +93,10 @@ def _draw(
     from simulator.studies.overlay import label_of_curve, overlay_points
 
     source = build_scenario(flags=flags, file=scenario)
-    with RunDirectory(out or default_directory(source.scenario)) as directory:
+    asked = source.scenario
+    name = f"{asked.sku}-{asked.model}-{asked.isl}-{asked.osl}"
+    path = out or default_directory(name, settings=asked.model_dump_json())
+    with RunDirectory(path) as directory:
         with progress_bar() as on_progress:
             result = explore_curve(source, on_progress=on_progress, meanwhile=load_file_writers)
         if not result.points:

@@ -142,7 +142,7 @@ def _print_model(model: str, *, context: int | None, ops: bool, as_json: bool) -
 
 
 def _draw(scenarios: list[Scenario], explanations: list[Explanation], *, path: Path) -> None:
-    from simulator.studies.curve.pareto_plot import save_figure
+    from simulator.output.style import save_figure
     from simulator.studies.explain.plots import step_time_figure, sweep_steps
 
     sweeps = [

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from simulator.scenario.settings import Scenario
-
 
 class RunDirectory:
     """Where a run writes; entering it proves that it can be written to.
@@ -91,8 +89,7 @@ class RunDirectory:
         self._made.clear()
 
 
-def default_directory(scenario: Scenario) -> Path:
-    """A directory under ``out/`` named after a scenario: equal settings share one."""
-    digest = hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()[:6]
-    name = f"{scenario.sku}-{scenario.model}-{scenario.isl}-{scenario.osl}"
+def default_directory(name: str, *, settings: str) -> Path:
+    """A directory under ``out/`` with a name and a digest of settings: equal ones share one."""
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:6]
     return Path("out") / f"{re.sub(r'[^a-z0-9.]+', '-', name.lower())}-{digest}"

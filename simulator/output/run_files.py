@@ -44,7 +44,7 @@ def write_result(
     UserError
         If a file cannot be written.
     """
-    from simulator.studies.curve.pareto_plot import save_figure
+    from simulator.output.style import save_figure
 
     try:
         for name, table in tables.items():

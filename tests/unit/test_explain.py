@@ -7,9 +7,9 @@ import pytest
 from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.engines.pools import DoesNotFitError
+from simulator.output.style import save_figure
 from simulator.prediction.step_breakdown import Limit, time_ops
 from simulator.scenario.settings import Scenario
-from simulator.studies.curve.pareto_plot import save_figure
 from simulator.studies.explain.plots import COLOURS, stack, step_time_figure, sweep_steps
 from simulator.studies.explain.request import parse_phase
 from simulator.studies.explain.run import HOST, explain_model, explain_scenario

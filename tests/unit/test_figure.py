@@ -20,7 +20,7 @@ def test_a_notebook_shows_a_result_without_pyplot(figure):
 def test_files_are_finer_than_screens(figure, tmp_path):
     from matplotlib.image import imread
 
-    from simulator.studies.curve.pareto_plot import save_figure
+    from simulator.output.style import save_figure
 
     save_figure(figure, tmp_path / "figure.png")
     (tmp_path / "screen.png").write_bytes(figure._repr_png_())

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.output.style import DASHES, FAINT_INK, INK, dress
 from simulator.studies.compare.sides import ratio_band
-from simulator.studies.curve.pareto_plot import (
-    DASHES,
-    FAINT_INK,
-    INK,
-    X_LABEL,
-    colours_of,
-    dress,
-    pareto_figure,
-)
+from simulator.studies.curve.pareto_plot import X_LABEL, colours_of, pareto_figure
 from simulator.studies.sweep.plots import series_of
 
 if TYPE_CHECKING:

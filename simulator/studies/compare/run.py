@@ -95,8 +95,8 @@ class ComparisonResult:
         ``measured`` points stand beside the curves, see
         `simulator.studies.curve.pareto_plot.pareto_figure`.
         """
+        from simulator.output.style import save_figure
         from simulator.studies.compare.plots import comparison_figure
-        from simulator.studies.curve.pareto_plot import save_figure
 
         figure = comparison_figure(self, log=log, measured=measured)
         if path is not None:
@@ -105,8 +105,8 @@ class ComparisonResult:
 
     def plot_ratio(self, path: Path | None = None) -> Figure:
         """Throughput over the first contestant's, against speed per user."""
+        from simulator.output.style import save_figure
         from simulator.studies.compare.plots import ratio_figure
-        from simulator.studies.curve.pareto_plot import save_figure
 
         figure = ratio_figure(self)
         if path is not None:

@@ -47,8 +47,9 @@ class Curve:
 
     def plot(self, path: Path | None = None, *, log: bool = False) -> Figure:
         """The Pareto plot; written as PNG where a path is given."""
+        from simulator.output.style import save_figure
         from simulator.studies.curve.files import curve_series
-        from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+        from simulator.studies.curve.pareto_plot import pareto_figure
 
         figure = pareto_figure(series=[curve_series(self.result)], caption=self.caption, log=log)
         if path is not None:

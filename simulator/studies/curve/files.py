@@ -188,7 +188,8 @@ def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
 
 
 def _draw(directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None) -> None:
-    from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+    from simulator.output.style import save_figure
+    from simulator.studies.curve.pareto_plot import pareto_figure
 
     figure = pareto_figure(series=[curve_series(result)], caption=result.caption, measured=measured)
     save_figure(figure, directory.stage("frontier.png"))

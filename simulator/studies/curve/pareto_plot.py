@@ -7,7 +7,6 @@ that stay apart under colour blindness; SKUs of one vendor differ in shade.
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,11 +15,18 @@ import numpy as np
 
 from simulator.analysis.pareto import Frontier, monotone_slopes
 from simulator.output.plot_labels import Label, place_labels
-from simulator.version import version
+from simulator.output.style import (
+    DASHES,
+    FAINT_INK,
+    INK,
+    OTHER_SHADES,
+    SHADES,
+    dress,
+    log_throughput,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     import pandas as pd
@@ -36,22 +42,11 @@ TITLE = "Token Throughput per Chip vs. Interactivity"
 X_LABEL = "Interactivity (tok/s/user)"
 Y_LABEL = "Token Throughput per Chip (tok/s/chip)"
 
-SHADES = {
-    "nvidia": ("#00845a", "#054d38", "#63c19d"),
-    "amd": ("#d1520f", "#8f1d14", "#f0a35c"),
-}
-OTHER_SHADES = ("#3f63b5", "#7b4ea3", "#8fb4e8")
 # Tensor-parallel attention is round or triangular, data-parallel attention square-cornered.
 MARKERS = {"TEP": "o", "TP": "^", "EP": "v", "DEP": "s", "DPATP": "D", "DPAEP": "P"}
 OTHER_MARKER = "h"
-INK, FAINT_INK, GRID = "#1c2430", "#69727f", "#e6e9ee"
-DASHES = (0, (5, 2.2))
 # Series of one vendor beyond its shades are told apart by the dashes.
 MORE_DASHES = (DASHES, (0, (1.3, 1.5)), (0, (9, 2, 1.5, 2)))
-DPI = 160
-_RIGHT = 0.975
-"""Where captions end, as a share of the width."""
-_CAPTION_CHARACTERS_PER_INCH = 14.33
 MOST_NAMED_LAYOUTS = 4
 LABEL_SPACING = 0.025
 """Share of an axis by which a labelled point differs from the labelled one before it."""
@@ -113,7 +108,15 @@ def pareto_figure(
 
     figure = ResultFigure(width=10, height=6.4)
     axes = figure.add_axes((0.082, 0.105, 0.893, 0.735))
-    dress(figure, axes, caption=caption, hint="labels: layout, concurrency after c")
+    dress(
+        figure,
+        axes,
+        caption=caption,
+        title=TITLE,
+        x_label=X_LABEL,
+        y_label=Y_LABEL,
+        hint="labels: layout, concurrency after c",
+    )
     styles = styles_of(series)
     colours = colours_of(series)
     for one in series:
@@ -125,11 +128,6 @@ def pareto_figure(
     labels = [label for one in series for label in _labels(one, colours[one.name])]
     place_labels(axes, _without_repeats(labels))
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; equal figures make equal bytes."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": f"forecurve {version()}, simulated"})
 
 
 def colours_of(series: Sequence[Series]) -> dict[str, str]:
@@ -148,53 +146,6 @@ def styles_of(series: Sequence[Series]) -> dict[str, Style]:
         styles[one.name] = (shades[shade], MORE_DASHES[cycle % len(MORE_DASHES)])
         seen[family] += 1
     return styles
-
-
-def dress(
-    figure: Figure,
-    axes: Axes,
-    *,
-    caption: str,
-    title: str = TITLE,
-    x_label: str = X_LABEL,
-    y_label: str = Y_LABEL,
-    hint: str = "",
-) -> None:
-    """Title, caption, axis labels, grid and the line that says it is simulated."""
-    left = axes.get_position().x0
-    inches = (_RIGHT - left) * figure.get_figwidth()
-    figure.text(left, 0.955, title, fontsize=14, fontweight="bold", color=INK, va="center")
-    figure.text(
-        left,
-        0.925,
-        "\n".join(textwrap.wrap(caption, round(_CAPTION_CHARACTERS_PER_INCH * inches))),
-        fontsize=8.5,
-        color=FAINT_INK,
-        va="top",
-        linespacing=1.35,
-    )
-    figure.text(
-        _RIGHT, 0.012, f"simulated, forecurve {version()}", fontsize=8, color=FAINT_INK, ha="right"
-    )
-    figure.text(left, 0.012, hint, fontsize=8, color=FAINT_INK)
-    axes.set_xlabel(x_label, fontsize=10.5, color=INK)
-    axes.set_ylabel(y_label, fontsize=10.5, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#aab2bd")
-    axes.tick_params(colors=FAINT_INK, labelsize=9, length=3)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-
-
-def log_throughput(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers at 1, 2 and 5 of every decade."""
-    from matplotlib.ticker import LogLocator
-
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.minorticks_off()
 
 
 def marker(layout: str) -> str:

@@ -47,7 +47,7 @@ class ExplainedStep:
         UserError
             If the step is not a decode step.
         """
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.explain.plots import step_time_figure, sweep_steps
 
         figure = step_time_figure([sweep_steps(self.scenario, self.explanation)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.studies.curve.pareto_plot import FAINT_INK, GRID, INK
+from simulator.output.style import FAINT_INK, GRID, INK
 from simulator.studies.explain.run import HOST, explain_scenario
 from simulator.version import version
 from workloads.errors import UserError

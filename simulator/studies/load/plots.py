@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.studies.curve.pareto_plot import GRID, INK, dress
+from simulator.output.style import GRID, INK, dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -152,7 +152,7 @@ class LoadRun:
 
     def plot(self, path: Path | None = None) -> Figure:
         """Requests in the system and latencies over time; a PNG where a path is given."""
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.load.plots import load_figure
 
         figure = load_figure(self)

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from hwmodels.sku import load_sku
-from simulator.studies.curve.pareto_plot import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
+from simulator.output.style import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
 from simulator.version import version
 
 if TYPE_CHECKING:

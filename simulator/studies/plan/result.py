@@ -311,7 +311,7 @@ class PlanResult:
 
     def plot(self, path: Path | None = None) -> Figure:
         """Fleets beside each other, and how each replica bends under load; PNG at a path."""
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.plan.plots import plan_figure
 
         figure = plan_figure(self)

@@ -116,7 +116,8 @@ class Report:
 
         Of the measured runs it shows those that are like a curve in every filter.
         """
-        from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+        from simulator.output.style import save_figure
+        from simulator.studies.curve.pareto_plot import pareto_figure
 
         alike = self.measured
         if not alike.empty:

@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulator.studies.curve.pareto_plot import FAINT_INK, marker, styles_of
+from simulator.output.style import FAINT_INK
+from simulator.studies.curve.pareto_plot import marker, styles_of
 from simulator.studies.sweep.plots import series_of
 
 if TYPE_CHECKING:

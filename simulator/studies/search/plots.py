@@ -8,7 +8,8 @@ import numpy as np
 
 from hwmodels.sku import load_sku
 from simulator.analysis.pareto import frontier_indices
-from simulator.studies.curve.pareto_plot import INK, Series, pareto_figure
+from simulator.output.style import INK
+from simulator.studies.curve.pareto_plot import Series, pareto_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

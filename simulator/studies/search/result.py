@@ -204,7 +204,7 @@ class SearchResult:
 
     def plot(self, path: Path | None = None) -> Figure:
         """Every run, the winner and the promised speed; PNG where a path is given."""
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.search.plots import search_figure
 
         figure = search_figure(self)

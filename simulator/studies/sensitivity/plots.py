@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from simulator.studies.curve.pareto_plot import FAINT_INK, GRID, INK
+from simulator.output.style import FAINT_INK, GRID, INK
 from simulator.studies.sensitivity.differences import METRICS
 from simulator.studies.sensitivity.text import OWNERS, value_text
 from simulator.version import version

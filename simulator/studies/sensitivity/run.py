@@ -126,7 +126,7 @@ class SensitivityResult:
 
     def plot(self, path: Path | None = None) -> Figure:
         """The tornado plot; PNG where a path is given."""
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.sensitivity.plots import tornado_figure
 
         figure = tornado_figure(self)

@@ -139,7 +139,8 @@ class SweepResult:
         ``measured`` points stand beside the curves, see
         `simulator.studies.curve.pareto_plot.pareto_figure`.
         """
-        from simulator.studies.curve.pareto_plot import pareto_figure, save_figure
+        from simulator.output.style import save_figure
+        from simulator.studies.curve.pareto_plot import pareto_figure
         from simulator.studies.sweep.plots import series_of
 
         figure = pareto_figure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from simulator.studies.curve.pareto_plot import DASHES, INK, dress, log_throughput
+from simulator.output.style import DASHES, INK, dress, log_throughput
 from simulator.studies.timeline.text import title_of
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ class TimelineResult:
 
     def plot(self, path: Path | None = None) -> Figure:
         """Throughput against date; written as PNG where a path is given."""
-        from simulator.studies.curve.pareto_plot import save_figure
+        from simulator.output.style import save_figure
         from simulator.studies.timeline.plots import timeline_figure
 
         figure = timeline_figure(self)
