@@ -7,7 +7,7 @@ import numpy as np
 from engine_scenarios import scenarios
 from hypothesis import given, settings
 
-from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.sglang.engine import SglangEngine
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Simulation, run_deployment
 from simulator.serving.records import Records
@@ -130,7 +130,7 @@ def test_first_come_first_served(scenario) -> None:
     deployment, requests, load = scenario
     records = run_deployment(deployment=deployment, requests=requests, load=load)
     pool = deployment.aggregated or deployment.prefill
-    retracts_to_the_end = isinstance(pool.settings, SglangSettings) and records.preemptions.any()
+    retracts_to_the_end = isinstance(pool.engine, SglangEngine) and records.preemptions.any()
     if deployment.prefill is not None or retracts_to_the_end:
         return
     place = records.worker.astype(np.int64) * 1000 + records.rank
