@@ -38,7 +38,7 @@ STUDIES = (
     ("overlay",),
     ("curve", "explain", "load", "predict", "plan", "search", "sensitivity"),
     ("sweep",),
-    ("compare", "timeline"),
+    ("compare", "timeline", "mlperf"),
     ("catalog",),
     ("report",),
 )
