@@ -8,7 +8,6 @@ file's own sidecar, then the folder's, then the result itself.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from calibration.measured.checks import find_violations
 from calibration.measured.runs import cell_text, check_runs
 from calibration.measured.table import MeasuredTableError, table_places, typed_runs, with_own_names
 from simulator.output.csv_table import read_run_table
+from workloads.datafiles import parse_json, read_text
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from calibration.measured.table import Violation
 
     Reader = Callable[[BenchmarkResult], RunRecord]
+
+WRAPPERS = ("benchmarks", "results", "runs")
+"""Names under which files of several results hold them."""
 
 _SUFFIXES = (".json", ".jsonl", ".csv")
 _READERS: tuple[tuple[Callable[[dict[str, Any]], bool], Reader], ...] = (
@@ -206,34 +209,39 @@ def _readings(
 
 def _parse(file: Path) -> list[BenchmarkResult]:
     """The JSON objects of a file: one, an array of them, or one a line."""
+    text = read_text(file)
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text: byte {error.start} is not") from None
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = parse_json(text, source=str(file))
+    except UserError as error:
         return _parse_lines(file, text, error)
     if isinstance(document, dict):
-        return [BenchmarkResult(file=file, data=document)]
+        return [
+            BenchmarkResult(file=file, place=place, data=data)
+            for place, data in _unwrapped(document)
+        ]
     entries = document if isinstance(document, list) else [document]
     return [_object(file, f"entry {place}", entry) for place, entry in enumerate(entries, start=1)]
 
 
-def _parse_lines(file: Path, text: str, whole: json.JSONDecodeError) -> list[BenchmarkResult]:
+def _unwrapped(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The results that a wrapper holds, such as ``{"benchmarks": [...]}``; else the object."""
+    for name in WRAPPERS:
+        held = document.get(name)
+        if isinstance(held, list) and held and all(isinstance(each, dict) for each in held):
+            return [(f"{name} {place}", each) for place, each in enumerate(held, start=1)]
+    return [("", document)]
+
+
+def _parse_lines(file: Path, text: str, whole: UserError) -> list[BenchmarkResult]:
     results: list[BenchmarkResult] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
+            entry = parse_json(line, source=str(file), line=number)
+        except UserError as error:
             # Where not even one line is JSON, the error of the file as a whole says more.
-            line_number, found = (number, error) if results else (whole.lineno, whole)
-            place = f"line {line_number}, column {found.colno}"
-            raise UserError(f"{file} {place}: {found.msg}") from None
+            raise (error if results else whole) from None
         results.append(_object(file, f"line {number}", entry))
     return results
 

@@ -178,7 +178,7 @@ def test_weka_sessions_must_agree_in_block_size(tmp_path):
         (
             "a.jsonl",
             '{"timestamp": 0, "input_length": 5, "output_length": 2}\n{"tim',
-            "line 2: not",
+            "line 2: column 2: not JSON",
         ),
         ("a.jsonl", '{"input_length": 5, "output_length": 2}\n[1]', "line 2: a list where"),
         ("a.jsonl", '{"input_length": 5}', "line 1: output_length is missing; give default"),
@@ -197,7 +197,11 @@ def test_weka_sessions_must_agree_in_block_size(tmp_path):
             '{"input_length": 5, "output_length": 2}',
             "line 2: some requests have a timestamp and others have not",
         ),
-        ("a.csv", "Timestamp,Request tokens,Response tokens\n1,2\n", "line 2: the number of fiel"),
+        (
+            "a.csv",
+            "Timestamp,Request tokens,Response tokens\n1,2\n",
+            "line 2: column 3 (Res",
+        ),
         (
             "a.csv",
             "Timestamp,Request tokens,Response tokens\n1,2,inf\n",
@@ -260,7 +264,7 @@ def test_missing_files_and_names():
 
 
 def test_a_directory_is_not_a_workload(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read"):
         load_workload(tmp_path)
 
 
@@ -284,3 +288,35 @@ def test_recorded_requests_can_be_sent_faster_and_with_drawn_steps():
     assert [r.decode_steps for r in workload.requests(rng=rng)] == [51, 6, 25, 0]
     with pytest.raises(UserError, match="speedup is 0"):
         list(workload.requests(rng=rng, speedup=0))
+
+
+def seconds_trace(tmp_path):
+    rows = [(0.0, 1000, 50), (0.2, 2000, 80), (0.4, 1500, 60), (1.7, 1500, 60), (3.9, 1500, 60)]
+    lines = [
+        f'{{"timestamp": {at}, "input_length": {prompt}, "output_length": {output}}}'
+        for at, prompt, output in rows
+    ]
+    return write(tmp_path, "seconds.jsonl", "\n".join(lines))
+
+
+def test_timestamps_that_are_hardly_milliseconds_are_asked_about(tmp_path):
+    with pytest.raises(UserError, match=r"1,026 req/s, as seconds 1\.03 req/s.*--time-unit s"):
+        load_workload(seconds_trace(tmp_path))
+
+
+@pytest.mark.parametrize(("unit", "last_s"), [("s", 3.9), ("ms", 0.0039)])
+def test_a_stated_time_unit_holds(tmp_path, unit, last_s):
+    workload = load_workload(seconds_trace(tmp_path), options=TraceOptions(time_unit=unit))
+    assert workload.recorded[-1].arrival_s == pytest.approx(last_s)
+
+
+def test_a_time_unit_of_a_format_with_its_own_is_refused(tmp_path):
+    path = write(tmp_path, "a.csv", "Timestamp,Request tokens,Response tokens\n0,2,3\n1,2,3\n")
+    with pytest.raises(UserError, match="unit of its own"):
+        load_workload(path, options=TraceOptions(time_unit="s"))
+
+
+def test_a_row_of_more_tokens_than_any_context_is_bad(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"input_length": 5, "output_length": 2147483648}')
+    with pytest.raises(UserError, match="output_length is 2147483648; the most is"):
+        load_workload(path)

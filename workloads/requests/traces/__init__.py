@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from workloads.datafiles import parse_json
 from workloads.errors import UserError
 from workloads.requests.traces.aiperf import (
     read_aiperf_inputs,
@@ -63,7 +63,13 @@ def read_trace(path: Path, options: TraceOptions) -> tuple[list[Request], list[B
         `TraceOptions.on_error` is ``raise``.
     """
     source = TraceSource(path, options)
-    return _read(source), source.bad_rows
+    requests = _read(source)
+    if options.time_unit is not None and not source.takes_time_unit:
+        raise UserError(
+            f"time_unit is {options.time_unit}, and the format of {path} has a unit of its own; "
+            "leave it out"
+        )
+    return requests, source.bad_rows
 
 
 def _read(source: TraceSource) -> list[Request]:
@@ -73,8 +79,8 @@ def _read(source: TraceSource) -> list[Request]:
     if first.lstrip()[0] not in "{[":
         return _read_csv(source, first)
     try:
-        head = json.loads(first)
-    except json.JSONDecodeError:
+        head = parse_json(first, source=str(source.path), line=1)
+    except UserError:
         head = None
     if isinstance(head, dict):
         for keys, reader in _JSON_LINES:

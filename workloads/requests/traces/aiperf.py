@@ -16,9 +16,11 @@ from workloads.requests.traces.rows import (
     TraceOptions,
     TraceRow,
     TraceSource,
+    check_time_unit,
     number,
     output_tokens,
     requests_from_rows,
+    seconds,
     text_tokens,
     whole_number,
 )
@@ -59,13 +61,14 @@ def read_aiperf_turns(source: TraceSource) -> list[Request]:
             line=line,
             prompt_tokens=_turn_tokens(turn, options),
             output_tokens=output_tokens(turn, "output_length", options),
-            arrival_s=None if turn.get("timestamp") is None else number(turn, "timestamp") / 1000,
+            arrival_s=seconds(turn, "timestamp", source),
             session=session,
-            think_s=0.0 if turn.get("delay") is None else number(turn, "delay") / 1000,
+            think_s=seconds(turn, "delay", source) or 0.0,
             adds_to_history=adds_to_history,
         )
 
     rows = source.parsed(turns(), parse)
+    check_time_unit(rows, source=source)
     block_tokens = options.block_tokens or HISTORY_BLOCK_TOKENS
     return requests_from_rows(rows, source=source, block_tokens=block_tokens)
 

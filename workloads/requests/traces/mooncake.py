@@ -14,13 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workloads.requests.traces.rows import (
-    RowError,
     TraceRow,
     TraceSource,
+    check_time_unit,
     hash_ids,
     number,
     output_tokens,
     requests_from_rows,
+    seconds,
     text_tokens,
     whole_number,
 )
@@ -54,14 +55,15 @@ def read_mooncake(source: TraceSource) -> list[Request]:
             line=line,
             prompt_tokens=prompt,
             output_tokens=output_tokens(row, "output_length", options),
-            arrival_s=_seconds(row, "timestamp"),
+            arrival_s=seconds(row, "timestamp", source),
             hash_ids=hash_ids(row, prompt_tokens=prompt, block_tokens=block_tokens),
             session=None if session is None else str(session),
-            think_s=_seconds(row, "delay") or 0.0,
+            think_s=seconds(row, "delay", source) or 0.0,
             adds_to_history=session is not None,
         )
 
     rows = source.parsed(source.json_lines(), parse)
+    check_time_unit(rows, source=source)
     return requests_from_rows(rows, source=source, block_tokens=block_tokens)
 
 
@@ -86,12 +88,3 @@ def read_bailian(source: TraceSource) -> list[Request]:
 
     rows = source.parsed(source.json_lines(), parse)
     return requests_from_rows(rows, source=source, block_tokens=block_tokens)
-
-
-def _seconds(row: dict[str, Any], name: str) -> float | None:
-    if row.get(name) is None:
-        return None
-    milliseconds = number(row, name)
-    if milliseconds < 0:
-        raise RowError(f"{name} is {row[name]!r}; it must not be negative")
-    return milliseconds / 1000

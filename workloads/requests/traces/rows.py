@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from workloads.errors import UserError
+from workloads.datafiles import parse_csv, parse_json, read_lines
+from workloads.errors import UserError, shown
 from workloads.requests.request import Request
 from workloads.requests.synthetic import link_turns
 
@@ -18,6 +17,13 @@ if TYPE_CHECKING:
 OnError = Literal["raise", "skip"]
 TimeUnit = Literal["ms", "s"]
 Row = TypeVar("Row")
+
+FASTEST_TRACE = 200.0
+"""Arrivals beyond which timestamps in milliseconds are doubted; recorded services stay below.
+[1/s]"""
+
+MOST_TOKENS = 2**24
+"""Tokens that one row may count, beyond every context window. [tokens]"""
 
 
 class RowError(Exception):
@@ -98,6 +104,7 @@ class TraceSource:
     path: Path
     options: TraceOptions = field(default_factory=TraceOptions)
     bad_rows: list[BadRow] = field(default_factory=list)
+    takes_time_unit: bool = False
 
     def reject(self, line: int, reason: str) -> None:
         """Note a bad row, or raise `UserError` where the options say so."""
@@ -136,13 +143,7 @@ class TraceSource:
 
     def lines(self) -> Iterator[str]:
         """Lines of the file; unreadable files and text raise `UserError`."""
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="") as stream:
-                yield from stream
-        except OSError as error:
-            raise UserError(f"workload '{self.path}' cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"workload '{self.path}' is not UTF-8 text: {error.reason}") from error
+        return read_lines(self.path)
 
     def json_lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Numbered objects of a JSON-lines file; blank lines are allowed."""
@@ -150,9 +151,9 @@ class TraceSource:
             if not text.strip():
                 continue
             try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                self.reject(line, f"not JSON, column {error.colno}: {error.msg}")
+                row = parse_json(text, source=str(self.path), line=line)
+            except UserError as error:
+                self.reject(line, str(error).removeprefix(f"{self.path} line {line}").strip(",: "))
                 continue
             if not isinstance(row, dict):
                 self.reject(line, f"a {type(row).__name__} where an object is expected")
@@ -161,34 +162,33 @@ class TraceSource:
 
     def csv_rows(self, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
         """Numbered rows of a CSV file with a header that has the `required` columns."""
-        reader = csv.DictReader(self.lines())
-        missing = [name for name in required if name not in (reader.fieldnames or ())]
+        header, rows = parse_csv(self.lines(), source=str(self.path))
+        missing = [name for name in required if name not in header]
         if missing:
             raise UserError(
                 f"{self.path}, line 1: column {', '.join(missing)} is missing; "
-                f"the header has {', '.join(reader.fieldnames or ['nothing'])}"
+                f"the header has {shown(', '.join(header))[1:-1]}"
             )
-        for row in reader:
-            if None in row.values() or None in row:
-                self.reject(reader.line_num, "the number of fields differs from the header's")
-                continue
-            yield reader.line_num, row
+        for row in rows:
+            if row.problem:
+                self.reject(row.line, row.problem)
+            else:
+                yield row.line, row.cells
 
     def json_document(self) -> Any:
         """The single JSON value of the file."""
-        try:
-            return json.loads("".join(self.lines()))
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{self.path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
-            ) from error
+        return parse_json("".join(self.lines()), source=str(self.path))
 
 
 def whole_number(row: Mapping[str, Any], name: str, *, least: int = 1) -> int:
     """The field as a whole number of at least `least`, else `RowError`."""
     value = number(row, name)
     if value != int(value) or value < least:
-        raise RowError(f"{name} is {row[name]!r}; it must be a whole number of at least {least}")
+        raise RowError(
+            f"{name} is {shown(row[name])}; it must be a whole number of at least {least}"
+        )
+    if value > MOST_TOKENS:
+        raise RowError(f"{name} is {shown(row[name])}; the most is {MOST_TOKENS:,}")
     return int(value)
 
 
@@ -199,11 +199,44 @@ def number(row: Mapping[str, Any], name: str) -> float:
         raise RowError(f"{name} is missing")
     try:
         result = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = float("nan")
     if not abs(result) < float("inf"):
-        raise RowError(f"{name} is {value!r}; it must be a number")
+        raise RowError(f"{name} is {shown(value)}; it must be a number")
     return result
+
+
+def seconds(row: Mapping[str, Any], name: str, source: TraceSource) -> float | None:
+    """A time of a format that counts milliseconds, in the stated unit where there is one. [s]"""
+    source.takes_time_unit = True
+    if row.get(name) is None:
+        return None
+    time = number(row, name)
+    if time < 0:
+        raise RowError(f"{name} is {row[name]!r}; it must not be negative")
+    return time if source.options.time_unit == "s" else time / 1000
+
+
+def check_time_unit(rows: list[TraceRow], *, source: TraceSource) -> None:
+    """Ask for the unit of timestamps that are hardly milliseconds.
+
+    Raises
+    ------
+    UserError
+        If no unit is stated and requests would come faster than `FASTEST_TRACE`, while as seconds
+        they would not.
+    """
+    times = [row.arrival_s for row in rows if row.arrival_s is not None]
+    if source.options.time_unit is not None or len(times) < 2:
+        return
+    span_s = max(times) - min(times)
+    rate = (len(times) - 1) / span_s if span_s > 0 else 0.0
+    if rate > FASTEST_TRACE >= rate / 1000:
+        raise UserError(
+            f"timestamps of {source.path} span {span_s * 1000:g}; as milliseconds that is "
+            f"{rate:,.0f} req/s, as seconds {rate / 1000:.3g} req/s: say which with "
+            "--time-unit s or --time-unit ms"
+        )
 
 
 def output_tokens(row: Mapping[str, Any], name: str, options: TraceOptions) -> int:
