@@ -9,6 +9,7 @@ file's own sidecar, then the folder's, then the result itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,7 +26,6 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from calibration.measured.table import Violation
 
@@ -67,7 +67,7 @@ class ImportedRuns:
     problems: tuple[str, ...] = ()
 
 
-def import_runs(path: Path, *, skip_bad: bool = False, **known: object) -> ImportedRuns:
+def import_runs(path: Path | str, *, skip_bad: bool = False, **known: object) -> ImportedRuns:
     """Benchmark results of a file, or of all files of a folder and its subfolders.
 
     Parameters
@@ -89,6 +89,7 @@ def import_runs(path: Path, *, skip_bad: bool = False, **known: object) -> Impor
         If nothing could be read; if a result cannot be read, lacks what only a user can know, or
         contradicts itself, unless ``skip_bad``.
     """
+    path = Path(path)
     given = canonical_facts(known, origin="the options")
     reading = _Reading(notes=[], problems=[] if skip_bad else None)
     frames: list[pd.DataFrame] = []

@@ -7,6 +7,7 @@ stays in the table and is not fitted.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ import pandas as pd
 
 from calibration.measured.schema import AGENTIC
 from calibration.measured.table import Violation
+from hwmodels.sku import load_sku
+from workloads.architectures.catalog import load_architecture
+from workloads.models.weights import weight_table
 from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
@@ -42,6 +46,9 @@ throughput rises by more than the other as clients are added. [-]"""
 SAME_FIGURES = 0.003
 """Undated medians of two layouts whose throughput and TPOT both agree to this are the same runs
 under two labels. [-]"""
+
+LEAST_BYTES = {"fp4": 0.5, "int4": 0.5, "fp8": 1.0, "bf16": 2.0}
+"""Fewest bytes of a parameter by the label of a run's precision. [B]"""
 
 LAYOUT = (
     *(f"prefill_{name}" for name in ("workers", "tp", "ep", "dp_attention", "gpus")),
@@ -183,10 +190,31 @@ def suspicions(frame: pd.DataFrame) -> pd.Series:
     add(frame.index[(closure < low) | (closure > high)], f"Little's law not within {low}-{high}")
     over = (decoding > DECODE_SHARE_LIMIT) & closure.isna()
     add(frame.index[over], f"decoding clients above {DECODE_SHARE_LIMIT} of the concurrency")
+    add(too_large(frame), "the weights alone exceed the memory of its GPUs")
     trusted = frame.loc[~frame.index.isin(list(reasons))]
     add(mixed_builds(trusted), "another build than its neighbours of the undated series")
     add(mislabelled(trusted), "the figures of another layout under a label without its EP or DP")
     return pd.Series({row: "; ".join(texts) for row, texts in reasons.items()}, dtype=object)
+
+
+def too_large(frame: pd.DataFrame) -> pd.Index:
+    """Rows whose model cannot lie on their GPUs, at the fewest bytes that its precision allows."""
+    rows: list[int] = []
+    capacity = [load_sku(str(sku)).hbm_bytes for sku in frame["sku"]]
+    room = pd.Series(capacity, index=frame.index) * frame["gpus"]
+    for (model, precision), group in frame.groupby(["model", "precision"], sort=False):
+        parameters, released = _size(str(model))
+        least = min(LEAST_BYTES.get(str(precision), 0.5) * parameters, released)
+        rows += list(group.index[room[group.index] < least])
+    return pd.Index(rows)
+
+
+@lru_cache(maxsize=64)
+def _size(model: str) -> tuple[float, float]:
+    """Parameters of a model without its draft module, and bytes of them as released. [B]"""
+    weights = weight_table(architecture=load_architecture(model))
+    main = [weight for weight in weights if weight.module == "main"]
+    return sum(each.parameters for each in main), sum(each.checkpoint_bytes for each in main)
 
 
 def mislabelled(frame: pd.DataFrame) -> pd.Index:

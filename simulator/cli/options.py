@@ -68,7 +68,10 @@ def read_overlay(context: typer.Context, path: Path | None) -> pd.DataFrame | No
     if path is None:
         return None
     import_runs: Callable[[Path], pd.DataFrame] = context.find_root().obj
-    return import_runs(path)
+    runs = import_runs(path)
+    for reason, rows in runs[runs["quality"] == "suspect"].groupby("quality_reason"):
+        typer.echo(f"note: suspect measured runs, {len(rows)} of {len(runs)}: {reason}", err=True)
+    return runs
 
 
 def check_output(*, as_json: bool, as_csv: bool) -> None:

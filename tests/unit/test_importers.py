@@ -343,3 +343,25 @@ def test_imported_runs_can_be_predicted():
     for cells in to_predict_columns(rows).to_dict("records"):
         configuration, _ = configure_row(cells)
         assert configuration.gpus == 8
+
+
+AGGREGATE = {
+    **{"hw": "tpuv7", "conc": 64, "model": "Qwen/Qwen3.5-397B-A17B-FP8", "framework": "vllm"},
+    **{"infmax_model_prefix": "qwen3.5", "precision": "fp8", "spec_decoding": "none"},
+    **{"disagg": False, "isl": 8192, "osl": 1024, "is_multinode": False, "tp": 1, "ep": 1},
+    **{"dp_attention": "false", "tput_per_gpu": 29400, "output_tput_per_gpu": 3260},
+    **{"input_tput_per_gpu": 26140, "mean_ttft": 7.2, "median_tpot": 0.0305, "mean_tpot": 0.0304},
+}
+
+
+def test_a_result_that_contradicts_itself_is_suspect(tmp_path):
+    (tmp_path / "agg.json").write_text(json.dumps(AGGREGATE))
+    reason = import_runs(tmp_path / "agg.json").frame["quality_reason"][0]
+    assert "Little's law" in reason
+    assert "weights alone exceed the memory" in reason
+
+
+def test_results_in_a_wrapper_are_read(tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps({"benchmarks": [AGGREGATE], "evaluations": []}))
+    frame = import_runs(str(tmp_path / "sweep.json")).frame
+    assert frame["place"].tolist() == ["benchmarks 1"]
