@@ -1,0 +1,214 @@
+"""Runs every command of README, guides and background pages as written.
+
+``python docs/tools/run_commands.py`` runs those that took under a minute when they were last
+timed; ``--all`` runs the long ones too. ``--record`` writes times and dates to
+docs/reference/commands.yaml, from which docs/reference/commands.md is made. A command that ends
+with another status than 0, or prints a traceback, fails the run.
+
+Commands run in a scratch folder which holds what the pages assume a reader has: measured runs of
+their own, results of earlier commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / "docs" / "reference" / "commands.yaml"
+PAGE = ROOT / "docs" / "reference" / "commands.md"
+LONG_S = 60.0
+_FENCE = re.compile(r"^```(?:console|bash|sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(simulate [^`]+)`")
+_WORDS = ("simulate ", "python -m ")
+# Commands that need what a machine of CI has not, and what that is.
+NOT_RUN = {
+    "python -m calibration.microbench": "a GPU with PyTorch",
+    "python -m calibration.kernels.microbench_report": "rows that a GPU measured",
+    "python -m calibration.kernels.table": "the extra op-tables (82 MB)",
+    "python -m calibration.kernels.report": "the extra op-tables (82 MB)",
+    "simulate sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32 --executor dask": (
+        "a Dask cluster"
+    ),
+    "simulate calibrate validate --held": "a maintainer: every look at held-out runs is counted",
+}
+# Files that a long command makes: what reads them runs with the long ones.
+MADE_BY_LONG = ("my_fit", "out/fit")
+# What pages assume: files and folders of a reader, and the command that makes each.
+PREPARED = {
+    "runs.csv": "simulate runs --sku b300 --quality ok --csv > runs.csv",
+    "my_runs.csv": "simulate runs --sku mi355x --engine sglang --csv > my_runs.csv",
+    "my_runs": "mkdir my_runs && cp my_runs.csv my_runs/",
+    "out/mi355x-run": "simulate --sku mi355x --ep 8 --out out/mi355x-run",
+    "out/sweep-run": "simulate sweep --sku mi355x --ep 8 --concurrency 8,64 --out out/sweep-run",
+    "out/RUN": "simulate --sku b300 --tp 8 --concurrency 8,64 --out out/RUN",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command as a page shows it, and the page."""
+
+    page: str
+    text: str
+
+
+def commands_of(page: Path) -> list[Command]:
+    """Commands of a page, in its order: fenced shell blocks, and inline code of tables."""
+    text = page.read_text(encoding="utf-8")
+    found: dict[str, None] = {}
+    for body in _FENCE.findall(text):
+        joined = body.replace("\\\n", " ")
+        for line in joined.splitlines():
+            command = re.sub(r"\s+", " ", line.split("  #")[0].split(" #")[0]).strip()
+            if command.startswith(_WORDS):
+                found[command] = None
+    for line in text.splitlines():
+        if line.startswith("|"):
+            for command in _INLINE.findall(line):
+                if "..." not in command and len(command.split()) > 2:
+                    found[command.strip()] = None
+    name = page.relative_to(ROOT).as_posix()
+    return [Command(page=name, text=command) for command in found]
+
+
+def all_commands() -> list[Command]:
+    """Commands of all pages; one that stands on several pages counts for the first."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    seen: dict[str, Command] = {}
+    for page in pages:
+        if page != PAGE:
+            for command in commands_of(page):
+                seen.setdefault(command.text, command)
+    return list(seen.values())
+
+
+def reason_not_run(command: Command) -> str | None:
+    """What a command needs that machines of CI have not; ``None`` where it runs."""
+    return next((why for start, why in NOT_RUN.items() if command.text.startswith(start)), None)
+
+
+def is_long(command: Command, known: dict[str, dict[str, object]]) -> bool:
+    """Whether a command took a minute when last timed, or reads what such a command makes."""
+    seconds = float(str(known.get(command.text, {}).get("seconds", 0.0)))
+    return seconds >= LONG_S or any(name in command.text for name in MADE_BY_LONG)
+
+
+def recorded() -> dict[str, dict[str, object]]:
+    """Seconds and date of the last timed run of each command."""
+    if not STATE.exists():
+        return {}
+    entries = yaml.safe_load(STATE.read_text(encoding="utf-8"))["commands"]
+    return {str(entry["command"]): entry for entry in entries}
+
+
+def prepare(folder: Path) -> None:
+    """Make what the pages assume a reader to have."""
+    for target, command in PREPARED.items():
+        if not (folder / target).exists():
+            _, status, output = run_one(Command(page="prepared", text=command), folder)
+            if status != 0:
+                raise SystemExit(f"cannot prepare {target}: {output.strip()[-400:]}")
+
+
+def run_one(command: Command, folder: Path) -> tuple[float, int, str]:
+    """Seconds, exit status and output of a command in the scratch folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    start = time.perf_counter()
+    done = subprocess.run(
+        ["bash", "-c", command.text],
+        cwd=folder,
+        env=os.environ | {"PATH": path, "PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3600,
+    )
+    return time.perf_counter() - start, done.returncode, done.stdout + done.stderr
+
+
+def main() -> int:
+    """Run the commands; 1 if any fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="the long commands too")
+    parser.add_argument("--record", action="store_true", help="write times, dates and the page")
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    known = recorded()
+    commands = [command for command in all_commands() if reason_not_run(command) is None]
+    chosen = [command for command in commands if asked.all or not is_long(command, known)]
+    pages = [
+        [command for command in chosen if command.page == page]
+        for page in dict.fromkeys(command.page for command in chosen)
+    ]
+    folder = Path(tempfile.mkdtemp(prefix="commands-"))
+    failed = 0
+    try:
+        prepare(folder)
+        with ThreadPoolExecutor(asked.workers) as pool:
+            runs = pool.map(lambda page: [run_one(each, folder) for each in page], pages)
+            ended = (
+                pair
+                for page, ends in zip(pages, runs, strict=True)
+                for pair in zip(page, ends, strict=True)
+            )
+            for command, (seconds, status, output) in ended:
+                wrong = status != 0 or "Traceback (most recent call last)" in output
+                failed += wrong
+                print(f"{'FAILED' if wrong else 'ok':6} {seconds:7.1f} s  {command.text}")
+                if wrong:
+                    print(f"       {command.page}: {output.strip()[-1500:]}")
+                elif asked.record:
+                    known[command.text] = {
+                        "command": command.text,
+                        "page": command.page,
+                        "seconds": round(seconds, 1),
+                        "last_run": dt.date.today().isoformat(),
+                    }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if asked.record:
+        write_record([known[each.text] for each in commands if each.text in known])
+    print(f"{len(chosen) - failed} passed, {failed} failed, {len(commands) - len(chosen)} long")
+    return int(failed > 0)
+
+
+def write_record(entries: list[dict[str, object]]) -> None:
+    """Write the timed runs, and the page made from them."""
+    text = yaml.safe_dump({"commands": entries}, sort_keys=False, width=1000)
+    STATE.write_text(f"# Written by docs/tools/run_commands.py --record\n{text}", encoding="utf-8")
+    PAGE.write_text(page_text(entries), encoding="utf-8")
+
+
+def page_text(entries: list[dict[str, object]]) -> str:
+    """The page of all commands with the time and date of their last run."""
+    rows = "\n".join(
+        f"| `{str(entry['command']).replace('|', chr(92) + '|')}` | {entry['page']} | "
+        f"{entry['seconds']} | {entry['last_run']} |"
+        for entry in entries
+    )
+    left_out = "\n".join(f"- `{start}`: {why}" for start, why in NOT_RUN.items())
+    return (
+        "# Commands of these pages\n\n"
+        "Every command of README and docs, run as written by `docs/tools/run_commands.py`. CI\n"
+        f"runs those under {LONG_S:.0f} s; `--all --record` runs all and writes this page.\n\n"
+        "| command | page | seconds | last run |\n|---|---|---|---|\n"
+        f"{rows}\n\nNot run, and what each needs:\n\n{left_out}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
