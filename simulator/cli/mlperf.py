@@ -28,8 +28,19 @@ def mlperf(
         ),
     ] = None,
     mlperf_scenario: Annotated[
-        str, typer.Option("--scenario", metavar="NAME", help="offline, server or interactive.")
-    ] = "server",
+        str | None,
+        typer.Option(
+            "--scenario", metavar="NAME", help="offline, server or interactive; default server."
+        ),
+    ] = None,
+    submission: Annotated[
+        str | None,
+        typer.Option(
+            "--submission",
+            metavar="NAME",
+            help="Settings of a published submission: v6.0-dell-b300-deepseek-r1-server ...",
+        ),
+    ] = None,
     given: dict[str, Any],
     deployment: Annotated[
         str | None,
@@ -71,6 +82,7 @@ def mlperf(
 
     asked = build_mlperf(
         flags=given,
+        submission=submission,
         benchmark=benchmark,
         scenario=mlperf_scenario,
         deployment=deployment,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from simulator.cli.main import run
+from simulator.studies.mlperf.request import build_mlperf, submissions
 
 
 def mlperf(capsys, *flags):
@@ -50,3 +51,19 @@ def test_what_cannot_be_asked_is_named(capsys, flags, message):
         arguments += ["--benchmark", "llama3.1-8b"]
     assert run([*arguments, *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", submissions())
+def test_a_submission_states_settings_that_its_engine_has(name):
+    asked = build_mlperf(flags={}, submission=name)
+    assert asked.chips == submissions()[name]["chips"]
+    assert asked.base.engine_settings == submissions()[name]["engine_settings"]
+
+
+def test_what_is_stated_comes_before_the_submission():
+    flags = {"sku": "h200", "engine_settings": {"max_num_tokens": 100}}
+    name = "v6.0-dell-b300-llama3.1-8b-server"
+    asked = build_mlperf(flags=flags, submission=name, chips=16)
+    assert (asked.base.sku, asked.chips) == ("h200", 16)
+    assert asked.base.engine_settings["max_num_tokens"] == 100
+    assert asked.base.engine_settings["max_batch_size"] == 6000

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.scenario.settings import build_scenario
+from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.requests.length_laws import longest_tokens, read_lengths
 from workloads.requests.mlperf import Benchmark, LatencyLimits, benchmark_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from simulator.scenario.settings import Scenario
     from workloads.requests.lengths import LengthDistribution
@@ -73,11 +76,34 @@ class MlperfRequest:
         return longest_tokens(self.prompt), longest_tokens(self.output)
 
 
+@cache
+def submissions() -> dict[str, dict[str, Any]]:
+    """Settings of published submissions by name; results of none."""
+    path = Path(str(resources.files("simulator.studies.mlperf") / "submissions.yaml"))
+    known: dict[str, dict[str, Any]] = read_yaml_mapping(path)["submissions"]
+    return known
+
+
+def _with_submission(name: str, stated: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `build_mlperf`: what is stated over what a submission set."""
+    known = submissions()
+    if name not in known:
+        raise unknown_name(field="submission", value=name, known=known)
+    entry = known[name]
+    given = {key: value for key, value in stated.pop("flags").items() if value is not None}
+    own = given.pop("engine_settings", None) or {}
+    flags = {**entry["flags"], **given, "engine_settings": {**entry["engine_settings"], **own}}
+    settings = {key: entry[key] for key in ("benchmark", "scenario", "chips", "deployment")}
+    settings |= {key: value for key, value in stated.items() if value is not None}
+    return {**settings, "flags": flags}
+
+
 def build_mlperf(
     *,
     flags: Mapping[str, Any],
+    submission: str | None = None,
     benchmark: str | None = None,
-    scenario: str = "server",
+    scenario: str | None = None,
     deployment: str | None = None,
     chips: int | None = None,
     rate: float | None = None,
@@ -91,12 +117,20 @@ def build_mlperf(
     ----------
     flags:
         Settings of a scenario; ``model`` may name the benchmark.
+    submission:
+        Name of a published submission whose settings hold where nothing else is stated.
 
     Raises
     ------
     UserError
         If a name is unknown, a number is out of range, or two settings contradict each other.
     """
+    if submission is not None:
+        stated = {"flags": dict(flags), "benchmark": benchmark, "scenario": scenario}
+        stated |= {"deployment": deployment, "chips": chips, "rate": rate, "queries": queries}
+        stated |= {"arrivals_s": arrivals_s, "lengths": lengths}
+        return build_mlperf(**_with_submission(submission, stated))
+    scenario = scenario or "server"
     if scenario not in SCENARIOS:
         raise unknown_name(field="scenario", value=scenario, known=SCENARIOS)
     name = benchmark or flags.get("model")

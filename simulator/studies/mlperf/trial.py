@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.analysis.mlperf import LatencyVerdict, offline_throughput, server_throughput
-from simulator.engines.memory import running_cap
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import DeploymentBounds
 from simulator.prediction.run import acceptance_of
@@ -71,7 +70,7 @@ class Copy:
     def slots(self) -> float:
         """Requests of mean length that the copy runs at a time, by settings and memory."""
         last = self.assembly.pools[-1]
-        cap = running_cap(settings=last.settings, attention_dp=last.layout.attention_dp)
+        cap = last.engine.running_cap(attention_dp=last.layout.attention_dp)
         # what a slot sees is the length-biased answer: long ones stay longer
         tokens = self.asked.prompt.mean_tokens + self.asked.output.mean_tokens
         held = last.kv_pool.total_blocks / last.kv_pool.blocks(tokens)
