@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.sku import load_sku
+from simulator.engines.pools import PoolLayout
 from simulator.prediction.assembly import assemble
-from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.serving.client import OpenLoop
@@ -51,8 +50,7 @@ def replica() -> Deployment:
     """One node."""
     configuration, _ = configure_run(
         Scenario(sku="b200", engine="vllm@specification"),
-        sku=load_sku("b200"),
-        pools=(PoolRequest.of(Layout(tp=8, ep=8)),),
+        pools=(PoolLayout(layout=Layout(tp=8, ep=8)),),
         concurrency=256,
     )
     return assemble(configuration).deployment

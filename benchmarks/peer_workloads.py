@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodels.sku import load_sku
+from simulator.engines.pools import PoolLayout
 from simulator.prediction.assembly import assemble
-from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.serving.client import ClosedLoop, OpenLoop
@@ -191,8 +190,7 @@ def build(workload: PeerWorkload, *, factor: float | None = None) -> tuple[Deplo
     """
     configuration, _ = configure_run(
         Scenario(**workload.scenario),
-        sku=load_sku(workload.scenario["sku"]),
-        pools=(PoolRequest.of(workload.layout),),
+        pools=(PoolLayout(layout=workload.layout),),
         concurrency=workload.concurrency,
     )
     (pool,) = configuration.pools

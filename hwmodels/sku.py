@@ -6,6 +6,7 @@ shipped records are ``catalog/<key>.yaml``; a user's own chip is a file of the s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -162,6 +163,11 @@ class Sku(_Quantities):
                 raise ValueError(f"{name} belongs under 'figures', with unit, kind and source")
         return {**data, "figures": figures, **values}
 
+    @property
+    def fingerprint(self) -> str:
+        """Stands for all that predictions take from the record: its key and a digest of it."""
+        return _fingerprint(self)
+
     def override(self, changes: Mapping[str, float]) -> Sku:
         """The same chip with some quantities replaced by a user's.
 
@@ -205,6 +211,12 @@ def figure_fields() -> dict[str, str]:
             if isinstance(extra, dict):
                 fields[prefix + name] = str(extra["unit"])
     return fields
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(sku: Sku) -> str:
+    fields = sku.model_dump(exclude={"figures", "sources", "note"})
+    return f"{sku.key}-{hashlib.sha256(repr(fields).encode()).hexdigest()[:16]}"
 
 
 def _identity_fields() -> list[str]:

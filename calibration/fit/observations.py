@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.fit.effects import LevelKey
-from hwmodels.sku import load_sku
 from hwmodels.software import MEDIAN_LEVEL
-from simulator.engines.labels import load_engine
 from simulator.scenario.table_rows import configure_row
-from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -149,10 +146,10 @@ def stamp_of(row: Mapping[Hashable, object]) -> str:
 
 def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
     """The software level of a configuration at a date."""
-    sku = load_sku(configuration.sku)
+    sku = configuration.sku
     return LevelKey(
-        family=load_architecture(configuration.model).family,
-        engine=load_engine(configuration.engine).software,
+        family=configuration.architecture.family,
+        engine=configuration.engine.software,
         sku=sku.key,
         stamp=stamp,
         vendor=sku.vendor,

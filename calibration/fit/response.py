@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.kernels.left_out import without_kernels
-from hwmodels.sku import load_sku
 from simulator.prediction.assembly import named_software
 from simulator.prediction.run import simulate_run
 from workloads.errors import UserError
@@ -110,9 +109,9 @@ def _respond_one(
     configuration = observation.configuration
     if short and configuration.concurrency >= SHORTENED_CLIENTS:
         configuration = replace(configuration, requests_per_client=SHORT_REQUESTS_PER_CLIENT)
-    sku = load_sku(configuration.sku)
+    sku = configuration.sku
     try:
-        software = tuned(named_software(configuration, sku=sku), logs=logs)
+        software = tuned(named_software(configuration), logs=logs)
         if absent is not None:
             software = without_kernels(software, sku=sku, absent=absent)
         metrics = simulate_run(configuration, software=software).metrics

@@ -75,6 +75,7 @@ def deployment_label(pools: Sequence[PoolLayout]) -> str:
 
 
 _POOL = re.compile(r"(?:(\d+)x)?(TP|TEP|DEP|DPATP)(\d+)(?:PP(\d+))?$")
+_CONTEXT_PARALLEL = re.compile(r"\d(?:D|P)?CP\d+")
 
 
 def parse_deployment(text: str) -> tuple[PoolLayout, ...]:
@@ -83,7 +84,7 @@ def parse_deployment(text: str) -> tuple[PoolLayout, ...]:
     Raises
     ------
     ValueError
-        If the text is not such a label.
+        If the text is not such a label; a `UserError` if it has context parallelism.
     """
     match text.split("+"):
         case [both]:
@@ -95,6 +96,11 @@ def parse_deployment(text: str) -> tuple[PoolLayout, ...]:
 
 def _parse_pool(text: str, *, role: Role) -> PoolLayout:
     match = _POOL.match(text)
+    if match is None and _CONTEXT_PARALLEL.search(text):
+        raise UserError(
+            f"deployment '{text}' has context parallelism (CP, DCP), which is not modelled; "
+            "leave it out, or give one of TP, TEP, DEP and DPATP, with PP"
+        )
     if match is None:
         raise ValueError(f"'{text}' is not a pool such as DEP8, 2xTP4 or 6xDPATP8")
     workers, form, ranks, stages = match.groups()

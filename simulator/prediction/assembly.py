@@ -7,10 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import is_fitted
-from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.engines.kv_pools import size_pool
-from simulator.engines.labels import load_engine
 from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
 from simulator.prediction.release_plan import plan_of_release, release_messages
@@ -18,7 +16,6 @@ from simulator.serving.deployment import Deployment
 from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.router import WorkerPool
 from simulator.serving.step_cost import TabulatedStepCost
-from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.models import bind
 from workloads.models.kv_bytes import kv_copies, transfer_bytes
@@ -69,17 +66,14 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
     DoesNotFitError
         If the model does not fit, with the byte table.
     """
-    sku = load_sku(configuration.sku)
-    if configuration.sku_overrides:
-        sku = sku.override(configuration.sku_overrides)
-    architecture = load_architecture(configuration.model)
+    sku, architecture = configuration.sku, configuration.architecture
     longest = configuration.isl + configuration.osl
     if longest > architecture.max_position_embeddings:
         raise UserError(
             f"isl + osl is {longest}, beyond the {architecture.max_position_embeddings} tokens "
             f"of context of {architecture.name}; shorten one of them"
         )
-    software = software or named_software(configuration, sku=sku)
+    software = software or named_software(configuration)
     models: list[CostModel] = []
     memory: list[MemoryPlan] = []
     pools: list[WorkerPool] = []
@@ -237,7 +231,7 @@ def transfer_link(
     )
 
 
-def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLevel:
+def named_software(configuration: RunConfiguration) -> SoftwareLevel:
     """The software level that a configuration names.
 
     A model of grouped-query attention takes nothing from fits to others: their factors stand for
@@ -249,12 +243,12 @@ def named_software(configuration: RunConfiguration, *, sku: Sku) -> SoftwareLeve
     UserError
         If the model has no release of the configuration's precision.
     """
-    architecture = load_architecture(configuration.model)
+    sku, architecture = configuration.sku, configuration.architecture
     unlike = architecture.attention == "grouped" and not is_fitted(
         configuration.model, directory=configuration.calibration
     )
     level = load_software(
-        engine=load_engine(configuration.engine).software,
+        engine=configuration.engine.software,
         sku=sku,
         model=configuration.model,
         date=configuration.level_date,

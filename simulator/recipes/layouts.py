@@ -31,18 +31,6 @@ class PoolRequest:
     dp_attention: bool | None = None
     gpus: int | None = None
 
-    @classmethod
-    def of(cls, layout: Layout, *, role: Role = "aggregated", workers: int = 1) -> PoolRequest:
-        """A pool of which everything is known."""
-        return cls(
-            role=role,
-            workers=workers,
-            tp=layout.tp,
-            ep=layout.ep,
-            dp_attention=layout.dp_attention,
-            gpus=workers * layout.gpus,
-        )
-
     def accepts(self, pool: PoolLayout) -> bool:
         """Whether a pool agrees with all that is known."""
         return pool.role == self.role and all(
@@ -68,6 +56,27 @@ class PoolRequest:
         if self.workers is None and (self.tp is None or self.gpus is None):
             values["workers"] = None
         return [name for name, value in values.items() if value is None]
+
+
+def complete_layouts(
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    *,
+    level: Level,
+    concurrency: int,
+    context: dict[str, object],
+) -> tuple[tuple[PoolLayout, ...], list[str]]:
+    """Layouts of the pools, and what was filled in; complete ones stay as they are.
+
+    Raises
+    ------
+    UserError
+        As `fill_layouts`.
+    """
+    complete = tuple(pool for pool in pools if isinstance(pool, PoolLayout))
+    if complete:
+        return complete, []
+    requests = [pool for pool in pools if isinstance(pool, PoolRequest)]
+    return fill_layouts(requests, level=level, concurrency=concurrency, context=context)
 
 
 def fill_layouts(

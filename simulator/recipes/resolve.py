@@ -18,10 +18,17 @@ from simulator.recipes.files import (
     Scalar,
     load_recipes,
 )
-from simulator.recipes.layouts import PoolRequest, fill_layouts
+from simulator.recipes.layouts import PoolRequest, complete_layouts
 from simulator.recipes.speculation import resolve_speculation
+from simulator.recipes.stated import (
+    GRAPH_SETTINGS,
+    STATED,
+    check_consistent,
+    invalid_setting,
+    stated_by_pool,
+)
 from workloads.datafiles import invalid_data
-from workloads.errors import UserError
+from workloads.errors import UserError, shown
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -162,12 +169,13 @@ def resolve_recipe(
     concurrency: int,
     date: dt.date | None = None,
     median: bool = False,
-    pools: Sequence[PoolRequest] = (PoolRequest(),),
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout] = (PoolRequest(),),
     speculation: SpeculationMethod = "none",
     drafts: int | None = None,
     acceptance_length: float | None = None,
     precision: str = "fp4",
     scenario: str = "fixed",
+    stated: Mapping[str, Scalar] | None = None,
     kin: Sequence[str] = (),
     recipes: Sequence[Recipe] | None = None,
 ) -> ResolvedRecipe:
@@ -182,11 +190,15 @@ def resolve_recipe(
     date, median:
         See `choose_level`.
     pools:
-        One aggregated pool, or a prefill and a decode pool, as far as they are known.
+        One aggregated pool, or a prefill and a decode pool: complete, or as far as they are
+        known.
     speculation, drafts, acceptance_length:
         Method; drafts per step and tokens per step where known.
     precision:
         Label of the configuration, such as ``fp4``.
+    stated:
+        Server settings that the user states in place of the recipe's; a name that begins with
+        ``prefill.`` or ``decode.`` is for that pool alone. Expressions of the recipe read them.
     kin:
         SKUs whose recipes may stand in, nearest first.
     recipes:
@@ -195,8 +207,9 @@ def resolve_recipe(
     Raises
     ------
     UserError
-        If the layout is blank and no recipe offers one, or a recipe's expression gives a value
-        out of range.
+        If the layout is blank and no recipe offers one, a recipe's expression gives a value
+        out of range, or a stated setting is not the engine's, out of range or of a pool that
+        the deployment has not.
     """
     recipe, borrowed = find_recipe(engine=engine, sku=sku, model=model, kin=kin, recipes=recipes)
     level, assumed = choose_level(recipe, date=date, median=median)
@@ -209,8 +222,12 @@ def resolve_recipe(
         "precision": precision,
         "scenario": scenario,
     }
-    layouts, filled = fill_layouts(pools, level=level, concurrency=concurrency, context=context)
+    layouts, filled = complete_layouts(pools, level=level, concurrency=concurrency, context=context)
     messages += filled
+    own = stated_by_pool(stated or {}, engine=engine, roles=[pool.role for pool in layouts])
+    if stated:
+        said = ", ".join(f"{name}={shown(value)}" for name, value in sorted(stated.items()))
+        messages.append(f"server settings: {said}")
     context["layout"] = deployment_label(layouts)
     if drafts is not None:
         context["drafts"] = drafts
@@ -223,13 +240,22 @@ def resolve_recipe(
     provenance: dict[str, str] = {}
     resolved: list[PoolConfiguration] = []
     for pool in layouts:
-        cells = _Cells(recipe=recipe, level=level, context=_pool_context(context, pool))
+        cells = _Cells(
+            recipe=recipe,
+            level=level,
+            context=_pool_context(context, pool),
+            stated=own[pool.role],
+        )
         settings, origin = cells.settings()
         plan = cells.plan(settings=settings, drafts=spec.drafts)
         prefix = "" if pool.role == "aggregated" else f"{pool.role}."
         provenance |= {f"{prefix}{name}": text for name, text in origin.items()}
         provenance |= {f"{prefix}plan.{name}": f"recipe {level.name}" for name in plan}
-        messages += [f"{prefix}{name} not recorded: {why}" for name, why in cells.unknown().items()]
+        messages += [
+            f"{prefix}{name} not recorded: {why}"
+            for name, why in cells.unknown().items()
+            if name not in own[pool.role]
+        ]
         resolved.append(
             PoolConfiguration(
                 role=pool.role,
@@ -264,7 +290,15 @@ def _pool_context(context: dict[str, object], pool: PoolLayout) -> dict[str, obj
 class _Cells:
     """The cells of a level that apply to one pool."""
 
-    def __init__(self, *, recipe: Recipe, level: Level, context: dict[str, object]) -> None:
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        level: Level,
+        context: dict[str, object],
+        stated: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        self.stated = dict(stated or {})
         self.recipe = recipe
         self.level = level
         self.context = context
@@ -278,12 +312,17 @@ class _Cells:
             raw |= cell.settings
             text = _origin(cell, self.level)
             origin |= dict.fromkeys(cell.settings, text)
+        raw |= self.stated
+        origin |= dict.fromkeys(self.stated, STATED)
         cls = engine_class(self.recipe.engine).settings_class
         values = {name: self._value(name, raw, ()) for name in raw}
         try:
             settings: Any = cls(**values)
         except ValidationError as error:
+            if self.stated:
+                raise invalid_setting(error, engine=self.recipe.engine) from None
             raise invalid_data(source=f"recipe {self.level.name}", error=error) from None
+        check_consistent(settings, stated=self.stated)
         origin |= {
             name: "engine default, not recorded"
             for name in cls.model_fields
@@ -293,6 +332,8 @@ class _Cells:
 
     def _value(self, name: str, raw: dict[str, Scalar], above: tuple[str, ...]) -> Scalar:
         """A setting's value; expressions may read other settings, and their defaults."""
+        if name in self.stated:
+            return self.stated[name]
         field_info = engine_class(self.recipe.engine).settings_class.model_fields[name]
         value = raw.get(name, field_info.default)
         if not isinstance(value, str) or value == field_info.default:
@@ -322,6 +363,8 @@ class _Cells:
             plan["graph_max_tokens"] = graph
         for cell in self.active:
             plan |= cell.plan
+        if graph is not None and GRAPH_SETTINGS & self.stated.keys():
+            plan["graph_max_tokens"] = graph
         return plan
 
     def unknown(self) -> dict[str, str]:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
-from simulator.engines.labels import canonical_model, engine_labels
+from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolLayout, deployment_label
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
-from simulator.scenario.configure import engine_of, named_engine, parse_speculation
-from simulator.studies.curve.run import RefusedLayout, candidate_layouts
+from simulator.scenario.configure import parse_speculation
+from simulator.scenario.target import named_engine
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
 from workloads.models import bind
 
 if TYPE_CHECKING:
@@ -26,9 +27,20 @@ if TYPE_CHECKING:
     from simulator.recipes.files import OfferedLayout
     from simulator.scenario.grid import PoolGrid, SweepSettings
     from simulator.scenario.settings import Scenario
-    from workloads.layout import Layout
+    from simulator.scenario.target import Target
+    from workloads.architectures.base import Architecture
+
+LARGEST_WORKER = 32
 
 Pools: TypeAlias = tuple[PoolLayout, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedLayout:
+    """A layout that cannot serve the scenario, and why."""
+
+    label: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +52,7 @@ class Candidates:
     messages: tuple[str, ...] = ()
 
 
-def candidate_deployments(*, settings: SweepSettings, load: Scenario, sku: Sku) -> Candidates:
+def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Target) -> Candidates:
     """Deployments of a load that agree with the stated layouts and pools, smallest first.
 
     Where numbers of workers are stated: each with each, of every layout. Else, for an engine
@@ -54,10 +66,10 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, sku: Sku) 
     """
     scenarios = list(settings.layouts_of(load))
     if settings.pools.is_stated:
-        return _grid(settings.pools, load=load, scenarios=scenarios, sku=sku)
-    if engine_of(load, sku=sku)[0].engine.orchestrator:
-        return _offered(load, scenarios=scenarios, sku=sku)
-    layouts, refused = _layouts(scenarios, sku=sku)
+        return _grid(settings.pools, load=load, scenarios=scenarios, target=target)
+    if target.engine.engine.orchestrator:
+        return _offered(load, scenarios=scenarios, target=target)
+    layouts, refused = _layouts(scenarios, target=target)
     return Candidates(
         deployments=tuple((PoolLayout(layout=layout),) for layout in layouts), refused=refused
     )
@@ -82,21 +94,17 @@ def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
 
 def stack_of(load: Scenario, *, sku: Sku, pooled: bool) -> str:
     """Label of what serves a load: of a bare engine with pools, the stack that moves the KV."""
-    engine = named_engine(load, sku=sku)[0].engine
+    model = load_architecture(load.model).name
+    engine = named_engine(load.engine, sku=sku, model=model)[0].engine
     stack = orchestrated(engine, sku=sku) if pooled else None
     return (stack or engine).label
 
 
-def requests_of(pools: Pools) -> tuple[PoolRequest, ...]:
-    """The pools as what is asked of a recipe, with nothing left open."""
-    return tuple(
-        PoolRequest.of(pool.layout, role=pool.role, workers=pool.workers) for pool in pools
-    )
-
-
-def _grid(grid: PoolGrid, *, load: Scenario, scenarios: Sequence[Scenario], sku: Sku) -> Candidates:
-    decode_layouts, refused = _layouts(scenarios, sku=sku)
-    prefill_layouts, more_refused, messages = _prefill_layouts(grid, load=load, sku=sku)
+def _grid(
+    grid: PoolGrid, *, load: Scenario, scenarios: Sequence[Scenario], target: Target
+) -> Candidates:
+    decode_layouts, refused = _layouts(scenarios, target=target)
+    prefill_layouts, more_refused, messages = _prefill_layouts(grid, load=load, target=target)
     deployments: list[Pools] = []
     for layout in decode_layouts:
         for prefill, decode in product(grid.prefill or (1,), grid.decode or (1,)):
@@ -119,7 +127,7 @@ def _grid(grid: PoolGrid, *, load: Scenario, scenarios: Sequence[Scenario], sku:
 
 
 def _prefill_layouts(
-    grid: PoolGrid, *, load: Scenario, sku: Sku
+    grid: PoolGrid, *, load: Scenario, target: Target
 ) -> tuple[tuple[Layout, ...], tuple[RefusedLayout, ...], tuple[str, ...]]:
     """Layouts of a prefill worker; none: that of the decode worker."""
     if grid.tp or grid.ep or grid.dp_attention:
@@ -129,9 +137,9 @@ def _prefill_layouts(
                 grid.tp or (None,), grid.ep or (None,), grid.dp_attention or (None,)
             )
         ]
-        layouts, refused = _layouts(scenarios, sku=sku)
+        layouts, refused = _layouts(scenarios, target=target)
         return layouts, refused, ()
-    offers, name = _offers(load, sku=sku)
+    offers, name = _offers(load, target=target)
     found = tuple(dict.fromkeys(offer.pools[0].layout for offer in offers if len(offer.pools) > 1))
     if found:
         labels = ", ".join(layout.label for layout in found)
@@ -139,8 +147,8 @@ def _prefill_layouts(
     return (), (), (f"recipe {name} ran no prefill pool: prefill workers as decode workers",)
 
 
-def _offered(load: Scenario, *, scenarios: Sequence[Scenario], sku: Sku) -> Candidates:
-    offers, name = _offers(load, sku=sku)
+def _offered(load: Scenario, *, scenarios: Sequence[Scenario], target: Target) -> Candidates:
+    offers, name = _offers(load, target=target)
     stated = [
         PoolRequest(tp=each.tp or each.gpus, ep=each.ep, dp_attention=each.dp_attention)
         for each in scenarios
@@ -152,8 +160,9 @@ def _offered(load: Scenario, *, scenarios: Sequence[Scenario], sku: Sku) -> Cand
     ]
     if not found:
         raise UserError(
-            f"recipe {name} of {load.engine} ran no deployment of {load.model} on {sku.key} that "
-            "agrees with what is stated; name the pools with --prefill and --decode"
+            f"recipe {name} of {load.engine} ran no deployment of {load.model} on "
+            f"{target.sku.key} that agrees with what is stated; name the pools with --prefill "
+            "and --decode"
         )
     unique = dict.fromkeys(found)
     labels = ", ".join(deployment_label(pools) for pools in unique)
@@ -168,14 +177,13 @@ def _agrees(request: PoolRequest, layout: Layout) -> bool:
     return request.accepts(PoolLayout(layout=layout))
 
 
-def _offers(load: Scenario, *, sku: Sku) -> tuple[list[OfferedLayout], str]:
+def _offers(load: Scenario, *, target: Target) -> tuple[list[OfferedLayout], str]:
     """Deployments that the recipe in force ran under such a load, and the recipe's name.
 
     Where it ran none, those under any fixed lengths.
     """
-    engine, _ = engine_of(load, sku=sku)
-    model = canonical_model(load.model)
-    recipe, _ = find_recipe(engine=engine.engine, sku=sku.key, model=model, kin=sku.kin)
+    engine, sku = target.engine, target.sku
+    recipe, _ = find_recipe(engine=engine.engine, sku=sku.key, model=target.model, kin=sku.kin)
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)
     context: dict[str, object] = {
         "isl": load.isl,
@@ -191,15 +199,14 @@ def _offers(load: Scenario, *, sku: Sku) -> tuple[list[OfferedLayout], str]:
 
 
 def _layouts(
-    scenarios: Sequence[Scenario], *, sku: Sku
+    scenarios: Sequence[Scenario], *, target: Target
 ) -> tuple[tuple[Layout, ...], tuple[RefusedLayout, ...]]:
     """Layouts of one worker that divide the chips and the model, and the others with why."""
     good: dict[Layout, None] = {}
     refused: dict[str, RefusedLayout] = {}
     for scenario in scenarios:
-        architecture = load_architecture(canonical_model(scenario.model))
         try:
-            layouts = candidate_layouts(scenario=scenario, sku=sku)
+            layouts = candidate_layouts(scenario=scenario, target=target)
         except ValueError as error:
             stated = {"tp": scenario.tp or scenario.gpus, "ep": scenario.ep}
             label = ", ".join(f"{name} {n}" for name, n in stated.items() if n is not None)
@@ -207,9 +214,70 @@ def _layouts(
             continue
         for layout in layouts:
             try:
-                bind(architecture=architecture, layout=layout, plan=ExecutionPlan())
+                bind(architecture=target.architecture, layout=layout, plan=ExecutionPlan())
             except UserError as error:
                 refused[layout.label] = RefusedLayout(label=layout.label, reason=str(error))
             else:
                 good[layout] = None
     return tuple(good), tuple(refused.values())
+
+
+def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
+    """Layouts of one worker that agree with what the scenario states, smallest first.
+
+    A worker spans powers of two of chips up to one node, or up to 32 of a rack that is one
+    scale-up domain. With ``ep`` stated and no other size, the worker has ``ep`` chips. A dense
+    model has no experts to divide: tensor parallelism only, unless more is stated.
+
+    Raises
+    ------
+    UserError
+        If ``ep`` does not divide the chips of the worker.
+    """
+    sku = target.sku
+    if scenario.tp is not None or scenario.gpus is not None:
+        sizes = [int(scenario.tp or scenario.gpus or 1)]
+        if scenario.tp and scenario.gpus and scenario.tp != scenario.gpus:
+            raise UserError(
+                f"tp is {scenario.tp} and gpus {scenario.gpus}; a worker has as many GPUs as tp "
+                "ranks, so give one of them"
+            )
+    elif scenario.ep is not None:
+        domain = max(sku.node_gpus, min(sku.scaleup_world, LARGEST_WORKER))
+        if domain % scenario.ep and scenario.ep < domain:
+            Layout(tp=domain, ep=scenario.ep)
+        sizes = [max(scenario.ep, sku.node_gpus if sku.rack_gpus is None else 1)]
+    else:
+        largest = max(sku.node_gpus, min(sku.scaleup_world, LARGEST_WORKER))
+        sizes = [1 << power for power in range(largest.bit_length()) if 1 << power <= largest]
+    dense = not target.architecture.routed_experts
+    layouts: list[Layout] = []
+    for size in sizes:
+        degrees = [scenario.ep] if scenario.ep is not None else [1] if dense else sorted({1, size})
+        modes = [scenario.dp_attention] if scenario.dp_attention is not None else [False]
+        modes += [True] if scenario.dp_attention is None and not dense else []
+        layouts += [
+            Layout(tp=size, ep=ep, dp_attention=dp)
+            for ep in degrees
+            for dp in modes
+            if size > 1 or not dp
+        ]
+    return layouts
+
+
+def divisible_layouts(
+    layouts: list[Layout], *, architecture: Architecture
+) -> tuple[list[Layout], list[RefusedLayout]]:
+    """Layouts that divide the model, and the others with the reason; one alone must divide."""
+    good: list[Layout] = []
+    refused: list[RefusedLayout] = []
+    for layout in layouts:
+        try:
+            bind(architecture=architecture, layout=layout, plan=ExecutionPlan())
+        except UserError as error:
+            if len(layouts) == 1:
+                raise
+            refused.append(RefusedLayout(label=layout.label, reason=str(error)))
+        else:
+            good.append(layout)
+    return good, refused

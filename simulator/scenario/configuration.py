@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hwmodels.sku import Sku
     from simulator.analysis.metrics import RunMetrics
+    from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolConfiguration, SpeculationMethod
+    from workloads.architectures.base import Architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,8 @@ class RunConfiguration:
 
     Parameters
     ----------
-    model, sku, engine:
-        Canonical names; the engine is a label such as ``dynamo-vllm``.
+    sku, architecture, engine:
+        The chip with the user's changes, the model and the serving stack.
     level_date, median:
         Software level: the last not after the date (``None``: the latest), or the undated
         median of runs up to 2026-07-19.
@@ -42,8 +45,6 @@ class RunConfiguration:
         Nominal lengths [tokens] and how the benchmark draws around them.
     concurrency:
         Closed-loop clients of the whole deployment. [requests]
-    sku_overrides:
-        Fields of the SKU to change, in SI units.
     seed:
         Seed of every random stream.
     requests_per_client:
@@ -54,9 +55,9 @@ class RunConfiguration:
         How tokens fall on the experts; uniform for InferenceX's random tokens.
     """
 
-    model: str
-    sku: str
-    engine: str
+    sku: Sku = field(repr=False)
+    architecture: Architecture = field(repr=False)
+    engine: EngineLabel
     level_date: dt.date | None = None
     median: bool = False
     specification: bool = False
@@ -70,11 +71,20 @@ class RunConfiguration:
     osl: int
     length_distribution: str = "uniform_0.8"
     concurrency: int
-    sku_overrides: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     requests_per_client: int = 10
     calibration: Path | None = None
     expert_load: ExpertLoad = UNIFORM
+
+    @property
+    def model(self) -> str:
+        """Canonical name of the model."""
+        return self.architecture.name
+
+    @property
+    def identity(self) -> str:
+        """All of it in a text that differs where a run may differ."""
+        return f"{self.sku.fingerprint} {self.architecture!r} {self!r}"
 
     @property
     def gpus(self) -> int:
@@ -87,11 +97,9 @@ class RunConfiguration:
         pools = "|".join(
             f"{pool.role} {pool.layout} {sorted(pool.plan.items())}" for pool in self.pools
         )
-        overrides = str(sorted(self.sku_overrides.items()))
-        level = f"{self.engine}@{self.level_date} {self.median} {self.specification}"
+        level = f"{self.engine.label}@{self.level_date} {self.median} {self.specification}"
         return (
-            self.sku,
-            overrides,
+            self.sku.fingerprint,
             level,
             self.model,
             self.precision,

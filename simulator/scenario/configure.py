@@ -1,75 +1,183 @@
-"""From a scenario, the pools of a deployment and a load to the configuration that is simulated."""
+"""From a target, the pools of a deployment and a load to the configuration that is simulated."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.engines.default_engine import default_engine
-from simulator.engines.labels import canonical_model, engine_labels, parse_engine
-from simulator.engines.settings import changed_settings
-from simulator.recipes.files import load_recipes
 from simulator.recipes.resolve import resolve_recipe
 from simulator.scenario.configuration import RunConfiguration
+from simulator.scenario.target import resolve_target
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from hwmodels.sku import Sku
-    from simulator.engines.labels import EngineLabel, EngineRequest
-    from simulator.engines.pools import SpeculationMethod
+    from simulator.engines.pools import PoolLayout, SpeculationMethod
     from simulator.recipes.layouts import PoolRequest
     from simulator.recipes.resolve import ResolvedRecipe
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
 
 MOST_DRAFTS = 16
 LEAST_OUTPUT_TOKENS = 2
 
 
-def engine_of(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
-    """The engine that a scenario names, or the SKU's default, and why it is the one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoad:
+    """What a deployment is asked to serve, and how.
+
+    Parameters
+    ----------
+    isl, osl, length_distribution:
+        Nominal lengths [tokens] and how the benchmark draws around them.
+    concurrency:
+        Closed-loop clients of the whole deployment. [requests]
+    precision:
+        Label of the checkpoint, such as ``fp4``.
+    speculation, drafts, acceptance_length:
+        Method; drafts and tokens per step, ``None``: the recipe's. [tokens]
+    engine_settings:
+        Server settings that the user states, on top of the recipe's.
+    traffic:
+        Which of the recipe's settings apply: those of fixed lengths or of agentic sessions.
+    seed:
+        Seed of every random stream.
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
+    """
+
+    isl: int
+    osl: int
+    concurrency: int
+    precision: str
+    length_distribution: str = "uniform_0.8"
+    speculation: SpeculationMethod = "none"
+    drafts: int | None = None
+    acceptance_length: float | None = None
+    engine_settings: Mapping[str, Any] = field(default_factory=dict)
+    traffic: Literal["fixed", "agentic"] = "fixed"
+    seed: int = 0
+    calibration: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        scenario: Scenario,
+        *,
+        concurrency: int,
+        traffic: Literal["fixed", "agentic"] = "fixed",
+    ) -> ClosedLoad:
+        """The load of a scenario at one concurrency.
+
+        Raises
+        ------
+        UserError
+            If the speculation is not known.
+        """
+        method, drafts = parse_speculation(scenario.spec)
+        return cls(
+            isl=scenario.isl,
+            osl=scenario.osl,
+            concurrency=concurrency,
+            precision=scenario.precision,
+            length_distribution=scenario.length_distribution,
+            speculation=method,
+            drafts=drafts or None,
+            acceptance_length=scenario.acceptance_length,
+            engine_settings=scenario.engine_settings,
+            traffic=traffic,
+            seed=scenario.seed,
+            calibration=scenario.calibration,
+        )
+
+
+def configure(
+    target: Target, *, pools: Sequence[PoolRequest] | Sequence[PoolLayout], load: ClosedLoad
+) -> tuple[RunConfiguration, ResolvedRecipe]:
+    """The configuration of a deployment under closed-loop load, and the recipe behind it.
+
+    Parameters
+    ----------
+    target:
+        Chip, model and engine.
+    pools:
+        One aggregated pool, or a prefill and a decode pool: complete, or as far as they are
+        known.
 
     Raises
     ------
     UserError
-        If the engine is unknown or its date is none, or it does not run on the SKU's chips.
+        If the recipe cannot fill what the pools leave open, or a stated server setting is
+        unknown to the engine, out of range or against another.
     """
-    engine, reason = named_engine(scenario, sku=sku)
-    check_runs_on(engine.engine, sku=sku)
-    return engine, reason
-
-
-def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:
-    """Whether an engine is written for a SKU's chips; a user's own chip takes every engine.
-
-    Raises
-    ------
-    UserError
-        If it is another vendor's alone; the message names engines that run on the SKU.
-    """
-    if not _is_foreign(engine, sku=sku):
-        return
-    known = [
-        label for recipe in load_recipes() if sku.key in recipe.skus for label in recipe.engines
-    ]
-    others = [each.label for each in engine_labels().values() if not _is_foreign(each, sku=sku)]
-    raise UserError(
-        f"engine {engine.label} runs on {engine.vendor.upper()} chips only, not on {sku.name}; "
-        f"engines for {sku.key}: {', '.join(sorted(set(known)) or others)}"
+    recipe = resolve_recipe(
+        engine=target.engine.engine,
+        sku=target.sku.key,
+        model=target.model,
+        isl=load.isl,
+        osl=load.osl,
+        concurrency=load.concurrency,
+        date=target.engine.date,
+        median=target.engine.median,
+        pools=pools,
+        speculation=load.speculation,
+        drafts=load.drafts,
+        acceptance_length=load.acceptance_length,
+        precision=load.precision,
+        scenario=load.traffic,
+        stated=load.engine_settings,
+        kin=target.sku.kin,
     )
+    configuration = RunConfiguration(
+        sku=target.sku,
+        architecture=target.architecture,
+        engine=target.engine.engine,
+        level_date=target.engine.date,
+        median=target.engine.median,
+        specification=target.engine.specification,
+        precision=load.precision,
+        speculation=load.speculation,
+        drafts=recipe.drafts,
+        acceptance_length=recipe.acceptance_length,
+        acceptance_source=recipe.acceptance_source,
+        pools=recipe.pools,
+        isl=load.isl,
+        osl=load.osl,
+        length_distribution=load.length_distribution,
+        concurrency=load.concurrency,
+        seed=load.seed,
+        calibration=load.calibration,
+    )
+    return configuration, recipe
 
 
-def _is_foreign(engine: EngineLabel, *, sku: Sku) -> bool:
-    return engine.vendor not in ("", sku.vendor) and sku.vendor != "user"
+def configure_run(
+    scenario: Scenario,
+    *,
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    concurrency: int,
+    target: Target | None = None,
+    traffic: Literal["fixed", "agentic"] = "fixed",
+) -> tuple[RunConfiguration, ResolvedRecipe]:
+    """`configure` for a scenario at one concurrency.
 
+    Parameters
+    ----------
+    target:
+        What the scenario names, where it has been looked up already.
 
-def named_engine(scenario: Scenario, *, sku: Sku) -> tuple[EngineRequest, str]:
-    """As `engine_of`, whether or not it runs on the SKU's chips."""
-    if scenario.engine is not None:
-        return parse_engine(scenario.engine), "stated"
-    text, reason = default_engine(sku=sku.key, model=canonical_model(scenario.model))
-    return parse_engine(text), reason
+    Raises
+    ------
+    UserError
+        As `configure` and `simulator.scenario.target.resolve_target`.
+    """
+    return configure(
+        target or resolve_target(scenario),
+        pools=pools,
+        load=ClosedLoad.of(scenario, concurrency=concurrency, traffic=traffic),
+    )
 
 
 def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
@@ -103,111 +211,3 @@ def check_has_speed(scenario: Scenario) -> None:
             f"osl is {scenario.osl}; the speed of a user takes at least {LEAST_OUTPUT_TOKENS} "
             "output tokens: for prompts alone see simulate explain --phase prefill"
         )
-
-
-def with_engine_settings(recipe: ResolvedRecipe, changes: Mapping[str, Any]) -> ResolvedRecipe:
-    """A recipe with some settings of its servers replaced by a user's.
-
-    Parameters
-    ----------
-    changes:
-        Values by the engine's names; ``prefill.NAME`` and ``decode.NAME`` hold for one pool.
-
-    Raises
-    ------
-    UserError
-        If the engine has no such setting, a value is out of range, or the setting is recorded
-        only and changes no figure.
-    """
-    if not changes:
-        return recipe
-    roles = [pool.role for pool in recipe.pools]
-    stated: dict[str, dict[str, Any]] = {role: {} for role in roles}
-    for name, value in changes.items():
-        role, _, own = name.rpartition(".")
-        if role and role not in roles:
-            raise UserError(
-                f"engine setting '{name}' is of a {role} pool; the deployment has "
-                f"{' and '.join(roles)}"
-            )
-        for each in [role] if role else roles:
-            stated[each][own] = value
-    pools = tuple(
-        replace(pool, settings=changed_settings(pool.settings, stated[pool.role]))
-        for pool in recipe.pools
-    )
-    said = ", ".join(f"{name}={value}" for name, value in sorted(changes.items()))
-    return replace(recipe, pools=pools, messages=(*recipe.messages, f"server settings: {said}"))
-
-
-def configure_run(
-    scenario: Scenario,
-    *,
-    sku: Sku,
-    pools: Sequence[PoolRequest],
-    concurrency: int,
-    traffic: Literal["fixed", "agentic"] = "fixed",
-) -> tuple[RunConfiguration, ResolvedRecipe]:
-    """The configuration of a deployment under closed-loop load, and the recipe behind it.
-
-    Parameters
-    ----------
-    sku:
-        The scenario's SKU, before its overrides.
-    pools:
-        One aggregated pool, or a prefill and a decode pool, as far as they are known.
-    concurrency:
-        Closed-loop clients of the whole deployment. [requests]
-    traffic:
-        Which of the recipe's settings apply: those of fixed lengths or of agentic sessions.
-
-    Raises
-    ------
-    UserError
-        If a name is unknown, or the recipe cannot fill what the pools leave open.
-    """
-    engine, _ = engine_of(scenario, sku=sku)
-    model = canonical_model(scenario.model)
-    method, drafts = parse_speculation(scenario.spec)
-    recipe = resolve_recipe(
-        engine=engine.engine,
-        sku=sku.key,
-        model=model,
-        isl=scenario.isl,
-        osl=scenario.osl,
-        concurrency=concurrency,
-        date=engine.date,
-        median=engine.median,
-        pools=pools,
-        speculation=method,
-        drafts=drafts or None,
-        acceptance_length=scenario.acceptance_length,
-        precision=scenario.precision,
-        scenario=traffic,
-        kin=sku.kin,
-    )
-    recipe = with_engine_settings(recipe, scenario.engine_settings)
-    # a user's own chip is known by its file only
-    is_file = scenario.sku.lower().endswith((".yaml", ".yml"))
-    configuration = RunConfiguration(
-        model=model,
-        sku=scenario.sku if is_file else sku.key,
-        engine=engine.engine.label,
-        level_date=engine.date,
-        median=engine.median,
-        specification=engine.specification,
-        precision=scenario.precision,
-        speculation=method,
-        drafts=recipe.drafts,
-        acceptance_length=recipe.acceptance_length,
-        acceptance_source=recipe.acceptance_source,
-        pools=recipe.pools,
-        isl=scenario.isl,
-        osl=scenario.osl,
-        length_distribution=scenario.length_distribution,
-        concurrency=concurrency,
-        sku_overrides=scenario.overrides,
-        seed=scenario.seed,
-        calibration=scenario.calibration,
-    )
-    return configuration, recipe

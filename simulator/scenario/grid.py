@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
-from simulator.engines.labels import canonical_model, default_precision, parse_engine
-from simulator.scenario.configure import check_runs_on, parse_speculation
+from simulator.engines.labels import default_precision, parse_engine
+from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
 from simulator.scenario.settings import Scenario, build_scenario
+from simulator.scenario.target import check_runs_on
 from workloads.architectures.catalog import load_architecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
@@ -308,7 +309,7 @@ def _check(settings: SweepSettings) -> None:
     for text in settings.values["spec"]:
         parse_speculation(text)
     for name in settings.values["model"]:
-        load_architecture(canonical_model(name))
+        load_architecture(name)
     for name in settings.values["sku"]:
         sku = load_sku(name)
         for field_name, values in settings.overrides.items():

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, get_args
 
-from hwmodels.sku import load_sku
-from simulator.engines.labels import (
-    EngineRequest,
-    canonical_model,
-    default_precision,
-    parse_engine,
-)
+from hwmodels.economics import load_economics
+from simulator.engines.labels import EngineRequest, default_precision, parse_engine
 from simulator.engines.pools import SpeculationMethod
 from simulator.recipes.layouts import PoolRequest
-from simulator.recipes.resolve import resolve_recipe
-from simulator.scenario.configuration import RunConfiguration
+from simulator.scenario.configure import ClosedLoad, configure
+from simulator.scenario.target import Target, changed_sku, check_runs_on
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.engines.pools import Role
+    from simulator.scenario.configuration import RunConfiguration
 
 _TRUE = ("true", "1", "1.0", "yes")
 _FALSE = ("false", "0", "0.0", "no")
@@ -47,9 +44,17 @@ def configure_row(
         If the row cannot be predicted: a cell is no number, a name is unknown, or the layout is
         neither stated nor in a recipe.
     """
-    model = canonical_model(_required(row, "model"))
-    sku = load_sku(_required(row, "sku"))
+    architecture = load_architecture(_required(row, "model"))
+    sku = changed_sku(_required(row, "sku"), overrides={})
     engine = _engine(row)
+    check_runs_on(engine.engine, sku=sku)
+    target = Target(
+        sku=sku,
+        architecture=architecture,
+        engine=engine,
+        engine_reason="stated",
+        economics=load_economics(),
+    )
     messages: list[str] = []
     precision = _text(row, "precision")
     if precision is None:
@@ -60,40 +65,20 @@ def configure_row(
     method = _speculation(row, messages)
     pools, notes = _pools(row)
     messages += notes
-    recipe = resolve_recipe(
-        engine=engine.engine,
-        sku=sku.key,
-        model=model,
-        isl=isl,
-        osl=osl,
-        concurrency=concurrency,
-        date=engine.date,
-        median=engine.median,
+    configuration, recipe = configure(
+        target,
         pools=pools,
-        speculation=method,
-        drafts=_integer(row, "spec_tokens"),
-        acceptance_length=_number(row, "acceptance_length"),
-        precision=precision,
-        kin=sku.kin,
-    )
-    configuration = RunConfiguration(
-        model=model,
-        sku=sku.key,
-        engine=engine.engine.label,
-        level_date=engine.date,
-        median=engine.median,
-        specification=engine.specification,
-        precision=precision,
-        speculation=method,
-        drafts=recipe.drafts,
-        acceptance_length=recipe.acceptance_length,
-        acceptance_source=recipe.acceptance_source,
-        pools=recipe.pools,
-        isl=isl,
-        osl=osl,
-        length_distribution=_text(row, "length_distribution") or "uniform_0.8",
-        concurrency=concurrency,
-        calibration=calibration,
+        load=ClosedLoad(
+            isl=isl,
+            osl=osl,
+            concurrency=concurrency,
+            precision=precision,
+            length_distribution=_text(row, "length_distribution") or "uniform_0.8",
+            speculation=method,
+            drafts=_integer(row, "spec_tokens"),
+            acceptance_length=_number(row, "acceptance_length"),
+            calibration=calibration,
+        ),
     )
     return configuration, (*messages, *recipe.messages)
 

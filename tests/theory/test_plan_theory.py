@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodels.sku import load_sku
 from simulator.analysis.objectives import Objectives
+from simulator.engines.pools import PoolLayout
 from simulator.engines.registry import bind_engine
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import MEDIAN_SLACK, TTFT_SLACK, deployment_bounds
 from simulator.prediction.run import simulate_run
-from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import build_scenario
 from simulator.serving.deployment import Deployment
@@ -145,7 +144,7 @@ def small_run(sku, layout, *, isl, osl, concurrency, spec="none"):
     flags = {"sku": sku, "isl": isl, "osl": osl, "spec": spec, "engine": "vllm@specification"}
     scenario = build_scenario(flags=flags).scenario
     configuration, _ = configure_run(
-        scenario, sku=load_sku(sku), pools=(PoolRequest.of(layout),), concurrency=concurrency
+        scenario, pools=(PoolLayout(layout=layout),), concurrency=concurrency
     )
     return configuration
 

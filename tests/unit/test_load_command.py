@@ -8,12 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.cli.parsing import parse_steps
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import build_scenario
 from simulator.serving.records import read_records
@@ -93,8 +91,7 @@ def test_a_closed_loop_of_fixed_lengths_is_a_point_of_the_curve():
     scenario = build_scenario(flags={"sku": "mi355x"}).scenario
     configuration, _ = configure_run(
         scenario,
-        sku=load_sku("mi355x"),
-        pools=requests_of(parse_deployment("DEP8")),
+        pools=parse_deployment("DEP8"),
         concurrency=16,
     )
     assert found.metrics == simulate_run(configuration).metrics

@@ -4,17 +4,16 @@ from importlib import import_module
 
 import pytest
 
-from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.engines.labels import default_precision
-from simulator.engines.pools import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import simulate_run
-from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.configure import configure_run
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario, build_scenario
-from simulator.studies.curve.run import candidate_layouts
+from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.run import plan_sweep
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
@@ -29,8 +28,7 @@ def configured(*, sku="a100", model="llama-3.1-8b", tp=1, concurrency=8, **setti
     scenario = Scenario(sku=sku, model=model, **{"isl": 1024, "osl": 128, **settings})
     return configure_run(
         scenario,
-        sku=load_sku(sku),
-        pools=(PoolRequest.of(Layout(tp=tp)),),
+        pools=(PoolLayout(layout=Layout(tp=tp)),),
         concurrency=concurrency,
     )
 
@@ -62,12 +60,14 @@ def test_there_is_no_draft_module():
 
 
 def test_layouts_to_try_are_tensor_parallel_unless_more_is_stated():
-    sku = load_sku("a100")
     scenario = Scenario(sku="a100", model="llama-3.1-8b")
-    labels = [layout.label for layout in candidate_layouts(scenario=scenario, sku=sku)]
+    target = resolve_target(scenario)
+    labels = [layout.label for layout in candidate_layouts(scenario=scenario, target=target)]
     assert labels == ["TP1", "TP2", "TP4", "TP8"]
     stated = scenario.model_copy(update={"ep": 8, "dp_attention": True})
-    assert [layout.label for layout in candidate_layouts(scenario=stated, sku=sku)] == ["DEP8"]
+    assert [layout.label for layout in candidate_layouts(scenario=stated, target=target)] == [
+        "DEP8"
+    ]
 
 
 def test_the_usual_precision_follows_the_checkpoint():
@@ -153,8 +153,8 @@ def test_fits_to_other_families_are_not_carried_over(monkeypatch):
 
 def test_prefill_and_decode_pools_hand_over_keys_and_values():
     scenario = Scenario(sku="h200", model="llama-3.3-70b", engine="dynamo-vllm", isl=1024, osl=128)
-    pools = tuple(PoolRequest.of(Layout(tp=4), role=role) for role in ("prefill", "decode"))
-    configuration, _ = configure_run(scenario, sku=load_sku("h200"), pools=pools, concurrency=4)
+    pools = tuple(PoolLayout(layout=Layout(tp=4), role=role) for role in ("prefill", "decode"))
+    configuration, _ = configure_run(scenario, pools=pools, concurrency=4)
     assembly = assemble(configuration)
     link = assembly.deployment.transfer
     assert link.token_bytes == pytest.approx(327_680.0)

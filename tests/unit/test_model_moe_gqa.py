@@ -15,14 +15,13 @@ from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.default_engine import default_engine
 from simulator.engines.kv_pools import pool_layout, size_pool
 from simulator.engines.labels import canonical_model, default_precision
-from simulator.engines.pools import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.trtllm.engine import TrtllmSettings
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.prediction.assembly import assemble, execution_plan, transfer_link
 from simulator.prediction.run import simulate_run
-from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.table_rows import configure_row
@@ -40,8 +39,7 @@ def configured(*, model, sku="b200", tp=8, concurrency=8, **settings):
     scenario = Scenario(sku=sku, model=model, **{"isl": 1024, "osl": 64, **settings})
     configuration, _ = configure_run(
         scenario,
-        sku=load_sku(sku),
-        pools=(PoolRequest.of(Layout(tp=tp)),),
+        pools=(PoolLayout(layout=Layout(tp=tp)),),
         concurrency=concurrency,
     )
     return configuration

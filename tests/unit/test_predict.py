@@ -303,7 +303,7 @@ class TestRow:
     def test_an_aggregated_layout_stands_in_the_decode_columns(self) -> None:
         configuration, _ = configured(prefill_tp=4, prefill_ep=4)
         assert deployment_label(configuration.pools) == "TP8"
-        assert (configuration.model, configuration.sku) == ("deepseek-v4-pro", "b200")
+        assert (configuration.model, configuration.sku.key) == ("deepseek-v4-pro", "b200")
         assert (configuration.isl, configuration.osl, configuration.concurrency) == (8192, 1024, 16)
         assert configuration.requests_per_client == 10
 
@@ -462,7 +462,7 @@ class TestRow:
         ):
             assert configured(**change)[0].step_cost_key != one.step_cost_key
         for other in (
-            replace(one, sku_overrides={"tdp_w": 1.0}),
+            replace(one, sku=one.sku.override({"tdp_w": 1.0})),
             replace(one, level_date=dt.date(2026, 5, 21)),
             replace(one, median=False),
         ):

@@ -8,9 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.cli.parsing import parse_vary
 from simulator.engines.atom.engine import AtomSettings
+from simulator.engines.labels import load_engine
 from simulator.engines.pools import PoolConfiguration
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
@@ -22,6 +24,7 @@ from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search
 from simulator.studies.search.text import print_search, summary_of, verdict
 from simulator.studies.search.variants import variants
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -172,9 +175,9 @@ def test_vary_reads_numbers_and_switches():
 
 def configuration(engine, settings, layout, *, drafts=0, plan=None):
     return RunConfiguration(
-        model="deepseek-v4-pro",
-        sku="b200",
-        engine=engine,
+        architecture=load_architecture("deepseek-v4-pro"),
+        sku=load_sku("b200"),
+        engine=load_engine(engine),
         speculation="mtp" if drafts else "none",
         drafts=drafts,
         pools=(PoolConfiguration(layout=layout, settings=settings, plan=plan or {}),),

@@ -131,7 +131,9 @@ def tight():
     while high - low > 1e8:
         middle = (low + high) / 2
         try:
-            assemble(replace(configuration, sku_overrides={"hbm_usable_bytes": middle}))
+            assemble(
+                replace(configuration, sku=configuration.sku.override({"hbm_usable_bytes": middle}))
+            )
         except DoesNotFitError:
             low = middle
         else:

@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.pools import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.bottleneck import KV_CAPACITY
 from simulator.prediction.run import simulate_run
-from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.studies.curve.stopping import (
     FULL,
@@ -34,9 +33,9 @@ from simulator.studies.curve.stopping import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hwmodels.sku import Sku
     from simulator.analysis.metrics import RunMetrics
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
     from simulator.serving.records import Records
     from workloads.layout import Layout
 
@@ -73,7 +72,7 @@ class Climb:
     """One layout on its way up the ladder; its rungs stay in order however they are run."""
 
     scenario: Scenario
-    sku: Sku
+    target: Target
     layout: Layout
     ladder: tuple[int, ...]
     done: dict[int, Rung] = field(default_factory=dict)
@@ -104,8 +103,8 @@ class Climb:
         """Simulate one point."""
         configuration, recipe = configure_run(
             self.scenario,
-            sku=self.sku,
-            pools=(PoolRequest.of(self.layout),),
+            target=self.target,
+            pools=(PoolLayout(layout=self.layout),),
             concurrency=concurrency,
         )
         try:
@@ -159,7 +158,7 @@ class Climb:
 def climb_layouts(
     *,
     scenario: Scenario,
-    sku: Sku,
+    target: Target,
     layouts: Sequence[Layout],
     on_progress: Callable[[int, int, str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
@@ -173,7 +172,7 @@ def climb_layouts(
 
     Parameters
     ----------
-    scenario, sku, layouts:
+    scenario, target, layouts:
         What to run.
     on_progress:
         Called with (layouts done, layouts in all, what is under way).
@@ -183,7 +182,9 @@ def climb_layouts(
     if not layouts:
         return []
     ladder = scenario.concurrency or _doublings()
-    climbs = [Climb(scenario=scenario, sku=sku, layout=each, ladder=ladder) for each in layouts]
+    climbs = [
+        Climb(scenario=scenario, target=target, layout=each, ladder=ladder) for each in layouts
+    ]
 
     def tell() -> None:
         if on_progress is not None:
@@ -289,7 +290,9 @@ def _aside(pool: ProcessPoolExecutor, meanwhile: Callable[[], None] | None) -> I
 
 
 def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future[Rung]:
-    bare = Climb(scenario=climb.scenario, sku=climb.sku, layout=climb.layout, ladder=climb.ladder)
+    bare = Climb(
+        scenario=climb.scenario, target=climb.target, layout=climb.layout, ladder=climb.ladder
+    )
     with warnings.catch_warnings():
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
         warnings.simplefilter("ignore", DeprecationWarning)

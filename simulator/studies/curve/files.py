@@ -199,10 +199,9 @@ def curve_series(result: CurveResult) -> Any:
     """The points of a curve in the form that the Pareto plot draws."""
     import numpy as np
 
-    from hwmodels.sku import load_sku
     from simulator.studies.curve.pareto_plot import Series
 
-    sku = load_sku(str(result.resolved["sku"]["value"]))
+    sku = result.sku
     nowhere = (float("nan"), float("nan"))
     band = []
     for point in result.points:

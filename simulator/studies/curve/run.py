@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
-from hwmodels.sku import load_sku
+from hwmodels.economics import tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.pareto import frontier_indices
-from simulator.engines.labels import canonical_model, level_text
-from simulator.scenario.configure import check_has_speed, engine_of, parse_speculation
+from simulator.engines.labels import level_text
+from simulator.scenario.candidates import RefusedLayout, candidate_layouts, divisible_layouts
+from simulator.scenario.configure import check_has_speed, parse_speculation
 from simulator.scenario.settings import REPORTED
+from simulator.scenario.target import resolve_target
 from simulator.studies.curve.climb import climb_layouts
 from simulator.version import version
-from workloads.architectures.catalog import load_architecture
-from workloads.errors import UserError
-from workloads.execution_plan import ExecutionPlan
-from workloads.layout import Layout
-from workloads.models import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +24,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario, ScenarioSource
     from simulator.serving.records import Records
     from simulator.studies.curve.climb import PointRun
-    from workloads.architectures.base import Architecture
-
-_LARGEST_WORKER = 32
+    from workloads.layout import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +67,6 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedLayout:
-    """A layout that cannot serve the scenario, and why."""
-
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CurveResult:
     """A curve with all that is needed to read and to repeat it.
 
@@ -98,6 +84,8 @@ class CurveResult:
         What the curve shows, in one line.
     records:
         Per-request records by (label, concurrency), where they were kept.
+    sku:
+        The chip.
     """
 
     points: list[CurvePoint]
@@ -105,6 +93,7 @@ class CurveResult:
     resolved: dict[str, dict[str, Any]]
     messages: list[str]
     caption: str
+    sku: Sku
     records: dict[tuple[str, int], Records] = field(default_factory=dict)
 
     @property
@@ -150,23 +139,23 @@ def explore_curve(
     """
     scenario = source.scenario
     check_has_speed(scenario)
-    sku = load_sku(scenario.sku)
-    if scenario.overrides:
-        sku = sku.override(scenario.overrides)
-    model = canonical_model(scenario.model)
-    engine, reason = engine_of(scenario, sku=sku)
     parse_speculation(scenario.spec)
-    economics = load_economics(scenario.economics)
-    layouts, refused = _divisible(
-        candidate_layouts(scenario=scenario, sku=sku), architecture=load_architecture(model)
+    target = resolve_target(scenario)
+    sku, economics = target.sku, target.economics
+    layouts, refused = divisible_layouts(
+        candidate_layouts(scenario=scenario, target=target), architecture=target.architecture
     )
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
     messages: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
-    level = engine.engine.label
+    level = target.engine.engine.label
     for climb in climb_layouts(
-        scenario=scenario, sku=sku, layouts=layouts, on_progress=on_progress, meanwhile=meanwhile
+        scenario=scenario,
+        target=target,
+        layouts=layouts,
+        on_progress=on_progress,
+        meanwhile=meanwhile,
     ):
         label = climb.layout.label
         if climb.refusal:
@@ -181,7 +170,7 @@ def explore_curve(
                     layout=climb.layout,
                     concurrency=concurrency,
                     run=run,
-                    costs=economics.for_sku(sku.key),
+                    costs=target.costs,
                 )
             )
             if keep_records:
@@ -194,11 +183,11 @@ def explore_curve(
     )
     points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
     resolved = _resolved(source) | {
-        "sku": {"value": sku.key, "origin": source.origin["sku"]},
-        "model": {"value": model, "origin": source.origin["model"]},
+        "sku": {"value": scenario.sku, "origin": source.origin["sku"]},
+        "model": {"value": target.model, "origin": source.origin["model"]},
         "engine": {
             "value": level,
-            "origin": reason if scenario.engine is None else source.origin["engine"],
+            "origin": target.engine_reason if scenario.engine is None else source.origin["engine"],
         },
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
@@ -211,73 +200,13 @@ def explore_curve(
         caption=_caption(
             scenario=scenario,
             sku=sku,
-            model=model,
+            model=target.model,
             level=level_text(level, kind=points[0].kind) if points else level,
             dated=economics.name,
         ),
         records=records,
+        sku=sku,
     )
-
-
-def candidate_layouts(*, scenario: Scenario, sku: Sku) -> list[Layout]:
-    """Layouts of one worker that agree with what the scenario states, smallest first.
-
-    A worker spans powers of two of chips up to one node, or up to 32 of a rack that is one
-    scale-up domain. With ``ep`` stated and no other size, the worker has ``ep`` chips. A dense
-    model has no experts to divide: tensor parallelism only, unless more is stated.
-
-    Raises
-    ------
-    UserError
-        If ``ep`` does not divide the chips of the worker.
-    """
-    if scenario.tp is not None or scenario.gpus is not None:
-        sizes = [int(scenario.tp or scenario.gpus or 1)]
-        if scenario.tp and scenario.gpus and scenario.tp != scenario.gpus:
-            raise UserError(
-                f"tp is {scenario.tp} and gpus {scenario.gpus}; a worker has as many GPUs as tp "
-                "ranks, so give one of them"
-            )
-    elif scenario.ep is not None:
-        domain = max(sku.node_gpus, min(sku.scaleup_world, _LARGEST_WORKER))
-        if domain % scenario.ep and scenario.ep < domain:
-            Layout(tp=domain, ep=scenario.ep)
-        sizes = [max(scenario.ep, sku.node_gpus if sku.rack_gpus is None else 1)]
-    else:
-        largest = max(sku.node_gpus, min(sku.scaleup_world, _LARGEST_WORKER))
-        sizes = [1 << power for power in range(largest.bit_length()) if 1 << power <= largest]
-    architecture = load_architecture(canonical_model(scenario.model))
-    dense = not architecture.routed_experts
-    layouts: list[Layout] = []
-    for size in sizes:
-        degrees = [scenario.ep] if scenario.ep is not None else [1] if dense else sorted({1, size})
-        modes = [scenario.dp_attention] if scenario.dp_attention is not None else [False]
-        modes += [True] if scenario.dp_attention is None and not dense else []
-        layouts += [
-            Layout(tp=size, ep=ep, dp_attention=dp)
-            for ep in degrees
-            for dp in modes
-            if size > 1 or not dp
-        ]
-    return layouts
-
-
-def _divisible(
-    layouts: list[Layout], *, architecture: Architecture
-) -> tuple[list[Layout], list[RefusedLayout]]:
-    """Layouts that divide the model, and the others with the reason; one alone must divide."""
-    good: list[Layout] = []
-    refused: list[RefusedLayout] = []
-    for layout in layouts:
-        try:
-            bind(architecture=architecture, layout=layout, plan=ExecutionPlan())
-        except UserError as error:
-            if len(layouts) == 1:
-                raise
-            refused.append(RefusedLayout(label=layout.label, reason=str(error)))
-        else:
-            good.append(layout)
-    return good, refused
 
 
 def _point(*, layout: Layout, concurrency: int, run: PointRun, costs: SkuEconomics) -> CurvePoint:

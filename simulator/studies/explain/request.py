@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from hwmodels.sku import load_sku
-from simulator.engines.labels import canonical_model
-from simulator.engines.pools import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
-from simulator.scenario.configure import configure_run, engine_of
-from simulator.studies.curve.run import candidate_layouts
+from simulator.scenario.candidates import candidate_layouts
+from simulator.scenario.configure import configure_run
+from simulator.scenario.target import resolve_target
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
-    from hwmodels.sku import Sku
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
 
 Phase = Literal["decode", "prefill", "mixed"]
 PHASES: tuple[Phase, ...] = ("decode", "prefill", "mixed")
@@ -57,23 +56,24 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
     """
     if concurrency < 1:
         raise UserError(f"concurrency is {concurrency}; it must be at least 1")
-    sku = load_sku(scenario.sku)
+    target = resolve_target(scenario)
+    sku = target.sku
     tp, dp_attention = scenario.tp or scenario.gpus, scenario.dp_attention
     if tp is not None and dp_attention is None:
         dp_attention = False
     stated = PoolRequest(
         workers=1, tp=tp, ep=scenario.ep, dp_attention=dp_attention, gpus=scenario.gpus
     )
-    if tp is not None or _recipe_offers(scenario, stated=stated, sku=sku):
-        return _resolve(scenario, stated=stated, sku=sku, concurrency=concurrency)
+    if tp is not None or _recipe_offers(target, stated=stated):
+        return _resolve(scenario, pool=stated, target=target, concurrency=concurrency)
     refusal = UserError(f"no layout of {sku.name} agrees with what is stated; name one with --tp")
-    for layout in candidate_layouts(scenario=scenario, sku=sku):
+    for layout in candidate_layouts(scenario=scenario, target=target):
         wide = layout.ep == layout.tp or scenario.ep is not None
         plain = not layout.dp_attention or scenario.dp_attention is not None
         if layout.tp < sku.node_gpus or not (wide and plain):
             continue
         configuration, messages = _resolve(
-            scenario, stated=PoolRequest.of(layout), sku=sku, concurrency=concurrency
+            scenario, pool=PoolLayout(layout=layout), target=target, concurrency=concurrency
         )
         try:
             assemble(configuration)
@@ -85,21 +85,19 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
     raise refusal
 
 
-def _recipe_offers(scenario: Scenario, *, stated: PoolRequest, sku: Sku) -> bool:
+def _recipe_offers(target: Target, *, stated: PoolRequest) -> bool:
     """Whether the recipe in force offers one worker that agrees with what is stated."""
-    asked, _ = engine_of(scenario, sku=sku)
-    recipe, _ = find_recipe(
-        engine=asked.engine, sku=sku.key, model=canonical_model(scenario.model), kin=sku.kin
-    )
+    asked, sku = target.engine, target.sku
+    recipe, _ = find_recipe(engine=asked.engine, sku=sku.key, model=target.model, kin=sku.kin)
     level, _ = choose_level(recipe, date=asked.date, median=asked.median)
     return any(len(offer.pools) == 1 and stated.accepts(offer.pools[0]) for offer in level.layouts)
 
 
 def _resolve(
-    scenario: Scenario, *, stated: PoolRequest, sku: Sku, concurrency: int
+    scenario: Scenario, *, pool: PoolRequest | PoolLayout, target: Target, concurrency: int
 ) -> tuple[RunConfiguration, tuple[str, ...]]:
     configuration, recipe = configure_run(
-        scenario, sku=sku, pools=(stated,), concurrency=concurrency
+        scenario, target=target, pools=(pool,), concurrency=concurrency
     )
     return configuration, recipe.messages
 
@@ -154,7 +152,9 @@ def build_batch(
         if new + requests * queries > budget:
             notes.append(f"the engine's step budget is {budget} tokens a rank")
         if phase == "mixed" and not pool.engine.mixes:
-            notes.append(f"{configuration.engine} does not mix prefill and decode in one step")
+            notes.append(
+                f"{configuration.engine.label} does not mix prefill and decode in one step"
+            )
         chunks = (PrefillChunk(new_tokens=new, prefix_tokens=prefix),)
     batch = StepBatch(
         decode_requests=requests,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.labels import canonical_model
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
@@ -165,7 +164,7 @@ class Explanation:
         group_tokens, group_samples = batch.of_group(ranks=pool.layout.attention_dp)
         return {
             "model": self.configuration.model,
-            "sku": self.configuration.sku,
+            "sku": self.configuration.sku.key,
             "gpus": pool.layout.gpus,
             "layout": pool.layout.label,
             "engine": self.assembly.software.name,
@@ -349,7 +348,7 @@ def explain_model(model: str, *, context: int) -> dict[str, Any]:
     UserError
         If the model is unknown, has no cost functions, or the context exceeds its limit.
     """
-    architecture = load_architecture(canonical_model(model))
+    architecture = load_architecture(model)
     figures = account(architecture=architecture, context=context)
     ops = decode_token_ops(architecture=architecture, context=float(context))
     return {

@@ -6,10 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.pools import parse_deployment
+from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.engines.registry import bind_engine
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
@@ -17,7 +16,6 @@ from workloads.errors import UserError
 from workloads.requests.catalog import ConversationWorkload
 
 if TYPE_CHECKING:
-    from hwmodels.sku import Sku
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
     from simulator.serving.deployment import Deployment
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.studies.load.request import LoadRequest, LoadSettings
 
 
-def configure_load(asked: LoadRequest, *, sku: Sku) -> tuple[RunConfiguration, tuple[str, ...]]:
+def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...]]:
     """The configuration of a load's deployment, and what was assumed for it.
 
     Server settings are the recipe's for one replica and its share of the clients; in an open
@@ -52,7 +50,6 @@ def configure_load(asked: LoadRequest, *, sku: Sku) -> tuple[RunConfiguration, t
     isl, osl = typical_tokens(asked.workload)
     configuration, recipe = configure_run(
         asked.scenario.model_copy(update={"isl": isl, "osl": osl}),
-        sku=sku,
         pools=_pools(asked.scenario, settings),
         concurrency=tuned_for,
         traffic="agentic" if isinstance(asked.workload, ConversationWorkload) else "fixed",
@@ -98,7 +95,9 @@ def routed(deployment: Deployment, routing: Routing) -> Deployment:
     )
 
 
-def _pools(scenario: Scenario, settings: LoadSettings) -> tuple[PoolRequest, ...]:
+def _pools(
+    scenario: Scenario, settings: LoadSettings
+) -> tuple[PoolRequest, ...] | tuple[PoolLayout, ...]:
     """The pools as far as they are stated."""
     layout: dict[str, Any] = {
         "tp": scenario.tp,
@@ -116,7 +115,7 @@ def _pools(scenario: Scenario, settings: LoadSettings) -> tuple[PoolRequest, ...
                 "the deployment states all layouts and workers, so keep one of them"
             )
         try:
-            return requests_of(parse_deployment(settings.deployment))
+            return parse_deployment(settings.deployment)
         except UserError:
             raise
         except ValueError as error:

@@ -145,8 +145,8 @@ class LoadRun:
         spec = f"{one.speculation}:{one.drafts}" if one.drafts else "no speculation"
         fit = "" if one.calibration is None else f", calibration {one.calibration}"
         return (
-            f"{one.model} {one.precision.upper()}, {one.gpus} x {one.sku} as {self.label}, "
-            f"{lengths}, {one.engine}, {self.assembly.software.name}{fit}, {pools}, {spec}; "
+            f"{one.model} {one.precision.upper()}, {one.gpus} x {one.sku.key} as {self.label}, "
+            f"{lengths}, {one.engine.label}, {self.assembly.software.name}{fit}, {pools}, {spec}; "
             f"{self.asked.arrivals_text}; simulated by forecurve {version()}"
         )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodels.sku import load_sku
 from simulator.analysis.metrics import goodput, run_metrics, without_warm_up
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import acceptance_of
@@ -98,8 +97,7 @@ def serve_load(
     on_progress: Progress | None = None,
 ) -> LoadRun:
     """`run_load` on a validated load."""
-    sku = load_sku(asked.scenario.sku)
-    configuration, messages = configure_load(asked, sku=sku)
+    configuration, messages = configure_load(asked)
     assembly = assemble(configuration)
     deployment = routed(assembly.deployment, asked.settings.routing)
     acceptance = acceptance_of(configuration, software=assembly.software)

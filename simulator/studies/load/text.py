@@ -30,7 +30,7 @@ def print_load(run: LoadRun, *, directory: Path) -> None:
     out = console()
     configuration = run.configuration
     out.print(
-        f"{configuration.model} on {configuration.gpus} x {configuration.sku} as {run.label}, "
+        f"{configuration.model} on {configuration.gpus} x {configuration.sku.key} as {run.label}, "
         f"{run.assembly.software.name}",
         soft_wrap=True,
     )

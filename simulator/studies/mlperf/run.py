@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hwmodels.sku import load_sku
 from simulator.engines.pools import PoolLayout, deployment_label, parse_deployment
 from simulator.prediction.bands import band_factors
-from simulator.studies.curve.run import candidate_layouts
+from simulator.scenario.candidates import candidate_layouts
+from simulator.scenario.target import resolve_target
 from simulator.studies.mlperf.request import LEAST_ARRIVALS_S, LIVES
 from simulator.studies.mlperf.result import MlperfResult
 from simulator.studies.mlperf.trial import prepare_copy
@@ -17,8 +17,8 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hwmodels.sku import Sku
     from simulator.scenario.candidates import Pools
+    from simulator.scenario.target import Target
     from simulator.studies.mlperf.request import MlperfRequest
     from simulator.studies.mlperf.result import MlperfTrial
     from simulator.studies.mlperf.trial import Copy
@@ -55,15 +55,15 @@ def run_mlperf(
     UserError
         If no deployment fits or none passes at any rate.
     """
-    sku = load_sku(asked.base.sku)
+    target = resolve_target(asked.base)
     done: list[tuple[Copy, MlperfTrial]] = []
     reasons: list[str] = []
-    candidates = _candidates(asked, sku=sku)
+    candidates = _candidates(asked, target=target)
     for position, pools in enumerate(candidates):
         if on_progress is not None:
             on_progress(position, len(candidates), deployment_label(pools))
         try:
-            copy = prepare_copy(asked, sku=sku, pools=pools, tuned_for=TUNED_FOR)
+            copy = prepare_copy(asked, target=target, pools=pools, tuned_for=TUNED_FOR)
             _check_divides(asked, copy)
             done.append((copy, _best_trial(asked, copy)))
         except UserError as error:
@@ -78,7 +78,7 @@ def run_mlperf(
     return MlperfResult(
         benchmark=asked.benchmark.name,
         scenario=asked.scenario,
-        sku=sku.key,
+        sku=target.sku.key,
         model=copy.configuration.model,
         level=software.name,
         kind=software.kind,
@@ -116,7 +116,7 @@ def _check_divides(asked: MlperfRequest, copy: Copy) -> None:
         )
 
 
-def _candidates(asked: MlperfRequest, *, sku: Sku) -> list[Pools]:
+def _candidates(asked: MlperfRequest, *, target: Target) -> list[Pools]:
     if asked.deployment is not None:
         try:
             return [parse_deployment(asked.deployment)]
@@ -125,7 +125,7 @@ def _candidates(asked: MlperfRequest, *, sku: Sku) -> list[Pools]:
         except ValueError as error:
             raise UserError(f"deployment {error}; write DEP8, TP1 or 4xDEP2+4xDEP16") from None
     try:
-        layouts = candidate_layouts(scenario=asked.base, sku=sku)
+        layouts = candidate_layouts(scenario=asked.base, target=target)
     except ValueError as error:
         raise UserError(str(error)) from None
     return [(PoolLayout(layout=layout),) for layout in layouts]

@@ -12,7 +12,6 @@ from simulator.analysis.mlperf import LatencyVerdict, offline_throughput, server
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import DeploymentBounds
 from simulator.prediction.run import acceptance_of
-from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import run_deployment
@@ -23,10 +22,10 @@ from workloads.requests.synthetic import requests_from_lengths
 from workloads.speculation import draw_decode_steps, expected_decode_steps
 
 if TYPE_CHECKING:
-    from hwmodels.sku import Sku
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
+    from simulator.scenario.target import Target
     from simulator.serving.records import Records
     from simulator.studies.mlperf.request import MlperfRequest
     from workloads.requests.request import Request
@@ -178,7 +177,7 @@ class Copy:
         )
 
 
-def prepare_copy(asked: MlperfRequest, *, sku: Sku, pools: Pools, tuned_for: int) -> Copy:
+def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_for: int) -> Copy:
     """A copy with its recipe's settings, able to hold the longest query.
 
     Parameters
@@ -192,7 +191,7 @@ def prepare_copy(asked: MlperfRequest, *, sku: Sku, pools: Pools, tuned_for: int
         If the recipe cannot fill what is open, or the model or the longest query does not fit.
     """
     configuration, recipe = configure_run(
-        asked.base, sku=sku, pools=requests_of(pools), concurrency=tuned_for
+        asked.base, target=target, pools=pools, concurrency=tuned_for
     )
     isl, osl = asked.longest
     configuration = replace(configuration, isl=isl, osl=osl)

@@ -10,11 +10,11 @@ from pydantic import model_validator
 from hwmodels.economics import load_economics
 from hwmodels.sku import list_skus, load_sku
 from simulator.analysis.objectives import Objectives
-from simulator.engines.labels import canonical_model, load_engine
+from simulator.engines.labels import load_engine
 from simulator.recipes.files import load_recipes
-from simulator.scenario.configure import engine_of
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
+from simulator.scenario.target import resolve_target
 from simulator.studies.plan.declared import PLAN
 from simulator.studies.plan.traffic import RecordedTraffic, SyntheticTraffic
 from workloads.errors import UserError
@@ -189,8 +189,9 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
 
 def orchestrated(load: Scenario) -> list[str]:
     """Labels of orchestrators of a scenario's engine with recipes of its SKU and model."""
-    sku, model = load_sku(load.sku), canonical_model(load.model)
-    scheduler = engine_of(load, sku=sku)[0].engine.engine
+    target = resolve_target(load)
+    sku, model = target.sku, target.model
+    scheduler = target.engine.engine.engine
     recipes = [
         recipe
         for recipe in load_recipes()

@@ -9,6 +9,7 @@ from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.target import resolve_target
 from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
 from simulator.studies.plan.result import PlanResult, Rejected
@@ -167,7 +168,7 @@ class _Planner:
     def _sketches(self, one: PlannedLoad, *, show: Callable[[str], None]) -> list[Sketch]:
         try:
             candidates = candidate_deployments(
-                settings=self.request.settings, load=one.load, sku=one.sku
+                settings=self.request.settings, load=one.load, target=resolve_target(one.load)
             )
         except UserError as error:
             self._reject(one, "", "unsupported", str(error))

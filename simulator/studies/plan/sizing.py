@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.sku import load_sku
 from simulator.engines.pools import deployment_label
 from simulator.engines.registry import bind_engine
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import acceptance_of, simulate_run
-from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.studies.plan.loadtest import LoadTest, cell_of
 from workloads.errors import UserError
@@ -169,8 +167,7 @@ def configure_replica(
     """
     configuration, recipe = configure_run(
         load.model_copy(update=traffic.nominal),
-        sku=load_sku(load.sku),
-        pools=requests_of(pools),
+        pools=pools,
         concurrency=concurrency,
         traffic="agentic" if traffic.shares_prefixes else "fixed",
     )

@@ -127,7 +127,7 @@ def predict_table(
         except ValueError as error:
             outcomes[position] = _Outcome(status="unsupported", message=str(error))
         else:
-            undated = repr(replace(configuration, level_date=None, median=False))
+            undated = replace(configuration, level_date=None, median=False).identity
             waiting = alike.setdefault((undated, *level), _Waiting(configuration))
             waiting.rows.append((position, (*told, *assumed)))
     done = sum(outcome is not None for outcome in outcomes)
@@ -153,19 +153,18 @@ class _Levels:
 
     def of(self, configuration: RunConfiguration) -> tuple[tuple[object, ...], tuple[str, ...]]:
         """What a level gives to a run, comparable; and what was assumed in choosing it."""
-        from hwmodels.sku import load_sku
         from simulator.prediction.assembly import named_software
 
         key = (
-            configuration.sku,
-            configuration.engine,
+            configuration.sku.fingerprint,
+            configuration.engine.label,
             configuration.model,
             configuration.level_date,
             configuration.median,
             configuration.calibration,
         )
         if key not in self._known:
-            level = named_software(configuration, sku=load_sku(configuration.sku))
+            level = named_software(configuration)
             parameters = tuple(sorted(level.parameters.items()))
             given = (parameters, level.kind, level.basis, repr(level.plan))
             self._known[key] = given, level.messages

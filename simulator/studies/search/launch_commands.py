@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hwmodels.sku import load_sku
-from simulator.engines.labels import load_engine
 from simulator.engines.launch_flags import LaunchRequest
 from simulator.engines.registry import bind_engine, engine_class
 from workloads.architectures.catalog import repository_of
@@ -69,7 +67,7 @@ def launch_commands(configuration: RunConfiguration) -> tuple[Launch, ...]:
     Prefill and decode pools are launched under Dynamo only. ATOM publishes no stable command
     line, so that its configurations have none.
     """
-    engine = engine_class(load_engine(configuration.engine).engine)
+    engine = engine_class(configuration.engine.engine)
     if not engine.server:
         return ()
     launches = [_under_dynamo(configuration)]
@@ -97,7 +95,7 @@ def _repository(configuration: RunConfiguration) -> str:
     return repository_of(
         configuration.model,
         precision=configuration.precision,
-        vendor=load_sku(configuration.sku).vendor,
+        vendor=configuration.sku.vendor,
     )
 
 

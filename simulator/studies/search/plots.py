@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.sku import load_sku
 from simulator.analysis.pareto import frontier_indices
 from simulator.output.style import INK
 from simulator.studies.curve.pareto_plot import Series, pareto_figure
@@ -24,7 +23,7 @@ def search_figure(result: SearchResult) -> Figure:
     groups: dict[str, list[Trial]] = {}
     for trial in result.trials:
         spec = "" if trial.spec == "none" else f", {trial.spec}"
-        name = f"{load_sku(trial.configuration.sku).name} ({trial.engine}{spec})"
+        name = f"{trial.configuration.sku.name} ({trial.engine}{spec})"
         groups.setdefault(name, []).append(trial)
     figure = pareto_figure(
         series=[_series(name, trials) for name, trials in groups.items()],
@@ -58,7 +57,7 @@ def _series(name: str, trials: Sequence[Trial]) -> Series:
     best[frontier_indices(x, y)] = True
     return Series(
         name=name,
-        vendor=load_sku(trials[0].configuration.sku).vendor,
+        vendor=trials[0].configuration.sku.vendor,
         interactivity=x,
         tput_per_gpu=y,
         layouts=[trial.label for trial in trials],

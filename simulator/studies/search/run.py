@@ -12,13 +12,15 @@ from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import candidate_deployments, requests_of
-from simulator.scenario.configure import check_has_speed, configure_run, named_engine
+from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.configure import check_has_speed, configure_run
+from simulator.scenario.target import named_engine, resolve_target
 from simulator.studies.curve.stopping import has_stalled
 from simulator.studies.search.request import build_search
 from simulator.studies.search.result import Pruned, SearchResult, Trial
 from simulator.studies.search.score import Score
 from simulator.studies.search.variants import variants
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
     from simulator.studies.search.request import SearchRequest
     from simulator.studies.search.result import PrunedStatus
     from simulator.studies.search.variants import Changes
@@ -124,6 +127,7 @@ class _Searcher:
         self.runs: list[tuple[_Option, Trial]] = []
         self.pruned: list[Pruned] = []
         self.messages: list[str] = []
+        self._targets: dict[str, Target] = {}
         self._score = Score(request=request)
         self._on_progress = on_progress
         self._done = 0
@@ -135,7 +139,7 @@ class _Searcher:
             check_has_speed(load)
             try:
                 candidates = candidate_deployments(
-                    settings=self.request.settings, load=load, sku=load_sku(load.sku)
+                    settings=self.request.settings, load=load, target=self._target(load)
                 )
             except UserError as error:
                 self._prune(load, "", (), "unsupported", str(error))
@@ -288,8 +292,8 @@ class _Searcher:
         cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
         self.messages += outcome.messages
         trial = Trial(
-            sku=load_sku(load.sku).key,
-            engine=configuration.engine,
+            sku=configuration.sku.key,
+            engine=configuration.engine.label,
             label=option.label,
             changes=option.changes,
             configuration=configuration,
@@ -309,8 +313,8 @@ class _Searcher:
     def _configure(self, option: _Option, *, concurrency: int) -> RunConfiguration:
         configuration, recipe = configure_run(
             option.load,
-            sku=load_sku(option.load.sku),
-            pools=requests_of(option.pools),
+            target=self._target(option.load),
+            pools=option.pools,
             concurrency=concurrency,
         )
         self.messages += recipe.messages
@@ -319,6 +323,13 @@ class _Searcher:
         entry, *others = configuration.pools
         changed = replace(entry, settings=entry.settings.model_copy(update=dict(option.changes)))
         return replace(configuration, pools=(changed, *others))
+
+    def _target(self, load: Scenario) -> Target:
+        """What a load names, looked up once."""
+        key = load.model_dump_json(include={"sku", "overrides", "model", "engine", "economics"})
+        if key not in self._targets:
+            self._targets[key] = resolve_target(load)
+        return self._targets[key]
 
     def _ladder(self, option: _Option) -> tuple[int, ...]:
         return option.load.concurrency or LADDER
@@ -333,10 +344,11 @@ class _Searcher:
         self, load: Scenario, label: str, changes: Changes, status: PrunedStatus, reason: str
     ) -> None:
         sku = load_sku(load.sku)
+        model = load_architecture(load.model).name
         self.pruned.append(
             Pruned(
                 sku=sku.key,
-                engine=named_engine(load, sku=sku)[0].engine.label,
+                engine=named_engine(load.engine, sku=sku, model=model)[0].engine.label,
                 label=label,
                 spec=load.spec,
                 settings=_text(changes),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from hwmodels.sku import figure_fields, load_sku
+from hwmodels.sku import figure_fields
 from hwmodels.software import PARAMETERS
 from simulator.analysis.pareto import Frontier, monotone_slopes
 from simulator.analysis.statistics import Interval, mean_interval
@@ -121,13 +121,8 @@ class Study:
         replications: int,
         pools_at: Callable[[int], tuple[PoolConfiguration, ...]],
     ) -> None:
-        sku = load_sku(configuration.sku)
-        if configuration.sku_overrides:
-            sku = sku.override(configuration.sku_overrides)
-        self.base = Change(
-            configuration=configuration, software=named_software(configuration, sku=sku)
-        )
-        self._sku = sku
+        self.base = Change(configuration=configuration, software=named_software(configuration))
+        self._sku = configuration.sku
         self._speed = speed
         self._step = step
         self._replications = replications
@@ -207,8 +202,7 @@ class Study:
 
             def at(value: float, *, name: str = name) -> tuple[Change, float]:
                 base = self.base.configuration
-                overrides = {**base.sku_overrides, name: value}
-                changed = replace(base, sku_overrides=overrides)
+                changed = replace(base, sku=base.sku.override({name: value}))
                 return replace(self.base, configuration=changed), value
 
             found.append(Parameter(name=name, owner="sku", unit=unit, value=figure.si, at=at))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodels.sku import load_sku
-from simulator.engines.pools import deployment_label
+from simulator.engines.pools import PoolLayout, deployment_label
 from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.candidates import candidate_deployments, requests_of
-from simulator.scenario.configure import configure_run, engine_of
+from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.configure import configure_run
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
+from simulator.scenario.target import resolve_target
 from simulator.studies.explain.request import configure
 from simulator.studies.sensitivity.declared import SENSITIVITY
 from simulator.studies.sensitivity.differences import NEGLIGIBLE, Study
@@ -222,7 +222,10 @@ def run_sensitivity(
     """
     configuration, messages = _configuration(request, concurrency=request.concurrency)
     speed = request.question.interactivity
-    pools = requests_of(configuration.pools)
+    pools = tuple(
+        PoolLayout(role=pool.role, workers=pool.workers, layout=pool.layout)
+        for pool in configuration.pools
+    )
     if speed is not None:
         configuration = _at_speed(request, pools=pools, speed=speed)
     study = Study(
@@ -282,27 +285,30 @@ def _configuration(
         If stated pools leave a choice.
     """
     scenario = request.scenario
-    sku = load_sku(scenario.sku)
+    target = resolve_target(scenario)
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout]
     if request.settings.pools.is_stated:
-        found = candidate_deployments(settings=request.settings, load=scenario, sku=sku)
+        found = candidate_deployments(settings=request.settings, load=scenario, target=target)
         if len(found.deployments) != 1:
             labels = ", ".join(deployment_label(pools) for pools in found.deployments)
             raise UserError(
                 f"the pools leave a choice of {labels or 'nothing'}; say --tp, --ep and "
                 "--dp-attention of the workers, one of each"
             )
-        pools: Sequence[PoolRequest] = requests_of(found.deployments[0])
-    elif engine_of(scenario, sku=sku)[0].engine.orchestrator:
+        pools = found.deployments[0]
+    elif target.engine.engine.orchestrator:
         pools = (PoolRequest(role="prefill"), PoolRequest(role="decode"))
     else:
         configuration, messages = configure(scenario, concurrency=concurrency)
         return replace(configuration, seed=scenario.seed), messages
-    configuration, recipe = configure_run(scenario, sku=sku, pools=pools, concurrency=concurrency)
+    configuration, recipe = configure_run(
+        scenario, target=target, pools=pools, concurrency=concurrency
+    )
     return configuration, recipe.messages
 
 
 def _at_speed(
-    request: SensitivityRequest, *, pools: Sequence[PoolRequest], speed: float
+    request: SensitivityRequest, *, pools: Sequence[PoolLayout], speed: float
 ) -> RunConfiguration:
     """The deployment where its users have a speed: bisection on the concurrency.
 
@@ -338,9 +344,8 @@ def _at_speed(
 
 
 def _at(
-    request: SensitivityRequest, pools: Sequence[PoolRequest], *, concurrency: int
+    request: SensitivityRequest, pools: Sequence[PoolLayout], *, concurrency: int
 ) -> RunConfiguration:
     """The deployment with its recipe's settings at a concurrency."""
     scenario = request.scenario
-    sku = load_sku(scenario.sku)
-    return configure_run(scenario, sku=sku, pools=pools, concurrency=concurrency)[0]
+    return configure_run(scenario, pools=pools, concurrency=concurrency)[0]

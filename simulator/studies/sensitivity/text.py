@@ -34,7 +34,7 @@ def sensitivity_caption(result: SensitivityResult) -> str:
     at = f"concurrency {one.concurrency}" if speed is None else f"{speed:g} tok/s/user"
     spec = f"{one.speculation}:{one.drafts}" if one.drafts else "no speculation"
     return (
-        f"{one.model} {one.precision.upper()} on {one.sku} as {deployment_label(one.pools)}, "
+        f"{one.model} {one.precision.upper()} on {one.sku.key} as {deployment_label(one.pools)}, "
         f"{one.isl}/{one.osl}, {at}, {result.level} ({result.kind}), {spec}, closed loop, "
         f"simulated by forecurve {version()}"
     )

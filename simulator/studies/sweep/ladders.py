@@ -8,10 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import requests_of
 from simulator.scenario.configure import configure_run
 from simulator.studies.curve.climb import LARGEST_CONCURRENCY
 from simulator.studies.curve.stopping import has_stalled
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
 
 _ONE_AT_A_TIME = threading.Lock()
 _MOST_PER_GPU = 128
@@ -43,9 +42,10 @@ _SAVE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """One deployment under one load; ``load`` names its engine and leaves the layout open."""
+    """One deployment of a target under one load; ``load`` leaves the layout open."""
 
     load: Scenario
+    target: Target
     pools: Pools
 
     @property
@@ -164,8 +164,8 @@ def _configure(
     try:
         configuration, recipe = configure_run(
             ladder.load,
-            sku=load_sku(ladder.load.sku),
-            pools=requests_of(ladder.pools),
+            target=ladder.target,
+            pools=ladder.pools,
             concurrency=concurrency,
         )
     except UserError as error:

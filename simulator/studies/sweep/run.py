@@ -12,8 +12,9 @@ import numpy as np
 from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
 from simulator.scenario.candidates import candidate_deployments, orchestrated
-from simulator.scenario.configure import check_has_speed, engine_of
+from simulator.scenario.configure import check_has_speed
 from simulator.scenario.grid import build_sweep
+from simulator.scenario.target import resolve_target
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.executors import cluster_executor
 from simulator.studies.sweep.ladders import Ladder
@@ -281,21 +282,22 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
         check_has_speed(load)
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
-        foreign = _foreign_engine(named, sku=sku)
-        if foreign:
+        try:
+            target = resolve_target(named)
+        except UserError as error:
             refused[f"{sku.key} {named.engine}"] = {
                 "series": f"{sku.key} {named.engine}",
                 "label": "",
                 "concurrencies": "",
                 "status": "unsupported",
-                "reason": foreign,
+                "reason": str(error),
             }
             continue
-        candidates = candidate_deployments(settings=settings, load=named, sku=sku)
+        candidates = candidate_deployments(settings=settings, load=named, target=target)
         messages += [f"{sku.key}: {message}" for message in candidates.messages]
         priced_alike = named.model_copy(update={"economics": "latest"})
         for pools in candidates.deployments:
-            ladder = Ladder(load=priced_alike, pools=pools)
+            ladder = Ladder(load=priced_alike, target=target, pools=pools)
             ladders[ladder.file_name] = ladder
         for one in candidates.refused:
             refused[f"{sku.key} {named.model} {one.label}"] = {
@@ -314,20 +316,12 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
     )
 
 
-def _foreign_engine(load: Scenario, *, sku: Sku) -> str:
-    """Why a load's engine cannot run on its chips; empty if it can."""
-    try:
-        engine_of(load, sku=sku)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
 def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:
     """A load that names its engine, and why it is that one if nobody named it."""
     if load.engine is not None:
         return load, ""
-    engine, reason = engine_of(load, sku=sku)
+    target = resolve_target(load)
+    engine, reason = target.engine, target.engine_reason
     label, message = engine.engine.label, f"engine {engine.engine.label} for {sku.key}, {reason}"
     if settings.pools.is_stated:
         stack = orchestrated(engine.engine, sku=sku)

@@ -79,7 +79,7 @@ def ladder_name(*, load: Scenario, pools: Sequence[PoolLayout]) -> str:
 
 def run_key(configuration: RunConfiguration, *, inputs: str) -> str:
     """What a run depends on, in 16 characters."""
-    return hashlib.sha256(f"{inputs} {configuration!r}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{inputs} {configuration.identity}".encode()).hexdigest()[:16]
 
 
 def digest_of_inputs(*, skus: Iterable[str], calibration: Path | None) -> str:

@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 
 from hwmodels.fitted import MEDIAN_STAMP, fitted_stamps
-from hwmodels.sku import load_sku
 from hwmodels.software import list_levels
 from simulator.analysis.pareto import Frontier
-from simulator.engines.labels import canonical_model
 from simulator.recipes.resolve import find_recipe
-from simulator.scenario.configure import engine_of
 from simulator.scenario.grid import build_sweep
+from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.run import run_sweep
 from workloads.errors import UserError
 
@@ -160,7 +158,7 @@ def run_timeline(
     if asked.varied:
         raise UserError(f"{asked.varied[0]} has several values; a timeline follows one of each")
     load = next(asked.loads())
-    engine, _ = engine_of(load, sku=load_sku(load.sku))
+    engine = resolve_target(load).engine
     if engine.date is not None or engine.specification:
         raise UserError(
             f"engine {load.engine} names one level; leave it out: --engine {engine.engine.label}"
@@ -208,9 +206,8 @@ def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
 
     Undated medians and settings of agentic load alone are left out.
     """
-    sku = load_sku(load.sku)
-    model = canonical_model(load.model)
-    engine = engine_of(load, sku=sku)[0].engine
+    target = resolve_target(load)
+    sku, model, engine = target.sku, target.model, target.engine.engine
     found: dict[str, list[str]] = {}
     for level in list_levels(engine=engine.software):
         if sku.key in level.get("skus", []) and model in level.get("models", [model]):

@@ -1,0 +1,130 @@
+"""What is simulated, every name looked up once: chip, model, engine and price list as objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwmodels.economics import load_economics
+from hwmodels.sku import load_sku
+from simulator.engines.default_engine import default_engine
+from simulator.engines.labels import engine_labels, parse_engine
+from simulator.recipes.files import load_recipes
+from workloads.architectures.catalog import load_architecture
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hwmodels.economics import Economics, SkuEconomics
+    from hwmodels.sku import Sku
+    from simulator.engines.labels import EngineLabel, EngineRequest
+    from simulator.scenario.settings import Scenario
+    from workloads.architectures.base import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A chip that serves a model with an engine.
+
+    Parameters
+    ----------
+    sku:
+        The chip or rack with the user's changes; of a shipped record or of the user's own file.
+    architecture:
+        The model.
+    engine, engine_reason:
+        The serving stack, of a date where one is named, and why it is this one.
+    economics:
+        Dated file of prices and power; a simulated run does not depend on it.
+    """
+
+    sku: Sku
+    architecture: Architecture
+    engine: EngineRequest
+    engine_reason: str
+    economics: Economics
+
+    @property
+    def model(self) -> str:
+        """Canonical name of the model."""
+        return self.architecture.name
+
+    @property
+    def costs(self) -> SkuEconomics:
+        """Price and power of the chip; figures are missing where the file does not know it."""
+        return self.economics.for_sku(self.sku.key)
+
+
+def resolve_target(scenario: Scenario) -> Target:
+    """The objects that a scenario names.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, a changed field of the SKU is unknown or out of range, or the
+        engine does not run on the SKU's chips.
+    """
+    sku = changed_sku(scenario.sku, overrides=scenario.overrides)
+    architecture = load_architecture(scenario.model)
+    engine, reason = named_engine(scenario.engine, sku=sku, model=architecture.name)
+    check_runs_on(engine.engine, sku=sku)
+    return Target(
+        sku=sku,
+        architecture=architecture,
+        engine=engine,
+        engine_reason=reason,
+        economics=load_economics(scenario.economics),
+    )
+
+
+def changed_sku(name: str, *, overrides: Mapping[str, float]) -> Sku:
+    """A SKU by name or file, with changed fields.
+
+    Raises
+    ------
+    UserError
+        If the name or a field is unknown, or a value out of range.
+    """
+    sku = load_sku(name)
+    return sku.override(overrides) if overrides else sku
+
+
+def named_engine(text: str | None, *, sku: Sku, model: str) -> tuple[EngineRequest, str]:
+    """The engine of a text, or the default of a SKU and model, and why it is the one.
+
+    Whether it runs on the chips is not looked at, see `check_runs_on`.
+
+    Raises
+    ------
+    UserError
+        If the engine is unknown or its date is none.
+    """
+    if text is not None:
+        return parse_engine(text), "stated"
+    default, reason = default_engine(sku=sku.key, model=model)
+    return parse_engine(default), reason
+
+
+def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:
+    """Whether an engine is written for a SKU's chips; a user's own chip takes every engine.
+
+    Raises
+    ------
+    UserError
+        If it is another vendor's alone; the message names engines that run on the SKU.
+    """
+    if not _is_foreign(engine, sku=sku):
+        return
+    known = [
+        label for recipe in load_recipes() if sku.key in recipe.skus for label in recipe.engines
+    ]
+    others = [each.label for each in engine_labels().values() if not _is_foreign(each, sku=sku)]
+    raise UserError(
+        f"engine {engine.label} runs on {engine.vendor.upper()} chips only, not on {sku.name}; "
+        f"engines for {sku.key}: {', '.join(sorted(set(known)) or others)}"
+    )
+
+
+def _is_foreign(engine: EngineLabel, *, sku: Sku) -> bool:
+    return engine.vendor not in ("", sku.vendor) and sku.vendor != "user"
