@@ -138,6 +138,9 @@ class TabulatedStepCost:
     is added: DeepSeek-V4-Flash on 4 B300 goes from 20.6 ms to 104.5 ms where its graphs end
     (vLLM blog "DSpark adaptive verification", 2026-08-14, figure 2). Host time that is not
     hidden behind the GPU (``host_step_s``) is added to every step.
+
+    With pipeline stages the model counts the layers of one stage; a step takes its micro-batch
+    through all of them, one after another, and the head once.
     """
 
     def __init__(
@@ -178,6 +181,11 @@ class TabulatedStepCost:
         cost.plan = replace(self.plan, graph_max_tokens=tokens)
         return cost
 
+    @property
+    def _stages(self) -> int:
+        """Pipeline stages that a step passes."""
+        return self.model.layout.pp
+
     def _seconds(self, ops: list[Op], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         total = step_ops_s(ops=ops, sku=self.sku, software=self.software)
         return np.broadcast_to(np.asarray(total, dtype=float), shape)
@@ -186,8 +194,8 @@ class TabulatedStepCost:
         """Seconds over (share knots, group-token knots)."""
         shares, groups = np.meshgrid(self._shares, self._group_tokens, indexing="ij")
         ops = self.model.token_ops(rank_tokens=shares * groups, group_tokens=groups)
-        self.token_kernels = sum(op.kernels * op.layers for op in ops)
-        rows: list[list[float]] = self._seconds(ops, groups.shape).tolist()
+        self.token_kernels = self._stages * sum(op.kernels * op.layers for op in ops)
+        rows: list[list[float]] = (self._stages * self._seconds(ops, groups.shape)).tolist()
         return rows
 
     def _tabulate_decode(self) -> npt.NDArray[np.float64]:
@@ -198,13 +206,13 @@ class TabulatedStepCost:
             queries_per_request=self.queries_per_request,
             context=grid_context,
         )
-        return self._seconds(ops, grid_requests.shape)
+        return self._stages * self._seconds(ops, grid_requests.shape)
 
     def _tabulate_prefill(self) -> list[list[float]]:
         """Seconds per new token over (prefix knots, new-token knots)."""
         grid_prefix, grid_new = np.meshgrid(self._prefixes, self._tokens, indexing="ij")
         ops = self.model.prefill_attention_ops(new_tokens=grid_new, prefix_tokens=grid_prefix)
-        per_token = self._seconds(ops, grid_new.shape) / grid_new
+        per_token = self._stages * self._seconds(ops, grid_new.shape) / grid_new
         return [row.tolist() for row in per_token]
 
     def _tokens_s(self, rank_tokens: int, group_tokens: int) -> float:
