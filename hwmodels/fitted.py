@@ -17,8 +17,8 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hwmodels.calibration_files import read_fitted
 from hwmodels.sku import load_sku
-from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _read(directory: Path | None) -> dict[str, Any]:
     path = folder / FITTED_FILE
     if directory is not None:
         check_calibration(directory)
-    return read_yaml_mapping(path) if path.exists() else {"fits": []}
+    return read_fitted(path) if path.exists() else {"fits": []}
 
 
 def read_fits(directory: Path | None = None) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hwmodels.calibration_files import sealed
 from hwmodels.evidence import DeploymentForm
 from hwmodels.fitted import EFFECTS, FITTED_FILE, newest_stamp
+from simulator.output.text_file import write_text
 from workloads.architectures.catalog import architecture_names, load_architecture
 
 if TYPE_CHECKING:
@@ -81,13 +83,12 @@ def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
 
 def write_fit(entries: list[dict[str, Any]], *, directory: Path) -> Path:
     """Write ``fitted.yaml`` into a directory."""
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / FITTED_FILE
     header = (
         "# Factors on software parameters, in natural logarithms, fitted to measured runs;\n"
         "# written by `simulate calibrate fit`, meaning in hwmodels/fitted.py. Each value is of\n"
         "# kind fitted, unit 1, with the source of its entry.\n"
     )
-    text = yaml.safe_dump({"fits": entries}, sort_keys=False, width=100)
-    path.write_text(header + text, encoding="utf-8")
+    text = yaml.safe_dump(sealed({"fits": entries}), sort_keys=False, width=100)
+    write_text(path, header + text)
     return path

@@ -20,11 +20,11 @@ from calibration.measured.runs import load_measured, load_sources
 from calibration.measured.selection import select_for_fit
 from calibration.validation.bands import fit_bands, write_bands
 from calibration.validation.left_out import predict_left_out
-from hwmodels.fitted import EFFECTS, FITTED_FILE, is_fitted, shipped_factors
+from hwmodels.fitted import EFFECTS, is_fitted, read_fits, shipped_factors
 from hwmodels.software import PARAMETERS
 from simulator.engines.labels import canonical_model
+from simulator.output.text_file import write_text
 from simulator.version import version
-from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -244,18 +244,13 @@ def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]
         "# alone, 0 the runs alone.\n"
     )
     text = yaml.safe_dump(provenance(fitted), sort_keys=False, width=100, allow_unicode=True)
-    path.write_text(header + text, encoding="utf-8")
+    write_text(path, header + text)
     return paths | {"provenance": path}
 
 
 def shipped_entries() -> list[dict[str, Any]]:
     """The fits that the package ships."""
-    from importlib import resources
-    from pathlib import Path
-
-    path = Path(str(resources.files("hwmodels") / "software" / FITTED_FILE))
-    entries: list[dict[str, Any]] = read_yaml_mapping(path)["fits"] if path.exists() else []
-    return entries
+    return read_fits()
 
 
 def provenance(fitted: FittedRuns) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import pandas as pd
 import yaml
 
 from calibration.fit.observations import METRICS
+from hwmodels.calibration_files import sealed
 from hwmodels.fitted import Basis
+from simulator.output.text_file import write_text
 from simulator.prediction.bands import BANDED, BANDS_FILE
 
 if TYPE_CHECKING:
@@ -216,7 +218,6 @@ def write_bands(
     names:
         Lines of explanation for the head of the file.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / BANDS_FILE
     content = {
         "source": source,
@@ -241,6 +242,6 @@ def write_bands(
         "# read by simulator/prediction/bands.py.\n"
     )
     header += "".join(f"# {line}\n" for line in names)
-    text = yaml.safe_dump(content, sort_keys=False, width=100)
-    path.write_text(header + text, encoding="utf-8")
+    text = yaml.safe_dump(sealed(content), sort_keys=False, width=100)
+    write_text(path, header + text)
     return path

@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workloads.datafiles import read_yaml_mapping
+from hwmodels.calibration_files import read_bands
+from hwmodels.fitted import read_fits
 
 if TYPE_CHECKING:
     from simulator.analysis.metrics import RunMetrics
@@ -23,7 +24,11 @@ def _factors(directory: Path | None) -> dict[str, Any]:
     path = folder / BANDS_FILE
     if not path.exists():
         return {}
-    by_basis: dict[str, Any] = read_yaml_mapping(path)["bands"]
+
+    def sources() -> list[str]:
+        return [str(fit["source"]) for fit in read_fits(directory)]
+
+    by_basis: dict[str, Any] = read_bands(path, sources=sources)["bands"]
     return by_basis
 
 
