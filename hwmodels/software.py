@@ -97,6 +97,8 @@ class SoftwareLevel:
         What was assumed in choosing the level.
     provenance:
         Source of each parameter that the level sets.
+    table:
+        Kernel table that it stands on; ``None``: ``software/kernels.yaml``.
     """
 
     engine: str
@@ -112,6 +114,7 @@ class SoftwareLevel:
     parameters: dict[str, float]
     messages: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def kernel(self, *, op: Op) -> KernelFit:
         """Efficiencies of an operation's kernel: by variant, by precision, else of any path."""
@@ -139,7 +142,9 @@ class SoftwareLevel:
                 raise unknown_name(field="software parameter", value=name, known=PARAMETERS)
         parameters = {**self.parameters, **changes}
         return replace(
-            self, parameters=parameters, **_derived(generation=self.generation, values=parameters)
+            self,
+            parameters=parameters,
+            **_derived(generation=self.generation, values=parameters, table=self.table),
         )
 
     def with_kernel_table(self, table: Mapping[str, Any], *, name: str) -> SoftwareLevel:
@@ -153,7 +158,7 @@ class SoftwareLevel:
             What the level is called; levels that differ must not share a name.
         """
         kernels = _derived(generation=self.generation, values=self.parameters, table=table)
-        return replace(self, name=name, **kernels)
+        return replace(self, name=name, table=table, **kernels)
 
 
 def parse_date(text: str) -> dt.date:

@@ -6,10 +6,12 @@ from math import log
 import pytest
 import yaml
 
+from hwmodels.calibration_files import sealed
 from hwmodels.fitted import choose_stamp
 from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import (
     MEDIAN_LEVEL,
+    kernel_table,
     list_engines,
     list_levels,
     load_software,
@@ -51,7 +53,7 @@ def own_fit(tmp_path):
             }
         },
     }
-    (tmp_path / "fitted.yaml").write_text(yaml.safe_dump({"fits": [fit]}), encoding="utf-8")
+    (tmp_path / "fitted.yaml").write_text(yaml.safe_dump(sealed({"fits": [fit]})), encoding="utf-8")
     return tmp_path
 
 
@@ -272,10 +274,23 @@ def test_a_level_of_few_runs_says_how_few(tmp_path):
         folder = tmp_path / str(runs)
         folder.mkdir()
         (folder / "fitted.yaml").write_text(
-            "fits:\n"
-            "- {models: [deepseek-v4-pro], families: {deepseek-v4-pro: deepseek_v4}, source: x,\n"
-            "   generations: {b200: blackwell}, bounds: {}, effects: {},\n"
-            f"   runs: {{deepseek_v4/vllm/b200/2026-05-17: {runs}}}}}\n"
+            yaml.safe_dump(
+                sealed(
+                    {
+                        "fits": [
+                            {
+                                "models": ["deepseek-v4-pro"],
+                                "families": {"deepseek-v4-pro": "deepseek_v4"},
+                                "source": "x",
+                                "generations": {"b200": "blackwell"},
+                                "bounds": {},
+                                "effects": {},
+                                "runs": {"deepseek_v4/vllm/b200/2026-05-17": runs},
+                            }
+                        ]
+                    }
+                )
+            )
         )
         found = fitted_level(
             engine="vllm",
@@ -289,3 +304,17 @@ def test_a_level_of_few_runs_says_how_few(tmp_path):
 
     assert "vllm@2026-05-17 rests on 7 measured runs" in message(FEW_RUNS - 1)
     assert "rests on" not in message(FEW_RUNS)
+
+
+def test_parameters_change_on_the_kernel_table_that_a_level_stands_on():
+    table = {name: dict(each) for name, each in kernel_table().items() if isinstance(each, dict)}
+    slower = yaml.safe_load(yaml.safe_dump(table))
+    for generations in slower["families"]["gemm"].values():
+        for fit in generations.values():
+            fit["t0_s"]["value"] *= 3.0
+    shipped = level("b200", "vllm")
+    other = shipped.with_kernel_table(slower, name="slower")
+    changed = other.with_parameters({"host_step_s": 1e-3})
+    family = next(key for key in shipped.kernels if key[0] == "gemm")
+    assert changed.host_step_s == 1e-3
+    assert changed.kernels[family].t0_s == pytest.approx(3 * shipped.kernels[family].t0_s)

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calibration.fit.files import write_fit
 from calibration.validation.bands import (
     FEWEST,
     Band,
@@ -10,7 +11,9 @@ from calibration.validation.bands import (
     inside_bands,
     write_bands,
 )
+from hwmodels.fitted import read_fits
 from simulator.prediction import bands as shipped
+from workloads.errors import UserError
 
 
 def left_out(*, scheme, basis, residuals, folds=8, start=0):
@@ -137,7 +140,9 @@ def test_inside_is_judged_by_the_basis_of_each_prediction():
 
 def test_the_simulator_reads_what_is_written(tmp_path):
     bands = fit_bands(predictions())
-    write_bands(bands, directory=tmp_path, source="test data")
+    source = read_fits()[0]["source"]
+    write_fit(read_fits(), directory=tmp_path)
+    write_bands(bands, directory=tmp_path, source=source)
     read = shipped._factors(tmp_path)
     assert set(read) == set(bands)
     for basis, by_metric in bands.items():
@@ -145,3 +150,29 @@ def test_the_simulator_reads_what_is_written(tmp_path):
             assert metric in shipped.BANDED
             assert read[basis][metric]["low"] == pytest.approx(band.low, abs=1e-4)
             assert read[basis][metric]["n"] == band.runs
+
+
+def test_bands_of_another_fit_are_refused(tmp_path):
+    write_fit(read_fits(), directory=tmp_path)
+    write_bands(fit_bands(predictions()), directory=tmp_path, source="test data")
+    with pytest.raises(UserError, match="is of another fit"):
+        shipped._factors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("low: ", "low: 9", "the lower comes first"),
+        ("unit:", "unti:", "unit: Field required"),
+        ("n: ", "n: 1", "was changed after it was written"),
+        ("digest:", "# digest:", "has no digest"),
+    ],
+)
+def test_altered_bands_are_refused(tmp_path, old, new, problem):
+    write_fit(read_fits(), directory=tmp_path)
+    path = write_bands(
+        fit_bands(predictions()), directory=tmp_path, source=read_fits()[0]["source"]
+    )
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=problem):
+        shipped._factors(tmp_path)
