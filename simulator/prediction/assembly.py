@@ -244,13 +244,14 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         If the model has no release of the configuration's precision.
     """
     sku, architecture = configuration.sku, configuration.architecture
-    unlike = architecture.attention == "grouped" and not is_fitted(
-        configuration.model, directory=configuration.calibration
+    measured = architecture.fit_as
+    unlike = architecture.needs_own_fit and not is_fitted(
+        measured, directory=configuration.calibration
     )
     level = load_software(
         engine=configuration.engine.software,
         sku=sku,
-        model=configuration.model,
+        model=measured,
         date=configuration.level_date,
         median=configuration.median,
         specification=configuration.specification or unlike,
@@ -260,7 +261,10 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
     notes = [] if release is None else release_messages(release, sku=sku)
     if unlike and not configuration.specification:
         kin = "its kin" if architecture.routed_experts else "another dense model"
-        notes.append(f"no fit to {configuration.model} or {kin}: kernel tables only")
+        notes.append(f"no fit to {architecture.name} or {kin}: kernel tables only")
+    elif measured != architecture.name and not configuration.specification:
+        notes.append(f"no runs of {architecture.name} are fitted: efficiencies of {measured}")
+    notes += architecture.unmeasured()
     return replace(level, messages=(*level.messages, *notes)) if notes else level
 
 

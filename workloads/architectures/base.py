@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from workloads.errors import UserError
 
@@ -32,6 +32,8 @@ class Release:
         Arithmetic paths that its tensors are stored for, see
         `workloads.execution_plan.ExecutionPlan`;
         NVIDIA's ``nvfp4`` stands for ``mxfp4`` on other vendors' chips.
+    draft_path:
+        Storage of the draft module where it is not the model's.
     kv_storage:
         KV cache that the checkpoint asks for; ``None`` leaves it to the engine.
     repositories:
@@ -44,6 +46,7 @@ class Release:
     expert_path: ExpertPath
     dense_path: DensePath
     feed_forward_path: DensePath | None = None
+    draft_path: DensePath | None = None
     kv_storage: KvStorage | None = None
     repositories: tuple[str, ...] = ()
     source: str = ""
@@ -157,6 +160,15 @@ class Architecture:
         return self.name
 
     @property
+    def needs_own_fit(self) -> bool:
+        """Whether fits to models without its kind of attention would mislead.
+
+        Their factors stand for the kernels of latent attention, and double the error on grouped
+        queries (docs/background/model_dense.md).
+        """
+        return self.attention == "grouped"
+
+    @property
     def routed_experts(self) -> int:
         """Routed experts of a layer; 0 in a dense model. [-]"""
         return 0
@@ -196,6 +208,14 @@ class Architecture:
         """What compressors of KV entries keep of one request. [B]"""
         del online
         return 0.0
+
+    def unmeasured(self) -> list[str]:
+        """What of the layers has no kernel measurements, and what stands in."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """Fields for a reader, releases apart."""
+        return {key: value for key, value in asdict(self).items() if key != "releases"}
 
     def kv_copies(self, *, attention_tp: int) -> int:
         """Copies of a sequence's KV entries that the ranks of a worker hold together. [-]"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,13 @@ from workloads.architectures.base import EXPERT_LABELS, Architecture, Release
 from workloads.architectures.deepseek_v3 import DeepseekV3Architecture
 from workloads.architectures.deepseek_v4 import DeepseekV4Architecture, DsparkDraft
 from workloads.architectures.dense import DenseArchitecture
+from workloads.architectures.huggingface.reader import read_architecture
+from workloads.architectures.model_file import (
+    expanded,
+    is_model_file,
+    model_file,
+    read_model_file,
+)
 from workloads.architectures.moe_gqa import GatedDeltaNet, MoeGqaArchitecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
@@ -57,26 +64,83 @@ def load_architecture(name: str) -> Architecture:
     UserError
         If the name is unknown; the message proposes the nearest names.
     """
-    documents, names = _catalogue()
+    if is_model_file(name):
+        path = model_file(name)
+        return _from_file(path, path.stat().st_mtime_ns)
+    names = _catalogue()[1]
     key = names.get(name.strip().lower())
     if key is None:
         raise unknown_name(field="model", value=name, known=names)
+    return _architecture_of(key)
+
+
+@lru_cache(maxsize=64)
+def _architecture_of(key: str) -> Architecture:
+    documents, _ = _catalogue()
     document = documents[key]
-    values: dict[str, Any] = dict(documents[document.get("base", key)]["config"])
+    return _build(document, base=documents.get(document.get("base", "")))
+
+
+@lru_cache(maxsize=64)
+def _from_file(path: Path, modified_ns: int) -> Architecture:
+    """The architecture of a file, read again when it changes."""
+    del modified_ns
+    return file_architecture(path)
+
+
+def file_architecture(path: Path) -> Architecture:
+    """The architecture of a user's file.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or names keys that are unknown or missing.
+    """
+    document = read_model_file(path)
+    try:
+        base = _catalogue()[0].get(document.get("base", ""))
+        return _build(document, base=base, source=str(path))
+    except UserError:
+        raise
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        reason = str(error).replace("__init__() ", "")
+        raise UserError(f"{path} does not describe a model: {reason}") from None
+
+
+def _build(
+    document: dict[str, Any], *, base: dict[str, Any] | None = None, source: str = ""
+) -> Architecture:
+    """The architecture of a document, on the values of the one that it is based on."""
+    releases = _releases(document)
+    name = str(document["name"])
+    published = {**((base or {}).get("config_json") or {}), **document.get("config_json", {})}
+    if published:
+        return read_architecture(
+            expanded(published),
+            name=name,
+            source=source or f"architecture {name}",
+            releases=releases,
+            nearest=str(document.get("nearest", (base or {}).get("nearest", ""))),
+        )
+    values: dict[str, Any] = dict((base or {}).get("config", {}))
     values |= document["config"]
     for field in ("compress_ratios", "layer_pattern"):
         if field in values:
-            values[field] = tuple(values[field])
+            values[field] = tuple(expanded(values[field]))
     if "dspark" in values:
         values["dspark"] = DsparkDraft(**values["dspark"])
     if "linear" in values:
         values["linear"] = GatedDeltaNet(**values["linear"])
-    checkpoint = document["checkpoint"]
-    return _FAMILIES[document["family"]](
-        name=document["name"],
-        native_expert_path=checkpoint.get("expert_path", checkpoint["dense_path"]),
-        native_dense_path=checkpoint["dense_path"],
-        releases=_releases(document),
+    family = document.get("family", (base or {}).get("family"))
+    if family not in _FAMILIES:
+        raise unknown_name(field="model family", value=str(family), known=_FAMILIES)
+    checkpoint = document.get("checkpoint") or (base or {}).get("checkpoint") or {}
+    dense = checkpoint.get("dense_path", "bf16")
+    return _FAMILIES[family](
+        name=name,
+        native_expert_path=checkpoint.get("expert_path", dense),
+        native_dense_path=dense,
+        releases=releases,
         **values,
     )
 
@@ -134,6 +198,8 @@ def repository_of(canonical: str, *, precision: str = "", vendor: str = "") -> s
 
 def note_of(canonical: str) -> str:
     """What the figures of an architecture leave out or assume."""
+    if is_model_file(canonical):
+        return str(read_model_file(model_file(canonical)).get("note", ""))
     return str(_catalogue()[0][canonical].get("note", ""))
 
 

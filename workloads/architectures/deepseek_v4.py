@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -105,6 +105,13 @@ class DeepseekV4Architecture(Architecture):
     def attention(self) -> Attention:
         """What a KV entry is."""
         return "compressed"
+
+    def describe(self) -> dict[str, Any]:
+        """Fields for a reader: layers of each compression ratio in place of the list."""
+        fields = super(DeepseekV4Architecture, self).describe()
+        ratios = self.compress_ratios
+        fields["compress_ratios"] = {str(r): ratios.count(r) for r in sorted(set(ratios))}
+        return fields
 
     @property
     def routed_experts(self) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from workloads.errors import UserError
+from workloads.datafiles import read_yaml_mapping
+from workloads.errors import UserError, shown
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -32,3 +35,64 @@ def model_file(name: str) -> Path:
             "architecture YAML, or a name that `simulate list models` shows"
         )
     return path
+
+
+def expanded(value: Any) -> Any:
+    """A value of a YAML file with its short forms of long lists written out.
+
+    ``{repeat: [a, b], length: n}`` repeats a pattern over n entries, ``{runs: [[a, 3], [b, 2]]}``
+    gives a, a, a, b, b.
+    """
+    if isinstance(value, dict):
+        if set(value) == {"repeat", "length"}:
+            pattern = list(value["repeat"])
+            return [pattern[i % len(pattern)] for i in range(int(value["length"]))]
+        if set(value) == {"runs"}:
+            return [item for item, count in value["runs"] for _ in range(int(count))]
+        return {key: expanded(item) for key, item in value.items()}
+    return value
+
+
+def read_model_file(path: Path) -> dict[str, Any]:
+    """The document of a model file, in the form of ``workloads/architectures/data``.
+
+    Of a ``config.json`` it is ``name`` (that of the file or, if it is called config, of its folder)
+    and ``config_json``, with the quantisation of an ``hf_quant_config.json`` beside it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is not JSON or YAML, or holds no mapping.
+    """
+    if path.suffix.lower() != ".json":
+        document = read_yaml_mapping(path)
+        if "architectures" in document:
+            return {"name": path.stem, "config_json": document}
+        if "config" not in document and "config_json" not in document:
+            raise UserError(
+                f"{path} lacks config (the values of the family's fields) or config_json (those "
+                "of a published config.json); see `simulate show model` of a known one"
+            )
+        return {"name": path.stem, **document}
+    config = _read_json(path)
+    beside = path.with_name("hf_quant_config.json")
+    if "quantization_config" not in config and beside.is_file():
+        config["quantization_config"] = _read_json(beside).get("quantization")
+    name = path.parent.resolve().name if path.stem == "config" else path.stem
+    return {"name": name, "config_json": config}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
+        ) from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold the keys of a model; it holds {shown(data)}")
+    return data

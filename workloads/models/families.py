@@ -9,6 +9,7 @@ from workloads.errors import UserError
 from workloads.models.deepseek_v4 import DeepseekV4
 from workloads.models.layered import Layered
 from workloads.models.weights_gqa import dense_weights, moe_gqa_weights
+from workloads.models.weights_layered import layered_weights
 from workloads.models.weights_v3 import v3_weights
 from workloads.models.weights_v4 import v4_weights
 
@@ -41,6 +42,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v3": Family(model=Layered, weights=v3_weights),
     "deepseek_v4": Family(model=DeepseekV4, weights=v4_weights),
     "dense": Family(model=Layered, weights=dense_weights),
+    "layers": Family(model=Layered, weights=layered_weights),
     "moe_gqa": Family(model=Layered, weights=moe_gqa_weights),
 }
 """By the ``family`` of the architecture; a new one is a package and a line here."""

@@ -90,15 +90,12 @@ def _sku(name: str) -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     canonical = canonical_model(name)
     architecture = load_architecture(canonical)
-    config = asdict(architecture)
-    releases = config.pop("releases")
-    ratios = config.get("compress_ratios")
-    if ratios:
-        config["compress_ratios"] = {str(r): ratios.count(r) for r in sorted(set(ratios))}
+    config = architecture.describe()
+    releases = [asdict(release) for release in architecture.releases]
     return {
         "model": canonical,
         "family": architecture.family,
-        "aliases": list(architecture_names()[canonical]),
+        "aliases": list(architecture_names().get(canonical, ())),
         "note": note_of(canonical),
         "releases": releases,
         "config": config,

@@ -1,0 +1,57 @@
+"""Configurations of published models, read from their config.json, against published totals."""
+
+from pathlib import Path
+
+import pytest
+
+from workloads.architectures.catalog import load_architecture
+from workloads.datafiles import read_yaml_mapping
+from workloads.models.accounting import account
+from workloads.models.weights import weight_table
+
+FOLDER = Path(__file__).parents[1] / "data" / "model_configs"
+MODELS = read_yaml_mapping(FOLDER / "expected.yaml")["models"]
+IDS = [row["file"] for row in MODELS]
+
+
+def total(architecture, module, *, active=False):
+    return sum(
+        weight.parameters * (weight.active if active else 1.0)
+        for weight in weight_table(architecture=architecture)
+        if weight.module == module
+    )
+
+
+@pytest.mark.parametrize("row", MODELS, ids=IDS)
+def test_parameters_are_the_published_ones(row):
+    """Within 0.1 %; most are equal to the last parameter."""
+    architecture = load_architecture(str(FOLDER / row["file"]))
+    assert total(architecture, "main") == pytest.approx(row["parameters"], rel=1e-3)
+    lookup = 0 if architecture.tied else architecture.hidden_size
+    active = total(architecture, "main", active=True) - lookup
+    assert active == pytest.approx(row["active"], rel=1e-3)
+    if "draft_parameters" in row:
+        drafted = total(architecture, "draft")
+        assert drafted == pytest.approx(row["draft_parameters"], rel=5e-3)
+
+
+@pytest.mark.parametrize("row", MODELS, ids=IDS)
+def test_the_cache_of_a_sequence_is_the_published_one(row):
+    """KV bytes per token and constant bytes per sequence, equal."""
+    architecture = load_architecture(str(FOLDER / row["file"]))
+    keys = 2.0 * row.get("index_values_per_token", 0)
+    per_token = architecture.context_bytes(kv="bf16", index="bf16")
+    assert per_token == row["kv_bytes_per_token_bf16"] + keys
+    state = architecture.state_bytes()
+    assert state == row.get("state_bytes", 0)
+    longest = float(architecture.max_position_embeddings)
+    windows = architecture.bounded_bytes(context=longest, kv="bf16") - state
+    assert windows == 2.0 * row.get("window_values", 0)
+
+
+@pytest.mark.parametrize("row", MODELS, ids=IDS)
+def test_a_decoded_token_multiplies_every_active_matrix(row):
+    """FLOPs of a token at context 1 are twice the active parameters of matrices, within 2 %."""
+    architecture = load_architecture(str(FOLDER / row["file"]))
+    figures = account(architecture=architecture, context=1)
+    assert figures["flops_per_token"]["raw"] == pytest.approx(2.0 * row["active"], rel=0.02)

@@ -1,0 +1,1 @@
+"""Reading of Hugging Face ``config.json`` files into architectures."""
