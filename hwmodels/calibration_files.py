@@ -9,19 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hwmodels.sku import load_sku
 from workloads.datafiles import invalid_data, read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 DIGEST = "digest"
+
+PARAMETERS: dict[str, str] = {
+    "t0_scale": "kernel floors over those of the kernel table [-]",
+    "compute_scale": "matrix-product efficiency over the kernel table's [-]",
+    "memory_scale": "weight-streaming efficiency over the kernel table's [-]",
+    "expert_traffic_scale": "expert weights read over those of uniform routing [-]",
+    "collective_scale": "link efficiency of collectives over the kernel table's [-]",
+    "host_step_s": "host time of a step that the GPU does not hide [s]",
+    "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
+    "acceptance_scale": "accepted drafts over the recipe's source, where a run states none [-]",
+}
+"""What a software level sets, with its meaning and unit; scales are 1 where a level is silent."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False, ge=-50.0, le=50.0)]
 _Factor = Annotated[float, Field(allow_inf_nan=False, gt=0.0, le=1e6)]
@@ -111,8 +123,17 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {DIGEST: digest_of(plain), **plain}
 
 
-def read_fitted(path: Path) -> dict[str, Any]:
+def read_fitted(
+    path: Path, *, effects: Sequence[str], groups: Callable[..., Mapping[str, str]]
+) -> dict[str, Any]:
     """``fitted.yaml``, checked.
+
+    Parameters
+    ----------
+    effects:
+        Effects that a fit may have.
+    groups:
+        The group of each effect that a level belongs to, see `hwmodels.fitted.effect_groups`.
 
     Raises
     ------
@@ -120,19 +141,16 @@ def read_fitted(path: Path) -> dict[str, Any]:
         If the file cannot be read, does not fit the schema, names a parameter, effect or group
         that its runs do not have, or was changed after it was written.
     """
-    from hwmodels.fitted import EFFECTS
-    from hwmodels.software import PARAMETERS
-
     data = _checked(path, FittedFile)
     for fit in data["fits"]:
-        groups = _groups_of(fit)
+        known = _groups_of(fit, effects=effects, groups=groups)
         for parameter in (*fit["bounds"], *fit["effects"]):
             _known(path, "parameter", parameter, PARAMETERS)
-        for effects in fit["effects"].values():
-            for effect, addends in effects.items():
-                _known(path, "effect", effect, EFFECTS)
+        for by_effect in fit["effects"].values():
+            for effect, addends in by_effect.items():
+                _known(path, "effect", effect, effects)
                 for group in addends:
-                    _known(path, f"group of {effect}", group, groups[effect])
+                    _known(path, f"group of {effect}", group, known[effect])
     return data
 
 
@@ -181,28 +199,21 @@ def _known(path: Path, field: str, value: str, known: Any) -> None:
         raise UserError(f"{path}: {error}")
 
 
-def _groups_of(fit: Mapping[str, Any]) -> dict[str, set[str]]:
+def _groups_of(
+    fit: Mapping[str, Any], *, effects: Sequence[str], groups: Callable[..., Mapping[str, str]]
+) -> dict[str, set[str]]:
     """The groups of each effect that the runs of a fit belong to."""
-    from hwmodels.fitted import EFFECTS, effect_groups
-
-    groups: dict[str, set[str]] = {effect: set() for effect in EFFECTS}
+    known: dict[str, set[str]] = {effect: set() for effect in effects}
     for run in fit["runs"]:
         family, engine, sku, stamp = run.split("/")
-        found = effect_groups(
+        found = groups(
             family=family,
             engine=engine,
             sku=sku,
-            vendor=_vendor(sku),
+            vendor=load_sku(sku).vendor,
             generation=fit["generations"][sku],
             stamp=stamp,
         )
         for effect, group in found.items():
-            groups[effect].add(group)
-    return groups
-
-
-@lru_cache(maxsize=64)
-def _vendor(sku: str) -> str:
-    from hwmodels.sku import load_sku
-
-    return load_sku(sku).vendor
+            known[effect].add(group)
+    return known

@@ -107,7 +107,9 @@ def _read(directory: Path | None) -> dict[str, Any]:
     path = folder / FITTED_FILE
     if directory is not None:
         check_calibration(directory)
-    return read_fitted(path) if path.exists() else {"fits": []}
+    if not path.exists():
+        return {"fits": []}
+    return read_fitted(path, effects=EFFECTS, groups=effect_groups)
 
 
 def read_fits(directory: Path | None = None) -> list[dict[str, Any]]:

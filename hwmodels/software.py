@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwmodels.calibration_files import PARAMETERS
 from hwmodels.collectives import CollectiveFit
 from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP, Basis, fitted_level
 from workloads.datafiles import read_yaml_mapping
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
     from workloads.ops import Op, OpKind
 
 MEDIAN_LEVEL = MEDIAN_STAMP
-
-PARAMETERS: dict[str, str] = {
-    "t0_scale": "kernel floors over those of the kernel table [-]",
-    "compute_scale": "matrix-product efficiency over the kernel table's [-]",
-    "memory_scale": "weight-streaming efficiency over the kernel table's [-]",
-    "expert_traffic_scale": "expert weights read over those of uniform routing [-]",
-    "collective_scale": "link efficiency of collectives over the kernel table's [-]",
-    "host_step_s": "host time of a step that the GPU does not hide [s]",
-    "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
-    "acceptance_scale": "accepted drafts over the recipe's source, where a run states none [-]",
-}
-"""What a software level sets, with its meaning and unit; scales are 1 where a level is silent."""
 
 _KIND_OF_BASIS: dict[Basis, str] = {
     "own runs": "calibrated",

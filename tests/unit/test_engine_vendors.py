@@ -9,9 +9,9 @@ from simulator.engines.labels import engine_labels, load_engine
 from simulator.output.text_tables import OUT_OF_REACH, interval
 from simulator.recipes.files import load_recipes
 from simulator.scenario.candidates import stack_of
-from simulator.scenario.target import check_runs_on
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario
+from simulator.scenario.target import check_runs_on
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.text import band_text
 from simulator.studies.sweep.run import plan_sweep
