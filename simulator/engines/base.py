@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
-    from simulator.serving.router import Routing
-    from simulator.serving.scheduler import Scheduler, WorkerView
+    from simulator.serving.scheduler import Routing, Scheduler, WorkerView
     from workloads.architectures.base import Architecture, CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan

@@ -314,7 +314,7 @@ class _Cells:
             origin |= dict.fromkeys(cell.settings, text)
         raw |= self.stated
         origin |= dict.fromkeys(self.stated, STATED)
-        cls = engine_class(self.recipe.engine).settings_class
+        cls: Any = engine_class(self.recipe.engine).settings_class
         values = {name: self._value(name, raw, ()) for name in raw}
         try:
             settings: Any = cls(**values)

@@ -31,8 +31,6 @@ class WorkerView(Protocol):
         KV pool of each rank; seconds of a step.
     attention_dp, stages:
         Attention data-parallel ranks in lockstep; pipeline stages with ranks of their own.
-    ranks:
-        All ranks.
     steps:
         Steps in which decode batches advanced; a rank that stood still lags behind.
     engine_steps:
@@ -45,10 +43,14 @@ class WorkerView(Protocol):
     cost: StepCost
     attention_dp: int
     stages: int
-    ranks: List[Rank]
     steps: int
     engine_steps: int
     now_s: float
+
+    @property
+    def ranks(self) -> List[Rank]:
+        """All ranks."""
+        ...
 
     def next_order(self) -> int:
         """A number that grows with every admission."""

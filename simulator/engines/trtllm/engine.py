@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchRequest
-    from simulator.serving.router import Routing
-    from simulator.serving.scheduler import WorkerView
+    from simulator.serving.scheduler import Routing, WorkerView
     from workloads.architectures.base import CacheLayers
 
 
