@@ -16,7 +16,7 @@ from simulator.engines.kv_accounting import plain_pool
 from simulator.engines.kv_accounting_hybrid import separate_hybrid_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
@@ -82,6 +82,8 @@ class Engine(ABC, Generic[SettingsT]):
         Class of its settings.
     varied:
         Settings that a search varies, with their values.
+    budget_setting, cap_setting, graph_setting:
+        Names of the step token budget, the running cap and the largest graph.
     """
 
     settings: SettingsT
@@ -90,6 +92,9 @@ class Engine(ABC, Generic[SettingsT]):
     title: ClassVar[str]
     settings_class: ClassVar[type[EngineSettings]]
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    budget_setting: ClassVar[str]
+    cap_setting: ClassVar[str]
+    graph_setting: ClassVar[str]
 
     # scheduling ----------------------------------------------------------------------------
 
@@ -133,6 +138,60 @@ class Engine(ABC, Generic[SettingsT]):
         A size that was not recorded is left to the level, but for engines that count requests
         under speculation: their default covers that many requests with all their drafts.
         """
+
+    def with_room_for(
+        self, *, requests: int, drafts: int, attention_dp: int, recorded: Collection[str]
+    ) -> SettingsT:
+        """The settings with limits that were not recorded raised to what is asked of a rank.
+
+        Parameters
+        ----------
+        requests:
+            Requests that a rank is to run at a time. [requests]
+        drafts:
+            Draft tokens of each per step. [tokens]
+        attention_dp:
+            Attention data-parallel ranks of a worker.
+        recorded:
+            Settings recorded for this SKU, engine and model, which stay.
+        """
+        settings = self.settings
+        if self.cap_setting not in recorded:
+            settings = self._raised(self.cap_setting, requests * self._cap_share(attention_dp))
+        cap = type(self)(settings).running_cap(attention_dp=attention_dp)
+        graph = self._graph_size(requests=int(min(requests, cap)), drafts=drafts)
+        if self.graph_setting not in recorded and graph:
+            settings = type(self)(settings)._raised(self.graph_setting, graph)
+        return settings
+
+    def _raised(self, name: str, least: int) -> SettingsT:
+        value = getattr(self.settings, name)
+        if value is None or value >= least:
+            return self.settings
+        return self.settings.model_copy(update={name: least})
+
+    def _cap_share(self, attention_dp: int) -> int:
+        """Ranks over which the running cap is divided: 1 where it is one rank's."""
+        del attention_dp
+        return 1
+
+    def _graph_size(self, *, requests: int, drafts: int) -> int:
+        """Size of the graph that holds a decode batch, in the unit of its setting."""
+        del drafts
+        return requests
+
+    def with_prompts_of(self, *, tokens: int, requests: int, drafts: int) -> SettingsT:
+        """The settings with the budget raised to a prompt that the engine cannot cut.
+
+        Parameters
+        ----------
+        tokens:
+            Longest prompt. [tokens]
+        requests, drafts:
+            Requests that decode beside it, draft tokens of each. [requests, tokens]
+        """
+        del tokens, requests, drafts
+        return self.settings
 
     # memory --------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from simulator.engines.registry import bind_engine
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -58,6 +59,18 @@ class PoolConfiguration(PoolLayout):
 
     settings: EngineSettings
     plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_settings(self, settings: EngineSettings, *, drafts: int) -> PoolConfiguration:
+        """The pool with other settings of its engine; its graphs are as large as they say.
+
+        Parameters
+        ----------
+        drafts:
+            Draft tokens of a request per step. [tokens]
+        """
+        graph = bind_engine(settings).graph_tokens(drafts=drafts)
+        sized = {} if graph is None else {"graph_max_tokens": graph}
+        return replace(self, settings=settings, plan={**self.plan, **sized})
 
 
 class DoesNotFitError(UserError):

@@ -203,6 +203,9 @@ class Recipe(_Model):
         Canonical model names; empty holds for every model.
     stands_in_for:
         Models of the same family that inherit the recipe, with a message.
+    lengths:
+        Input lengths at which the settings were recorded [tokens], InferenceX's unless stated;
+        at others the conditions and expressions of the nearest one hold.
     levels:
         In order of date.
     """
@@ -211,6 +214,7 @@ class Recipe(_Model):
     skus: list[str] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list)
     stands_in_for: list[str] = Field(default_factory=list)
+    lengths: list[int] = Field(default=[1024, 8192], min_length=1)
     levels: list[Level] = Field(min_length=1)
 
     @property

@@ -19,6 +19,7 @@ from simulator.recipes.files import (
     load_recipes,
 )
 from simulator.recipes.layouts import PoolRequest, complete_layouts
+from simulator.recipes.limits import follow, nearest_length, reads_length, recorded_settings
 from simulator.recipes.speculation import resolve_speculation
 from simulator.recipes.stated import (
     GRAPH_SETTINGS,
@@ -177,6 +178,7 @@ def resolve_recipe(
     scenario: str = "fixed",
     stated: Mapping[str, Scalar] | None = None,
     kin: Sequence[str] = (),
+    longest_prompt: int | None = None,
     recipes: Sequence[Recipe] | None = None,
 ) -> ResolvedRecipe:
     """Settings, layout and speculation of a deployment from the recipe in force.
@@ -201,8 +203,16 @@ def resolve_recipe(
         ``prefill.`` or ``decode.`` is for that pool alone. Expressions of the recipe read them.
     kin:
         SKUs whose recipes may stand in, nearest first.
+    longest_prompt:
+        Longest prompt of the workload; ``None``: ``isl``. [tokens]
     recipes:
         In place of the shipped ones.
+
+    Notes
+    -----
+    Limits that no recipe of this very SKU and model recorded follow the load, see
+    `simulator.recipes.limits.follow`. Away from the lengths at which settings were recorded
+    those of the nearest one hold.
 
     Raises
     ------
@@ -214,8 +224,11 @@ def resolve_recipe(
     recipe, borrowed = find_recipe(engine=engine, sku=sku, model=model, kin=kin, recipes=recipes)
     level, assumed = choose_level(recipe, date=date, median=median)
     messages = [*borrowed, *assumed]
+    length = nearest_length(isl, recorded=recipe.lengths)
+    if length != isl and reads_length(level):
+        messages.append(f"no settings recorded at isl {isl}: those of {length} hold")
     context: dict[str, object] = {
-        "isl": isl,
+        "isl": length,
         "osl": osl,
         "concurrency": concurrency,
         "speculation": speculation,
@@ -247,10 +260,21 @@ def resolve_recipe(
             stated=own[pool.role],
         )
         settings, origin = cells.settings()
+        settings, raised = follow(
+            settings,
+            pool=pool,
+            concurrency=concurrency,
+            drafts=spec.drafts,
+            longest_prompt=longest_prompt or isl,
+            recorded=recorded_settings(recipe, cells.active, sku=sku, model=model)
+            | own[pool.role].keys(),
+        )
+        origin |= dict.fromkeys(raised, "follows the load, not recorded for this SKU and model")
         plan = cells.plan(settings=settings, drafts=spec.drafts)
         prefix = "" if pool.role == "aggregated" else f"{pool.role}."
         provenance |= {f"{prefix}{name}": text for name, text in origin.items()}
         provenance |= {f"{prefix}plan.{name}": f"recipe {level.name}" for name in plan}
+        messages += [f"{prefix}{name} follows the load: none is recorded" for name in raised]
         messages += [
             f"{prefix}{name} not recorded: {why}"
             for name, why in cells.unknown().items()

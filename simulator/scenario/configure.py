@@ -46,6 +46,8 @@ class ClosedLoad:
         Seed of every random stream.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
+    longest_prompt:
+        Longest prompt of the workload; ``None``: ``isl``. [tokens]
     """
 
     isl: int
@@ -60,6 +62,7 @@ class ClosedLoad:
     traffic: Literal["fixed", "agentic"] = "fixed"
     seed: int = 0
     calibration: Path | None = None
+    longest_prompt: int | None = None
 
     @classmethod
     def of(
@@ -68,6 +71,7 @@ class ClosedLoad:
         *,
         concurrency: int,
         traffic: Literal["fixed", "agentic"] = "fixed",
+        longest_prompt: int | None = None,
     ) -> ClosedLoad:
         """The load of a scenario at one concurrency.
 
@@ -90,6 +94,7 @@ class ClosedLoad:
             traffic=traffic,
             seed=scenario.seed,
             calibration=scenario.calibration,
+            longest_prompt=longest_prompt,
         )
 
 
@@ -129,6 +134,7 @@ def configure(
         scenario=load.traffic,
         stated=load.engine_settings,
         kin=target.sku.kin,
+        longest_prompt=load.longest_prompt,
     )
     configuration = RunConfiguration(
         sku=target.sku,
@@ -160,6 +166,7 @@ def configure_run(
     concurrency: int,
     target: Target | None = None,
     traffic: Literal["fixed", "agentic"] = "fixed",
+    longest_prompt: int | None = None,
 ) -> tuple[RunConfiguration, ResolvedRecipe]:
     """`configure` for a scenario at one concurrency.
 
@@ -167,6 +174,8 @@ def configure_run(
     ----------
     target:
         What the scenario names, where it has been looked up already.
+    longest_prompt:
+        Longest prompt of the workload; ``None``: the scenario's ``isl``. [tokens]
 
     Raises
     ------
@@ -176,7 +185,9 @@ def configure_run(
     return configure(
         target or resolve_target(scenario),
         pools=pools,
-        load=ClosedLoad.of(scenario, concurrency=concurrency, traffic=traffic),
+        load=ClosedLoad.of(
+            scenario, concurrency=concurrency, traffic=traffic, longest_prompt=longest_prompt
+        ),
     )
 
 

@@ -36,6 +36,9 @@ class AtomEngine(Engine[AtomSettings]):
     key = "atom"
     title = "ATOM"
     settings_class = AtomSettings
+    budget_setting = "max_num_batched_tokens"
+    cap_setting = "max_num_seqs"
+    graph_setting = "cudagraph_max_capture_size"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {"max_num_batched_tokens": SEARCHED_CHUNKS}
 
     def build_scheduler(self, *, worker: WorkerView) -> AtomScheduler:

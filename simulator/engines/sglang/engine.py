@@ -56,6 +56,9 @@ class SglangEngine(Engine[SglangSettings]):
     key = "sglang"
     title = "SGLang"
     settings_class = SglangSettings
+    budget_setting = "chunked_prefill_size"
+    cap_setting = "max_running_requests"
+    graph_setting = "cuda_graph_max_bs"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "chunked_prefill_size": (*SEARCHED_CHUNKS[1:], 65536),
         "enable_mixed_chunk": (False, True),
@@ -90,6 +93,9 @@ class SglangEngine(Engine[SglangSettings]):
         """See `Engine.running_cap`."""
         cap = self.settings.max_running_requests
         return float("inf") if cap is None else max(1, cap // attention_dp)
+
+    def _cap_share(self, attention_dp: int) -> int:
+        return attention_dp
 
     @property
     def block_tokens(self) -> int:

@@ -50,6 +50,9 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     key = "trtllm"
     title = "TensorRT-LLM"
     settings_class = TrtllmSettings
+    budget_setting = "max_num_tokens"
+    cap_setting = "max_batch_size"
+    graph_setting = "cuda_graph_max_batch_size"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "max_num_tokens": SEARCHED_CHUNKS,
         "enable_chunked_prefill": (False, True),
@@ -91,6 +94,14 @@ class TrtllmEngine(Engine[TrtllmSettings]):
         recorded = "cuda_graph_max_batch_size" in self.settings.model_fields_set
         requests = self.settings.cuda_graph_max_batch_size
         return requests * (drafts + 1) if drafts or recorded else None
+
+    def with_prompts_of(self, *, tokens: int, requests: int, drafts: int) -> TrtllmSettings:
+        """See `Engine.with_prompts_of`: without chunked context a prompt is computed whole."""
+        settings = self.settings
+        if settings.enable_chunked_prefill or settings.max_num_tokens >= tokens:
+            return settings
+        running = min(requests, settings.max_batch_size)
+        return settings.model_copy(update={"max_num_tokens": tokens + running * (drafts + 1)})
 
     def withheld_bytes(
         self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float

@@ -55,6 +55,9 @@ class VllmEngine(Engine[VllmSettings]):
     key = "vllm"
     title = "vLLM"
     settings_class = VllmSettings
+    budget_setting = "max_num_batched_tokens"
+    cap_setting = "max_num_seqs"
+    graph_setting = "max_cudagraph_capture_size"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {"max_num_batched_tokens": SEARCHED_CHUNKS}
     server = ("vllm", "serve")
     dynamo_worker = ("python3", "-m", "dynamo.vllm", "--model")
@@ -105,6 +108,11 @@ class VllmEngine(Engine[VllmSettings]):
             return 0
         recorded = "max_cudagraph_capture_size" in settings.model_fields_set
         return settings.max_cudagraph_capture_size if recorded else None
+
+    def _graph_size(self, *, requests: int, drafts: int) -> int:
+        if self.settings.enforce_eager:
+            return 0
+        return min(requests * (drafts + 1), self.settings.max_num_batched_tokens)
 
     def withheld_bytes(
         self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float

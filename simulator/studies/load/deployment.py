@@ -48,11 +48,13 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
             "--tuned-for names another number"
         )
     isl, osl = typical_tokens(asked.workload)
+    longest_isl, longest_osl = longest_tokens(asked.workload)
     configuration, recipe = configure_run(
         asked.scenario.model_copy(update={"isl": isl, "osl": osl}),
         pools=_pools(asked.scenario, settings),
         concurrency=tuned_for,
         traffic="agentic" if isinstance(asked.workload, ConversationWorkload) else "fixed",
+        longest_prompt=longest_isl,
     )
     messages += recipe.messages
     pools = tuple(
@@ -65,7 +67,6 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         if cached != pools:
             pools = cached
             messages.append("prefix caching switched on: the workload shares prefixes")
-    longest_isl, longest_osl = longest_tokens(asked.workload)
     configuration = replace(
         configuration,
         pools=pools,

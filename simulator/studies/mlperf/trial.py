@@ -191,7 +191,11 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
         If the recipe cannot fill what is open, or the model or the longest query does not fit.
     """
     configuration, recipe = configure_run(
-        asked.base, target=target, pools=pools, concurrency=tuned_for
+        asked.base,
+        target=target,
+        pools=pools,
+        concurrency=tuned_for,
+        longest_prompt=asked.longest[0],
     )
     isl, osl = asked.longest
     configuration = replace(configuration, isl=isl, osl=osl)

@@ -170,6 +170,7 @@ def configure_replica(
         pools=pools,
         concurrency=concurrency,
         traffic="agentic" if traffic.shares_prefixes else "fixed",
+        longest_prompt=traffic.longest_tokens[0],
     )
     isl, osl = traffic.longest_tokens
     configuration = replace(configuration, isl=isl, osl=osl)

@@ -321,7 +321,8 @@ class _Searcher:
         if not option.changes:
             return configuration
         entry, *others = configuration.pools
-        changed = replace(entry, settings=entry.settings.model_copy(update=dict(option.changes)))
+        settings = entry.settings.model_copy(update=dict(option.changes))
+        changed = entry.with_settings(settings, drafts=configuration.drafts)
         return replace(configuration, pools=(changed, *others))
 
     def _target(self, load: Scenario) -> Target:
