@@ -278,16 +278,15 @@ def execution_plan(
 ) -> ExecutionPlan:
     """The plan of the software level with the recipe's changes.
 
-    Of a model that states its releases the label means one of them. Elsewhere a ``fp8`` or
-    ``bf16`` label changes the experts only where the chip has FP4 units: without them the label
-    stands for the native checkpoint, whose FP4 experts the engine expands. Of a dense model the
-    label names the projections, and the KV cache is BF16, the engines' ``auto``, unless a recipe
-    says otherwise.
+    Of a model that states its releases the label means one of them. Elsewhere ``fp8`` and
+    ``bf16`` name the experts, unless a recipe of the very model records that such runs load the
+    released checkpoint. Of a dense model the label names the projections, and the KV cache is
+    BF16, the engines' ``auto``, unless a recipe says otherwise.
 
     Raises
     ------
     UserError
-        If the model has no release of that precision.
+        If the model has no release of that precision, or the chip has no path for it.
     """
     release = architecture.release(precision)
     if release is not None:
@@ -297,8 +296,14 @@ def execution_plan(
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
         changes.setdefault("dense_path", four_bits if precision == "fp4" else precision)
         changes.setdefault("kv_storage", "bf16")
-    elif precision in ("fp8", "bf16") and sku.flops_fp4 is not None:
+    elif precision in ("fp8", "bf16"):
         changes.setdefault("expert_path", precision)
+    if changes.get("expert_path", changes.get("dense_path")) == "fp8" and sku.flops_fp8 is None:
+        others = [label for label in ("fp4", "int4", "bf16") if label != precision]
+        raise UserError(
+            f"precision fp8 of {architecture.name} has no path on {sku.key}, which has no FP8 "
+            f"units; take --precision {' or '.join(others[:1] + others[-1:])}"
+        )
     return replace(software.plan, **changes)
 
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolLayout, SpeculationMethod
 
+EXPANDED_LABELS = ("fp8", "bf16")
+"""Labels under which benchmarks also list released checkpoints whose experts have 4 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedRecipe:
@@ -271,6 +274,14 @@ def resolve_recipe(
         )
         origin |= dict.fromkeys(raised, "follows the load, not recorded for this SKU and model")
         plan = cells.plan(settings=settings, drafts=spec.drafts)
+        if precision in EXPANDED_LABELS and "expert_path" in plan:
+            if model not in recipe.models:
+                del plan["expert_path"]  # the label of another model's checkpoint
+            elif plan["expert_path"] != precision:
+                messages.append(
+                    f"precision {precision} of {model} is the label of its released checkpoint "
+                    f"here: experts run as {plan['expert_path']}"
+                )
         prefix = "" if pool.role == "aggregated" else f"{pool.role}."
         provenance |= {f"{prefix}{name}": text for name, text in origin.items()}
         provenance |= {f"{prefix}plan.{name}": f"recipe {level.name}" for name in plan}
