@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "int4", "fp8", "bf16"]
-DensePath = Literal["fp8", "bf16", "nvfp4", "mxfp4", "int4"]
+ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "int4", "mxfp8", "fp8", "bf16"]
+DensePath = Literal["fp8", "mxfp8", "bf16", "nvfp4", "mxfp4", "int4"]
 MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather"]
 KvStorage = Literal["fp8_ds_mla", "fp8", "bf16"]
 IndexStorage = Literal["fp4", "fp8", "bf16"]

@@ -55,3 +55,43 @@ def test_a_decoded_token_multiplies_every_active_matrix(row):
     architecture = load_architecture(str(FOLDER / row["file"]))
     figures = account(architecture=architecture, context=1)
     assert figures["flops_per_token"]["raw"] == pytest.approx(2.0 * row["active"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "gigabytes"),
+    [
+        ("glm-5.2", "fp4", 464.8),  # "~465 GB", vllm-project/recipes, models/zai-org/GLM-5.2
+        ("kimi-k3", "fp4", 1.42 * 1.024**4 * 1000),  # 1.42 TiB, sqliteai/waste docs/K3.md
+        ("glm-5.3-flash", "bf16", 642.0),  # unslothai/llama.cpp#116
+        ("gpt-oss-20b", "fp4", 13.8),  # huggingface.co/openai/gpt-oss-20b
+        # index total_size, vllm-project/recipes, models/Qwen/Qwen3.8-2.4T-A95B
+        ("qwen3.8-2.4t-a95b", "bf16", 4892.388705238),
+        ("qwen3.8-2.4t-a95b", "fp8", 2496.154358768),
+        ("qwen3.8-2.4t-a95b", "fp4", 1447.265951488),
+    ],
+)
+def test_a_checkpoint_has_the_published_bytes(model, label, gigabytes):
+    """Within 0.5 %: tensor classes keep the formats of each release."""
+    architecture = load_architecture(model)
+    stored = architecture.stored_as(architecture.release(label))
+    total_bytes = sum(w.checkpoint_bytes for w in weight_table(architecture=stored))
+    assert total_bytes / 1e9 == pytest.approx(gigabytes, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("former", "later", "gigabytes"), [("glm-5", "glm-5.1", 5.05), ("kimi-k2.5", "kimi-k2.6", 4.37)]
+)
+def test_shared_experts_and_dense_layers_stay_in_bf16(former, later, gigabytes):
+    """NVIDIA's later NVFP4 releases: so much more is read in every step (hf_quant_config.json)."""
+    read = []
+    for model in (former, later):
+        architecture = load_architecture(model)
+        stored = architecture.stored_as(architecture.release("fp4"))
+        read.append(
+            sum(
+                w.checkpoint_bytes
+                for w in weight_table(architecture=stored)
+                if w.module == "main" and w.name in ("shared expert", "dense layers")
+            )
+        )
+    assert (read[1] - read[0]) / 1e9 == pytest.approx(gigabytes, rel=2e-3)

@@ -346,11 +346,26 @@ def test_imported_runs_can_be_predicted():
 
 
 AGGREGATE = {
-    "hw": "tpuv7", "conc": 64, "model": "Qwen/Qwen3.5-397B-A17B-FP8", "framework": "vllm",
-    "infmax_model_prefix": "qwen3.5", "precision": "fp8", "spec_decoding": "none",
-    "disagg": False, "isl": 8192, "osl": 1024, "is_multinode": False, "tp": 1, "ep": 1,
-    "dp_attention": "false", "tput_per_gpu": 29400, "output_tput_per_gpu": 3260,
-    "input_tput_per_gpu": 26140, "mean_ttft": 7.2, "median_tpot": 0.0305, "mean_tpot": 0.0304,
+    "hw": "tpuv7",
+    "conc": 64,
+    "model": "Qwen/Qwen3.5-397B-A17B-FP8",
+    "framework": "vllm",
+    "infmax_model_prefix": "qwen3.5",
+    "precision": "fp8",
+    "spec_decoding": "none",
+    "disagg": False,
+    "isl": 8192,
+    "osl": 1024,
+    "is_multinode": False,
+    "tp": 1,
+    "ep": 1,
+    "dp_attention": "false",
+    "tput_per_gpu": 29400,
+    "output_tput_per_gpu": 3260,
+    "input_tput_per_gpu": 26140,
+    "mean_ttft": 7.2,
+    "median_tpot": 0.0305,
+    "mean_tpot": 0.0304,
 }
 
 

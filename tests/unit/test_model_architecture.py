@@ -18,7 +18,10 @@ from workloads.errors import UserError
         ("deepseek-ai/DeepSeek-V3.2", "deepseek-v3.2"),
         ("moonshotai/Kimi-K2.5", "kimi-k2.5"),
         ("k2-thinking", "kimi-k2.5"),
-        ("GLM-5.1", "glm-5"),
+        ("GLM-5.1", "glm-5.1"),
+        ("nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.6"),
+        ("MiniMaxAI/MiniMax-M2.7", "minimax-m2.5"),
+        ("zai-org/GLM-5.3", "glm-5.2"),
     ],
 )
 def test_aliases(alias, name):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from workloads.errors import UserError
 
@@ -95,6 +95,11 @@ class Architecture:
     native_expert_path, native_dense_path:
         Arithmetic paths that the published checkpoint is made for, in the terms of
         `workloads.execution_plan.ExecutionPlan`; the same where there are no experts.
+    native_feed_path, native_draft_path:
+        Of shared experts and dense networks, and of the draft module; ``None``: as the other
+        projections, and as the model.
+    nearest:
+        Measured model whose fitted efficiencies apply; empty: its own.
     releases:
         What each label of precision stands for, the usual one first; empty where the label
         names the routed experts alone and the software level the rest.
@@ -111,7 +116,20 @@ class Architecture:
     max_position_embeddings: int
     native_expert_path: ExpertPath
     native_dense_path: DensePath
+    native_feed_path: DensePath | None = None
+    native_draft_path: DensePath | None = None
+    nearest: str = ""
     releases: tuple[Release, ...] = ()
+
+    def stored_as(self, release: Release) -> Self:
+        """The same model with the stored formats of one of its releases."""
+        return replace(
+            self,
+            native_expert_path=release.expert_path,
+            native_dense_path=release.dense_path,
+            native_feed_path=release.feed_forward_path,
+            native_draft_path=release.draft_path,
+        )
 
     def release(self, label: str) -> Release | None:
         """The checkpoint that a label of precision means; ``None`` where labels name experts only.
@@ -157,7 +175,7 @@ class Architecture:
     @property
     def fit_as(self) -> str:
         """Model whose measured kernel efficiencies apply: itself, or its nearest measured kin."""
-        return self.name
+        return self.nearest or self.name
 
     @property
     def needs_own_fit(self) -> bool:

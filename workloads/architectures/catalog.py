@@ -113,6 +113,7 @@ def _build(
     """The architecture of a document, on the values of the one that it is based on."""
     releases = _releases(document)
     name = str(document["name"])
+    nearest = str(document.get("nearest", (base or {}).get("nearest", "")))
     published = {**((base or {}).get("config_json") or {}), **document.get("config_json", {})}
     if published:
         return read_architecture(
@@ -120,10 +121,11 @@ def _build(
             name=name,
             source=source or f"architecture {name}",
             releases=releases,
-            nearest=str(document.get("nearest", (base or {}).get("nearest", ""))),
+            nearest=nearest,
+            labels=not source,
         )
     values: dict[str, Any] = dict((base or {}).get("config", {}))
-    values |= document["config"]
+    values |= document.get("config") or {}
     for field in ("compress_ratios", "layer_pattern"):
         if field in values:
             values[field] = tuple(expanded(values[field]))
@@ -140,6 +142,7 @@ def _build(
         name=name,
         native_expert_path=checkpoint.get("expert_path", dense),
         native_dense_path=dense,
+        nearest=nearest,
         releases=releases,
         **values,
     )

@@ -14,7 +14,7 @@ from workloads.architectures.kinds import Experts, GroupedAttention, Layer, Line
 if TYPE_CHECKING:
     from workloads.architectures.base import Attention
     from workloads.architectures.kinds import Mixer
-    from workloads.execution_plan import DensePath, IndexStorage, KvStorage
+    from workloads.execution_plan import IndexStorage, KvStorage
     from workloads.ops import Quantity
 
 _RULES = {
@@ -41,11 +41,6 @@ class LayeredArchitecture(Architecture):
     attention_residuals:
         Whether each sublayer weighs the outputs of earlier blocks (Kimi K3): their parameters are
         counted, their traffic is not.
-    native_feed_path, native_draft_path:
-        Storage of shared experts and dense networks, and of the draft module; ``None``: as the
-        attention, and as the model.
-    nearest:
-        Measured model whose fitted efficiencies apply; empty: kernel tables only.
     """
 
     family: ClassVar[str] = "layers"
@@ -56,9 +51,6 @@ class LayeredArchitecture(Architecture):
     draft_tables: bool = False
     residual_streams: int = 0
     attention_residuals: bool = False
-    native_feed_path: DensePath | None = None
-    native_draft_path: DensePath | None = None
-    nearest: str = ""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -79,11 +71,6 @@ class LayeredArchitecture(Architecture):
     def streams(self) -> int:
         """Residual streams that hyper-connections mix. [-]"""
         return self.residual_streams
-
-    @property
-    def fit_as(self) -> str:
-        """The measured model whose efficiencies apply."""
-        return self.nearest or self.name
 
     @property
     def needs_own_fit(self) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 FP8_BLOCK_BYTES = 1.0 + 1.0 / 16384.0
 """FP8 e4m3 with one ue8m0 scale per 128x128 block. [B/parameter]"""
 
+MXFP8_BYTES = 1.0 + 1.0 / 32.0
+"""FP8 e4m3 with one ue8m0 scale per 32 values. [B/parameter]"""
+
 MXFP4_BYTES = 0.5 + 1.0 / 32.0
 """FP4 e2m1 with one ue8m0 scale per 32 values. [B/parameter]"""
 
@@ -21,6 +24,7 @@ WEIGHT_BYTES: dict[str, float] = {
     "nvfp4": NVFP4_BYTES,
     "int4": INT4_BYTES,
     "fp8": FP8_BLOCK_BYTES,
+    "mxfp8": MXFP8_BYTES,
     "bf16": 2.0,
     "fp32": 4.0,
 }
@@ -33,6 +37,7 @@ ACTIVATION_BYTES: dict[str, float] = {
     "w4a16": 2.0,
     "int4": 2.0,
     "fp8": 1.0 + 1.0 / 128.0,
+    "mxfp8": 1.0 + 1.0 / 32.0,
     "bf16": 2.0,
     "fp32": 4.0,
 }
@@ -63,6 +68,7 @@ def quantises(path: str) -> bool:
 def arithmetic(path: str) -> str:
     """Arithmetic that kernels of a path run, whose rate and efficiency apply.
 
-    INT4 weights are expanded in registers and multiplied in BF16 like FP4 ones.
+    INT4 weights are expanded in registers and multiplied in BF16 like FP4 ones; MXFP8 differs from
+    FP8 by its scales alone.
     """
-    return "w4a16" if path == "int4" else path
+    return {"int4": "w4a16", "mxfp8": "fp8"}.get(path, path)

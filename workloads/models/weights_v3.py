@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 def _v3_layer(arch: DeepseekV3Architecture, *, layers: int, module: str) -> list[Weight]:
     """Attention weights of ``layers`` layers."""
     d, heads, dense = arch.hidden_size, arch.num_attention_heads, arch.native_dense_path
+    if module == "draft":
+        dense = arch.native_draft_path or dense
     query = arch.qk_nope_head_dim + arch.qk_rope_head_dim
     up = arch.qk_nope_head_dim + arch.v_head_dim
     rows: list[tuple[str, float, str]] = [
@@ -39,18 +41,20 @@ def _v3_experts(arch: DeepseekV3Architecture, *, layers: int, module: str) -> li
     """Mixture of experts of ``layers`` layers."""
     d = arch.hidden_size
     expert = 3 * d * arch.moe_intermediate_size
+    draft = arch.native_draft_path if module == "draft" else None
+    feed = draft or arch.native_feed_path or arch.native_dense_path
     return [
         Weight(
             name="routed experts",
             parameters=float(layers * arch.n_routed_experts * expert),
-            format=arch.native_expert_path,
+            format=draft or arch.native_expert_path,
             module=module,
             active=arch.num_experts_per_tok / arch.n_routed_experts,
         ),
         Weight(
             name="shared expert",
             parameters=float(layers * arch.n_shared_experts * expert),
-            format=arch.native_dense_path,
+            format=feed,
             module=module,
         ),
         Weight(
@@ -74,7 +78,7 @@ def v3_weights(arch: DeepseekV3Architecture) -> list[Weight]:
         Weight(
             name="dense layers",
             parameters=float(dense * 3 * d * arch.intermediate_size),
-            format=arch.native_dense_path,
+            format=arch.native_feed_path or arch.native_dense_path,
         ),
         Weight(name="embedding", parameters=table, format="bf16", active=1.0 / arch.vocab_size),
         Weight(name="lm_head", parameters=table, format="bf16"),

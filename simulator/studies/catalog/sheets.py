@@ -16,6 +16,7 @@ from simulator.recipes.files import load_recipes, recipe_paths
 from simulator.studies.explain.run import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture, note_of
 from workloads.errors import UserError, unknown_name
+from workloads.models.weights import weight_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
     from hwmodels.quantities import Figure
     from hwmodels.software import SoftwareLevel
+    from workloads.architectures.base import Architecture
 
 _SHOWN_MODEL = "deepseek-v4-pro"
+_ACCOUNTED_CONTEXT = 8192
 
 
 def sheet_of(what: str, name: str) -> dict[str, Any]:
@@ -87,11 +90,20 @@ def _sku(name: str) -> dict[str, Any]:
     }
 
 
+def _stored_bytes(architecture: Architecture) -> float:
+    """Bytes of a checkpoint, draft module included. [B]"""
+    return sum(weight.checkpoint_bytes for weight in weight_table(architecture=architecture))
+
+
 def _model(name: str) -> dict[str, Any]:
     canonical = canonical_model(name)
     architecture = load_architecture(canonical)
     config = architecture.describe()
-    releases = [asdict(release) for release in architecture.releases]
+    context = min(_ACCOUNTED_CONTEXT, architecture.max_position_embeddings)
+    releases = [
+        asdict(release) | {"checkpoint_bytes": _stored_bytes(architecture.stored_as(release))}
+        for release in architecture.releases
+    ]
     return {
         "model": canonical,
         "family": architecture.family,
@@ -101,7 +113,7 @@ def _model(name: str) -> dict[str, Any]:
         "config": config,
         "figures": {
             name: value
-            for name, value in explain_model(canonical, context=8192).items()
+            for name, value in explain_model(canonical, context=context).items()
             if name != "ops"
         },
     }

@@ -70,7 +70,8 @@ def _skus() -> Iterator[dict[str, Any]]:
 def _models() -> Iterator[dict[str, Any]]:
     for name, aliases in architecture_names().items():
         architecture = load_architecture(name)
-        figures = explain_model(name, context=_ACCOUNTED_CONTEXT)
+        context = min(_ACCOUNTED_CONTEXT, architecture.max_position_embeddings)
+        figures = explain_model(name, context=context)
         yield {
             "model": name,
             "family": architecture.family,

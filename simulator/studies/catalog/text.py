@@ -169,7 +169,8 @@ def _print_model(sheet: dict[str, Any]) -> None:
             f"experts {release['expert_path']}, other projections {release['dense_path']}, "
             f"shared expert and dense layers "
             f"{release['feed_forward_path'] or release['dense_path']}, "
-            f"KV cache {release['kv_storage'] or 'as the engine has it'}"
+            f"KV cache {release['kv_storage'] or 'as the engine has it'}; "
+            f"{release['checkpoint_bytes'] / 1e9:,.1f} GB"
         )
         more = "; ".join(filter(None, (release["source"], release["note"])))
         out.print(f"\n--precision {release['label']}: {paths}\n  {more}", soft_wrap=True)

@@ -87,6 +87,7 @@ def read_architecture(
     source: str,
     releases: tuple[Release, ...] = (),
     nearest: str = "",
+    labels: bool = False,
 ) -> LayeredArchitecture:
     """The architecture that a ``config.json`` describes.
 
@@ -102,6 +103,8 @@ def read_architecture(
         Published checkpoints; without any, the one that ``quantization_config`` describes.
     nearest:
         Measured model whose efficiencies apply.
+    labels:
+        Whether a model without releases takes any label of precision, as the shipped dense ones.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def read_architecture(
         num_hidden_layers=len(reading.kinds),
         vocab_size=vocabulary,
         max_position_embeddings=context,
-        releases=releases or (stored,),
+        releases=releases or (() if labels else (stored,)),
         kinds=reading.kinds,
         draft_kinds=reading.draft_kinds,
         tie_word_embeddings=bool(tied),
