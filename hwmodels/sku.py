@@ -26,18 +26,30 @@ __all__ = [
     "GemmEfficiency",
     "Sku",
     "figure_fields",
+    "informative_fields",
     "list_skus",
     "load_sku",
 ]
 
 
-def _quantity(unit: str, text: str, *, required: bool = False, most: float | None = None) -> Any:
+_TABLES = "kernel tables and fitted levels say what kernels reach"
+_LINKS = "measured latencies and efficiencies of the kernel tables stand in its place"
+
+
+def _quantity(
+    unit: str,
+    text: str,
+    *,
+    required: bool = False,
+    most: float | None = None,
+    informative: str = "",
+) -> Any:
     return Field(
         ... if required else None,
         gt=0,
         le=most,
         description=f"{text} [{unit}]",
-        json_schema_extra={"unit": unit},
+        json_schema_extra={"unit": unit, "informative": informative},
     )
 
 
@@ -51,10 +63,10 @@ class GemmEfficiency(_Quantities):
     A planning figure: the median over shapes where one was published, not the best shape.
     """
 
-    bf16: float | None = _quantity("-", "BF16", most=1.0)
-    fp8: float | None = _quantity("-", "FP8", most=1.0)
-    fp4: float | None = _quantity("-", "FP4", most=1.0)
-    int8: float | None = _quantity("-", "INT8", most=1.0)
+    bf16: float | None = _quantity("-", "BF16", most=1.0, informative=_TABLES)
+    fp8: float | None = _quantity("-", "FP8", most=1.0, informative=_TABLES)
+    fp4: float | None = _quantity("-", "FP4", most=1.0, informative=_TABLES)
+    int8: float | None = _quantity("-", "INT8", most=1.0, informative=_TABLES)
 
 
 class CollectiveFigures(_Quantities):
@@ -64,21 +76,40 @@ class CollectiveFigures(_Quantities):
     All-reduce may exceed 1 where the switch reduces; its bus bandwidth is bounded by 2.
     """
 
-    allreduce_latency_s: float | None = _quantity("s", "library all-reduce up to 16 KiB")
+    allreduce_latency_s: float | None = _quantity(
+        "s", "library all-reduce up to 16 KiB", informative=_LINKS
+    )
     allreduce_oneshot_latency_s: float | None = _quantity(
-        "s", "an engine's own all-reduce of 8 KiB inside a graph"
+        "s", "an engine's own all-reduce of 8 KiB inside a graph", informative=_LINKS
     )
-    allgather_latency_s: float | None = _quantity("s", "all-gather up to 16 KiB")
-    reducescatter_latency_s: float | None = _quantity("s", "reduce-scatter up to 16 KiB")
-    alltoall_latency_s: float | None = _quantity("s", "all-to-all up to 16 KiB")
-    allreduce_efficiency: float | None = _quantity("-", "large all-reduce", most=2.0)
-    allgather_efficiency: float | None = _quantity("-", "large all-gather", most=1.0)
-    reducescatter_efficiency: float | None = _quantity("-", "large reduce-scatter", most=1.0)
-    alltoall_efficiency: float | None = _quantity("-", "large all-to-all", most=1.0)
+    allgather_latency_s: float | None = _quantity(
+        "s", "all-gather up to 16 KiB", informative=_LINKS
+    )
+    reducescatter_latency_s: float | None = _quantity(
+        "s", "reduce-scatter up to 16 KiB", informative=_LINKS
+    )
+    alltoall_latency_s: float | None = _quantity("s", "all-to-all up to 16 KiB", informative=_LINKS)
+    allreduce_efficiency: float | None = _quantity(
+        "-", "large all-reduce", most=2.0, informative=_LINKS
+    )
+    allgather_efficiency: float | None = _quantity(
+        "-", "large all-gather", most=1.0, informative=_LINKS
+    )
+    reducescatter_efficiency: float | None = _quantity(
+        "-", "large reduce-scatter", most=1.0, informative=_LINKS
+    )
+    alltoall_efficiency: float | None = _quantity(
+        "-", "large all-to-all", most=1.0, informative=_LINKS
+    )
     p2p_efficiency: float | None = _quantity(
-        "-", "one pair, over the pair's link where there is one, else over the chip's", most=1.0
+        "-",
+        "one pair, over the pair's link where there is one, else over the chip's",
+        most=1.0,
+        informative=_LINKS,
     )
-    scaleout_efficiency: float | None = _quantity("-", "large blocks over the network", most=1.0)
+    scaleout_efficiency: float | None = _quantity(
+        "-", "large blocks over the network", most=1.0, informative=_LINKS
+    )
 
 
 _GROUPS: dict[str, type[_Quantities]] = {
@@ -116,28 +147,57 @@ class Sku(_Quantities):
     figures: Mapping[str, Figure] = Field(description="by dotted field name; read only")
 
     flops_fp4: float | None = _quantity("FLOP/s", "dense peak, FP4")
-    flops_fp6: float | None = _quantity("FLOP/s", "dense peak, FP6")
+    flops_fp6: float | None = _quantity(
+        "FLOP/s", "dense peak, FP6", informative="no kernel computes in FP6"
+    )
     flops_fp8: float | None = _quantity("FLOP/s", "dense peak, FP8")
     flops_bf16: float = _quantity("FLOP/s", "dense peak, BF16", required=True)
-    flops_fp32: float | None = _quantity("FLOP/s", "peak of the FP32 vector units")
-    flops_int8: float | None = _quantity("FLOP/s", "dense peak, INT8")
-    hbm_bytes: float = _quantity("B", "marketed memory, as bytes", required=True)
+    flops_fp32: float | None = _quantity(
+        "FLOP/s",
+        "peak of the FP32 vector units",
+        informative="no kernel is bound by the vector units",
+    )
+    flops_int8: float | None = _quantity(
+        "FLOP/s", "dense peak, INT8", informative="no kernel computes in INT8"
+    )
+    hbm_bytes: float = _quantity(
+        "B",
+        "marketed memory, as bytes",
+        required=True,
+        informative="what fits follows from hbm_usable_bytes",
+    )
     hbm_usable_bytes: float = _quantity("B", "memory that the driver reports", required=True)
     hbm_bytes_per_s: float = _quantity("B/s", "peak memory bandwidth", required=True)
-    l2_bytes: float | None = _quantity("B", "last-level cache or on-chip memory")
-    clock_hz: float | None = _quantity("Hz", "boost clock")
-    sm_count: int | None = _quantity("cores", "SMs, CUs or the vendor's counterpart")
+    l2_bytes: float | None = _quantity(
+        "B",
+        "last-level cache or on-chip memory",
+        informative="caches are part of the kernel tables",
+    )
+    clock_hz: float | None = _quantity(
+        "Hz", "boost clock", informative="peak rates are stated on their own"
+    )
+    sm_count: int | None = _quantity(
+        "cores",
+        "SMs, CUs or the vendor's counterpart",
+        informative="peak rates are stated on their own",
+    )
     scaleup_bytes_per_s: float = _quantity("B/s", "scale-up, all links", required=True)
     scaleup_pair_bytes_per_s: float | None = _quantity(
         "B/s", "scale-up, one pair of a mesh or one neighbour of a torus"
     )
     scaleup_world: int = _quantity("chips", "one scale-up domain", required=True)
     scaleout_bytes_per_s: float | None = _quantity("B/s", "network")
-    host_link_bytes_per_s: float | None = _quantity("B/s", "host memory link")
+    host_link_bytes_per_s: float | None = _quantity(
+        "B/s", "host memory link", informative="transfers from host memory are not simulated"
+    )
     node_gpus: int = _quantity("chips", "one server or tray as sold", required=True)
     rack_gpus: int | None = _quantity("chips", "one rack, where the rack is the product")
-    tdp_w: float | None = _quantity("W", "thermal design power of the chip")
-    hbm_efficiency: float | None = _quantity("-", "share of memory bandwidth, large reads", most=1)
+    tdp_w: float | None = _quantity(
+        "W", "thermal design power of the chip", informative="power is that of the economics file"
+    )
+    hbm_efficiency: float | None = _quantity(
+        "-", "share of memory bandwidth, large reads", most=1, informative=_TABLES
+    )
     gemm_efficiency: GemmEfficiency = GemmEfficiency()
     collective: CollectiveFigures = CollectiveFigures()
 
@@ -181,13 +241,19 @@ class Sku(_Quantities):
         Raises
         ------
         UserError
-            If a field is unknown, or a value is not a positive number within its bounds.
+            If a field is unknown or informative (`informative_fields`), or a value is not a
+            positive number within its bounds.
         """
         units = figure_fields()
         figures = dict(self.figures)
         for name, value in changes.items():
             if name not in units:
                 raise unknown_name(field="sku field", value=name, known=units)
+            reason = informative_fields().get(name)
+            if reason is not None:
+                raise UserError(
+                    f"{name} is on record only and changes no figure: {reason}; leave it out"
+                )
             number = _positive(name=name, value=value, unit=units[name])
             old = figures.get(name)
             note = f"replaces {old.value:g} {old.unit} ({old.kind})" if old else "was unknown"
@@ -202,15 +268,30 @@ class Sku(_Quantities):
 @lru_cache(maxsize=1)
 def figure_fields() -> dict[str, str]:
     """Every quantity of a `Sku` by its dotted name, and its SI unit."""
-    fields: dict[str, str] = {}
+    return {name: str(extra["unit"]) for name, extra in _declared().items()}
+
+
+@lru_cache(maxsize=1)
+def informative_fields() -> dict[str, str]:
+    """Quantities that are on record but feed no model, by dotted name, and why."""
+    return {
+        name: str(extra["informative"])
+        for name, extra in _declared().items()
+        if extra["informative"]
+    }
+
+
+def _declared() -> dict[str, dict[str, Any]]:
+    """What each quantity was declared with, by its dotted name."""
+    found: dict[str, dict[str, Any]] = {}
     models: dict[str, type[BaseModel]] = {"": Sku}
     models.update({f"{group}.": model for group, model in _GROUPS.items()})
     for prefix, model in models.items():
         for name, field in model.model_fields.items():
             extra = field.json_schema_extra
             if isinstance(extra, dict):
-                fields[prefix + name] = str(extra["unit"])
-    return fields
+                found[prefix + name] = dict(extra)
+    return found
 
 
 @lru_cache(maxsize=256)

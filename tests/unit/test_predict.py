@@ -462,7 +462,7 @@ class TestRow:
         ):
             assert configured(**change)[0].step_cost_key != one.step_cost_key
         for other in (
-            replace(one, sku=one.sku.override({"tdp_w": 1.0})),
+            replace(one, sku=one.sku.override({"hbm_bytes_per_s": 1e12})),
             replace(one, level_date=dt.date(2026, 5, 21)),
             replace(one, median=False),
         ):

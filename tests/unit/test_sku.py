@@ -199,9 +199,9 @@ def test_measured_collectives_respect_the_links() -> None:
 
 def test_override_is_recorded_as_the_users() -> None:
     sku = load_sku("gb200")
-    changed = sku.override({"hbm_usable_bytes": 298e9, "gemm_efficiency.fp4": 0.6})
+    changed = sku.override({"hbm_usable_bytes": 298e9, "flops_bf16": 3e15})
     assert changed.hbm_usable_bytes == 298e9
-    assert changed.gemm_efficiency.fp4 == 0.6
+    assert changed.flops_bf16 == 3e15
     figure = changed.figures["hbm_usable_bytes"]
     assert figure.kind == "user"
     assert figure.note == "replaces 189471 MiB (measured)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from simulator.engines.registry import engine_class
+from simulator.engines.settings import check_is_simulated
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def variants(
         if name not in cls.model_fields or name == "scheduler":
             known = [field for field in cls.model_fields if field != "scheduler"]
             raise unknown_name(field=f"setting of {settings.scheduler}", value=name, known=known)
+        check_is_simulated(scheduler=settings.scheduler, name=name)
     yield settings, ()
     seen = {settings}
     for values in product(*chosen.values()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from hwmodels.sku import figure_fields
+from hwmodels.sku import figure_fields, informative_fields
 from hwmodels.software import PARAMETERS
 from simulator.analysis.pareto import Frontier, monotone_slopes
 from simulator.analysis.statistics import Interval, mean_interval
@@ -195,6 +195,9 @@ class Study:
         for name, unit in figure_fields().items():
             figure = self._sku.figures.get(name)
             if figure is None:
+                continue
+            if name in informative_fields():
+                untried[name] = f"changes no figure: {informative_fields()[name]}"
                 continue
             if unit in _COUNTS:
                 untried[name] = "a count moves in whole steps"
