@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.registry import ENGINES, engine_class
+from simulator.engines.registry import ENGINES, bind_engine, engine_class
 from simulator.engines.settings import check_is_simulated
 from workloads.errors import UserError, unknown_name
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from simulator.engines.base import EngineSettings
     from simulator.engines.labels import EngineLabel
-    from simulator.engines.pools import Role
+    from simulator.engines.pools import PoolConfiguration, Role
     from simulator.recipes.files import Scalar
 
 STATED = "stated"
@@ -62,6 +63,21 @@ def stated_by_pool(
             )
         found[role][own] = value
     return found
+
+
+def with_prefix_caches(
+    pools: Sequence[PoolConfiguration], *, stated: Mapping[str, Scalar]
+) -> tuple[PoolConfiguration, ...]:
+    """The pools with prefix caching on, but for those whose cache the user states."""
+
+    def cached(pool: PoolConfiguration) -> PoolConfiguration:
+        settings = bind_engine(pool.settings).with_prefix_cache()
+        before, after = pool.settings.model_dump(), settings.model_dump()
+        changed = {name for name, value in after.items() if before[name] != value}
+        own = {name.removeprefix(f"{pool.role}.") for name in stated}
+        return pool if changed & own else replace(pool, settings=settings)
+
+    return tuple(cached(pool) for pool in pools)
 
 
 def _check_known(name: str, *, engine: EngineLabel) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import PoolLayout, parse_deployment
-from simulator.engines.registry import bind_engine
 from simulator.recipes.layouts import PoolRequest
+from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
@@ -61,9 +61,7 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         replace(pool, workers=pool.workers * settings.replicas) for pool in configuration.pools
     )
     if shares_prefixes(asked.workload):
-        cached = tuple(
-            replace(pool, settings=bind_engine(pool.settings).with_prefix_cache()) for pool in pools
-        )
+        cached = with_prefix_caches(pools, stated=asked.scenario.engine_settings)
         if cached != pools:
             pools = cached
             messages.append("prefix caching switched on: the workload shares prefixes")

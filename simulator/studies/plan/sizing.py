@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.engines.pools import deployment_label
-from simulator.engines.registry import bind_engine
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import acceptance_of, simulate_run
+from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.studies.plan.loadtest import LoadTest, cell_of
 from workloads.errors import UserError
@@ -176,10 +176,7 @@ def configure_replica(
     configuration = replace(configuration, isl=isl, osl=osl)
     messages = recipe.messages
     if traffic.shares_prefixes:
-        changed = tuple(
-            replace(pool, settings=bind_engine(pool.settings).with_prefix_cache())
-            for pool in configuration.pools
-        )
+        changed = with_prefix_caches(configuration.pools, stated=load.engine_settings)
         if changed != configuration.pools:
             configuration = replace(configuration, pools=changed)
             messages = (*messages, "prefix caching switched on: the workload shares prefixes")
