@@ -47,7 +47,7 @@ SAME_FIGURES = 0.003
 """Undated medians of two layouts whose throughput and TPOT both agree to this are the same runs
 under two labels. [-]"""
 
-LEAST_BYTES = {"fp4": 0.5, "int4": 0.5, "fp8": 1.0, "bf16": 2.0}
+LEAST_BYTES = {"fp4": 0.5, "nvfp4": 0.5, "int4": 0.5, "fp8": 1.0, "bf16": 2.0}
 """Fewest bytes of a parameter by the label of a run's precision. [B]"""
 
 LAYOUT = (

@@ -11,7 +11,7 @@ from hwmodels.software import load_software
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
-from simulator.prediction.release_plan import plan_of_release, release_messages
+from simulator.prediction.release_plan import nvfp4_experts, plan_of_release, release_messages
 from simulator.serving.deployment import Deployment
 from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.router import WorkerPool
@@ -278,10 +278,10 @@ def execution_plan(
 ) -> ExecutionPlan:
     """The plan of the software level with the recipe's changes.
 
-    Of a model that states its releases the label means one of them. Elsewhere ``fp8`` and
-    ``bf16`` name the experts, unless a recipe of the very model records that such runs load the
-    released checkpoint. Of a dense model the label names the projections, and the KV cache is
-    BF16, the engines' ``auto``, unless a recipe says otherwise.
+    Of a model that states its releases the label means one of them. Elsewhere ``nvfp4``, ``fp8``
+    and ``bf16`` name the experts, the latter two unless a recipe of the very model records that
+    such runs load the released checkpoint. Of a dense model the label names the projections, and
+    the KV cache is BF16, the engines' ``auto``, unless a recipe says otherwise.
 
     Raises
     ------
@@ -294,8 +294,11 @@ def execution_plan(
     changes = dict(pool.plan)
     if not architecture.routed_experts:
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
-        changes.setdefault("dense_path", four_bits if precision == "fp4" else precision)
+        narrow = precision in ("fp4", "nvfp4")
+        changes.setdefault("dense_path", four_bits if narrow else precision)
         changes.setdefault("kv_storage", "bf16")
+    elif precision == "nvfp4":
+        changes["expert_path"] = nvfp4_experts(sku=sku)
     elif precision in ("fp8", "bf16"):
         changes.setdefault("expert_path", precision)
     if changes.get("expert_path", changes.get("dense_path")) == "fp8" and sku.flops_fp8 is None:

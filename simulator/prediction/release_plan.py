@@ -55,6 +55,11 @@ def _paths(release: Release) -> dict[str, str]:
     }
 
 
+def nvfp4_experts(*, sku: Sku) -> str:
+    """The path that experts stored in NVFP4 take on a SKU."""
+    return _stand_ins(sku).get("nvfp4", "nvfp4")
+
+
 def _stand_ins(sku: Sku) -> dict[str, str]:
     """The path that runs on a SKU in place of one that it has no kernels for."""
     if sku.flops_fp4 is None:

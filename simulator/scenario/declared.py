@@ -17,7 +17,7 @@ Kind = Literal["int", "float", "bool", "text", "counts", "overrides", "values", 
 """How a value is written: ``counts`` is a list of whole numbers, ``overrides`` and ``values``
 are ``NAME=VALUE`` pairs of numbers and of lists, ``windows`` is ``SECONDS:RATE`` pairs."""
 
-PRECISIONS = ("fp4", "fp8", "int4", "bf16")
+PRECISIONS = ("fp4", "nvfp4", "fp8", "int4", "bf16")
 LENGTH_DISTRIBUTIONS = ("uniform_0.8", "uniform_0_to_cap", "fixed")
 TIERS = ("hyperscaler", "neocloud", "rental")
 
@@ -120,9 +120,10 @@ SCENARIO = table(
     ),
     Setting(
         name="precision",
-        text="Expert weights: fp4, fp8, int4, bf16; default: those of the model's usual "
+        text="Expert weights: fp4, nvfp4, fp8, int4, bf16; default: those of the model's usual "
         "checkpoint, see `simulate show model`.",
-        several="Expert weights: fp4, fp8, int4, bf16; default: each model's usual checkpoint.",
+        several="Expert weights: fp4, nvfp4, fp8, int4, bf16; "
+        "default: each model's usual checkpoint.",
         default="fp4",
         metavar="NAME",
         choices=PRECISIONS,

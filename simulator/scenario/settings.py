@@ -33,7 +33,7 @@ class Scenario(BaseModel):
     sku: str = field(SCENARIO["sku"])
     model: str = field(SCENARIO["model"])
     engine: str | None = field(SCENARIO["engine"])
-    precision: Literal["fp4", "fp8", "int4", "bf16"] = field(SCENARIO["precision"])
+    precision: Literal["fp4", "nvfp4", "fp8", "int4", "bf16"] = field(SCENARIO["precision"])
     gpus: int | None = field(SCENARIO["gpus"])
     tp: int | None = field(SCENARIO["tp"])
     ep: int | None = field(SCENARIO["ep"])

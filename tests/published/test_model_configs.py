@@ -1,10 +1,12 @@
 """Configurations of published models, read from their config.json, against published totals."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from workloads.architectures.catalog import load_architecture
+from workloads.architectures.names import default_precision
 from workloads.datafiles import read_yaml_mapping
 from workloads.models.accounting import account
 from workloads.models.weights import weight_table
@@ -95,3 +97,12 @@ def test_shared_experts_and_dense_layers_stay_in_bf16(former, later, gigabytes):
             )
         )
     assert (read[1] - read[0]) / 1e9 == pytest.approx(gigabytes, rel=2e-3)
+
+
+def test_deepseek_v4_pro_in_nvfp4_has_the_published_bytes():
+    """913 GB, github.com/vllm-project/recipes/issues/779; within 0.5 %."""
+    assert default_precision("nvidia/DeepSeek-V4-Pro-NVFP4") == "nvfp4"
+    architecture = load_architecture("nvidia/DeepSeek-V4-Pro-NVFP4")
+    stored = replace(architecture, native_expert_path="nvfp4")
+    total_bytes = sum(w.checkpoint_bytes for w in weight_table(architecture=stored))
+    assert total_bytes / 1e9 == pytest.approx(913, rel=5e-3)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 Attention: TypeAlias = Literal["", "grouped", "latent", "compressed"]
 
-PrecisionLabel: TypeAlias = Literal["fp4", "fp8", "int4", "bf16"]
+PrecisionLabel: TypeAlias = Literal["fp4", "nvfp4", "fp8", "int4", "bf16"]
 
-EXPERT_LABELS = ("fp4", "fp8", "bf16")
+EXPERT_LABELS = ("fp4", "nvfp4", "fp8", "bf16")
 """Labels of precision of a model that states no releases."""
 
 
@@ -142,7 +142,8 @@ class Architecture:
         if not self.releases and label in EXPERT_LABELS:
             return None
         for release in self.releases:
-            if release.label == label:
+            stored = "nvfp4" if release.expert_path == "nvfp4" else release.label
+            if label in (release.label, stored):
                 return release
         known = ", ".join(release.label for release in self.releases) or ", ".join(EXPERT_LABELS)
         raise UserError(f"precision is {label}; {self.name} comes in {known}: choose one of them")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workloads.architectures.base import EXPERT_LABELS, Architecture, Release
 from workloads.architectures.deepseek_v3 import DeepseekV3Architecture
@@ -22,6 +23,9 @@ from workloads.architectures.moe_gqa import GatedDeltaNet, MoeGqaArchitecture
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
+if TYPE_CHECKING:
+    from workloads.architectures.base import PrecisionLabel
+
 __all__ = [
     "EXPERT_LABELS",
     "Architecture",
@@ -33,9 +37,11 @@ __all__ = [
     "MoeGqaArchitecture",
     "Release",
     "architecture_names",
+    "label_of_repository",
     "load_architecture",
     "note_of",
     "repository_of",
+    "stored_architecture",
     "usual_release",
 ]
 
@@ -170,6 +176,34 @@ def usual_release(name: str) -> Release | None:
     repository = name.strip().lower()
     named = (r for r in releases if repository in (other.lower() for other in r.repositories))
     return next(named, releases[0] if releases else None)
+
+
+def label_of_repository(name: str) -> PrecisionLabel | None:
+    """Label of precision of a repository of a model without releases; ``None`` of other names."""
+    if is_model_file(name):
+        return None
+    documents, names = _catalogue()
+    key = name.strip().lower()
+    labels = documents[names[key]].get("labels", {}) if key in names else {}
+    return next((of for repository, of in labels.items() if repository.lower() == key), None)
+
+
+def stored_architecture(name: str) -> Architecture:
+    """The architecture of a name; of a repository with the formats that it stores.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown.
+    """
+    architecture = load_architecture(name)
+    release = usual_release(name)
+    repository = name.strip().lower()
+    if release is not None and repository in (other.lower() for other in release.repositories):
+        return architecture.stored_as(release)
+    if label_of_repository(name) == "nvfp4":
+        return replace(architecture, native_expert_path="nvfp4")
+    return architecture
 
 
 def architecture_names() -> dict[str, tuple[str, ...]]:

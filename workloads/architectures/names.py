@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workloads.architectures.catalog import (
     architecture_names,
+    label_of_repository,
     load_architecture,
     usual_release,
 )
@@ -59,4 +60,7 @@ def default_precision(model: str) -> PrecisionLabel:
     release = usual_release(model)
     if release is not None:
         return release.label
+    label = label_of_repository(model)
+    if label is not None:
+        return label
     return "fp4" if load_architecture(model).routed_experts else "bf16"

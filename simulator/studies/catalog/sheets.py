@@ -113,7 +113,7 @@ def _model(name: str) -> dict[str, Any]:
         "config": config,
         "figures": {
             name: value
-            for name, value in explain_model(canonical, context=context).items()
+            for name, value in explain_model(name, context=context).items()
             if name != "ops"
         },
     }

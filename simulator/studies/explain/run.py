@@ -10,7 +10,7 @@ from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
 from simulator.studies.explain.request import Phase, build_batch, configure, requests_that_fit
 from simulator.studies.explain.step_elasticities import step_sensitivities
-from workloads.architectures.catalog import load_architecture
+from workloads.architectures.catalog import stored_architecture
 from workloads.models.accounting import account, decode_token_ops
 
 if TYPE_CHECKING:
@@ -348,7 +348,7 @@ def explain_model(model: str, *, context: int) -> dict[str, Any]:
     UserError
         If the model is unknown, has no cost functions, or the context exceeds its limit.
     """
-    architecture = load_architecture(model)
+    architecture = stored_architecture(model)
     figures = account(architecture=architecture, context=context)
     ops = decode_token_ops(architecture=architecture, context=float(context))
     return {
