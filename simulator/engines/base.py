@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
+    from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.scheduler import Routing, Scheduler, WorkerView
     from workloads.architectures.base import Architecture, CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
@@ -199,6 +200,42 @@ class Engine(ABC, Generic[SettingsT]):
     @abstractmethod
     def block_tokens(self) -> int:
         """Tokens of a KV block. [tokens]"""
+
+    runtime_bytes: ClassVar[float] = 3.0e9
+    """Driver context, communication buffers and captured graphs of a rank. [B]
+
+    An estimate where no start-up line of the engine is known: 2-5 GB are reported outside
+    weights, activations and pools.
+    """
+
+    def sampler_bytes(self, *, vocab_size: int, attention_dp: int) -> float:
+        """Peak of the sampler while the engine measures its free memory. [B]"""
+        del vocab_size, attention_dp
+        return 0.0
+
+    def loaded_experts(self, *, hidden_size: int, width: float, path: str) -> float:
+        """Bytes of routed experts in memory over those of the checkpoint. [-]
+
+        Parameters
+        ----------
+        hidden_size, width:
+            Hidden size, and a rank's share of an expert's intermediate size.
+        path:
+            ``expert_path`` of the execution plan.
+        """
+        del hidden_size, width, path
+        return 1.0
+
+    def pool_tokens(self, spec: KvPoolSpec, *, longest_context: int) -> int:
+        """Tokens of a rank's KV pool as the engine's log counts them. [tokens]
+
+        Parameters
+        ----------
+        longest_context:
+            Longest context that is served. [tokens]
+        """
+        del longest_context
+        return spec.total_blocks * spec.block_tokens
 
     @abstractmethod
     def withheld_bytes(

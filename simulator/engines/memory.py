@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from simulator.engines.registry import AnyEngine
+    from workloads.architectures.base import Architecture
     from workloads.costmodel import CostModel
 
-RUNTIME_RESERVE_BYTES = 3.0e9
-"""Driver context, communication buffers and captured graphs of one rank. [B]
-
-An estimate: engines report 2-5 GB outside weights, activations and pools; no public breakdown
-for DeepSeek V4 was found.
-"""
-
+EXPERTS = "routed experts"
 ACTIVATION_WIDTHS = 16.0
 """Peak activations of a forward pass, in BF16 hidden vectors per token. [-]
 
@@ -50,6 +45,17 @@ class MemoryPlan:
     withheld_bytes: float
     pool_bytes: float
 
+    def to_dict(self) -> dict[str, float]:
+        """The byte table by item: usable, weights by part, reserves, withheld, KV. [B]"""
+        return {
+            "usable_bytes": self.usable_bytes,
+            **{f"weights: {part}": size for part, size in self.weights.items() if size},
+            "activation_bytes": self.activation_bytes,
+            "runtime_bytes": self.runtime_bytes,
+            "withheld_bytes": self.withheld_bytes,
+            "kv_bytes": self.pool_bytes,
+        }
+
     def table(self) -> str:
         """The byte table, one line an item, in GB."""
         rows = [("usable", self.usable_bytes)]
@@ -64,27 +70,37 @@ class MemoryPlan:
 
 
 def plan_memory(
-    *, model: CostModel, sku: Sku, engine: AnyEngine, hidden_size: int, drafts: int
+    *, model: CostModel, sku: Sku, engine: AnyEngine, architecture: Architecture, drafts: int
 ) -> MemoryPlan:
     """Memory of the fullest rank of a worker.
 
     What weights and reserves leave, less what the engine's memory fraction withholds, see
     `simulator.engines.base.Engine.withheld_bytes`.
     """
-    weights = model.weight_bytes_per_rank(speculative=drafts > 0)
-    resident = sum(weights.values())
-    tokens = engine.step_token_budget(attention_dp=model.layout.attention_dp)
-    activation = tokens * ACTIVATION_WIDTHS * hidden_size * 2.0
+    weights = dict(model.weight_bytes_per_rank(speculative=drafts > 0))
+    layout = model.layout
+    width = getattr(architecture, "moe_intermediate_size", 0)
+    if width and EXPERTS in weights:
+        weights[EXPERTS] *= engine.loaded_experts(
+            hidden_size=architecture.hidden_size,
+            width=width / (layout.gpus // layout.pp // layout.ep),
+            path=model.plan.expert_path,
+        )
+    tokens = engine.step_token_budget(attention_dp=layout.attention_dp)
+    activation = tokens * ACTIVATION_WIDTHS * architecture.hidden_size * 2.0
+    activation += engine.sampler_bytes(
+        vocab_size=architecture.vocab_size, attention_dp=layout.attention_dp
+    )
     usable = float(sku.hbm_usable_bytes)
-    free = usable - resident - activation - RUNTIME_RESERVE_BYTES
+    free = usable - sum(weights.values()) - activation - engine.runtime_bytes
     withheld = engine.withheld_bytes(
-        usable_bytes=usable, free_bytes=free, reserve_bytes=activation + RUNTIME_RESERVE_BYTES
+        usable_bytes=usable, free_bytes=free, reserve_bytes=activation + engine.runtime_bytes
     )
     return MemoryPlan(
         usable_bytes=usable,
         weights=weights,
         activation_bytes=activation,
-        runtime_bytes=RUNTIME_RESERVE_BYTES,
+        runtime_bytes=engine.runtime_bytes,
         withheld_bytes=withheld,
         pool_bytes=free - withheld,
     )

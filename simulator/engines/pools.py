@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from simulator.engines.base import EngineSettings
+    from simulator.engines.registry import AnyEngine
 
 Role = Literal["aggregated", "prefill", "decode"]
 SpeculationMethod = Literal["none", "mtp", "dspark"]
@@ -59,6 +60,11 @@ class PoolConfiguration(PoolLayout):
 
     settings: EngineSettings
     plan: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> AnyEngine:
+        """The engine with the pool's settings."""
+        return bind_engine(self.settings)
 
     def with_settings(self, settings: EngineSettings, *, drafts: int) -> PoolConfiguration:
         """The pool with other settings of its engine; its graphs are as large as they say.

@@ -48,6 +48,23 @@ class Assembly:
     memory: tuple[MemoryPlan, ...]
     pools: tuple[WorkerPool, ...]
     deployment: Deployment
+    longest_context: int
+
+    @property
+    def kv_tokens(self) -> tuple[int, ...]:
+        """Tokens of a rank's KV pool as the engine's log counts them, by pool. [tokens]"""
+        return tuple(
+            pool.engine.pool_tokens(pool.kv_pool, longest_context=self.longest_context)
+            for pool in self.pools
+        )
+
+    @property
+    def kv_messages(self) -> tuple[str, ...]:
+        """How many tokens of KV each pool holds, for those who read it beside a server's log."""
+        return tuple(
+            f"KV of {pool.layout.label}: {tokens:,} tokens a rank, {pool.engine.title}'s own count"
+            for pool, tokens in zip(self.pools, self.kv_tokens, strict=True)
+        )
 
 
 def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None = None) -> Assembly:
@@ -97,7 +114,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             model=model,
             sku=sku,
             engine=engine,
-            hidden_size=architecture.hidden_size,
+            architecture=architecture,
             drafts=configuration.drafts,
         )
         kv_pool = size_pool(
@@ -148,6 +165,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             models=models,
             pools=pools,
         ),
+        longest_context=longest,
     )
 
 

@@ -12,6 +12,7 @@ from simulator.analysis.metrics import RunMetrics, run_metrics
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bands import bands_of
 from simulator.prediction.bottleneck import name_bottleneck
+from simulator.prediction.notes import binding_limits
 from simulator.scenario.configuration import RunResult
 from simulator.serving.client import ClosedLoop
 from simulator.serving.deployment import run_deployment
@@ -164,7 +165,11 @@ def simulate_run(
             basis=assembly.software.basis,
             directory=configuration.calibration,
         ),
-        messages=assembly.software.messages,
+        messages=(
+            *assembly.software.messages,
+            *binding_limits(assembly, configuration),
+            *assembly.kv_messages,
+        ),
     )
 
 

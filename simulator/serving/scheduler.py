@@ -94,6 +94,15 @@ class ServingEngine(Protocol):
         """The engine's scheduler, bound to a worker."""
         ...
 
+    @property
+    def title(self) -> str:
+        """Name in sentences."""
+        ...
+
+    def pool_tokens(self, spec: KvPoolSpec, *, longest_context: int) -> int:
+        """Tokens of a rank's KV pool as the engine's log counts them. [tokens]"""
+        ...
+
     def step_token_budget(self, *, attention_dp: int) -> int:
         """Most tokens that one rank computes in one step. [tokens]"""
         ...

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from workloads.layout import Layout
 
 
+CONTEXT_BYTES = 0.86e9
+"""Driver context and communicators before weights are loaded. [B]
+
+Fitted to DeepSeek-V3.2 on B200 (calibration/startup/startup_memory.yaml).
+"""
+
+
 class SglangSettings(EngineSettings):
     """SGLang: prefill steps come before decode steps; mixed steps are optional."""
 
@@ -113,11 +120,13 @@ class SglangEngine(Engine[SglangSettings]):
     ) -> float:
         """See `Engine.withheld_bytes`: what the reserves leave of the share outside the fraction.
 
-        Activations and graphs live there; where it is smaller than they are, they eat into the
+        The fraction is of what the driver's context leaves before weights are loaded. Activations
+        and graphs live outside it; where it is smaller than they are, they eat into the
         pool.
         """
         del free_bytes
-        return max(0.0, (1.0 - self.settings.mem_fraction_static) * usable_bytes - reserve_bytes)
+        outside = (1.0 - self.settings.mem_fraction_static) * (usable_bytes - CONTEXT_BYTES)
+        return max(0.0, outside + CONTEXT_BYTES - reserve_bytes)
 
     def compressed_pool(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -18,11 +19,20 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchRequest
+    from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.scheduler import Routing, WorkerView
     from workloads.architectures.base import CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
+
+
+SAMPLER_BYTES = 31.0
+"""Sampler's peak for one value of the vocabulary of one request. [B]
+
+Fitted to gpt-oss-120b on H100 (calibration/startup/startup_memory.yaml); logits in BF16 and FP32,
+a sorted FP32 copy, 8-byte indices, probabilities and their sums come to 26-34.
+"""
 
 
 class VllmSettings(EngineSettings):
@@ -113,6 +123,36 @@ class VllmEngine(Engine[VllmSettings]):
         if self.settings.enforce_eager:
             return 0
         return min(requests * (drafts + 1), self.settings.max_num_batched_tokens)
+
+    runtime_bytes = 2.0e9
+    # fitted: B300, DeepSeek-V4-Pro (calibration/startup/startup_memory.yaml)
+
+    def sampler_bytes(self, *, vocab_size: int, attention_dp: int) -> float:
+        """See `Engine.sampler_bytes`: the profiling run samples for all requests at a time.
+
+        Logits, their sorted copy, indices and probabilities of ``max_num_seqs`` requests
+        (``GPUModelRunner._dummy_sampler_run``).
+        """
+        budget = self.step_token_budget(attention_dp=attention_dp)
+        return SAMPLER_BYTES * vocab_size * min(self.settings.max_num_seqs, budget)
+
+    def loaded_experts(self, *, hidden_size: int, width: float, path: str) -> float:
+        """See `Engine.loaded_experts`: Marlin wants multiples of 256 hidden and 128 inner units.
+
+        ``Mxfp4MoEMethod.create_weights`` in ``quantization/mxfp4.py`` pads to them.
+        """
+        if path not in ("w4a16", "int4"):
+            return 1.0
+        return ceil(hidden_size / 256) * 256 / hidden_size * ceil(width / 128) * 128 / width
+
+    def pool_tokens(self, spec: KvPoolSpec, *, longest_context: int) -> int:
+        """See `Engine.pool_tokens`: requests of the longest context that fit, times its tokens.
+
+        Each is charged for its blocks and for the state of tokens in flight
+        (``get_max_concurrency_for_kv_cache_config``).
+        """
+        blocks = spec.blocks(longest_context) + spec.admission_blocks
+        return int(spec.total_blocks / blocks * longest_context)
 
     def withheld_bytes(
         self, *, usable_bytes: float, free_bytes: float, reserve_bytes: float

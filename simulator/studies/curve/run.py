@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwmodels.economics import tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
+from simulator.prediction.notes import merged
 from simulator.scenario.candidates import RefusedLayout, candidate_layouts, divisible_layouts
 from simulator.scenario.configure import check_has_speed, parse_speculation
 from simulator.scenario.settings import REPORTED
@@ -196,7 +197,7 @@ def explore_curve(
         points=points,
         refused=refused,
         resolved=resolved,
-        messages=list(dict.fromkeys(messages)),
+        messages=merged(messages),
         caption=_caption(
             scenario=scenario,
             sku=sku,

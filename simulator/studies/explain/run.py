@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.prediction.assembly import assemble
+from simulator.prediction.notes import binding_limits
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
 from simulator.studies.explain.request import Phase, build_batch, configure, requests_that_fit
@@ -201,6 +202,15 @@ class Explanation:
                 for s in self.sensitivities
             ],
             "plan": {name: getattr(model.plan, name) for name in model.plan.__dataclass_fields__},
+            "memory": [
+                {"role": pool.role, "kv_tokens": tokens, **memory.to_dict()}
+                for pool, tokens, memory in zip(
+                    self.configuration.pools,
+                    self.assembly.kv_tokens,
+                    self.assembly.memory,
+                    strict=True,
+                )
+            ],
             "messages": list(self.messages),
             "ops": [time_row(time) for time in self.time.ops],
         }
@@ -325,7 +335,17 @@ def explain_configuration(
         )
         if sensitivities
         else (),
-        messages=tuple(dict.fromkeys((*messages, *software.messages, *notes))),
+        messages=tuple(
+            dict.fromkeys(
+                (
+                    *messages,
+                    *software.messages,
+                    *binding_limits(assembly, configuration),
+                    *notes,
+                    *assembly.kv_messages,
+                )
+            )
+        ),
     )
 
 

@@ -103,7 +103,7 @@ def serve_load(
     acceptance = acceptance_of(configuration, software=assembly.software)
     count = asked.settings.replications
     replications: list[Replication] = []
-    notes = dict.fromkeys((*messages, *assembly.software.messages))
+    notes = dict.fromkeys((*messages, *assembly.software.messages, *assembly.kv_messages))
     for index in range(count):
         if on_progress is not None:
             on_progress(index, count, f"replication {index + 1}")

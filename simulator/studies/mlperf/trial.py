@@ -207,5 +207,5 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
         assembly=assembly,
         copies=max(1, (asked.chips or gpus) // gpus),
         acceptance=acceptance_of(configuration, software=assembly.software),
-        messages=(*recipe.messages, *assembly.software.messages),
+        messages=(*recipe.messages, *assembly.software.messages, *assembly.kv_messages),
     )

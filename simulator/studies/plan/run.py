@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
+from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.target import resolve_target
 from simulator.studies.plan.planned_sku import PlannedLoad
@@ -96,7 +97,7 @@ def run_plan(request: PlanRequest, *, on_progress: Progress | None = None) -> Pl
         request=request,
         rows=tuple(sorted(planner.rows, key=rank_key(request))),
         rejected=tuple(planner.rejected),
-        messages=tuple(dict.fromkeys((*request.assumed, *planner.messages))),
+        messages=tuple(merged((*request.assumed, *planner.messages))),
         economics=next(iter(economics.values())).name,
     )
 

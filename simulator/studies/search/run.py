@@ -11,6 +11,7 @@ from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
+from simulator.prediction.notes import merged
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import check_has_speed, configure_run
@@ -114,7 +115,7 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
         request=request,
         trials=tuple(trials),
         pruned=tuple(searcher.pruned),
-        messages=tuple(dict.fromkeys((*request.assumed, *searcher.messages))),
+        messages=tuple(merged((*request.assumed, *searcher.messages))),
         economics=", ".join(sorted(economics)),
     )
 

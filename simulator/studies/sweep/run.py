@@ -11,6 +11,7 @@ import numpy as np
 
 from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
+from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments, orchestrated
 from simulator.scenario.configure import check_has_speed
 from simulator.scenario.grid import build_sweep
@@ -375,7 +376,7 @@ def _result(
         settings=settings,
         runs=runs,
         refused=refused,
-        messages=(*plan.messages, *spoken),
+        messages=(*plan.messages, *merged(spoken)),
         fresh=fresh,
         ttft_p90_s=ttft_p90_s,
     )

@@ -1,0 +1,1 @@
+"""Start-up lines of servers: what weights and KV caches take, beside what is computed here."""

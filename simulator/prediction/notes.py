@@ -1,0 +1,57 @@
+"""What a reader of a run should know of its memory and of limits that bind."""
+
+from __future__ import annotations
+
+import re
+from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from simulator.prediction.assembly import Assembly
+    from simulator.scenario.configuration import RunConfiguration
+
+_KV = re.compile(r"KV of (\S+): ([\d,]+) tokens a rank, (.*)'s own count$")
+
+
+def binding_limits(assembly: Assembly, configuration: RunConfiguration) -> tuple[str, ...]:
+    """Limits of the server that the load passes, with the setting that lifts each."""
+    pool = assembly.pools[-1]
+    ranks = pool.layout.attention_dp
+    requests = ceil(configuration.concurrency / (pool.workers * ranks))
+    engine = configuration.pools[-1].engine
+    cap = engine.running_cap(attention_dp=ranks)
+    found = []
+    if requests > cap:
+        found.append(
+            f"the running cap {engine.cap_setting} binds in {pool.layout.label} beyond "
+            f"{cap:,.0f} requests a rank: raise it with --engine-set {engine.cap_setting}=N"
+        )
+    tokens = min(requests, cap) * (configuration.drafts + 1)
+    graph = assembly.models[-1].plan.graph_max_tokens
+    if tokens > graph:
+        found.append(
+            f"decode steps of {pool.layout.label} beyond {graph:,} tokens a rank run outside "
+            f"graphs: raise {engine.graph_setting} with --engine-set {engine.graph_setting}=N"
+        )
+    return tuple(found)
+
+
+def merged(messages: Iterable[str]) -> list[str]:
+    """Each message once, and the KV tokens of all layouts in one line."""
+    tokens: dict[str, dict[str, str]] = {}
+    other: dict[str, None] = {}
+    for message in messages:
+        match = _KV.fullmatch(message)
+        if match is None:
+            other[message] = None
+        else:
+            layout, count, engine = match.groups()
+            tokens.setdefault(engine, {})[layout] = count
+    lines = [
+        f"KV tokens a rank, {engine}'s own count: "
+        + "; ".join(f"{layout} {count}" for layout, count in by_layout.items())
+        for engine, by_layout in tokens.items()
+    ]
+    return [*other, *lines]
