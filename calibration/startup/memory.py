@@ -65,6 +65,7 @@ class Computed(BaseModel):
     """The figures of a start-up line, computed. [GiB], [tokens]"""
 
     weights_gib: float
+    activation_gib: float
     kv_gib: float
     kv_tokens: int
 
@@ -138,6 +139,7 @@ def computed(line: StartupLine) -> Computed:
     )
     return Computed(
         weights_gib=sum(memory.weights.values()) / GIB,
+        activation_gib=memory.activation_bytes / GIB,
         kv_gib=memory.pool_bytes / GIB,
         kv_tokens=engine.pool_tokens(spec, longest_context=longest),
     )

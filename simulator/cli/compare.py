@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "gpus", "dp_attention"),
     *lists_of(POOLS, *POOLS),
     *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
-    *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
+    *one_each(
+        SCENARIO, "overrides", "engine_settings", "kv_precision", "economics", "seed", "calibration"
+    ),
     command="compare",
 )
 def compare(

@@ -28,7 +28,7 @@ def _print_version(wanted: bool) -> None:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     command="curve",
 )

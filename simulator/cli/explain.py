@@ -40,7 +40,7 @@ _DEFAULT_CONCURRENCY = 64
         text="Attention data parallelism; default: no with --tp, else the recipe's.",
     ),
     *one_each(SCENARIO, "isl", "osl", "spec", "acceptance_length", "overrides"),
-    *one_each(SCENARIO, "engine_settings", "calibration"),
+    *one_each(SCENARIO, "engine_settings", "kv_precision", "calibration"),
     command="explain",
 )
 def explain(

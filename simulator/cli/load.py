@@ -23,7 +23,9 @@ from workloads.errors import UserError
     *one_each(LOAD, *list(LOAD)[:12]),
     *one_each(SCENARIO, "isl", "osl"),
     *one_each(LOAD, *list(LOAD)[12:]),
-    *one_each(SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings"),
+    *one_each(
+        SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision"
+    ),
     *one_each(SCENARIO, "seed", "calibration"),
     command="load",
 )

@@ -16,7 +16,7 @@ from simulator.scenario.declared import SCENARIO
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "spec", "acceptance_length", "overrides"),
-    *one_each(SCENARIO, "engine_settings", "seed", "calibration"),
+    *one_each(SCENARIO, "engine_settings", "kv_precision", "seed", "calibration"),
     command="mlperf",
 )
 def mlperf(

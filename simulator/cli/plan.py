@@ -34,7 +34,7 @@ from simulator.studies.plan.declared import PLAN
     *lists_of(POOLS, "prefill", "decode"),
     *one_each(SCENARIO, "isl", "osl"),
     *lists_of(SCENARIO, "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
     *one_each(PLAN, "think", "burstiness", "peak", "period", "workload"),
     *one_each(SCENARIO, "economics"),
     *one_each(PLAN, "tier", "whole", "spare", "layouts", "replications"),

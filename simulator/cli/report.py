@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     command="report",
 )

@@ -26,7 +26,7 @@ from simulator.studies.search.declared import SEARCH
     *lists_of(POOLS, "prefill", "decode"),
     *one_each(SCENARIO, "isl", "osl", "concurrency"),
     flag(SCENARIO["spec"], lists=True, several="Speculation to try: none,mtp:1,mtp:2."),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     command="search",
 )

@@ -17,7 +17,9 @@ from simulator.studies.sensitivity.declared import SENSITIVITY
     *one_each(SCENARIO, "isl", "osl"),
     flag(SCENARIO["concurrency"], kind="int", metavar="N", text="Closed-loop clients; default 64."),
     *one_each(SENSITIVITY, *SENSITIVITY),
-    *one_each(SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings"),
+    *one_each(
+        SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision"
+    ),
     *one_each(SCENARIO, "seed", "calibration"),
     command="sensitivity",
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "isl", "osl"),
     *one_each(SCENARIO, "concurrency"),
     *lists_of(SCENARIO, "spec", "acceptance_length", "overrides"),
-    *one_each(SCENARIO, "engine_settings"),
+    *one_each(SCENARIO, "engine_settings", "kv_precision"),
     *lists_of(SCENARIO, "economics", "seed"),
     *one_each(SCENARIO, "calibration"),
     command="sweep",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from simulator.engines.kv_accounting import plain_pool
 from simulator.engines.kv_accounting_hybrid import separate_hybrid_pool
@@ -42,6 +42,9 @@ class EngineSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheduler: str
+    kv_cache_dtype: Literal["auto", "fp8", "bf16"] = Field(
+        "auto", description="format of the KV cache; auto: that of the recipe or the level"
+    )
 
 
 SettingsT = TypeVar("SettingsT", bound=EngineSettings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwmodels.fitted import is_fitted
 from hwmodels.software import load_software
@@ -307,9 +307,11 @@ def execution_plan(
         If the model has no release of that precision, or the chip has no path for it.
     """
     release = architecture.release(precision)
+    stored = _kv_storage(pool.settings.kv_cache_dtype, architecture=architecture)
     if release is not None:
-        return replace(software.plan, **(plan_of_release(release, sku=sku) | dict(pool.plan)))
-    changes = dict(pool.plan)
+        changes = plan_of_release(release, sku=sku) | dict(pool.plan) | stored
+        return replace(software.plan, **changes)
+    changes = dict(pool.plan) | stored
     if not architecture.routed_experts:
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
         narrow = precision in ("fp4", "nvfp4")
@@ -326,6 +328,17 @@ def execution_plan(
             f"units; take --precision {' or '.join(others[:1] + others[-1:])}"
         )
     return replace(software.plan, **changes)
+
+
+def _kv_storage(dtype: str, *, architecture: Architecture) -> dict[str, Any]:
+    """The field of the plan that a stated format of the KV cache sets.
+
+    DeepSeek V4's entries in FP8 have a layout of their own (``fp8_ds_mla``).
+    """
+    if dtype == "auto":
+        return {}
+    packed = architecture.attention == "compressed" and dtype == "fp8"
+    return {"kv_storage": "fp8_ds_mla" if packed else dtype}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,19 @@ class ClosedLoad:
             speculation=method,
             drafts=drafts or None,
             acceptance_length=scenario.acceptance_length,
-            engine_settings=scenario.engine_settings,
+            engine_settings=stated_settings(scenario),
             traffic=traffic,
             seed=scenario.seed,
             calibration=scenario.calibration,
             longest_prompt=longest_prompt,
         )
+
+
+def stated_settings(scenario: Scenario) -> dict[str, Any]:
+    """Server settings that a scenario states, the format of the KV cache among them."""
+    if scenario.kv_precision == "auto":
+        return scenario.engine_settings
+    return {"kv_cache_dtype": scenario.kv_precision, **scenario.engine_settings}
 
 
 def configure(

@@ -18,6 +18,7 @@ Kind = Literal["int", "float", "bool", "text", "counts", "overrides", "values", 
 are ``NAME=VALUE`` pairs of numbers and of lists, ``windows`` is ``SECONDS:RATE`` pairs."""
 
 PRECISIONS = ("fp4", "nvfp4", "fp8", "int4", "bf16")
+KV_PRECISIONS = ("auto", "fp8", "bf16")
 LENGTH_DISTRIBUTIONS = ("uniform_0.8", "uniform_0_to_cap", "fixed")
 TIERS = ("hyperscaler", "neocloud", "rental")
 
@@ -216,6 +217,13 @@ SCENARIO = table(
         default={},
         metavar="NAME=VALUE",
         flag="engine-set",
+    ),
+    Setting(
+        name="kv_precision",
+        text="Format of the KV cache: auto (the engine's and the recipe's), fp8 or bf16.",
+        default="auto",
+        metavar="NAME",
+        choices=KV_PRECISIONS,
     ),
     Setting(
         name="economics",

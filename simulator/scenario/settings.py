@@ -47,6 +47,7 @@ class Scenario(BaseModel):
     spec: str = field(SCENARIO["spec"])
     acceptance_length: float | None = field(SCENARIO["acceptance_length"])
     engine_settings: dict[str, Any] = field(SCENARIO["engine_settings"])
+    kv_precision: Literal["auto", "fp8", "bf16"] = field(SCENARIO["kv_precision"])
     economics: str = field(SCENARIO["economics"])
     overrides: dict[str, float] = field(SCENARIO["overrides"])
     calibration: Path | None = field(SCENARIO["calibration"])

@@ -201,6 +201,8 @@ class SglangEngine(Engine[SglangSettings]):
             when=settings.max_running_requests is not None,
         )
         flags.add("--mem-fraction-static", settings.mem_fraction_static)
+        dtype = {"fp8": "fp8_e4m3", "bf16": "bfloat16"}.get(settings.kv_cache_dtype)
+        flags.add("--kv-cache-dtype", dtype, when=dtype is not None)
         flags.add("--page-size", settings.page_size)
         flags.add("--swa-full-tokens-ratio", settings.swa_full_tokens_ratio)
         flags.add("--cuda-graph-max-bs-decode", settings.cuda_graph_max_bs)

@@ -141,7 +141,7 @@ class TrtllmEngine(Engine[TrtllmSettings]):
                 "enable_block_reuse": False,
                 "free_gpu_memory_fraction": settings.kv_free_gpu_memory_fraction,
                 "tokens_per_block": settings.tokens_per_block,
-                "dtype": "fp8",
+                "dtype": "auto" if settings.kv_cache_dtype == "bf16" else "fp8",
             },
             "scheduler_config": {"capacity_scheduler_policy": settings.capacity_policy.upper()},
         }

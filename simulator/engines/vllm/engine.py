@@ -223,7 +223,8 @@ class VllmEngine(Engine[VllmSettings]):
         flags.add("--max-num-seqs", settings.max_num_seqs)
         flags.add("--block-size", settings.block_size)
         flags.add("--gpu-memory-utilization", settings.gpu_memory_utilization)
-        flags.add("--kv-cache-dtype", "fp8")
+        dtype = settings.kv_cache_dtype
+        flags.add("--kv-cache-dtype", {"auto": "fp8", "bf16": "bfloat16"}.get(dtype, dtype))
         caching = "--enable-prefix-caching" if settings.enable_prefix_caching else None
         flags.add(caching or "--no-enable-prefix-caching")
         flags.add(
