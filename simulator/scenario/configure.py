@@ -201,6 +201,8 @@ def configure_run(
 def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
     """Method and draft tokens of ``none``, ``mtp:2`` or ``dspark:5``.
 
+    A method alone, ``mtp``, takes the recipe's drafts: 0 here.
+
     Raises
     ------
     UserError
@@ -209,10 +211,13 @@ def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
     name, _, count = text.partition(":")
     if name == "none" and not count:
         return "none", 0
+    if text in ("mtp", "dspark"):
+        return ("mtp" if name == "mtp" else "dspark"), 0
     if name in ("mtp", "dspark") and count.isdigit() and 1 <= int(count) <= MOST_DRAFTS:
         return ("mtp" if name == "mtp" else "dspark"), int(count)
     raise UserError(
-        f"spec '{text}' is not known; write none, mtp:K or dspark:K with K from 1 to {MOST_DRAFTS}"
+        f"spec '{text}' is not known; write none, mtp, mtp:K or dspark:K with K from 1 to "
+        f"{MOST_DRAFTS}; without K the recipe's drafts"
     )
 
 

@@ -114,17 +114,18 @@ def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:
     UserError
         If it is another vendor's alone; the message names engines that run on the SKU.
     """
-    if not _is_foreign(engine, sku=sku):
+    if runs_on(engine, sku=sku):
         return
     known = [
         label for recipe in load_recipes() if sku.key in recipe.skus for label in recipe.engines
     ]
-    others = [each.label for each in engine_labels().values() if not _is_foreign(each, sku=sku)]
+    others = [each.label for each in engine_labels().values() if runs_on(each, sku=sku)]
     raise UserError(
         f"engine {engine.label} runs on {engine.vendor.upper()} chips only, not on {sku.name}; "
         f"engines for {sku.key}: {', '.join(sorted(set(known)) or others)}"
     )
 
 
-def _is_foreign(engine: EngineLabel, *, sku: Sku) -> bool:
-    return engine.vendor not in ("", sku.vendor) and sku.vendor != "user"
+def runs_on(engine: EngineLabel, *, sku: Sku) -> bool:
+    """Whether an engine is written for a SKU's chips; a user's own chip takes every engine."""
+    return engine.vendor in ("", sku.vendor) or sku.vendor == "user"
