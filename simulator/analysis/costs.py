@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwmodels.economics import SkuEconomics, Tier
+    from simulator.analysis.metrics import RunMetrics
 
 COST_COLUMNS = (
     "usd_per_million_tokens",
@@ -32,6 +33,38 @@ COST_COLUMNS = (
 def costs_of(sku: str, *, economics: str) -> SkuEconomics:
     """Cost and power of a SKU, by name or file, in a dated file."""
     return load_economics(economics).for_sku(load_sku(sku).key)
+
+
+def point_costs(
+    metrics: RunMetrics, *, costs: SkuEconomics, tier: Tier = "hyperscaler"
+) -> dict[str, float | str | None]:
+    """`with_costs` of one run: its cost columns, ``None`` where the file is silent."""
+    found: dict[str, float | str | None] = {"economics": costs.economics}
+    found |= dict.fromkeys(COST_COLUMNS)
+    total = metrics.total_tput_per_gpu
+    if total <= 0:
+        return found
+    price, kw = costs.usd_per_gpu_hour(tier), costs.inferencex_kw
+    if price is not None:
+        for name, rate in (
+            ("usd_per_million_tokens", total),
+            ("usd_per_million_input_tokens", metrics.input_tput_per_gpu),
+            ("usd_per_million_output_tokens", metrics.output_tput_per_gpu),
+        ):
+            found[name] = float(
+                usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)
+            )
+    for name, power in (
+        ("tokens_per_s_per_mw", kw),
+        ("tokens_per_s_per_utility_mw", costs.utility_kw),
+    ):
+        if power is not None:
+            found[name] = float(tokens_per_s_per_mw(tokens_per_s_per_gpu=total, kw_per_gpu=power))
+    if kw is not None:
+        found["joules_per_token"] = float(
+            joules_per_token(tokens_per_s_per_gpu=total, kw_per_gpu=kw)
+        )
+    return found
 
 
 def with_costs(frame: pd.DataFrame, *, economics: str, tier: Tier = "hyperscaler") -> pd.DataFrame:

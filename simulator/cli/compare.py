@@ -36,14 +36,15 @@ def compare(
     *,
     context: typer.Context,
     contestants: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
             help="Two or more: gb200 b200, or mi355x:sglang@2026-04 mi355x:sglang@2026-05, or "
-            "YAML scenarios. Ratios are over the first.",
+            "YAML scenarios. Ratios are over the first. Default: those of --scenario, where it is "
+            "the resolved.yaml of a comparison.",
             show_default=False,
         ),
-    ],
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -53,20 +54,22 @@ def compare(
         ),
     ] = None,
     denominator: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--denominator",
             metavar="NAME",
             help="GPUs that a token's price is over: all, or the pool that makes it (input: "
-            "prefill, output: decode), as InferenceX.",
+            "prefill, output: decode), as InferenceX. Default: all.",
         ),
-    ] = "all",
+    ] = None,
     tier: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--tier", metavar="NAME", help="Price of a GPU hour: hyperscaler, neocloud, rental."
+            "--tier",
+            metavar="NAME",
+            help="Price of a GPU hour: hyperscaler (default), neocloud, rental.",
         ),
-    ] = "hyperscaler",
+    ] = None,
     given: dict[str, Any],
     ttft_p90: options.TtftP90 = None,
     overlay: options.Overlay = None,
@@ -82,7 +85,7 @@ def compare(
 
     Start with: simulate compare gb200 mi355x --at 20,50
     """
-    from simulator.studies.compare.request import build_contestants
+    from simulator.studies.compare.request import build_contestants, question_of
 
     options.check_output(as_json=as_json, as_csv=as_csv)
     question = {
@@ -91,7 +94,10 @@ def compare(
         "tier": tier,
         "ttft_p90_s": ttft_p90,
     }
-    sides = build_contestants(contestants, flags=given, file=scenario)
+    sides = build_contestants(contestants or (), flags=given, file=scenario)
+    question = question_of(scenario) | {
+        name: value for name, value in question.items() if value not in (None, ())
+    }
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(sides, question=question, workers=workers, own_runs=own_runs, out=out)
     if as_json:

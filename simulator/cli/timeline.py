@@ -37,17 +37,19 @@ def timeline(
     *,
     given: dict[str, Any],
     at: Annotated[
-        str,
-        typer.Option("--at", metavar="LIST", help="Speeds per user to follow, in tok/s."),
-    ] = "20,50",
+        str | None,
+        typer.Option(
+            "--at", metavar="LIST", help="Speeds per user to follow, in tok/s; default 20,50."
+        ),
+    ] = None,
     clients: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--clients",
             metavar="LIST",
-            help="Closed-loop clients to follow, on the best layout.",
+            help="Closed-loop clients to follow, on the best layout; default 64.",
         ),
-    ] = "64",
+    ] = None,
     ttft_p90: options.TtftP90 = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -64,8 +66,8 @@ def timeline(
     options.check_output(as_json=as_json, as_csv=as_csv)
     if given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
-    speeds = numbers(at, flag="--at") or []
-    counts = list(parse_concurrency(clients) or ())
+    speeds = None if at is None else numbers(at, flag="--at") or []
+    counts = None if clients is None else list(parse_concurrency(clients) or ())
     _run(
         flags=given,
         file=scenario,
@@ -88,10 +90,10 @@ def _run(
     from simulator.cli.kept_runs import kept_runs
     from simulator.output.run_files import default_directory, write_result
     from simulator.scenario.grid import build_sweep
-    from simulator.studies.timeline.run import run_timeline
+    from simulator.studies.timeline.run import run_timeline, swept_file
     from simulator.studies.timeline.text import print_timeline, summary_of
 
-    settings = build_sweep(flags=flags, file=file)
+    settings = build_sweep(flags=flags, file=swept_file(file))
     names = [*settings.values["sku"], *filter(None, settings.values["engine"])]
     path = out or default_directory("timeline", names, settings=settings.to_dict() | question)
     with kept_runs(path) as (directory, on_progress):
@@ -110,8 +112,7 @@ def _run(
                 "points": result.swept.frame(),
                 "refused": result.swept.refused,
             },
-            resolved=result.swept.resolved
-            | {name: {"value": question[name], "origin": "flag"} for name in ("at", "clients")},
+            resolved=result.resolved,
             summary=summary_of(result),
             pictures={"timeline": result.plot},
         )

@@ -8,10 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from simulator.output.csv_table import write_run_table
-from simulator.version import version
+from simulator.output.resolved_file import resolved_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,12 +47,7 @@ def write_result(
     try:
         for name, table in tables.items():
             write_run_table(table, directory.stage(f"{name}.csv"))
-        text = yaml.safe_dump(
-            {"version": {"value": version(), "origin": "installed"}, **_plain(resolved)},
-            sort_keys=False,
-            allow_unicode=True,
-        )
-        directory.stage("resolved.yaml").write_text(text, encoding="utf-8")
+        directory.stage("resolved.yaml").write_text(resolved_text(resolved), encoding="utf-8")
         directory.stage("summary.json").write_text(
             json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -62,12 +55,3 @@ def write_result(
             save_figure(draw(), directory.stage(f"{name}.png"))
     except OSError as error:
         raise directory.unwritable(error) from None
-
-
-def _plain(node: Any) -> Any:
-    """Mappings and lists that YAML writes without tags."""
-    if hasattr(node, "items"):
-        return {str(name): _plain(value) for name, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    return str(node) if isinstance(node, Path) else node

@@ -350,7 +350,7 @@ class _Cells:
         raw |= self.stated
         origin |= dict.fromkeys(self.stated, STATED)
         cls: Any = engine_class(self.recipe.engine).settings_class
-        values = {name: self._value(name, raw, ()) for name in raw}
+        values: dict[str, Any] = {name: self._value(name, raw, ()) for name in raw}
         try:
             settings: Any = cls(**values)
         except ValidationError as error:

@@ -12,10 +12,11 @@ from hwmodels.sku import load_sku
 from simulator.engines.labels import default_precision, parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
-from simulator.scenario.settings import Scenario, build_scenario
+from simulator.scenario.reported import check_reported
+from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
+from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from simulator.scenario.target import check_runs_on
 from workloads.architectures.catalog import load_architecture
-from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class SweepSettings:
         Directory of a user's own fit; ``None``: the shipped one.
     pools:
         Numbers of workers and layouts of prefill pools.
+    ttft_p90_s:
+        Largest 90 % quantile of the TTFT on a frontier, where a settings file states one. [s]
     origin:
         Where each setting came from.
     """
@@ -87,6 +90,7 @@ class SweepSettings:
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Path | None = None
     pools: PoolGrid = field(default_factory=PoolGrid)
+    ttft_p90_s: float | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -143,7 +147,9 @@ def _plain(values: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepSettings:
+def build_sweep(
+    *, flags: Mapping[str, Any], file: Path | SettingsFile | None = None
+) -> SweepSettings:
     """Settings of a sweep from a YAML file with flags on top; every name is looked up.
 
     Parameters
@@ -151,21 +157,23 @@ def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepS
     flags:
         Values or lists of values by field; ``None`` means not given.
     file:
-        YAML file of a scenario in which fields may be lists.
+        YAML file of a scenario in which fields may be lists, or what was read of one.
 
     Raises
     ------
     UserError
         If the file cannot be read, or a setting or value is unknown or out of range.
     """
-    given: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    if file is not None:
-        for name, value in read_yaml_mapping(file).items():
-            given[name], origin[name] = value, f"file {file}"
+    read = file if isinstance(file, SettingsFile) else read_settings(file)
+    check_reported(read)
+    given, origin = dict(read.values), dict(read.origin)
+    defaults = scenario_defaults(given) | dict.fromkeys((*POOL_FIELDS, "ttft_p90_s"))
+    for name, value in edited_defaults(read, found=defaults).items():
+        given[name], origin[name] = value, f"file {read.path}"
     for name, value in flags.items():
         if value is not None:
             given[name], origin[name] = value, "flag"
+    ttft_p90_s = given.pop("ttft_p90_s", None)
     known = [*Scenario.model_fields, *POOL_FIELDS]
     for name in given:
         if name not in known:
@@ -189,6 +197,7 @@ def build_sweep(*, flags: Mapping[str, Any], file: Path | None = None) -> SweepS
             flags={"sku": "any", "calibration": given.get("calibration")}
         ).scenario.calibration,
         pools=_pool_grid(given),
+        ttft_p90_s=_limit(ttft_p90_s),
         origin=origin,
     )
     _check(settings)
@@ -244,6 +253,15 @@ def _overrides(given: Any) -> dict[str, tuple[float, ...]]:
         for value in values:
             build_scenario(flags={"sku": "any", "overrides": {name: value}})
     return {name: tuple(float(value) for value in listed[name]) for name in sorted(listed)}
+
+
+def _limit(given: Any) -> float | None:
+    """A TTFT limit of a settings file. [s]"""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+        raise UserError(f"ttft_p90_s is {given!r}; it must be above 0 seconds")
+    return float(given)
 
 
 def _engine_settings(given: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.scenario.grid import POOL_FIELDS, build_sweep
-from simulator.scenario.settings import Scenario
-from workloads.datafiles import read_yaml_mapping
+from simulator.scenario.reported import check_reported
+from simulator.scenario.settings import Scenario, scenario_defaults
+from simulator.scenario.settings_file import edited_defaults, read_settings
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -61,20 +62,26 @@ def build_question(
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    sources = [("flag", flags)]
-    if file is not None:
-        sources.insert(0, (f"file {file}", read_yaml_mapping(file)))
+    read = read_settings(file)
+    check_reported(read)
     known = [*kind.model_fields, *Scenario.model_fields, *POOL_FIELDS]
-    for where, values in sources:
+    edited = edited_defaults(
+        read,
+        found=scenario_defaults(read.values)
+        | dict.fromkeys(POOL_FIELDS)
+        | question_defaults(kind)
+        | ({} if default_skus is None else {"sku": _skus(default_skus, read.values)}),
+    )
+    for where, values in (("", read.values), (f"file {file}", edited), ("flag", flags)):
         for name, value in values.items():
             if value is None:
                 continue
             if name not in known:
                 raise unknown_name(field="setting", value=name, known=known)
-            origin[name] = where
+            origin[name] = where or read.origin[name]
             (own if name in kind.model_fields else others)[name] = value
     if "sku" not in others and default_skus is not None:
-        others["sku"] = list(default_skus(str(others.get("economics", "latest"))))
+        others["sku"] = _skus(default_skus, others)
         origin["sku"] = "default: shipping, with a price in the economics file"
     settings = replace(build_sweep(flags=others), origin=origin)
     try:
@@ -86,6 +93,19 @@ def build_question(
         for name, value in question.model_dump(mode="json").items()
     }
     return question, settings, resolved
+
+
+def question_defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """Values of the settings of a question that are not stated, as its file tells them."""
+    return {
+        name: setting.get_default(call_default_factory=True)
+        for name, setting in kind.model_fields.items()
+        if not setting.is_required()
+    }
+
+
+def _skus(default: Callable[[str], Sequence[str]], values: Mapping[str, Any]) -> list[str]:
+    return list(default(str(values.get("economics", "latest"))))
 
 
 def _first_error(error: ValidationError) -> UserError:

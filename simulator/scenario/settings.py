@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,14 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from hwmodels.fitted import check_calibration
 from simulator.engines.labels import default_precision
 from simulator.scenario.declared import SCENARIO, field
-from workloads.datafiles import read_yaml_mapping
+from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-REPORTED = "settings."
-"""How the server settings begin that ``resolved.yaml`` reports beside those of a scenario."""
 
 
 class Scenario(BaseModel):
@@ -62,13 +61,13 @@ class Scenario(BaseModel):
         return {**values, "precision": default_precision(str(model))}
 
 
-class ScenarioSource(BaseModel):
-    """A scenario and where each of its settings came from."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ScenarioSource:
+    """A scenario, where each of its settings came from, and the file that was read."""
 
     scenario: Scenario
     origin: dict[str, str]
+    file: SettingsFile = dataclass_field(default_factory=SettingsFile)
 
 
 def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> ScenarioSource:
@@ -80,7 +79,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         Settings given on the command line; ``None`` means not given.
     file:
         YAML file of settings, or the ``resolved.yaml`` of an earlier run, which gives that run
-        again: its server settings (`REPORTED`) are those of the recipe and are not read.
+        again; whoever runs it checks its server settings, see
+        `simulator.scenario.reported.check_reported`.
 
     Raises
     ------
@@ -88,17 +88,12 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         If the file cannot be read or parsed (line and column), a setting is unknown or out of
         range, or the calibration holds no fit.
     """
-    values: dict[str, Any] = {}
-    origin = dict.fromkeys(Scenario.model_fields, "default")
-    if file is not None:
-        for name, entry in read_yaml_mapping(file).items():
-            if name.startswith(REPORTED):
-                continue
-            resolved = isinstance(entry, dict) and set(entry) == {"value", "origin"}
-            value = entry["value"] if resolved else entry
-            if value is not None:
-                values[name] = value
-                origin[name] = f"file {file}"
+    read = read_settings(file)
+    values = dict(read.values)
+    origin = dict.fromkeys(Scenario.model_fields, "default") | dict(read.origin)
+    for name, value in edited_defaults(read, found=scenario_defaults(values)).items():
+        values[name] = value
+        origin[name] = f"file {file}"
     for name, value in flags.items():
         if value is not None:
             values[name] = value
@@ -107,7 +102,7 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         if name not in Scenario.model_fields:
             raise unknown_name(field="setting", value=name, known=Scenario.model_fields)
     try:
-        source = ScenarioSource(scenario=Scenario(**values), origin=origin)
+        source = ScenarioSource(scenario=Scenario(**values), origin=origin, file=read)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -116,3 +111,17 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     if source.scenario.calibration is not None:
         check_calibration(source.scenario.calibration)
     return source
+
+
+def scenario_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the settings that are not stated, given those that are."""
+    found = {
+        name: setting.get_default(call_default_factory=True)
+        for name, setting in Scenario.model_fields.items()
+        if not setting.is_required()
+    }
+    model = values.get("model", found["model"])
+    models = model if isinstance(model, list | tuple) else [model]
+    usual = [default_precision(str(each)) for each in models]
+    found["precision"] = usual[0] if len(dict.fromkeys(usual)) == 1 else list(dict.fromkeys(usual))
+    return found

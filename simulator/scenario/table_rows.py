@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from hwmodels.economics import load_economics
 from simulator.engines.labels import EngineRequest, default_precision, parse_engine
-from simulator.engines.pools import SpeculationMethod
+from simulator.engines.pools import PoolLayout, SpeculationMethod, parse_deployment
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.configure import ClosedLoad, configure
+from simulator.scenario.configure import ClosedLoad, configure, parse_speculation
+from simulator.scenario.table_columns import canonical_row, is_blank
 from simulator.scenario.target import Target, changed_sku, check_runs_on
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError, unknown_name
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 _TRUE = ("true", "1", "1.0", "yes")
 _FALSE = ("false", "0", "0.0", "no")
+_LAYOUT_CELLS = (
+    *(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", "tp", "ep")),
+    "prefill_dp_attn",
+    "decode_dp_attn",
+)
 
 
 def configure_row(
@@ -44,8 +51,9 @@ def configure_row(
         If the row cannot be predicted: a cell is no number, a name is unknown, or the layout is
         neither stated nor in a recipe.
     """
+    row = canonical_row(row)
     architecture = load_architecture(_required(row, "model"))
-    sku = changed_sku(_required(row, "sku"), overrides={})
+    sku = changed_sku(_required(row, "sku"), overrides=_mapping(row, "overrides"))
     engine = _engine(row)
     check_runs_on(engine.engine, sku=sku)
     target = Target(
@@ -62,8 +70,8 @@ def configure_row(
         messages.append(f"precision blank: {precision}")
     isl, osl = _required_integer(row, "isl"), _required_integer(row, "osl")
     concurrency = _required_integer(row, "concurrency")
-    method = _speculation(row, messages)
-    pools, notes = _pools(row)
+    method, drafts = _speculation(row, messages)
+    pools, notes = _deployment(row)
     messages += notes
     configuration, recipe = configure(
         target,
@@ -75,8 +83,10 @@ def configure_row(
             precision=precision,
             length_distribution=_text(row, "length_distribution") or "uniform_0.8",
             speculation=method,
-            drafts=_integer(row, "spec_tokens"),
+            drafts=drafts,
             acceptance_length=_number(row, "acceptance_length"),
+            engine_settings=_mapping(row, "engine_settings") | _changes(row),
+            seed=_integer(row, "seed", least=0) or 0,
             calibration=calibration,
         ),
     )
@@ -84,25 +94,115 @@ def configure_row(
 
 
 def _engine(row: Mapping[str, object]) -> EngineRequest:
-    """Engine and date; without a date the undated median, unless the engine carries one."""
+    """Engine and date; without a date the undated median, unless the engine carries one.
+
+    A run that tells its ``level`` was simulated: its engine is as the command was asked for it.
+    """
     named = parse_engine(_required(row, "engine"))
     date = _text(row, "date")
-    if named.date is not None or named.specification:
+    told = _text(row, "level") is not None and date is None
+    if named.date is not None or named.specification or told:
         return named
     if date is not None:
         return parse_engine(f"{named.engine.label}@{date}")
     return EngineRequest(engine=named.engine, median=True)
 
 
-def _speculation(row: Mapping[str, object], messages: list[str]) -> SpeculationMethod:
-    text = _text(row, "spec_decoding")
+def _speculation(
+    row: Mapping[str, object], messages: list[str]
+) -> tuple[SpeculationMethod, int | None]:
+    """Method and drafts, from ``spec`` or from the columns of each; ``None``: the recipe's."""
+    text, drafts = _text(row, "spec_decoding"), _integer(row, "spec_tokens", least=0)
+    spec = _text(row, "spec")
+    if spec is not None:
+        method, count = parse_speculation(spec)
+        for name, told, own in (
+            ("spec_decoding", None if text is None else text.lower(), method),
+            ("spec_tokens", drafts, count),
+        ):
+            if told is not None and told != own:
+                raise UserError(f"spec is {spec}, but {name} is {told}; keep one of them")
+        return method, count or None
     if text is None:
         messages.append("spec_decoding blank: none")
-        return "none"
+        return "none", drafts or None
     for method in get_args(SpeculationMethod):
         if text.lower() == method:
-            return method  # type: ignore[no-any-return]
+            return method, (drafts or None) if method == "none" else _integer(row, "spec_tokens")
     raise unknown_name(field="spec_decoding", value=text, known=get_args(SpeculationMethod))
+
+
+def _deployment(
+    row: Mapping[str, object],
+) -> tuple[tuple[PoolRequest, ...] | tuple[PoolLayout, ...], list[str]]:
+    """The pools of a row, from their columns or, where those are blank, from its label.
+
+    Raises
+    ------
+    UserError
+        If the label says otherwise than the columns.
+    """
+    label = _text(row, "label")
+    stated = [name for name in row if name in _LAYOUT_CELLS]
+    if label is None:
+        return _pools(row)
+    try:
+        pools = parse_deployment(label)
+    except UserError:
+        raise
+    except ValueError:
+        if not stated:
+            raise UserError(
+                f"label '{label}' names no deployment such as TEP8 or 1xDEP8+2xTP8; fill in "
+                "decode_tp, decode_ep and decode_dp_attn"
+            ) from None
+        return _pools(row)
+    requests, messages = _pools(row) if stated else ((), [])
+    agrees = len(requests) == len(pools) and all(
+        request.accepts(pool) for request, pool in zip(requests, pools, strict=True)
+    )
+    if stated and not agrees:
+        names = ", ".join(f"{name} {row[name]}" for name in stated)
+        raise UserError(f"label is {label}, but the columns say {names}; keep one of them")
+    return pools, messages
+
+
+def _changes(row: Mapping[str, object]) -> dict[str, Any]:
+    """Settings that a search changed on the first pool: ``NAME=VALUE`` pairs, or ``recipe``."""
+    text = _text(row, "settings")
+    if text is None or text == "recipe":
+        return {}
+    found: dict[str, Any] = {}
+    prefix = "prefill." if _flag(row, "disagg") or "+" in (_text(row, "label") or "") else ""
+    for pair in text.split():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"settings is '{text}'; write NAME=VALUE pairs, or recipe")
+        try:
+            found[f"{prefix}{name}"] = json.loads(value)
+        except ValueError:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _mapping(row: Mapping[str, object], column: str) -> dict[str, Any]:
+    """A cell with values by name, as JSON text.
+
+    Raises
+    ------
+    UserError
+        If it is not a JSON object.
+    """
+    text = _text(row, column)
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{column} is '{text}'; write a JSON object such as {{\"name\": 1}}")
+    return found
 
 
 def _pools(row: Mapping[str, object]) -> tuple[tuple[PoolRequest, ...], list[str]]:
@@ -155,9 +255,7 @@ def _gpus(row: Mapping[str, object], prefix: str, role: Role) -> int | None:
 def _text(row: Mapping[str, object], column: str) -> str | None:
     """A cell as text; ``None`` if it is blank."""
     value = row.get(column)
-    if value is None or value != value:
-        return None
-    return str(value).strip() or None
+    return None if is_blank(value) else str(value).strip()
 
 
 def _required(row: Mapping[str, object], column: str) -> str:

@@ -90,6 +90,11 @@ def changed_sku(name: str, *, overrides: Mapping[str, float]) -> Sku:
     return sku.override(overrides) if overrides else sku
 
 
+def named_sku(name: str, *, sku: Sku) -> str:
+    """What names a SKU again: its key, or the file that a user's own chip stands in."""
+    return name if name.lower().endswith((".yaml", ".yml")) else sku.key
+
+
 def named_engine(text: str | None, *, sku: Sku, model: str) -> tuple[EngineRequest, str]:
     """The engine of a text, or the default of a SKU and model, and why it is the one.
 

@@ -60,7 +60,8 @@ def label_of_curve(result: CurveResult, *, name: str) -> CurveLabel:
         engine=_software(str(told["engine"])),
         speculation=parse_speculation(str(told["spec"]))[0],
         disaggregated=False,
-        **{key: told[key] for key in ("model", "sku", "precision", "isl", "osl")},
+        sku=result.sku.key,
+        **{key: told[key] for key in ("model", "precision", "isl", "osl")},
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodels.sku import load_sku
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
-from simulator.studies.sweep.store import LOAD_COLUMNS
+from simulator.scenario.run_cells import LOAD_COLUMNS
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -76,6 +76,9 @@ def _part(name: str, value: Any) -> str:
     if name == "overrides":
         changes: dict[str, float] = json.loads(value) if value else {}
         return ", ".join(f"{field} {number:g}" for field, number in changes.items()) or "as sold"
+    if name == "engine_settings":
+        stated: dict[str, Any] = json.loads(value) if value else {}
+        return ", ".join(f"{key} {one}" for key, one in stated.items()) or "the recipe's settings"
     if name == "acceptance_length":
         return "acceptance of the recipe" if value is None else f"acceptance {value:g}"
     return f"{name} {value}"

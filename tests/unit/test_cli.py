@@ -54,7 +54,8 @@ def test_every_setting_says_where_it_came_from(directory):
     resolved = yaml.safe_load((directory / "resolved.yaml").read_text())
     assert resolved["ep"] == {"value": 8, "origin": "flag"}
     assert resolved["isl"]["origin"] == "default"
-    assert resolved["engine"]["value"].startswith("sglang@")
+    assert resolved["engine"]["value"] == "sglang"
+    assert resolved["level"]["value"].startswith("sglang@")
     assert all(set(entry) == {"value", "origin"} for entry in resolved.values())
 
 

@@ -15,6 +15,7 @@ from hwmodels.sku import load_sku
 from simulator.analysis.objectives import ONLINE_TTFT_S, Objectives
 from simulator.cli.main import run
 from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.target import resolve_target
 from simulator.serving.records import COLUMNS, Records
 from simulator.studies.plan.break_even import flip_of
 from simulator.studies.plan.fleet import (
@@ -312,7 +313,7 @@ def test_a_load_test_repeats_to_the_last_digit():
     (load,) = request.loads()
     planned = PlannedLoad(request=request, load=load)
     (pools,) = candidate_deployments(
-        settings=request.settings, load=load, sku=planned.sku
+        settings=request.settings, load=load, target=resolve_target(load)
     ).deployments
     one = planned.sketch(pools)
     near = one.fastest_with(30.0)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
 from simulator.analysis.pareto import frontier_indices
 from simulator.cli.main import run
 from simulator.engines.pools import deployment_label
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.grid import build_sweep, parse_integers
+from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.ladders import Ladder
 from simulator.studies.sweep.run import plan_sweep, run_sweep
 from simulator.studies.sweep.store import columns, digest_of_inputs, read_ladder
@@ -112,7 +112,7 @@ def test_every_combination_of_values_is_a_load():
 def deployments(**flags):
     found = build_sweep(flags=flags)
     load = next(found.loads())
-    candidates = candidate_deployments(settings=found, load=load, sku=load_sku(load.sku))
+    candidates = candidate_deployments(settings=found, load=load, target=resolve_target(load))
     return [deployment_label(pools) for pools in candidates.deployments], candidates
 
 
@@ -180,7 +180,10 @@ def test_without_a_list_concurrency_doubles_further_for_more_gpus():
     labels, candidates = deployments(
         sku="gb200", engine="dynamo-vllm", prefill="1,4", ep=8, dp_attention=True
     )
-    small_one, large = (Ladder(load=load, pools=pools) for pools in candidates.deployments)
+    small_one, large = (
+        Ladder(load=load, target=resolve_target(load), pools=pools)
+        for pools in candidates.deployments
+    )
     assert labels == ["1xDEP8+1xDEP8", "4xDEP8+1xDEP8"]
     assert small_one.steps[-1] == 2048
     assert large.steps[-1] == 4096

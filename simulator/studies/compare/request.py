@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings_file import SettingsFile, read_settings
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
@@ -55,6 +56,9 @@ def build_contestants(
         If fewer than two are named, one twice, one not at all, a name is unknown, or a setting
         has several values: a contestant is one curve.
     """
+    read = read_settings(file)
+    if not asked and "contestants" in read.values:
+        return _repeated(read, flags=flags)
     if len(asked) < 2:
         raise UserError("a comparison needs two or more SKUs: simulate compare gb200 b200")
     named = [_named(each) for each in asked]
@@ -64,7 +68,7 @@ def build_contestants(
         raise UserError(
             f"{twice} is named twice; add an engine or date, as in {twice}:vllm@2026-05"
         )
-    common = ({} if file is None else read_yaml_mapping(file)) | {
+    common = _without_question(read.values) | {
         name: value for name, value in flags.items() if value is not None
     }
     short = [each for each in asked if isinstance(each, str)]
@@ -79,6 +83,56 @@ def build_contestants(
     )
 
 
+QUESTION = ("at", "denominator", "tier", "ttft_p90_s")
+"""What a comparison asks beside its contestants."""
+
+
+def question_of(file: Path | None) -> dict[str, Any]:
+    """What a settings file says of `QUESTION`.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    read = read_settings(file)
+    found = {name: read.values[name] for name in QUESTION if name in read.values}
+    return found | ({"at": tuple(found["at"])} if "at" in found else {})
+
+
+def _without_question(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in QUESTION}
+
+
+def _repeated(read: SettingsFile, *, flags: Mapping[str, Any]) -> tuple[Contestant, ...]:
+    """The contestants of an earlier comparison, from its ``resolved.yaml``.
+
+    Raises
+    ------
+    UserError
+        If the file names other contestants than it has settings of.
+    """
+    names = [str(name) for name in read.values["contestants"]]
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
+    for part in ("values", "origin", "defaults"):
+        for full, value in getattr(read, part).items():
+            if full in (*QUESTION, "contestants"):
+                continue
+            owner = next((name for name in names if full.startswith(f"{name}.")), None)
+            if owner is None:
+                raise UserError(
+                    f"{full} in {read.path} is of no contestant; it compares {', '.join(names)}"
+                )
+            found[owner].setdefault(part, {})[full.removeprefix(f"{owner}.")] = value
+    return tuple(
+        Contestant(
+            name=name,
+            settings=_settings(flags, file=SettingsFile(**own, path=read.path)),
+        )
+        for name, own in found.items()
+    )
+
+
 def _named(asked: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The name of a contestant and the settings that it states itself."""
     if isinstance(asked, Mapping):
@@ -89,8 +143,8 @@ def _named(asked: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return asked, _own(asked)
 
 
-def _settings(flags: Mapping[str, Any]) -> SweepSettings:
-    settings = build_sweep(flags=flags)
+def _settings(flags: Mapping[str, Any], *, file: SettingsFile | None = None) -> SweepSettings:
+    settings = build_sweep(flags=flags, file=file)
     if settings.varied:
         name = settings.varied[0]
         raise UserError(

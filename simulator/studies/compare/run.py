@@ -191,7 +191,9 @@ def run_comparison(
     sides: list[Side] = []
     messages: list[str] = []
     refused: list[pd.DataFrame] = []
-    resolved: dict[str, Any] = {}
+    resolved: dict[str, Any] = {
+        "contestants": {"value": [each.name for each in contestants], "origin": "asked"},
+    }
     for position, each in enumerate(contestants):
         swept = run_sweep(
             each.settings,
@@ -218,7 +220,16 @@ def run_comparison(
         economics=sides[0].costs.economics,
         messages=tuple(dict.fromkeys(messages)),
         refused=pd.concat(refused, ignore_index=True),
-        resolved=resolved,
+        resolved=resolved
+        | {
+            name: {"value": value, "origin": "flag" if value else "default"}
+            for name, value in (
+                ("at", list(at)),
+                ("denominator", denominator),
+                ("tier", tier),
+                ("ttft_p90_s", ttft_p90_s),
+            )
+        },
         ttft_p90_s=ttft_p90_s,
         calibration=contestants[0].settings.calibration,
     )

@@ -21,6 +21,7 @@ from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.bottleneck import KV_CAPACITY
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
+from simulator.scenario.reported import reported_settings
 from simulator.studies.curve.stopping import (
     FULL,
     by_promise,
@@ -65,6 +66,7 @@ class Rung:
     messages: list[str]
     settings: dict[str, dict[str, Any]]
     software_name: str
+    recipe: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,12 +113,6 @@ class Climb:
             outcome = simulate_run(configuration)
         except DoesNotFitError as error:
             return Rung(run=None, refusal=str(error), messages=[], settings={}, software_name="")
-        settings: dict[str, dict[str, Any]] = {}
-        for setting, origin in recipe.provenance.items():
-            value = getattr(recipe.pools[0].settings, setting, None)
-            if value is None:
-                value = recipe.pools[0].plan.get(setting.removeprefix("plan."))
-            settings[f"{self.layout.label}.{setting}"] = {"value": value, "origin": origin}
         return Rung(
             run=PointRun(
                 metrics=outcome.metrics,
@@ -128,8 +124,9 @@ class Climb:
             ),
             refusal="",
             messages=[*recipe.messages, *outcome.messages],
-            settings=settings,
+            settings=reported_settings(recipe),
             software_name=outcome.assembly.software.name,
+            recipe=recipe.level,
         )
 
     def take(self, concurrency: int, rung: Rung) -> None:

@@ -8,7 +8,8 @@ from io import BytesIO
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from simulator.scenario.settings import REPORTED
+from simulator.output.resolved_file import resolved_text
+from simulator.scenario.settings_file import REPORTED
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -17,38 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simulator.output.run_directory import RunDirectory
-    from simulator.studies.curve.run import CurvePoint, CurveResult
+    from simulator.studies.curve.run import CurveResult
 
 FILE_METADATA = {"kind": "simulated"}
-
-
-def point_row(point: CurvePoint) -> dict[str, Any]:
-    """One point as a flat row: what ran, InferenceX's metrics, cost, power, limit and bands."""
-    row: dict[str, Any] = {
-        "label": point.label,
-        "concurrency": point.concurrency,
-        "tp": point.layout.tp,
-        "ep": point.layout.ep,
-        "dp_attention": point.layout.dp_attention,
-        "gpus": point.layout.gpus,
-        "on_frontier": point.on_frontier,
-        **point.metrics.to_dict(),
-        "usd_per_million_tokens": point.usd_per_million_tokens,
-        "tokens_per_s_per_mw": point.tokens_per_s_per_mw,
-        "tokens_per_s_per_utility_mw": point.tokens_per_s_per_utility_mw,
-        "bottleneck": point.bottleneck,
-        "kind": point.kind,
-    }
-    for metric, (low, high) in (point.bands or {}).items():
-        row[f"{metric}_lo"], row[f"{metric}_hi"] = low, high
-    return row
 
 
 def points_frame(result: CurveResult) -> pd.DataFrame:
     """All points of a curve, one row each."""
     import pandas as pd
 
-    return pd.DataFrame([point_row(point) for point in result.points])
+    return pd.DataFrame([point.cells() for point in result.points])
 
 
 def summary_of(result: CurveResult) -> dict[str, Any]:
@@ -58,7 +37,7 @@ def summary_of(result: CurveResult) -> dict[str, Any]:
         "simulated": True,
         "caption": result.caption,
         "settings": result.resolved,
-        "points": [point_row(point) for point in result.points],
+        "points": [point.cells() for point in result.points],
         "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
         "messages": result.messages,
     }
@@ -107,13 +86,10 @@ def write_run(
 
 def _resolved_yaml(result: CurveResult) -> str:
     """The settings and their origins; a scenario file that gives the same curve again."""
-    import yaml
-
-    settings = json.loads(json.dumps(result.resolved, default=str))
     return (
         f"# {result.caption}\n"
-        f"# simulate --scenario with this file repeats it; '{REPORTED}*' are told, not read.\n"
-        + yaml.safe_dump(settings, sort_keys=False)
+        f"# simulate --scenario with this file repeats it; '{REPORTED}*' follow from the rest.\n"
+        + resolved_text(result.resolved)
     )
 
 
@@ -127,7 +103,7 @@ def _write_points(directory: RunDirectory, result: CurveResult) -> None:
     import pyarrow.json as pj
     import pyarrow.parquet as pq
 
-    lines = "\n".join(json.dumps(_finite(point_row(point))) for point in result.points)
+    lines = "\n".join(json.dumps(_finite(point.cells())) for point in result.points)
     text = BytesIO(lines.encode())
     table = pj.read_json(text, read_options=pj.ReadOptions(block_size=max(len(lines), 1) + 1))
     nulls = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
@@ -209,7 +185,7 @@ def curve_series(result: CurveResult) -> Any:
         slow_s, fast_s = bands.get("median_tpot_s", nowhere)[::-1]
         band.append((1.0 / slow_s, 1.0 / fast_s, *bands.get("total_tput_per_gpu", nowhere)))
     return Series(
-        name=f"{sku.name} ({result.resolved['engine']['value']})",
+        name=f"{sku.name} ({result.resolved['level']['value']})",
         vendor=sku.vendor,
         interactivity=np.array([point.metrics.interactivity for point in result.points]),
         tput_per_gpu=np.array([point.metrics.total_tput_per_gpu for point in result.points]),

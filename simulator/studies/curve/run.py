@@ -5,26 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.economics import tokens_per_s_per_mw, usd_per_million_tokens
+from simulator.analysis.costs import point_costs
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
+from simulator.engines.pools import PoolLayout
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import RefusedLayout, candidate_layouts, divisible_layouts
 from simulator.scenario.configure import check_has_speed, parse_speculation
-from simulator.scenario.settings import REPORTED
-from simulator.scenario.target import resolve_target
+from simulator.scenario.reported import check_reported, over_concurrencies
+from simulator.scenario.run_cells import identity_cells
+from simulator.scenario.settings_file import REPORTED
+from simulator.scenario.target import named_sku, resolve_target
 from simulator.studies.curve.climb import climb_layouts
 from simulator.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hwmodels.economics import SkuEconomics
     from hwmodels.sku import Sku
     from simulator.analysis.metrics import RunMetrics
     from simulator.scenario.settings import Scenario, ScenarioSource
+    from simulator.scenario.target import Target
     from simulator.serving.records import Records
-    from simulator.studies.curve.climb import PointRun
+    from simulator.studies.curve.climb import PointRun, Rung
     from workloads.layout import Layout
 
 
@@ -52,6 +55,8 @@ class CurvePoint:
         Whether no other point is better on both axes.
     bands:
         90 % interval by metric, where predictions of this kind have been compared.
+    identity, about, costs:
+        Cells of its row: what ran, level and recipe, prices and power.
     """
 
     label: str
@@ -65,6 +70,23 @@ class CurvePoint:
     kind: str
     on_frontier: bool
     bands: dict[str, tuple[float, float]] | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    def cells(self) -> dict[str, Any]:
+        """The point as a row, in the columns of a sweep."""
+        row = {**self.identity, **self.metrics.to_dict()}
+        for metric, (low, high) in (self.bands or {}).items():
+            row[f"{metric}_lo"], row[f"{metric}_hi"] = low, high
+        return {
+            **row,
+            **self.about,
+            "kind": self.kind,
+            "bottleneck": self.bottleneck,
+            "on_frontier": self.on_frontier,
+            **self.costs,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +161,7 @@ def explore_curve(
         a single output token and so no speed.
     """
     scenario = source.scenario
+    check_reported(source.file)
     check_has_speed(scenario)
     parse_speculation(scenario.spec)
     target = resolve_target(scenario)
@@ -151,6 +174,13 @@ def explore_curve(
     messages: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
     level = target.engine.engine.label
+    named = scenario.model_copy(
+        update={
+            "sku": named_sku(scenario.sku, sku=sku),
+            "model": target.model,
+            "engine": scenario.engine or level,
+        }
+    )
     for climb in climb_layouts(
         scenario=scenario,
         target=target,
@@ -163,15 +193,23 @@ def explore_curve(
             refused.append(RefusedLayout(label=label, reason=climb.refusal))
         for rung in climb.rungs:
             messages += rung.messages
-            settings |= rung.settings
             level = rung.software_name or level
+        told = over_concurrencies(
+            {
+                concurrency: rung.settings
+                for concurrency, rung in zip(climb.ladder, climb.rungs, strict=False)
+            }
+        )
+        settings |= {f"{label}.{name}": entry for name, entry in told.items()}
         for concurrency, run in climb.runs:
             points.append(
                 _point(
+                    load=named,
                     layout=climb.layout,
                     concurrency=concurrency,
+                    rung=climb.done[concurrency],
                     run=run,
-                    costs=target.costs,
+                    target=target,
                 )
             )
             if keep_records:
@@ -184,12 +222,13 @@ def explore_curve(
     )
     points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
     resolved = _resolved(source) | {
-        "sku": {"value": scenario.sku, "origin": source.origin["sku"]},
+        "sku": {"value": named.sku, "origin": source.origin["sku"]},
         "model": {"value": target.model, "origin": source.origin["model"]},
         "engine": {
-            "value": level,
+            "value": named.engine,
             "origin": target.engine_reason if scenario.engine is None else source.origin["engine"],
         },
+        "level": {"value": level, "origin": "in force for these settings"},
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
     resolved |= {f"{REPORTED}{name}": value for name, value in settings.items()}
@@ -210,30 +249,37 @@ def explore_curve(
     )
 
 
-def _point(*, layout: Layout, concurrency: int, run: PointRun, costs: SkuEconomics) -> CurvePoint:
-    rate = run.metrics.total_tput_per_gpu
-    price = costs.usd_per_gpu_hour()
+def _point(
+    *, load: Scenario, layout: Layout, concurrency: int, rung: Rung, run: PointRun, target: Target
+) -> CurvePoint:
+    costs = point_costs(run.metrics, costs=target.costs)
+
+    def figure(name: str) -> float | None:
+        value = costs[name]
+        return value if isinstance(value, float) else None
+
     return CurvePoint(
         label=layout.label,
         layout=layout,
         concurrency=concurrency,
         metrics=run.metrics,
-        usd_per_million_tokens=None
-        if price is None
-        else float(usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)),
-        tokens_per_s_per_mw=_per_mw(rate, costs.inferencex_kw),
-        tokens_per_s_per_utility_mw=_per_mw(rate, costs.utility_kw),
+        usd_per_million_tokens=figure("usd_per_million_tokens"),
+        tokens_per_s_per_mw=figure("tokens_per_s_per_mw"),
+        tokens_per_s_per_utility_mw=figure("tokens_per_s_per_utility_mw"),
         bottleneck=run.bottleneck,
         kind=run.kind,
         on_frontier=False,
         bands=run.bands or None,
+        identity=identity_cells(
+            load=load, pools=(PoolLayout(layout=layout),), concurrency=concurrency
+        ),
+        about={
+            "level": rung.software_name,
+            "recipe": rung.recipe,
+            "messages": "\n".join(dict.fromkeys(rung.messages)),
+        },
+        costs=dict(costs),
     )
-
-
-def _per_mw(rate: float, kw: float | None) -> float | None:
-    if kw is None:
-        return None
-    return float(tokens_per_s_per_mw(tokens_per_s_per_gpu=rate, kw_per_gpu=kw))
 
 
 def _resolved(source: ScenarioSource) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.output.columns import titles
 from simulator.output.text_tables import console, interval, number, table_of
 
 if TYPE_CHECKING:
@@ -11,18 +12,20 @@ if TYPE_CHECKING:
 
     from simulator.studies.curve.run import CurvePoint, CurveResult
 
-HEADERS = (
-    "layout",
-    "conc",
-    "tok/s/GPU",
-    "90 % band",
-    "tok/s/user",
-    "TTFT p50",
-    "p99 [s]",
-    "$/M tok",
-    "tok/s/MW",
-    "utility",
-    "what binds",
+HEADERS = titles(
+    (
+        "label",
+        "concurrency",
+        "total_tput_per_gpu",
+        "90 % band",
+        "interactivity",
+        "median_ttft_s",
+        "p99_ttft_s",
+        "usd_per_million_tokens",
+        "tokens_per_s_per_mw",
+        "tokens_per_s_per_utility_mw",
+        "bottleneck",
+    )
 )
 
 

@@ -12,7 +12,7 @@ from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
-from workloads.errors import UserError
+from workloads.errors import UserError, shown
 from workloads.requests.catalog import ConversationWorkload
 
 if TYPE_CHECKING:
@@ -73,7 +73,28 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         concurrency=settings.concurrency or tuned_for * settings.replicas,
         expert_load=asked.expert_load,
     )
+    _check_reported(asked, configuration)
     return configuration, tuple(messages)
+
+
+def _check_reported(asked: LoadRequest, configuration: RunConfiguration) -> None:
+    """Refuse a ``resolved.yaml`` whose server settings are not those that follow from it.
+
+    Raises
+    ------
+    UserError
+        If one has been edited.
+    """
+    for pool in configuration.pools:
+        values = pool.settings.model_dump()
+        for name, told in dict(asked.reported.get(pool.role, values)).items():
+            if name not in values or values[name] != told:
+                has = shown(values[name]) if name in values else "no such setting"
+                raise UserError(
+                    f"server_settings.{pool.role}.{name} is {shown(told)} in the scenario file, "
+                    f"but the recipe in force has {has}: what is told of the servers is not read; "
+                    f"state a setting of your own with --engine-set {name}={told}"
+                )
 
 
 def routed(deployment: Deployment, routing: Routing) -> Deployment:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.scenario.declared import field
-from simulator.scenario.settings import Scenario, build_scenario
+from simulator.scenario.question import question_defaults
+from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
+from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.studies.load.declared import LOAD
-from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinusoidal, Steps
@@ -90,6 +92,8 @@ class LoadRequest:
         Whether an open loop has one rate throughout, so that it has a warm-up to leave out.
     expert_load:
         How tokens fall on the experts.
+    reported:
+        Server settings by pool that the file of an earlier run tells.
     """
 
     scenario: Scenario
@@ -99,6 +103,7 @@ class LoadRequest:
     process: ArrivalProcess | None
     is_steady: bool
     expert_load: ExpertLoad
+    reported: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     @property
     def requests(self) -> int | None:
@@ -196,17 +201,18 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    sources = [("flag", flags)]
-    if file is not None:
-        sources.insert(0, (f"file {file}", read_yaml_mapping(file)))
+    read = read_settings(file)
     known = [*LoadSettings.model_fields, *Scenario.model_fields]
-    for where, values in sources:
+    edited = edited_defaults(
+        read, found=scenario_defaults(read.values) | question_defaults(LoadSettings)
+    )
+    for where, values in (("", read.values), (f"file {file}", edited), ("flag", flags)):
         for name, value in values.items():
             if value is None:
                 continue
             if name not in known:
                 raise unknown_name(field="setting", value=name, known=known)
-            origin[name] = where
+            origin[name] = where or read.origin[name]
             (own if name in LoadSettings.model_fields else others)[name] = value
     scenario = build_scenario(flags=others).scenario
     try:
@@ -232,6 +238,7 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
         process=process,
         is_steady=isinstance(process, Gamma | Deterministic),
         expert_load=_expert_load(settings, workload),
+        reported=read.reported,
     )
 
 

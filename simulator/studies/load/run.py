@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.analysis.metrics import goodput, run_metrics, without_warm_up
+from simulator.output.resolved_file import resolved_text
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import acceptance_of
 from simulator.serving.chrome_trace import TraceWriter
@@ -262,13 +262,8 @@ def _judge(
 
 
 def _write(directory: RunDirectory, run: LoadRun) -> None:
-    import yaml
-
     try:
-        resolved = json.loads(json.dumps({"version": version(), **run.resolved}, default=str))
-        directory.stage("resolved.yaml").write_text(
-            yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        directory.stage("resolved.yaml").write_text(resolved_text(run.resolved), encoding="utf-8")
         run.plot(directory.stage("load.png"))
         directory.stage("summary.json").write_text(summary_json(run) + "\n", encoding="utf-8")
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwmodels.fitted import check_calibration
 from simulator.engines.pools import DoesNotFitError
+from simulator.scenario.table_columns import UNUSABLE, check_columns, is_blank
 from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 
@@ -116,6 +117,12 @@ def predict_table(
     if calibration is not None:
         check_calibration(calibration)
     frame = _without_output_names(frame)
+    check_columns(
+        map(str, frame.columns),
+        filled={
+            name: not frame[name].map(is_blank).all() for name in frame.columns if name in UNUSABLE
+        },
+    )
     outcomes: list[_Outcome | None] = [None] * len(frame)
     alike: dict[tuple[object, ...], _Waiting] = {}
     levels = _Levels()

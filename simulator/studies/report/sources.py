@@ -228,7 +228,7 @@ def _with_identity(points: pd.DataFrame, *, settings: Mapping[str, Any]) -> pd.D
     """Points of one curve, whose settings stand beside them, in the columns of a sweep."""
     names = ("sku", "model", "precision", "spec", "isl", "osl", "economics")
     told = {name: settings[name]["value"] for name in names}
-    level = str(settings["engine"]["value"])
+    level = str(settings.get("level", settings["engine"])["value"])
     sku = known_sku(str(told["sku"]))
     title = str(told["sku"]) if sku is None else sku.name
     return points.assign(

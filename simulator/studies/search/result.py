@@ -42,6 +42,8 @@ class Trial:
         What the search maximizes: tok/s/GPU, tokens per dollar, or minus the median TTFT.
     bottleneck, kind, level:
         What binds, kind of prediction, software level.
+    identity:
+        What ran, in the columns that ``simulate predict`` reads.
     """
 
     sku: str
@@ -56,6 +58,7 @@ class Trial:
     bottleneck: str
     kind: str
     level: str
+    identity: Mapping[str, Any]
 
     @property
     def meets(self) -> bool:
@@ -83,14 +86,10 @@ class Trial:
         """The row of a table."""
         metrics = self.metrics
         return {
-            "sku": self.sku,
-            "engine": self.engine,
+            **self.identity,
             "level": self.level,
-            "layout": self.label,
             "gpus": metrics.gpus,
-            "spec": self.spec,
             "settings": self.settings_text,
-            "concurrency": self.configuration.concurrency,
             "meets": self.meets,
             "missed": ", ".join(name for name, strain in self.strains.items() if strain > 1.0),
             "total_tput_per_gpu": metrics.total_tput_per_gpu,

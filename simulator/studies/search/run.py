@@ -15,6 +15,7 @@ from simulator.prediction.notes import merged
 from simulator.prediction.run import simulate_run
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import check_has_speed, configure_run
+from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.target import named_engine, resolve_target
 from simulator.studies.curve.stopping import has_stalled
 from simulator.studies.search.request import build_search
@@ -307,6 +308,11 @@ class _Searcher:
             bottleneck=outcome.bottleneck,
             kind=outcome.kind,
             level=outcome.assembly.software.name,
+            identity=identity_cells(
+                load=load.model_copy(update={"engine": load.engine or configuration.engine.label}),
+                pools=option.pools,
+                concurrency=concurrency,
+            ),
         )
         self.runs.append((option, trial))
         return trial

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
+from simulator.scenario.run_cells import identity_cells
 from simulator.studies.curve.climb import LARGEST_CONCURRENCY
 from simulator.studies.curve.stopping import has_stalled
 from simulator.studies.sweep.store import (
     check_shared,
     digest_of_inputs,
-    identity_cells,
     ladder_name,
     read_ladder,
     result_cells,

@@ -108,15 +108,20 @@ class SweepResult:
         """Every setting with its value and origin; engines, levels, recipes, limits in force."""
         found = self.settings.to_dict()
         if None in self.settings.values["engine"]:
-            found["engine"] = {"value": self._used("engine"), "origin": "default of the SKU"}
+            used = self._used("engine")
+            names = used if isinstance(used, str) else ", ".join(used)
+            found["engine"] = {"value": None, "origin": f"default of the SKU: {names}"}
         found["economics"] = found["economics"] | {"value": self._used("economics")}
         for name in ("level", "recipe", "kind"):
             found[name] = {"value": self._used(name), "origin": "in force for these settings"}
-        found["ttft_p90_s"] = {
-            "value": self.ttft_p90_s,
-            "origin": "default" if self.ttft_p90_s is None else "flag",
+        return found | {
+            "ttft_p90_s": {
+                "value": self.ttft_p90_s,
+                "origin": self.settings.origin.get("ttft_p90_s", "flag")
+                if self.ttft_p90_s is not None
+                else "default",
+            }
         }
-        return found
 
     def _used(self, name: str) -> Any:
         values = self.runs[name].unique().tolist()
@@ -235,6 +240,8 @@ def run_sweep(
         raise UserError("no directory is given for what other machines find; name one with out")
     if ttft_p90_s is not None and not ttft_p90_s > 0:
         raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
+    if ttft_p90_s is None:
+        ttft_p90_s = settings.ttft_p90_s
     plan = plan_sweep(settings)
     inputs = digest_of_inputs(skus=settings.values["sku"], calibration=settings.calibration)
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,19 +7,15 @@ with a key that stands for the whole configuration and for the code and data tha
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
 import uuid
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.analysis.metrics import Distribution, RunMetrics
-from simulator.engines.pools import deployment_label
-from simulator.prediction.bands import BANDED
+from simulator.output.columns import ABOUT, BANDS, KEPT, METRICS, WHAT_RAN
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,40 +29,7 @@ if TYPE_CHECKING:
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
 
-LOAD_COLUMNS = (
-    "sku",
-    "model",
-    "engine",
-    "precision",
-    "spec",
-    "acceptance_length",
-    "isl",
-    "osl",
-    "length_distribution",
-    "seed",
-    "overrides",
-)
-_POOL_COLUMNS = ("workers", "tp", "ep", "dp_attn")
-_TEXTS = (
-    "key",
-    "status",
-    "reason",
-    "sku",
-    "model",
-    "engine",
-    "precision",
-    "spec",
-    "length_distribution",
-    "overrides",
-    "label",
-    "level",
-    "recipe",
-    "kind",
-    "bottleneck",
-    "messages",
-)
 _WHOLE = ("isl", "osl", "seed", "concurrency")
-_FLAGS = ("disagg", "prefill_dp_attn", "decode_dp_attn")
 _PARTIAL = ".partial"
 _MARK = ".sweep"
 
@@ -140,29 +103,6 @@ def check_shared(directory: Path, *, inputs: str) -> None:
         )
 
 
-def identity_cells(
-    *, load: Scenario, pools: Sequence[PoolLayout], concurrency: int
-) -> dict[str, Any]:
-    """What was asked for, in the columns that ``simulate predict`` reads where it has them."""
-    cells: dict[str, Any] = {name: getattr(load, name) for name in LOAD_COLUMNS}
-    cells |= {
-        "overrides": json.dumps(load.overrides) if load.overrides else "",
-        "label": deployment_label(pools),
-        "disagg": len(pools) > 1,
-        "concurrency": concurrency,
-    }
-    for pool in pools:
-        prefix = "prefill" if pool.role == "prefill" else "decode"
-        layout = pool.layout
-        for name, value in zip(
-            _POOL_COLUMNS,
-            (pool.workers, layout.tp, layout.ep, layout.dp_attention),
-            strict=True,
-        ):
-            cells[f"{prefix}_{name}"] = value
-    return cells
-
-
 def result_cells(outcome: RunOutcome) -> dict[str, Any]:
     """What came out of a run."""
     cells: dict[str, Any] = dict(outcome.metrics.to_dict())
@@ -178,26 +118,11 @@ def result_cells(outcome: RunOutcome) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def columns() -> dict[str, str]:
     """Every column of a ladder's file in order, with ``text``, ``int``, ``bool`` or ``float``."""
-    pools = [f"{pool}_{name}" for pool in ("prefill", "decode") for name in _POOL_COLUMNS]
-    metrics: dict[str, str] = {}
-    for field in fields(RunMetrics):
-        if field.type == Distribution.__name__:
-            for part in fields(Distribution):
-                metrics[f"{part.name.removesuffix('_s')}_{field.name}_s"] = "float"
-        else:
-            metrics[field.name] = "int" if field.type == "int" else "float"
-    bands = [f"{name}_{end}" for name in BANDED for end in ("lo", "hi")]
-    names = (
-        *("key", "status", "reason"),
-        *LOAD_COLUMNS,
-        *("label", "disagg", *pools, "concurrency"),
-        *metrics,
-        *("interactivity", *bands, "level", "recipe", "kind", "bottleneck", "messages"),
-    )
-    kinds = dict.fromkeys(names, "float") | metrics
-    kinds |= dict.fromkeys(_TEXTS, "text")
-    kinds |= dict.fromkeys((*_WHOLE, *pools), "int")
-    return kinds | dict.fromkeys(_FLAGS, "bool")
+    return {
+        column.name: column.kind
+        for part in (KEPT, WHAT_RAN, METRICS, BANDS, ABOUT)
+        for column in part
+    }
 
 
 def _schema() -> pa.Schema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hwmodels.software import list_levels
 from simulator.analysis.pareto import Frontier
 from simulator.recipes.resolve import find_recipe
 from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings_file import SettingsFile, read_settings
 from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.run import run_sweep
 from workloads.errors import UserError
@@ -60,6 +61,8 @@ class TimelineResult:
         See `frame`.
     swept:
         The runs behind it, one series for each date.
+    resolved:
+        Every setting with its value and where it came from.
     """
 
     dates: tuple[SoftwareDate, ...]
@@ -67,6 +70,7 @@ class TimelineResult:
     clients: tuple[int, ...]
     table: pd.DataFrame
     swept: SweepResult
+    resolved: Mapping[str, Any]
 
     def frame(self) -> pd.DataFrame:
         """One row for each date and each speed, number of clients, and the highest throughput.
@@ -94,10 +98,15 @@ class TimelineResult:
         return figure
 
 
+FOLLOWED = ("at", "clients")
+DEFAULT_AT = (20.0, 50.0)
+DEFAULT_CLIENTS = (64,)
+
+
 def timeline(
     *,
-    at: Sequence[float] = (20.0, 50.0),
-    clients: Sequence[int] = (64,),
+    at: Sequence[float] | None = None,
+    clients: Sequence[int] | None = None,
     ttft_p90_s: float | None = None,
     scenario: Path | None = None,
     out: Path | None = None,
@@ -110,9 +119,11 @@ def timeline(
     Parameters
     ----------
     at:
-        Speeds per user at which throughput is followed. [tok/s/user]
+        Speeds per user at which throughput is followed; ``None``: those of the scenario, else
+        20 and 50. [tok/s/user]
     clients:
-        Closed-loop clients at which the best layout's throughput is followed. [requests]
+        Closed-loop clients at which the best layout's throughput is followed; ``None``: those of
+        the scenario, else 64. [requests]
     ttft_p90_s, scenario, out, workers, on_progress, settings:
         As `simulator.studies.sweep.run.sweep`; one SKU, and an engine without a date.
 
@@ -137,8 +148,8 @@ def run_timeline(
     *,
     flags: Mapping[str, Any],
     file: Path | None,
-    at: Sequence[float],
-    clients: Sequence[int],
+    at: Sequence[float] | None = None,
+    clients: Sequence[int] | None = None,
     ttft_p90_s: float | None = None,
     directory: Path | None = None,
     workers: int | None = None,
@@ -151,10 +162,21 @@ def run_timeline(
     UserError
         As `timeline`.
     """
+    read = read_settings(file)
+    followed = {
+        name: stated if stated is not None else read.values.get(name, default)
+        for name, stated, default in (("at", at, DEFAULT_AT), ("clients", clients, DEFAULT_CLIENTS))
+    }
+    origins = {
+        name: "flag" if stated is not None else read.origin.get(name, "default")
+        for name, stated in (("at", at), ("clients", clients))
+    }
+    at, clients = followed["at"], followed["clients"]
+    scenario = swept_file(file)
     for name, numbers in (("at", at), ("clients", clients)):
         if not all(0 < number < np.inf for number in numbers):
             raise UserError(f"{name} is {list(numbers)}; every number must be above 0")
-    asked = build_sweep(flags=flags, file=file)
+    asked = build_sweep(flags=flags, file=scenario)
     if asked.varied:
         raise UserError(f"{asked.varied[0]} has several values; a timeline follows one of each")
     load = next(asked.loads())
@@ -179,7 +201,7 @@ def run_timeline(
             "engine": [f"{label}@{one.date}" for one in dates],
             "concurrency": concurrency,
         },
-        file=file,
+        file=scenario,
     )
     swept = run_sweep(
         dated,
@@ -198,6 +220,28 @@ def run_timeline(
         clients=numbers,
         table=_table(swept.runs, dates=dates, at=speeds, clients=numbers),
         swept=swept,
+        resolved=swept.resolved
+        | {name: asked.to_dict()[name] for name in ("engine", "concurrency")}
+        | {
+            name: {"value": list(value), "origin": origins[name]}
+            for name, value in followed.items()
+        },
+    )
+
+
+def swept_file(file: Path | None) -> SettingsFile:
+    """What a settings file says of the sweep behind a timeline.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    read = read_settings(file)
+    return replace(
+        read,
+        values={name: value for name, value in read.values.items() if name not in FOLLOWED},
+        defaults={name: value for name, value in read.defaults.items() if name not in FOLLOWED},
     )
 
 

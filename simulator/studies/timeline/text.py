@@ -38,7 +38,7 @@ def summary_of(result: TimelineResult) -> dict[str, Any]:
         "generator": f"forecurve {version()}",
         "simulated": True,
         "caption": result.caption,
-        "settings": result.swept.resolved,
+        "settings": result.resolved,
         "dates": [{"date": one.date, "changes": list(one.changes)} for one in result.dates],
         "table": records_of(result.frame()),
         "refused": records_of(result.swept.refused),
