@@ -12,7 +12,7 @@ from typing import Literal
 ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "int4", "mxfp8", "fp8", "bf16"]
 DensePath = Literal["fp8", "mxfp8", "bf16", "nvfp4", "mxfp4", "int4"]
 MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather"]
-KvStorage = Literal["fp8_ds_mla", "fp8", "bf16"]
+KvStorage = Literal["fp8_ds_mla", "fp8", "fp4", "bf16"]
 IndexStorage = Literal["fp4", "fp8", "bf16"]
 
 

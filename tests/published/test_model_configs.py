@@ -8,7 +8,7 @@ import pytest
 from workloads.architectures.catalog import load_architecture
 from workloads.architectures.names import default_precision
 from workloads.datafiles import read_yaml_mapping
-from workloads.models.accounting import account
+from workloads.models.accounting import account, reference_model, total_flops
 from workloads.models.weights import weight_table
 
 FOLDER = Path(__file__).parents[1] / "data" / "model_configs"
@@ -106,3 +106,25 @@ def test_deepseek_v4_pro_in_nvfp4_has_the_published_bytes():
     stored = replace(architecture, native_expert_path="nvfp4")
     total_bytes = sum(w.checkpoint_bytes for w in weight_table(architecture=stored))
     assert total_bytes / 1e9 == pytest.approx(913, rel=5e-3)
+
+
+def test_deepseek_v41_flash_shares_rows_and_skips_layers():
+    """890 B a token in FP4 and 8e9 parameters of a prompt token (arXiv 2609.19969)."""
+    architecture = load_architecture("deepseek-v4.1-flash")
+    assert architecture.context_bytes(kv="fp4", index="fp4") == 890.0
+    model = reference_model(architecture=architecture)
+    ops = model.token_ops(rank_tokens=1.0, group_tokens=1.0)
+    assert total_flops(ops)["raw"] / 2.0 == pytest.approx(8e9, rel=0.03)
+    # a long prompt passes the later layers with its last window alone
+    late = [
+        sum(op.flops * op.layers for op in ops if op.name.startswith("late.moe.router"))
+        for ops in (
+            model.prefill_attention_ops(new_tokens=tokens, prefix_tokens=0.0)
+            for tokens in (128.0, 8192.0)
+        )
+    ]
+    assert late[0] == late[1] > 0.0
+    # a decoding token passes all layers
+    decode = model.decode_attention_ops(requests=1.0, queries_per_request=1, context=1.0)
+    whole = total_flops([*ops, *decode, *model.head_ops(samples=1.0)])["raw"] / 2.0
+    assert whole == pytest.approx(16.13e9, rel=0.02)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from workloads.architectures.kinds import Layer
+    from workloads.architectures.kinds import Layer, NgramTables
     from workloads.execution_plan import DensePath, ExpertPath, IndexStorage, KvStorage
     from workloads.ops import Quantity
 
@@ -157,6 +157,21 @@ class Architecture:
     def layers(self) -> tuple[Layer, ...]:
         """Kinds of the decoder layers, one by one; empty where a family is described otherwise."""
         return ()
+
+    @property
+    def ngram_tables(self) -> NgramTables | None:
+        """Tables of n-gram embeddings; ``None`` without."""
+        return None
+
+    @property
+    def late_layers(self) -> int:
+        """Layers at the end that prompts do not pass, but for a last window. [-]"""
+        return 0
+
+    @property
+    def late_window(self) -> int:
+        """Last tokens of a prompt that pass them all the same. [tokens]"""
+        return 0
 
     @property
     def draft(self) -> tuple[Layer, ...]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from workloads.architectures.storage import (
     BF16_BYTES,
+    ENTRY_BYTES,
     FP32_BYTES,
     VALUE_BYTES,
     head_entry_bytes,
@@ -20,6 +23,7 @@ from workloads.architectures.storage import (
 
 if TYPE_CHECKING:
     from workloads.execution_plan import IndexStorage, KvStorage
+    from workloads.ops import Quantity
 
 Gate: TypeAlias = Literal["", "full", "head"]
 """Output gate of attention: none, as wide as the values, or one value a head."""
@@ -131,6 +135,10 @@ class GroupedAttention:
         del index
         return 0.0 if self.bound else self.entry_bytes(kv=kv, attention_tp=attention_tp)
 
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """The window or chunk of one request at a context. [B]"""
+        return np.minimum(context, self.bound) * self.entry_bytes(kv=kv)
+
     def constant_bytes(self, *, kv: KvStorage, attention_tp: int = 1) -> float:
         """A full window or chunk of one request in one layer on one rank. [B]"""
         return self.bound * self.entry_bytes(kv=kv, attention_tp=attention_tp)
@@ -174,10 +182,92 @@ class LatentAttention:
             entry += key / self.indexer.pooled
         return entry
 
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """Nothing: every byte grows with the context. [B]"""
+        del context, kv
+        return 0.0
+
     def constant_bytes(self, *, kv: KvStorage, attention_tp: int = 1) -> float:
         """Nothing: every byte grows with the context. [B]"""
         del kv, attention_tp
         return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedCompressedAttention:
+    """A window and compressed rows of the context that several layers share (CSA2).
+
+    Parameters
+    ----------
+    heads, head_dim:
+        Query heads, and the width of them and of the one row of keys and values. [-]
+    q_rank, o_groups, o_rank:
+        Rank of the query projection; groups and rank of the output projection. [-]
+    window:
+        Recent tokens of the layer's own. [tokens]
+    ratio:
+        Tokens of a compressed row; 0: the window alone. [tokens]
+    writes:
+        Whether the layer writes the rows; else it reads those of the last one that does.
+    indexer:
+        Choice of rows; ``own`` where the layer has index queries. ``None``: the window alone.
+    candidates:
+        Rows that its index queries score at the most; 0: all. [-]
+    """
+
+    heads: int
+    head_dim: int
+    q_rank: int
+    o_groups: int
+    o_rank: int
+    window: int
+    ratio: int = 0
+    writes: bool = False
+    indexer: Indexer | None = None
+    candidates: int = 0
+
+    def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
+        """Row and index key of a token where the layer writes them. [B/token]"""
+        del attention_tp
+        if not self.writes or self.indexer is None:
+            return 0.0
+        key = index_key_bytes(head_dim=self.indexer.head_dim, index=index)
+        return (ENTRY_BYTES[kv] + key) / self.ratio
+
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """The window of one request. [B]"""
+        return np.minimum(context, self.window) * ENTRY_BYTES[kv]
+
+    def constant_bytes(self, *, kv: KvStorage, attention_tp: int = 1) -> float:
+        """A full window of one request, whole on each rank. [B]"""
+        del attention_tp
+        return self.window * ENTRY_BYTES[kv]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NgramTables:
+    """Tables of n-gram embeddings that are looked up, and projected into some layers (Engram).
+
+    Parameters
+    ----------
+    rows, width:
+        Rows of all tables together, and values of one. [-]
+    lookups:
+        Rows that a token reads. [-]
+    layers, projected:
+        Layers that get them, and outputs of the projection in each. [-]
+    """
+
+    rows: int
+    width: int
+    lookups: int
+    layers: int
+    projected: int
+
+    @property
+    def inputs(self) -> int:
+        """Values that the projection of a layer reads. [-]"""
+        return self.lookups // self.layers * self.width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +331,11 @@ class LinearAttention:
         """Nothing: the state does not grow. [B/token]"""
         del kv, index, attention_tp
         return 0.0
+
+    def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
+        """State of one request, whatever its context. [B]"""
+        del context, kv
+        return self.state_bytes
 
     def constant_bytes(self, *, kv: KvStorage, attention_tp: int = 1) -> float:
         """State of one request in one layer on one rank; heads are divided. [B]"""
@@ -308,7 +403,7 @@ class Experts:
     dense_width: int = 0
 
 
-Mixer: TypeAlias = GroupedAttention | LatentAttention | LinearAttention
+Mixer: TypeAlias = GroupedAttention | LatentAttention | LinearAttention | SharedCompressedAttention
 Feed: TypeAlias = FeedForward | Experts
 
 

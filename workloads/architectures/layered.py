@@ -6,14 +6,18 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from workloads.architectures.base import Architecture, CacheLayers
-from workloads.architectures.kinds import Experts, GroupedAttention, Layer, LinearAttention
+from workloads.architectures.kinds import (
+    Experts,
+    GroupedAttention,
+    Layer,
+    LinearAttention,
+    SharedCompressedAttention,
+)
 
 if TYPE_CHECKING:
     from workloads.architectures.base import Attention
-    from workloads.architectures.kinds import Mixer
+    from workloads.architectures.kinds import Mixer, NgramTables
     from workloads.execution_plan import IndexStorage, KvStorage
     from workloads.ops import Quantity
 
@@ -41,6 +45,11 @@ class LayeredArchitecture(Architecture):
     attention_residuals:
         Whether each sublayer weighs the outputs of earlier blocks (Kimi K3): their parameters are
         counted, their traffic is not.
+    decode_from:
+        First layer that prompts do not pass, but for a last window: the layers before it write
+        all rows that later ones read; 0: prompts pass all layers.
+    ngrams:
+        Tables of n-gram embeddings; ``None`` without.
     """
 
     family: ClassVar[str] = "layers"
@@ -51,11 +60,28 @@ class LayeredArchitecture(Architecture):
     draft_tables: bool = False
     residual_streams: int = 0
     attention_residuals: bool = False
+    decode_from: int = 0
+    ngrams: NgramTables | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Decoder layers, one by one."""
         return self.kinds
+
+    @property
+    def ngram_tables(self) -> NgramTables | None:
+        """Tables of n-gram embeddings; ``None`` without."""
+        return self.ngrams
+
+    @property
+    def late_layers(self) -> int:
+        """Layers at the end that prompts do not pass. [-]"""
+        return len(self.kinds) - self.decode_from if self.decode_from else 0
+
+    @property
+    def late_window(self) -> int:
+        """Last tokens of a prompt that pass them all the same. [tokens]"""
+        return max((_bound(mixer) for mixer in self._context_mixers), default=0)
 
     @property
     def draft(self) -> tuple[Layer, ...]:
@@ -120,10 +146,10 @@ class LayeredArchitecture(Architecture):
 
     def bounded_bytes(self, *, context: Quantity, kv: KvStorage) -> Quantity:
         """Windows, chunks and states of one request at a context. [B]"""
-        total: Quantity = self.state_bytes()
-        for mixer in self._context_mixers:
-            if isinstance(mixer, GroupedAttention) and mixer.bound:
-                total = total + np.minimum(context, mixer.bound) * mixer.entry_bytes(kv=kv)
+        total: Quantity = 0.0
+        for layer in self.kinds:
+            if layer.mixer is not None:
+                total = total + layer.mixer.bounded_bytes(context=context, kv=kv)
         return total
 
     def state_bytes(self, *, attention_tp: int = 1) -> float:
@@ -148,8 +174,8 @@ class LayeredArchitecture(Architecture):
         Entries of unlike layers are taken in the mean, those of windows as so many of them.
         """
         mixers = [layer.mixer for layer in self.kinds if layer.mixer is not None]
-        windows = [m for m in mixers if isinstance(m, GroupedAttention) and m.bound]
         states = [m for m in mixers if isinstance(m, LinearAttention)]
+        windows = [m for m in self._context_mixers if m.constant_bytes(kv=kv)]
         if not windows and not states:
             return None
         if drafts:
@@ -157,12 +183,13 @@ class LayeredArchitecture(Architecture):
         entries = [m.context_bytes(kv=kv, index="fp8", attention_tp=attention_tp) for m in mixers]
         full = sum(entry > 0.0 for entry in entries)
         entry = sum(entries) / max(full, 1)
-        window = sum(m.entry_bytes(kv=kv, attention_tp=attention_tp) for m in windows)
+        tokens = max((_bound(m) for m in windows), default=0)
+        window = sum(m.constant_bytes(kv=kv, attention_tp=attention_tp) for m in windows)
         return CacheLayers(
             entry_bytes=entry,
             full=full,
-            sliding=-(-int(window) // int(entry)) if entry else len(windows),
-            window_tokens=max((m.bound for m in windows), default=0),
+            sliding=-(-int(window) // int(entry * tokens)) if windows else 0,
+            window_tokens=tokens,
             linear=len(states),
             state_bytes=self.state_bytes(attention_tp=attention_tp),
         )
@@ -181,6 +208,10 @@ class LayeredArchitecture(Architecture):
             )
         if self.attention_residuals:
             notes.append("attention residuals: parameters counted, their traffic is not")
+        if self.decode_from:
+            notes.append(f"prompts pass the first {self.decode_from} layers, but for a last window")
+        if self.ngrams:
+            notes.append("n-gram tables are kept in host memory: their reads are not timed")
         return notes
 
     def describe(self) -> dict[str, Any]:
@@ -196,6 +227,13 @@ class LayeredArchitecture(Architecture):
                 for layer, count in Counter(layers).items()
             ]
         return fields
+
+
+def _bound(mixer: Mixer) -> int:
+    """Tokens that a layer's own cache keeps at the most; 0 where all or none. [tokens]"""
+    if isinstance(mixer, SharedCompressedAttention):
+        return mixer.window
+    return mixer.bound if isinstance(mixer, GroupedAttention) else 0
 
 
 def _named(layer: Layer) -> dict[str, Any]:

@@ -56,6 +56,14 @@ def stack_of(architecture: Architecture, *, stages: int = 1) -> Stack:
 
 
 @lru_cache(maxsize=256)
+def phases_of(architecture: Architecture, *, stages: int = 1) -> tuple[Stack, Stack]:
+    """The layers that every token passes, and those that prompts do not, by kind."""
+    layers = architecture.layers
+    split = len(layers) - architecture.late_layers
+    return _sorted(layers[:split], stages=stages), _sorted(layers[split:], stages=stages)
+
+
+@lru_cache(maxsize=256)
 def draft_stack_of(architecture: Architecture) -> Stack:
     """The layers of its draft module by kind."""
     return _sorted(architecture.draft, stages=1)

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workloads.execution_plan import IndexStorage, KvStorage
 
-ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 584.0, "fp8": 512.0, "bf16": 1024.0}
+ENTRY_BYTES: dict[str, float] = {"fp8_ds_mla": 584.0, "fp8": 512.0, "fp4": 288.0, "bf16": 1024.0}
 """One KV entry of DeepSeek V4, 512 values. [B]
 
 ``fp8_ds_mla``: 448 FP8 values, 64 BF16 rope values, 7 ue8m0 scales and a pad byte; the same for
-window, CSA and HCA entries (vLLM, SGLang). ``fp8``: per-tensor scale. ``bf16``: no scale.
+window, CSA and HCA entries (vLLM, SGLang). ``fp8``: per-tensor scale. ``fp4``: one
+scale of a byte per 16 values. ``bf16``: no scale.
 """
 
 INDEX_KEY_BYTES: dict[str, float] = {"fp4": 68.0, "fp8": 132.0, "bf16": 256.0}
 """One indexer key of DeepSeek V4, 128 values with its scales; see `index_key_bytes`. [B]"""
 
-VALUE_BYTES: dict[str, float] = {"fp8_ds_mla": 1.0, "fp8": 1.0, "bf16": 2.0}
+VALUE_BYTES: dict[str, float] = {
+    "fp8_ds_mla": 1.0,
+    "fp8": 1.0,
+    "fp4": 0.5625,
+    "bf16": 2.0,
+}
 """One value of a key or value vector in models without a latent, per-tensor scales. [B]
 
 ``fp8_ds_mla`` is a layout of DeepSeek's kernels; where others run it means FP8.

@@ -77,7 +77,7 @@ def weights_read_bytes(*, architecture: Architecture, tokens: Quantity) -> Quant
     """
     total: Quantity = 0.0
     for weight in weight_table(architecture=architecture):
-        if weight.module != "main" or weight.name == "embedding":
+        if weight.module != "main" or weight.name in ("embedding", "n-gram tables"):
             continue
         share: Quantity = 1.0
         if weight.name in ("routed experts", "expert biases"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workloads.architectures.kinds import LatentAttention
-from workloads.architectures.stack import Stack, draft_stack_of, stack_of
+from workloads.architectures.stack import Stack, draft_stack_of, phases_of, stack_of
 from workloads.errors import UserError
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.models.feeds import FeedLayers
@@ -20,6 +22,7 @@ from workloads.models.parts import (
     check_drafts,
     check_layout,
     embedding_lookup,
+    gemm,
     language_model_head,
     layer_norms,
     pipeline_send,
@@ -116,7 +119,7 @@ class Layered:
     def _mixers(self, stack: Stack) -> list[MixerLayers]:
         return [self._bind(mixer, layers=count) for mixer, count in stack.mixers]
 
-    def _feeds(self) -> list[FeedLayers]:
+    def _feeds(self, stack: Stack | None = None) -> list[FeedLayers]:
         return [
             FeedLayers(
                 kind=feed,
@@ -127,7 +130,7 @@ class Layered:
                 load=self.expert_load,
                 layers=count,
             )
-            for feed, count in self._stack.feeds
+            for feed, count in (stack or self._stack).feeds
         ]
 
     @property
@@ -159,8 +162,27 @@ class Layered:
 
     def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """See `CostModel.token_ops`; with drafts, the first MTP pass as well."""
-        arch, stack, scale = self.architecture, self._stack, self.plan.kernels_scale
+        arch, scale = self.architecture, self.plan.kernels_scale
+        common, _ = phases_of(arch, stages=self.layout.pp)
         ops = [embedding_lookup(tokens=rank_tokens, hidden=arch.hidden_size, scale=scale)]
+        ops += self._layer_ops(common, rank_tokens=rank_tokens, group_tokens=group_tokens)
+        ops += self._ngram_ops(tokens=rank_tokens)
+        ops += pipeline_send(
+            tokens=rank_tokens,
+            values_per_token=max(arch.streams, 1) * arch.hidden_size,
+            layout=self.layout,
+        )
+        mtp = self._mtp
+        if mtp is not None:
+            ops += mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
+        return ops
+
+    def _layer_ops(
+        self, stack: Stack, *, rank_tokens: Quantity, group_tokens: Quantity
+    ) -> list[Op]:
+        """What layers compute for each token whatever its context."""
+        arch, scale = self.architecture, self.plan.kernels_scale
+        ops: list[Op] = []
         for mixer, count in merged_projections(stack.mixers):
             ops += self._bind(mixer, layers=count).projections(tokens=rank_tokens)
         ops.append(
@@ -174,23 +196,43 @@ class Layered:
                 layers=stack.layers,
                 scale=scale,
             )
-        for feed in self._feeds():
+        for feed in self._feeds(stack):
             ops += feed.ops(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=feed.layers)
-        ops += pipeline_send(
-            tokens=rank_tokens,
-            values_per_token=max(arch.streams, 1) * arch.hidden_size,
-            layout=self.layout,
-        )
-        mtp = self._mtp
-        if mtp is not None:
-            ops += mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
         return ops
+
+    def _ngram_ops(self, *, tokens: Quantity) -> list[Op]:
+        """Projections of n-gram embeddings, whole on each rank; the tables' reads are not timed."""
+        tables = self.architecture.ngram_tables
+        if tables is None:
+            return []
+        return [
+            gemm(
+                name="ngram.proj",
+                component=Component.DENSE,
+                path=self.plan.dense_path,
+                tokens=tokens,
+                inputs=float(tables.inputs),
+                outputs=float(tables.projected),
+                layers=tables.layers,
+                scale=self.plan.kernels_scale,
+            )
+        ]
+
+    def _late_ops(self, *, tokens: Quantity) -> list[Op]:
+        """Layers that prompts do not pass, for tokens of this rank and as many of the others."""
+        _, late = phases_of(self.architecture, stages=self.layout.pp)
+        if not late.layers:
+            return []
+        ops = self._layer_ops(
+            late, rank_tokens=tokens, group_tokens=tokens * float(self.layout.attention_dp)
+        )
+        return [replace(op, name=f"late.{op.name}") for op in ops]
 
     def decode_attention_ops(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity
     ) -> list[Op]:
         """See `CostModel.decode_attention_ops`; with drafts, the MTP block's cores as well."""
-        ops: list[Op] = []
+        ops = self._late_ops(tokens=requests * float(queries_per_request))
         for mixer in self._mixers(self._stack):
             ops += mixer.decode(
                 requests=requests, queries_per_request=queries_per_request, context=context
@@ -208,9 +250,19 @@ class Layered:
         A block whose latent attention is the model's own counts as one layer more.
         """
         ops: list[Op] = []
+        arch = self.architecture
+        if arch.late_layers:
+            ops = self._late_ops(tokens=np.minimum(new_tokens, float(arch.late_window)))
         block = [mixer for mixer, _ in draft_stack_of(self.architecture).mixers]
         draft = block[0] if self.drafts and block else None
-        for mixer, count in self._stack.mixers:
+        common, late = phases_of(arch, stages=self.layout.pp)
+        for mixer, count in late.mixers:
+            ops += self._bind(mixer, layers=count).row_ops(tokens=new_tokens)
+            ops += self._bind(mixer, layers=count).prefill(
+                new_tokens=np.minimum(new_tokens, float(arch.late_window)),
+                prefix_tokens=prefix_tokens + np.maximum(new_tokens - float(arch.late_window), 0.0),
+            )
+        for mixer, count in common.mixers:
             more = mixer == draft and isinstance(mixer, LatentAttention)
             ops += self._bind(mixer, layers=count + more).prefill(
                 new_tokens=new_tokens, prefix_tokens=prefix_tokens
@@ -278,6 +330,9 @@ class Layered:
                 scale=1.0,
             )
             parts["mHC"] = weight_bytes(mixing)
+        ngrams = self._ngram_ops(tokens=0.0)
+        if ngrams:
+            parts["n-gram projections"] = weight_bytes(ngrams)
         parts["embedding and head"] = table * tables
         mtp = self._mtp
         if speculative and mtp is not None:

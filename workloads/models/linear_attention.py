@@ -196,6 +196,11 @@ class LinearLayers:
         )
         return [*ins, split, norm, out, *reduced]
 
+    def row_ops(self, *, tokens: Quantity) -> list[Op]:
+        """Nothing: its entries are written with its projections."""
+        del tokens
+        return []
+
     def decode(
         self, *, requests: Quantity, queries_per_request: int, context: Quantity
     ) -> list[Op]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workloads.architectures.kinds import GroupedAttention, LatentAttention, LinearAttention
+from workloads.architectures.kinds import (
+    GroupedAttention,
+    LatentAttention,
+    LinearAttention,
+    SharedCompressedAttention,
+)
 from workloads.models.gqa_attention import GroupedQueryAttention
 from workloads.models.latent_attention import LatentAttentionLayers
 from workloads.models.linear_attention import LinearLayers
+from workloads.models.shared_compressed import SharedCompressedLayers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +34,10 @@ class MixerLayers(Protocol):
 
     def projections(self, *, tokens: Quantity) -> list[Op]:
         """What is computed for each token whatever its context."""
+        ...
+
+    def row_ops(self, *, tokens: Quantity) -> list[Op]:
+        """What writes KV entries of tokens that do not pass the layer otherwise."""
         ...
 
     def decode(
@@ -63,9 +73,21 @@ def _linear(*, kind: LinearAttention, model: str, **bound: Any) -> MixerLayers:
     return LinearLayers(kind=kind, **bound)
 
 
+def _compressed(*, kind: SharedCompressedAttention, model: str, **bound: Any) -> MixerLayers:
+    del model
+    return SharedCompressedLayers(kind=kind, **bound)
+
+
 _KINDS: dict[type, _Kind] = {
     GroupedAttention: _Kind(_grouped, lambda kind: {"attention heads": kind.heads}),
     LatentAttention: _Kind(_latent, lambda kind: {"attention heads": kind.heads}),
+    SharedCompressedAttention: _Kind(
+        _compressed,
+        lambda kind: {
+            "attention heads": kind.heads,
+            "output groups (o_groups)": kind.o_groups,
+        },
+    ),
     LinearAttention: _Kind(
         _linear,
         lambda kind: {

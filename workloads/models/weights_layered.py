@@ -10,6 +10,7 @@ from workloads.architectures.kinds import (
     GroupedAttention,
     LatentAttention,
     LinearAttention,
+    SharedCompressedAttention,
 )
 from workloads.architectures.stack import draft_stack_of, stack_of
 from workloads.models.weight import Weight
@@ -72,6 +73,33 @@ def _latent(kind: LatentAttention, d: int) -> list[Row]:
     return rows
 
 
+def _compressed(kind: SharedCompressedAttention, d: int) -> list[Row]:
+    wide = kind.heads * kind.head_dim
+    rows: list[Row] = [
+        ("attention.q_a", d * kind.q_rank, "dense"),
+        ("attention.q_b", kind.q_rank * wide, "dense"),
+        ("attention.kv", d * kind.head_dim, "dense"),
+        ("attention.o_a", wide * kind.o_rank, "dense"),
+        ("attention.o_b", kind.o_groups * kind.o_rank * d, "dense"),
+        ("attention.norms", kind.q_rank + kind.head_dim, "bf16"),
+        ("attention.sinks", kind.heads, "bf16"),
+    ]
+    indexer = kind.indexer
+    if kind.writes and indexer is not None:
+        # a gate beside the value where a row pools several tokens
+        values = kind.head_dim * (2 if kind.ratio > 1 else 1)
+        rows += [
+            ("compressor", d * values, "bf16"),
+            ("indexer.key", kind.head_dim * indexer.head_dim, "bf16"),
+        ]
+    if indexer is not None and indexer.own:
+        rows += [
+            ("indexer.wq_b", kind.q_rank * indexer.heads * indexer.head_dim, "dense"),
+            ("indexer.weights", d * indexer.heads, "bf16"),
+        ]
+    return rows
+
+
 def _linear(kind: LinearAttention, d: int) -> list[Row]:
     key, value, heads = kind.key_width, kind.value_width, kind.value_heads
     rule = kind.rule
@@ -124,6 +152,7 @@ _ROWS: dict[type, Callable[[Any, int], list[Row]]] = {
     GroupedAttention: _grouped,
     LatentAttention: _latent,
     LinearAttention: _linear,
+    SharedCompressedAttention: _compressed,
     FeedForward: _feed_forward,
     Experts: _experts,
 }
@@ -170,6 +199,21 @@ def layered_weights(arch: LayeredArchitecture) -> list[Weight]:
     table = float(arch.vocab_size * d)
     weights = _stack_weights(arch, stack_of(arch), layers=arch.kinds, module="main")
     weights.append(Weight(name="head norm", parameters=float(d), format="bf16"))
+    tables = arch.ngrams
+    if tables is not None:
+        weights += [
+            Weight(
+                name="n-gram tables",
+                parameters=float(tables.rows * tables.width),
+                format="mxfp8",
+                active=tables.lookups / tables.rows,
+            ),
+            Weight(
+                name="n-gram projections",
+                parameters=float(tables.layers * tables.inputs * tables.projected),
+                format=arch.native_dense_path,
+            ),
+        ]
     if arch.attention_residuals:
         # a norm and a query before each sublayer and before the head
         count = (2 * len(arch.kinds) + 1) * 2 * d

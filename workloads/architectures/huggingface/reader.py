@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.architectures.huggingface import grouped, latent
+from workloads.architectures.huggingface import compressed, grouped, latent
 from workloads.architectures.huggingface.keys import Keys
 from workloads.architectures.huggingface.quantisation import stored_formats
 from workloads.architectures.layered import LayeredArchitecture
@@ -21,6 +21,7 @@ READERS: dict[str, Callable[[Keys], Reading]] = {
     "BailingMoeV3ForCausalLM": latent.bailing_v3,
     "DeepseekV2ForCausalLM": latent.deepseek_v3,
     "DeepseekV32ForCausalLM": latent.sparse,
+    "DeepseekV41ForCausalLM": compressed.deepseek_v41,
     "DeepseekV3ForCausalLM": latent.deepseek_v3,
     "Gemma4ForConditionalGeneration": grouped.gemma4,
     "Glm4MoeForCausalLM": grouped.glm4_moe,
