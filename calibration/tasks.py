@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from calibration.fit.pipeline import (
 from calibration.fit.state import load_fit, save_fit
 from calibration.measured.repeats import repeat_table
 from calibration.measured.runs import load_measured
-from calibration.measured.selection import LARGEST_FITTED
 from calibration.pages.accuracy_page import write_page
 from calibration.pages.accuracy_tables import bar_cells
 from calibration.validation.bands import write_bands
@@ -98,9 +98,8 @@ def fit_and_write(
         *_open_ends(fitted.fit),
     ]
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
-    if fitted.selection.unfitted:
-        count = len(fitted.selection.unfitted)
-        lines.append(f"{count:,} not fitted: more than {LARGEST_FITTED} clients")
+    unfitted = Counter(fitted.selection.why_unfitted)
+    lines += [f"{count:,} not fitted: {reason}" for reason, count in sorted(unfitted.items())]
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]
@@ -195,7 +194,10 @@ def validate_and_write(
     )
     lines.append(f"wrote {page}")
     if bands is not None:
-        lines.append(f"wrote {write_bands(validation.bands, directory=bands, source=source)}")
+        written = write_bands(
+            validation.bands, cells=validation.cells, directory=bands, source=source
+        )
+        lines.append(f"wrote {written}")
     structure = [*bars_of(validation, split="structure"), *bars_of_all(validation)]
     return bar_cells(structure, held=bars_of(validation, split="held"), looks=looks), lines
 

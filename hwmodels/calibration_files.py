@@ -26,6 +26,8 @@ DIGEST = "digest"
 PARAMETERS: dict[str, str] = {
     "t0_scale": "kernel floors over those of the kernel table [-]",
     "compute_scale": "matrix-product efficiency over the kernel table's [-]",
+    "grouped_compute_scale": "grouped matrix products (routed experts) over other ones [-]",
+    "attention_scale": "attention and indexer efficiency over the kernel table's [-]",
     "memory_scale": "weight-streaming efficiency over the kernel table's [-]",
     "expert_traffic_scale": "expert weights read over those of uniform routing [-]",
     "collective_scale": "link efficiency of collectives over the kernel table's [-]",
@@ -108,6 +110,7 @@ class BandsFile(_File):
 
     source: str
     bands: dict[str, dict[str, BandRange]]
+    cells: dict[str, dict[str, dict[str, BandRange]]] = {}
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
@@ -206,14 +209,18 @@ def _groups_of(
     known: dict[str, set[str]] = {effect: set() for effect in effects}
     for run in fit["runs"]:
         family, engine, sku, stamp = run.split("/")
-        found = groups(
-            family=family,
-            engine=engine,
-            sku=sku,
-            vendor=load_sku(sku).vendor,
-            generation=fit["generations"][sku],
-            stamp=stamp,
-        )
-        for effect, group in found.items():
-            known[effect].add(group)
+        for model in fit["models"]:
+            if fit["families"][model] != family:
+                continue
+            found = groups(
+                family=family,
+                model=model,
+                engine=engine,
+                sku=sku,
+                vendor=load_sku(sku).vendor,
+                generation=fit["generations"][sku],
+                stamp=stamp,
+            )
+            for effect, group in found.items():
+                known[effect].add(group)
     return known

@@ -1,7 +1,7 @@
 """Software parameters that were fitted to measured runs, and what they say of unseen SKUs.
 
 A fit gives each parameter as a sum of logarithms: what all runs share, and what the model's
-architecture, the vendor, the engine, its port to a vendor's chips, its kernels on a chip
+architecture, the model, the vendor, the engine, its port to a vendor's chips, its kernels on a chip
 generation, those for the architecture, the SKU, the engine on the SKU and the date add. A SKU,
 engine or model without runs gets the addends that it shares with its kin. The file
 ``software/fitted.yaml`` is written by ``simulate calibrate fit``.
@@ -37,14 +37,14 @@ Basis = Literal["own runs", "sibling", "other kernels", "nothing"]
 other generations or engines, or no run at all."""
 
 EFFECTS = (
-    *("all", "family", "vendor", "engine", "port", "kernels", "family_kernels"),
+    *("all", "family", "model", "vendor", "engine", "port", "kernels", "family_kernels"),
     *("sku", "engine_sku", "level"),
 )
 """Addends of a log parameter, from what all levels share to a single one."""
 
 
 def effect_groups(
-    *, family: str, engine: str, sku: str, vendor: str, generation: str, stamp: str
+    *, family: str, model: str, engine: str, sku: str, vendor: str, generation: str, stamp: str
 ) -> dict[str, str]:
     """The group of each of `EFFECTS` that a software level belongs to.
 
@@ -59,6 +59,7 @@ def effect_groups(
             (
                 "",
                 family,
+                model,
                 vendor,
                 engine,
                 f"{engine}/{vendor}",
@@ -198,6 +199,7 @@ def fitted_level(
     stamp, message = choose_stamp(list(stamps), date=date, median=median)
     groups = effect_groups(
         family=fit["families"].get(model, ""),
+        model=model,
         engine=engine,
         sku=sku.key,
         vendor=sku.vendor,
@@ -284,9 +286,9 @@ def _kin(
 def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tuple[str, str]:
     """The stamp in force and what had to be assumed; empty if there is none.
 
-    Without a date the one of the last day that runs cover, where the undated median counts as of
-    its last day. At a date the last dated one not after it: the median, which mixes the builds
-    before its last day, stands in for no date where dated ones exist.
+    Without a date the newest dated one, which somebody runs; at a date the last dated one not
+    after it. The undated median mixes the builds before its last day and answers only where it
+    is asked for or nothing dated exists.
     """
     if not stamps:
         return "", ""
@@ -294,15 +296,11 @@ def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tu
         return MEDIAN_STAMP, ""
     dated = sorted((_last_day(stamp), stamp) for stamp in stamps if stamp != MEDIAN_STAMP)
     if not dated:
-        return MEDIAN_STAMP, "" if date is None else "undated median level stands in"
+        if median:
+            return MEDIAN_STAMP, ""
+        return MEDIAN_STAMP, f"no dated run: undated median of runs to {MEDIAN_DATE} stands in"
     if date is None and not median:
-        last_day, last = dated[-1]
-        if MEDIAN_STAMP not in stamps or last_day >= MEDIAN_DATE:
-            return last, ""
-        return MEDIAN_STAMP, (
-            f"no date is asked for: undated median of runs to {MEDIAN_DATE}, later than the last "
-            f"dated level, {last}"
-        )
+        return dated[-1][1], ""
     wanted = date or MEDIAN_DATE
     before = [stamp for day, stamp in dated if day <= wanted]
     if before:

@@ -40,6 +40,7 @@ _KIND_OF_BASIS: dict[Basis, str] = {
     "nothing": "specification",
 }
 _MATRIX_FAMILIES = ("gemm", "grouped_gemm")
+_ATTENTION_FAMILIES = ("attention", "indexer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +206,9 @@ def _derived(
 ) -> dict[str, Any]:
     """Kernel families, collectives and host times that follow from a level's parameters.
 
-    Efficiencies of matrix products are scaled, those of attention, indexer and stream kernels
-    stay at the kernel table's; floors scale for all, since an engine launches them alike.
+    Efficiencies of matrix products are scaled, those of routed experts by a further factor; those
+    of attention and indexer by one of their own; stream kernels stay at the kernel table's.
+    Floors scale for all, since an engine launches them alike.
     """
     kernels: dict[tuple[str, str], KernelFit] = {}
     table = kernel_table() if table is None else table
@@ -214,6 +216,10 @@ def _derived(
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
         memory = values.get("memory_scale", 1.0) if matrix else 1.0
+        if family == "grouped_gemm":
+            compute *= values.get("grouped_compute_scale", 1.0)
+        elif family in _ATTENTION_FAMILIES:
+            compute = memory = values.get("attention_scale", 1.0)
         traffic = values.get("expert_traffic_scale", 1.0) if family == "grouped_gemm" else 1.0
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
@@ -260,8 +266,7 @@ def load_software(
         Select the execution plan and the fitted factors.
     date:
         The last dated level not after it; before the first, the first, with a message. ``None``
-        is the level of the last day that runs cover, where the undated median counts as of
-        2026-07-19.
+        is the newest dated level that runs cover.
     median:
         Ask for the undated median of runs up to 2026-07-19.
     specification:

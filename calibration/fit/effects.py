@@ -1,10 +1,10 @@
 """Few parameters with a meaning, shared across SKUs and engines through nested effects.
 
-A parameter of a software level is, in logarithms, a sum: one value for all, plus what its
-model's architecture, its vendor, its engine, its port (engine on a vendor's chips), its kernels
-(engine on a chip generation), those for the architecture, its SKU, its engine on that SKU and
-its own date add. Each addend is drawn towards zero by a prior of stated width, so that few runs
-move a level a little and many move it a lot, and a level without runs gets what its kin share.
+A parameter of a software level is, in logarithms, a sum: one value for all, plus what its model's
+architecture, the model, its vendor, its engine, its port (engine on a vendor's chips), its kernels
+(engine on a chip generation), those for the architecture, its SKU, its engine on that SKU and its
+own build or date add. Each addend is drawn towards zero by a prior of stated width, so that few
+runs move a level a little and many move it a lot, and a level without runs gets what its kin share.
 """
 
 from __future__ import annotations
@@ -47,28 +47,42 @@ FITTED: tuple[Parameter, ...] = (
     # many; what differs by vendor alone is little
     Parameter(
         name="t0_scale",
-        widths=(0.4, 0.1, 0.05, 0.12, 0.24, 0.12, 0.24, 0.03, 0.08, 0.3),
+        widths=(0.4, 0.1, 0.1, 0.05, 0.12, 0.24, 0.12, 0.24, 0.03, 0.08, 0.3),
         low=0.3,
         high=8.0,
     ),
     # matrix products: an unseen kernel path may be several times off (W4A16 on Hopper)
     Parameter(
         name="compute_scale",
-        widths=(0.3, 0.1, 0.05, 0.09, 0.18, 0.12, 0.24, 0.03, 0.08, 0.22),
+        widths=(0.3, 0.1, 0.1, 0.05, 0.09, 0.18, 0.12, 0.24, 0.03, 0.08, 0.22),
         low=0.05,
+        high=2.0,
+    ),
+    # routed experts beside other products: a kernel of its own on every path
+    Parameter(
+        name="grouped_compute_scale",
+        widths=(0.2, 0.1, 0.08, 0.05, 0.1, 0.05, 0.15, 0.1, 0.02, 0.05, 0.05),
+        low=0.1,
+        high=4.0,
+    ),
+    # attention kernels: tables hold the good ones, engines choose others for some head shapes
+    Parameter(
+        name="attention_scale",
+        widths=(0.15, 0.1, 0.05, 0.05, 0.1, 0.05, 0.1, 0.1, 0.02, 0.03, 0.05),
+        low=0.1,
         high=2.0,
     ),
     # streaming weights: physics leaves little room
     Parameter(
         name="memory_scale",
-        widths=(0.1, 0.03, 0.03, 0.05, 0.10, 0.04, 0.08, 0.02, 0.05, 0.12),
+        widths=(0.1, 0.03, 0.03, 0.03, 0.05, 0.10, 0.04, 0.08, 0.02, 0.05, 0.12),
         low=0.2,
         high=1.3,
     ),
     # experts that the benchmark's random tokens touch: a property of model and text, so shared
     Parameter(
         name="expert_traffic_scale",
-        widths=(0.2, 0.2, 0.0, 0.06, 0.12, 0.04, 0.0, 0.0, 0.0, 0.0),
+        widths=(0.2, 0.2, 0.15, 0.0, 0.06, 0.12, 0.04, 0.0, 0.0, 0.0, 0.0),
         low=0.3,
         high=1.3,
     ),
@@ -76,14 +90,14 @@ FITTED: tuple[Parameter, ...] = (
     # 14-45 us in op tables, so that hundreds are another cause in disguise
     Parameter(
         name="eager_launch_s",
-        widths=(0.4, 0.1, 0.05, 0.15, 0.30, 0.06, 0.12, 0.05, 0.1, 0.3),
+        widths=(0.4, 0.1, 0.1, 0.05, 0.15, 0.30, 0.06, 0.12, 0.05, 0.1, 0.3),
         low=0.05,
         high=10.0,
     ),
     # accepted drafts where a run's own acceptance was not recorded
     Parameter(
         name="acceptance_scale",
-        widths=(0.1, 0.1, 0.0, 0.09, 0.0, 0.0, 0.0, 0.0, 0.05, 0.15),
+        widths=(0.1, 0.1, 0.15, 0.0, 0.09, 0.0, 0.0, 0.0, 0.0, 0.05, 0.15),
         low=0.3,
         high=1.8,
     ),
@@ -96,7 +110,7 @@ class LevelKey:
 
     Parameters
     ----------
-    family:
+    family, model:
         Architecture of the model, see `workloads.architectures.catalog`.
     engine, sku, stamp:
         Engine whose kernels run, SKU key, and the level's date or pseudo-date.
@@ -110,6 +124,7 @@ class LevelKey:
     """
 
     family: str
+    model: str
     engine: str
     sku: str
     stamp: str
@@ -120,6 +135,7 @@ class LevelKey:
     def __post_init__(self) -> None:
         groups = effect_groups(
             family=self.family,
+            model=self.model,
             engine=self.engine,
             sku=self.sku,
             vendor=self.vendor,

@@ -9,10 +9,13 @@ import numpy as np
 
 from calibration.fit.effects import LevelKey
 from hwmodels.software import MEDIAN_LEVEL
+from simulator.engines.labels import load_engine
+from simulator.recipes.recorded import image_version, recorded_since
 from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Hashable, Mapping
 
     import numpy.typing as npt
@@ -32,8 +35,11 @@ the opening burst and client overheads are not part of the model, so it counts l
 """
 
 
-MOST_DAYS = 8
-"""Days of an engine on a SKU that count as levels of their own; more are pooled by month."""
+MOSTLY = 0.6
+"""Share of its days from which one image stands for an undated median. [-]"""
+
+MOST_DAYS = 12
+"""Builds or days of an engine on a SKU that are levels of their own; more are pooled by month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,8 @@ class Observation:
         Whether the run's own acceptance is known, or it does not speculate.
     messages:
         What had to be assumed of its configuration.
+    image:
+        Container image of the servers; empty where it is not known.
     """
 
     row: int
@@ -67,6 +75,7 @@ class Observation:
     mean_ttft: bool
     fixed_acceptance: bool
     messages: tuple[str, ...] = ()
+    image: str = ""
 
     @property
     def build(self) -> str:
@@ -111,9 +120,25 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
                 fixed_acceptance=configuration.drafts == 0
                 or not _missing(row, "acceptance_length"),
                 messages=messages,
+                image="" if _missing(row, "image") else str(row["image"]),
             )
         )
-    return _pooled_by_month(observations), refused
+    return _pooled_by_month(_by_build(observations)), refused
+
+
+def _by_build(observations: list[Observation]) -> list[Observation]:
+    """Observations whose levels are builds: the days of one image count as its first one."""
+    first: dict[tuple[str, str], str] = {}
+    for o in observations:
+        if o.image and o.level.stamp != MEDIAN_LEVEL:
+            key = (_chain(o.level), image_version(o.image))
+            first[key] = min(first.get(key, o.level.stamp), o.level.stamp)
+    return [
+        replace(o, level=replace(o.level, stamp=first[_chain(o.level), image_version(o.image)]))
+        if o.image and o.level.stamp != MEDIAN_LEVEL
+        else o
+        for o in observations
+    ]
 
 
 def _pooled_by_month(observations: list[Observation]) -> list[Observation]:
@@ -137,11 +162,26 @@ def _chain(level: LevelKey) -> str:
 
 
 def stamp_of(row: Mapping[Hashable, object]) -> str:
-    """Date of the software level of a row: its day, of a median its month, or the median's name."""
+    """Date of the software level of a row: its day, of a median its month, or the median's name.
+
+    An undated median most of whose days one image held is of the day from which that image's
+    settings are recorded.
+    """
     date = row.get("date")
     if _missing(row, "date"):
-        return MEDIAN_LEVEL
+        share = row.get("image_share")
+        held = not _missing(row, "image_share") and float(str(share)) >= MOSTLY
+        day = build_day(row) if held else None
+        return MEDIAN_LEVEL if day is None else day.isoformat()
     return str(date)[:7] if row.get("kind") == "median" else str(date)[:10]
+
+
+def build_day(row: Mapping[Hashable, object]) -> dt.date | None:
+    """First day from which settings of a row's image are recorded; ``None`` if they are not."""
+    if _missing(row, "image"):
+        return None
+    engine = load_engine(str(row["engine"])).label
+    return recorded_since(str(row["image"]), engine=engine, sku=str(row["sku"]))
 
 
 def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
@@ -149,6 +189,7 @@ def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
     sku = configuration.sku
     return LevelKey(
         family=configuration.architecture.family,
+        model=configuration.architecture.name,
         engine=configuration.engine.software,
         sku=sku.key,
         stamp=stamp,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from calibration.importers.runs import import_runs
 from calibration.measured.runs import load_measured, load_sources
 from calibration.measured.selection import select_for_fit
 from calibration.validation.bands import fit_bands, write_bands
+from calibration.validation.cell_bands import fit_cells
 from calibration.validation.left_out import predict_left_out
 from hwmodels.fitted import EFFECTS, is_fitted, read_fits, shipped_factors
 from hwmodels.software import PARAMETERS
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from calibration.fit.observations import Observation
     from calibration.measured.selection import Selection
     from calibration.validation.bands import Band
+    from calibration.validation.cell_bands import CellBands
     from calibration.validation.left_out import Shown
     from hwmodels.fitted import Basis
 
@@ -71,6 +73,8 @@ class FittedRuns:
         From left-out runs, by basis and metric; empty where too few runs were left out.
     seconds:
         How long it took, bands aside. [s]
+    cells:
+        Bands of single cells, see `calibration.validation.cell_bands`.
     notes:
         What was assumed of a user's own runs.
     """
@@ -80,6 +84,7 @@ class FittedRuns:
     models: list[str]
     bands: dict[Basis, dict[str, Band]]
     seconds: float
+    cells: CellBands = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -173,11 +178,13 @@ def fit_runs(
         )
         for scheme in BANDING
     ]
+    together = pd.concat([table for table in left if len(table)], ignore_index=True)
     return FittedRuns(
         fit=fit,
         selection=selection,
         models=names,
-        bands=fit_bands(pd.concat([table for table in left if len(table)], ignore_index=True)),
+        bands=fit_bands(together),
+        cells=fit_cells(together),
         seconds=seconds,
         notes=notes,
     )
@@ -236,7 +243,9 @@ def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]
     others = [kept for kept in shipped_entries() if not set(kept["models"]) & set(fitted.models)]
     paths = {"fitted": write_fit([entry, *others], directory=directory)}
     if fitted.bands:
-        paths["bands"] = write_bands(fitted.bands, directory=directory, source=fitted.source)
+        paths["bands"] = write_bands(
+            fitted.bands, cells=fitted.cells, directory=directory, source=fitted.source
+        )
     path = directory / PROVENANCE_FILE
     header = (
         "# Where a fit comes from; written by `simulate calibrate fit`. A parameter's\n"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     IntArray = npt.NDArray[np.int64]
 
-SAMPLED_PER_SWEEP = 3
+SAMPLED_PER_SWEEP = 2
 """Concurrencies of a sweep at which derivatives are simulated; they change slowly along a curve."""
 
 ALIKE = 0.25
@@ -30,10 +30,9 @@ class SampledRuns:
     Parameters
     ----------
     observations:
-        All observations. Of each sweep the smallest and largest concurrency and one between are
-        sampled. A sweep are the runs of a series whose software is alike and whose layout, where
-        the label leaves it to the recipe of the date, and knowledge of the acceptance are the
-        same.
+        All observations. Of each sweep the smallest and largest concurrency are sampled. A sweep
+        are the runs of a series whose software is alike and whose layout, where the label leaves
+        it to the recipe of the date, and knowledge of the acceptance are the same.
     logs:
         Log parameters that they are simulated at, one row each.
 

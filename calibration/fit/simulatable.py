@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from calibration.fit.observations import Observation
 
+_MEMORY = ("gpu_memory_utilization", "mem_fraction_static", "kv_free_gpu_memory_fraction")
+
 
 def refusals(observations: Sequence[Observation]) -> dict[int, str]:
     """Why observations cannot be simulated, by their ``row``.
@@ -23,7 +25,7 @@ def refusals(observations: Sequence[Observation]) -> dict[int, str]:
     problems: dict[tuple[object, ...], str] = {}
     refused: dict[int, str] = {}
     for observation in observations:
-        key = observation.configuration.step_cost_key
+        key = _key(observation)
         if key not in problems:
             try:
                 assemble(observation.configuration)
@@ -33,3 +35,26 @@ def refusals(observations: Sequence[Observation]) -> dict[int, str]:
         if problems[key]:
             refused[observation.row] = problems[key]
     return refused
+
+
+def _key(observation: Observation) -> tuple[object, ...]:
+    """What decides whether a configuration fits: all but its date, load and token budgets."""
+    run = observation.configuration
+    pools = tuple(
+        (
+            pool.role,
+            pool.layout,
+            str(sorted(pool.plan.items())),
+            *(getattr(pool.settings, name, None) for name in _MEMORY),
+        )
+        for pool in run.pools
+    )
+    return (
+        run.model,
+        run.sku.key,
+        run.engine.label,
+        run.precision,
+        run.drafts,
+        run.isl + run.osl,
+        *pools,
+    )

@@ -74,7 +74,11 @@ class RunSource:
     trust: str
 
 
-_PUBLISHED = [name for name in NAMES if name not in ("quality", "also_in")]
+_LATER = (
+    *("requests_per_client", "warmup_per_client", "request_rate_per_s", "image", "image_share"),
+)
+"""Columns that came after the first runs were named, and so have no part in a run's name."""
+_PUBLISHED = [name for name in NAMES if name not in ("quality", "also_in", *_LATER)]
 
 
 def measurements_folder() -> Path:

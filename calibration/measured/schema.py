@@ -86,7 +86,6 @@ def _rate(kind: str, meaning: str) -> Column:
         type="number",
         meaning=meaning,
         unit="tok/s",
-        required=kind == "total",
         low=1e-3,
         high=1e6,
     )
@@ -193,10 +192,50 @@ COLUMNS: tuple[Column, ...] = (
         predict_name="concurrency",
     ),
     Column(
+        name="requests_per_client",
+        type="whole",
+        meaning="requests of the run over its clients; blank for InferenceX's 10",
+        low=1,
+        high=1000,
+        predict_name="requests_per_client",
+    ),
+    Column(
+        name="warmup_per_client",
+        type="whole",
+        meaning="warm-up requests over the clients; blank for InferenceX's 2; 0 leaves first "
+        "launches in the measured run",
+        low=0,
+        high=1000,
+    ),
+    Column(
+        name="request_rate_per_s",
+        type="number",
+        meaning="finite rate at which the first requests are sent; blank where all start at once",
+        low=1e-3,
+        high=1e6,
+        predict_name="request_rate_per_s",
+    ),
+    Column(
         name="date",
         type="date",
-        meaning="day or month of the run; blank for an undated median up to 2026-07-19",
+        meaning="day or month of the run; blank for an undated median up to 2026-07-19, and on a "
+        "single run whose software is unknown",
         predict_name="date",
+    ),
+    Column(
+        name="image",
+        type="text",
+        meaning="container image, or engine and version; of an undated median the one that held "
+        "most of its days",
+        predict_name="image",
+    ),
+    Column(
+        name="image_share",
+        type="number",
+        meaning="share of its days that the image of an undated median held",
+        unit="-",
+        low=0,
+        high=1,
     ),
     Column(
         name="kind",

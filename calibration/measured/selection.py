@@ -15,17 +15,28 @@ from calibration.measured.runs import load_sources, to_predict_columns
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float64]
 
-LARGEST_FITTED = 512
-"""Clients of the largest published runs that are fitted. Larger ones are few, take longer to
-simulate than all others together, and say what those of 512 say; they are predicted all the
-same. [requests]"""
+LARGEST_FITTED = 256
+"""Clients of the largest published runs that are fitted. Larger ones take longer to simulate than
+all others together, and say of software what those of 256 say; they are predicted all the same.
+[requests]"""
 
-UNDATED_TRUST = 0.7
-"""Trust in an undated median: throughput and TPOT may come from two software versions. [-]"""
+FITTED_PER_BUILD = 3
+"""Concurrencies of a build that are fitted: the smallest, the largest and one between. Software
+has fewer parameters than that, and a curve's other points lie between these."""
+
+UNDATED_TRUST = (0.5, 0.9)
+"""Trust in an undated median that mixes many builds, and in one of a single build: throughput and
+TPOT may come from two of its runs. In between by the share of days that one image held. [-]"""
+
+UNKNOWN_SHARE = 0.5
+"""Share taken where the builds of an undated median are not known, and trust for a single run
+whose software is not. [-]"""
 
 UNRECORDED_TRUST = 0.7
 """Trust in a run some scheduler setting of which is not recorded or taken from elsewhere. [-]"""
@@ -41,7 +52,7 @@ _UNRECORDED = re.compile(
 
 _OBSERVED = (
     *("series", "kind", "total_tput_per_gpu"),
-    *("mean_tpot_s", "median_tpot_s", "mean_ttft_s", "median_ttft_s"),
+    *("mean_tpot_s", "median_tpot_s", "mean_ttft_s", "median_ttft_s", "image_share"),
 )
 _EXCLUDED = ("run_id", "source", "series", "split", "reason", "refused", "file", "place")
 
@@ -57,8 +68,8 @@ class Selection:
         ``trust_reasons`` beside; `Observation.row` is a position in it.
     observations, weights:
         The runs as a fit takes them, and the trust in each. [-]
-    unfitted:
-        Runs that are too large to be fitted; they are predicted only.
+    unfitted, why_unfitted:
+        Runs that are predicted only, and why each is not fitted.
     excluded:
         Runs that stay out: ``run_id``, ``source``, ``series``, ``split``, ``reason``, the ``file``
         and ``place`` that they stand in, and ``refused``: whether they cannot be simulated.
@@ -68,12 +79,20 @@ class Selection:
     observations: list[Observation]
     weights: FloatArray
     unfitted: list[Observation]
+    why_unfitted: list[str]
     excluded: pd.DataFrame
 
     @property
     def fitted_runs(self) -> pd.DataFrame:
         """The runs that are fitted, in the order of ``observations``."""
         return self.runs.loc[[observation.row for observation in self.observations]]
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """Every run that is not fitted, with its reason: `excluded`, then `unfitted`."""
+        unfitted = self.runs.loc[[observation.row for observation in self.unfitted]]
+        named = unfitted.assign(reason=self.why_unfitted, refused=False)
+        return pd.concat([self.excluded, named[list(_EXCLUDED)]], ignore_index=True)
 
     @property
     def refused_lines(self) -> list[str]:
@@ -117,22 +136,41 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
     place = {row: position for position, row in enumerate(taken.index)}
     observations = [replace(o, row=place[o.row]) for o in found]
     taken = taken.reset_index(drop=True)
-    why = [
-        _doubts(o, own=bool(taken.at[o.row, "own"]), date=str(taken.at[o.row, "date"]))
-        for o in observations
-    ]
+    why = [_doubts(o, row=taken.loc[o.row]) for o in observations]
     taken["trust"] = [float(np.prod([factor for factor, _ in doubts])) for doubts in why]
     taken["trust_reasons"] = ["; ".join(text for _, text in doubts) for doubts in why]
     left = pd.concat(excluded)[list(_EXCLUDED)]
-    small = (taken["concurrency"] <= LARGEST_FITTED) | taken["own"].astype(bool)
-    fitted = [o for o in observations if small[o.row]]
+    why_not = _why_not_fitted(observations, own=taken["own"].astype(bool))
+    fitted = [o for o in observations if o.row not in why_not]
     return Selection(
         runs=taken,
         observations=fitted,
         weights=taken.loc[[o.row for o in fitted], "trust"].to_numpy(np.float64),
-        unfitted=[o for o in observations if not small[o.row]],
+        unfitted=[o for o in observations if o.row in why_not],
+        why_unfitted=[why_not[o.row] for o in observations if o.row in why_not],
         excluded=left.reset_index(drop=True),
     )
+
+
+def _why_not_fitted(observations: Sequence[Observation], *, own: pd.Series) -> dict[int, str]:
+    """Why runs that could be fitted are predicted only, by row; a user's own are all fitted."""
+    why: dict[int, str] = {}
+    builds: dict[str, list[Observation]] = {}
+    for observation in observations:
+        if own[observation.row]:
+            continue
+        if observation.configuration.concurrency > LARGEST_FITTED:
+            why[observation.row] = f"more than {LARGEST_FITTED} clients: predicted only"
+        else:
+            builds.setdefault(observation.build, []).append(observation)
+    for runs in builds.values():
+        ladder = sorted({run.configuration.concurrency for run in runs})
+        places = np.linspace(0, len(ladder) - 1, min(len(ladder), FITTED_PER_BUILD))
+        kept = {ladder[int(place)] for place in places.round()}
+        for run in runs:
+            if run.configuration.concurrency not in kept:
+                why[run.row] = "between fitted concurrencies of its build: predicted only"
+    return why
 
 
 def _lines(places: pd.Series) -> str:
@@ -142,6 +180,13 @@ def _lines(places: pd.Series) -> str:
     if len(texts) == 1 or not all(text.startswith(f"{word} ") for text in texts):
         return "; ".join(texts)
     return f"{word}s {', '.join(text.removeprefix(word).strip() for text in texts)}"
+
+
+def undated_trust(share: float) -> float:
+    """Trust in an undated median one image of which held a share of its days. [-]"""
+    low, high = UNDATED_TRUST
+    known = UNKNOWN_SHARE if share != share else share
+    return low + (high - low) * known
 
 
 def _usable_figures(table: pd.DataFrame) -> pd.DataFrame:
@@ -172,11 +217,11 @@ def _exclusions(table: pd.DataFrame) -> pd.Series:
     return reasons
 
 
-def _doubts(observation: Observation, *, own: bool, date: str) -> list[tuple[float, str]]:
+def _doubts(observation: Observation, *, row: pd.Series) -> list[tuple[float, str]]:
     """Factors on the trust in a run, each with its reason."""
-    if own:
+    if row["own"]:
         return []
-    doubts = [] if date else [(UNDATED_TRUST, "undated median")]
+    doubts = [] if row["date"] else [(undated_trust(float(row["image_share"])), "undated median")]
     domain = load_sku(observation.level.sku).scaleup_world
     if any(pool.layout.gpus > domain for pool in observation.configuration.pools):
         doubts.append((NETWORK_TRUST, "a worker spans nodes"))

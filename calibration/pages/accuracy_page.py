@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.pages import accuracy_tables as tables
+from calibration.pages import residual_slices as slices
 from calibration.pages.accuracy_plots import accuracy_figure
 from calibration.pages.accuracy_tables import MEANING
 from calibration.validation.validate import SPLITS
@@ -90,12 +91,20 @@ def page(
         "The SKU left out, and its kernel tables with it.",
         tables.group_rows(validation.of("sku"), ["model", "sku", "basis"]),
         _note(notes, "skus"),
+        "## Where predictions lean",
+        slices.slice_rows(validation),
+        _note(notes, "slices"),
+        "## As AISimulate scores itself",
+        slices.rival_rows(validation),
+        "## Settings that are not the run's own",
+        slices.settings_rows(validation),
         "## Frontier at equal tok/s/user",
         tables.frontier_rows(validation),
         "## The better of two",
         tables.ranking_rows(validation),
         "## The 90 % bands",
         tables.coverage_rows(validation),
+        slices.cell_rows(validation),
         _note(notes, "bands"),
         *(["## Other models", tables.model_rows(other_models)] if other_models is not None else []),
         "## Measured against measured",

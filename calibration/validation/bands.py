@@ -207,7 +207,12 @@ def coverage_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_bands(
-    bands: dict[Basis, dict[str, Band]], *, directory: Path, source: str, names: Iterable[str] = ()
+    bands: dict[Basis, dict[str, Band]],
+    *,
+    directory: Path,
+    source: str,
+    cells: dict[Basis, dict[str, dict[str, Band]]] | None = None,
+    names: Iterable[str] = (),
 ) -> Path:
     """Write ``bands.yaml`` into a directory.
 
@@ -215,33 +220,42 @@ def write_bands(
     ----------
     source:
         Data and date of the fit.
+    cells:
+        Bands of single cells, from `calibration.validation.cell_bands.fit_cells`.
     names:
         Lines of explanation for the head of the file.
     """
     path = directory / BANDS_FILE
-    content = {
+    content: dict[str, Any] = {
         "source": source,
-        "bands": {
-            basis: {
-                name: {
-                    "low": round(band.low, 4),
-                    "high": round(band.high, 4),
-                    "unit": "1",
-                    "kind": "fitted",
-                    "n": band.runs,
-                }
-                for name, band in by_metric.items()
-            }
-            for basis, by_metric in bands.items()
-        },
+        "bands": {basis: _written(by_metric) for basis, by_metric in bands.items()},
     }
+    if cells:
+        content["cells"] = {
+            basis: {cell: _written(by_metric) for cell, by_metric in by_cell.items()}
+            for basis, by_cell in cells.items()
+        }
     header = (
         "# Factors on a prediction between which nine of ten measurements lie: 5 % and 95 %\n"
         "# quantiles of measured over predicted among n runs that were left out, by what was left\n"
-        "# to predict them from. Written by `simulate calibrate`;\n"
+        "# to predict them from; cells (engine, platform, regime) where enough runs tell them\n"
+        "# apart. Written by `simulate calibrate`;\n"
         "# read by simulator/prediction/bands.py.\n"
     )
     header += "".join(f"# {line}\n" for line in names)
     text = yaml.safe_dump(sealed(content), sort_keys=False, width=100)
     write_text(path, header + text)
     return path
+
+
+def _written(by_metric: dict[str, Band]) -> dict[str, dict[str, object]]:
+    return {
+        name: {
+            "low": round(band.low, 4),
+            "high": round(band.high, 4),
+            "unit": "1",
+            "kind": "fitted",
+            "n": band.runs,
+        }
+        for name, band in by_metric.items()
+    }

@@ -229,6 +229,15 @@ def describe(selection: Selection, observations: Sequence[Observation]) -> pd.Da
     table["dp_attention"] = [
         any(pool.layout.dp_attention for pool in o.configuration.pools) for o in observations
     ]
+    table["requests_per_rank"] = [requests_per_rank(o) for o in observations]
     for column, name in enumerate(METRICS):
         table[f"measured_{name}"] = [o.measured[column] for o in observations]
     return table
+
+
+def requests_per_rank(observation: Observation) -> float:
+    """Clients over the attention ranks of the last pool. [requests]"""
+    run = observation.configuration
+    pool = run.pools[-1]
+    workers = getattr(pool, "workers", 1)
+    return float(run.concurrency / (workers * pool.layout.attention_dp))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from calibration.fit.observations import METRICS
-from calibration.measured.selection import LARGEST_FITTED
 from calibration.validation.bands import coverage_table, fit_bands
+from calibration.validation.cell_bands import fit_cells
 from calibration.validation.left_out import SCHEMES, Shown, Simulated, predict_left_out
 from calibration.validation.scores import frontier_error, score
 from simulator.prediction.run import simulate_run
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from calibration.fit.observations import Observation
     from calibration.measured.selection import Selection
     from calibration.validation.bands import Band
+    from calibration.validation.cell_bands import CellBands
     from hwmodels.fitted import Basis
 
     FloatArray = npt.NDArray[np.float64]
@@ -47,6 +48,8 @@ class Validation:
         ``data-parallel`` or ``disaggregated``).
     bands, coverage:
         From `calibration.validation.bands`.
+    cells:
+        From `calibration.validation.cell_bands`.
     unanswered:
         Runs without a prediction: ``run_id``, ``series``, ``split`` and ``reason``.
     fit_s:
@@ -57,6 +60,7 @@ class Validation:
 
     predictions: pd.DataFrame
     bands: dict[Basis, dict[str, Band]]
+    cells: CellBands
     coverage: pd.DataFrame
     unanswered: pd.DataFrame
     fit_s: float | None
@@ -109,6 +113,7 @@ def validate_fit(
     return Validation(
         predictions=predictions,
         bands=fit_bands(predictions),
+        cells=fit_cells(predictions),
         coverage=coverage_table(predictions),
         unanswered=_unanswered(fit, selection, predictions),
         fit_s=fit_s,
@@ -123,8 +128,11 @@ def _unanswered(fit: Fit, selection: Selection, predictions: pd.DataFrame) -> pd
     answered = np.isfinite(predictions["predicted_throughput"].to_numpy(float))
     known = set(predictions.loc[answered & (predictions["scheme"] == "series"), "run_id"])
     stuck = [
-        {**selection.runs.loc[o.row, columns], "reason": _refusal(o)}
-        for o in [*fit.observations, *selection.unfitted]
+        {**selection.runs.loc[o.row, columns], "reason": why or _refusal(o)}
+        for o, why in [
+            *((o, "") for o in fit.observations),
+            *zip(selection.unfitted, selection.why_unfitted, strict=True),
+        ]
         if selection.runs.at[o.row, "run_id"] not in known
     ]
     columns.append("reason")
@@ -132,8 +140,6 @@ def _unanswered(fit: Fit, selection: Selection, predictions: pd.DataFrame) -> pd
 
 
 def _refusal(observation: Observation) -> str:
-    if observation.configuration.concurrency > LARGEST_FITTED:
-        return f"more than {LARGEST_FITTED} clients: not fitted, and not simulated here"
     try:
         simulate_run(observation.configuration)
     except UserError as error:

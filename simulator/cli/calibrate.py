@@ -58,7 +58,10 @@ Workers = Annotated[
     int, typer.Option("--workers", metavar="N", help="Processes; results do not depend on it.")
 ]
 COLUMNS = ("figure", "asked for", "reached", "", "n", "held")
-FITTED_MODELS = "deepseek-v4-pro,deepseek-r1,deepseek-v3.2"
+FITTED_MODELS = (
+    "deepseek-v4-pro,deepseek-r1,deepseek-v3.2,kimi-k2.5,glm-5,gpt-oss-120b,minimax-m2.5,qwen3.5,"
+    "llama-3.x-70b,llama-3.1-8b"
+)
 """Models whose published runs are fitted together unless others are named."""
 
 

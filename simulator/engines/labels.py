@@ -89,6 +89,7 @@ _LABEL_ALIASES = {
     "llm-d": "llmd-vllm",
     "sglang-disagg": "mori-sglang",
     "atomesh-atom": "atom-disagg",
+    "mooncake-atom": "atom-disagg",
 }
 
 

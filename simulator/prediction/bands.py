@@ -18,6 +18,17 @@ BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
 """Metrics that carry a band, under InferenceX's names."""
 
 
+REGIMES = ((8.0, "floor-bound"), (64.0, "bandwidth-bound"), (float("inf"), "load-bound"))
+"""Upper end of requests on a rank, and what binds there most of the time: kernel floors, memory
+bandwidth, or compute, KV pools and caps."""
+
+
+def cell_of(*, engine: str, generation: str, requests_per_rank: float) -> str:
+    """The cell that a prediction's band is of: ``vllm/blackwell/floor-bound``."""
+    regime = next(name for end, name in REGIMES if requests_per_rank <= end)
+    return f"{engine}/{generation.split('_')[0]}/{regime}"
+
+
 @lru_cache(maxsize=8)
 def _factors(directory: Path | None) -> dict[str, Any]:
     folder = directory or Path(str(resources.files("simulator.prediction") / "data"))
@@ -28,13 +39,20 @@ def _factors(directory: Path | None) -> dict[str, Any]:
     def sources() -> list[str]:
         return [str(fit["source"]) for fit in read_fits(directory)]
 
-    by_basis: dict[str, Any] = read_bands(path, sources=sources)["bands"]
-    return by_basis
+    return read_bands(path, sources=sources)
 
 
-def band_factors(*, basis: str, directory: Path | None = None) -> dict[str, tuple[float, float]]:
-    """Ends of the 90 % band of each banded metric over its prediction, by basis. [-]"""
-    factors = _factors(directory).get(basis, {})
+def band_factors(
+    *, basis: str, cell: str | None = None, directory: Path | None = None
+) -> dict[str, tuple[float, float]]:
+    """Ends of the 90 % band of each banded metric over its prediction, by basis. [-]
+
+    Those of the cell, see `cell_of`, where it has bands of its own.
+    """
+    data = _factors(directory)
+    factors = dict(data.get("bands", {}).get(basis, {}))
+    if cell is not None:
+        factors |= data.get("cells", {}).get(basis, {}).get(cell, {})
     return {
         name: (float(factors[name]["low"]), float(factors[name]["high"]))
         for name in BANDED
@@ -43,7 +61,7 @@ def band_factors(*, basis: str, directory: Path | None = None) -> dict[str, tupl
 
 
 def bands_of(
-    metrics: RunMetrics, *, basis: str, directory: Path | None = None
+    metrics: RunMetrics, *, basis: str, cell: str | None = None, directory: Path | None = None
 ) -> dict[str, tuple[float, float]]:
     """90 % interval of each banded metric of a prediction; empty where nothing was compared.
 
@@ -51,6 +69,8 @@ def bands_of(
     ----------
     basis:
         What the software level rests on, see `hwmodels.fitted.Basis`.
+    cell:
+        Engine, platform and regime, see `cell_of`.
     directory:
         Bands written by a calibration, in place of the shipped ones.
 
@@ -64,7 +84,7 @@ def bands_of(
         "median_tpot_s": metrics.tpot.median_s,
         "median_ttft_s": metrics.ttft.median_s,
     }
-    factors = band_factors(basis=basis, directory=directory)
+    factors = band_factors(basis=basis, cell=cell, directory=directory)
     return {
         name: (values[name] * low, values[name] * high) for name, (low, high) in factors.items()
     }

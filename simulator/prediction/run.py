@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.analysis.metrics import RunMetrics, run_metrics
 from simulator.prediction.assembly import assemble
-from simulator.prediction.bands import bands_of
+from simulator.prediction.bands import bands_of, cell_of
 from simulator.prediction.bottleneck import name_bottleneck
 from simulator.prediction.notes import binding_limits
 from simulator.scenario.configuration import RunResult
@@ -125,8 +125,9 @@ def simulate_run(
 ) -> RunOutcome:
     """Serve InferenceX's closed-loop load on a deployment.
 
-    Ten requests a client are measured; InferenceX's warm-up requests end before the measured
-    ones start and leave the engine empty, so they are not simulated.
+    As many requests a client are measured as the configuration says; InferenceX's warm-up
+    requests end before the measured ones start and leave the engine empty, so they are not
+    simulated.
 
     Parameters
     ----------
@@ -145,7 +146,10 @@ def simulate_run(
     records = run_deployment(
         deployment=assembly.deployment,
         requests=requests,
-        load=ClosedLoop(concurrency=configuration.concurrency),
+        load=ClosedLoop(
+            concurrency=configuration.concurrency,
+            first_rate_per_s=configuration.request_rate_per_s,
+        ),
         on_step=on_step,
     )
     metrics = run_metrics(
@@ -163,6 +167,12 @@ def simulate_run(
         bands=bands_of(
             metrics,
             basis=assembly.software.basis,
+            cell=cell_of(
+                engine=assembly.software.engine,
+                generation=assembly.software.generation,
+                requests_per_rank=configuration.concurrency
+                / (configuration.pools[-1].workers * configuration.pools[-1].layout.attention_dp),
+            ),
             directory=configuration.calibration,
         ),
         messages=(

@@ -26,6 +26,7 @@ _FUNCTIONS: dict[str, Callable[..., Number]] = {
     "max": max,
     "ceil": math.ceil,
     "floor": math.floor,
+    "roundup64": lambda x: 64 * math.ceil(x / 64),
     "floor_power_of_two": lambda x: 2 ** max(0, math.floor(math.log2(x))),
 }
 
@@ -35,7 +36,7 @@ def parse_expression(text: str) -> ast.expr:
     """The syntax tree of an expression, checked to hold arithmetic only.
 
     Numbers, names, ``+ - * / // %``, unary minus and calls of ``min``, ``max``, ``ceil``,
-    ``floor`` and ``floor_power_of_two`` (at least 1) are allowed; nothing else is.
+    ``floor``, ``roundup64`` and ``floor_power_of_two`` (at least 1) are allowed; nothing else is.
 
     Raises
     ------

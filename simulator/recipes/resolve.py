@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hwmodels.fitted import MEDIAN_DATE
+from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolConfiguration, deployment_label
 from simulator.engines.registry import bind_engine, engine_class
 from simulator.recipes.expressions import Number, evaluate, expression_names
@@ -20,6 +21,7 @@ from simulator.recipes.files import (
 )
 from simulator.recipes.layouts import PoolRequest, complete_layouts
 from simulator.recipes.limits import follow, nearest_length, reads_length, recorded_settings
+from simulator.recipes.recorded import RecordedLookup
 from simulator.recipes.speculation import resolve_speculation
 from simulator.recipes.stated import (
     GRAPH_SETTINGS,
@@ -95,6 +97,8 @@ def find_recipe(
     for recipe in recipes if recipes is not None else load_recipes():
         if recipe.engine != engine.engine:
             continue
+        if engine.label not in recipe.engines and engine_labels()[recipe.engines[0]].kernels:
+            continue  # flags of a plug-in say nothing of a server without it
         general = not recipe.skus
         own = [skus.index(name) for name in recipe.skus if name in skus]
         if not general and not own:
@@ -182,6 +186,7 @@ def resolve_recipe(
     stated: Mapping[str, Scalar] | None = None,
     kin: Sequence[str] = (),
     longest_prompt: int | None = None,
+    image: str | None = None,
     recipes: Sequence[Recipe] | None = None,
 ) -> ResolvedRecipe:
     """Settings, layout and speculation of a deployment from the recipe in force.
@@ -208,8 +213,10 @@ def resolve_recipe(
         SKUs whose recipes may stand in, nearest first.
     longest_prompt:
         Longest prompt of the workload; ``None``: ``isl``. [tokens]
+    image:
+        Container image of the servers where it is known; its recorded settings come first.
     recipes:
-        In place of the shipped ones.
+        In place of the shipped ones; recorded settings of single builds then stay out.
 
     Notes
     -----
@@ -247,7 +254,25 @@ def resolve_recipe(
     context["layout"] = deployment_label(layouts)
     if drafts is not None:
         context["drafts"] = drafts
-    plain = _Cells(recipe=recipe, level=level, context=_pool_context(context, layouts[-1]))
+    recorded = RecordedLookup(
+        engine=engine,
+        sku=sku,
+        model=model,
+        precision=precision,
+        speculation=speculation,
+        isl=isl,
+        date=date,
+        image=image,
+        known=recipes is None,
+    )
+    levels = [
+        recorded.level(level, pool=pool, context=_pool_context(context, pool)) for pool in layouts
+    ]
+    if recorded.rows:
+        # what the recipe borrowed is replaced by what this server was given
+        messages = [m for m in messages if m not in (*borrowed, *assumed)]
+    messages += dict.fromkeys(recorded.messages)
+    plain = _Cells(recipe=recipe, level=levels[-1], context=_pool_context(context, layouts[-1]))
     spec = resolve_speculation(
         plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
     )
@@ -255,10 +280,10 @@ def resolve_recipe(
     context["drafts"] = spec.drafts
     provenance: dict[str, str] = {}
     resolved: list[PoolConfiguration] = []
-    for pool in layouts:
+    for pool, base in zip(layouts, levels, strict=True):
         cells = _Cells(
             recipe=recipe,
-            level=level,
+            level=base,
             context=_pool_context(context, pool),
             stated=own[pool.role],
         )
@@ -270,6 +295,7 @@ def resolve_recipe(
             drafts=spec.drafts,
             longest_prompt=longest_prompt or isl,
             recorded=recorded_settings(recipe, cells.active, sku=sku, model=model)
+            | recorded.names(pool.role)
             | own[pool.role].keys(),
         )
         origin |= dict.fromkeys(raised, "follows the load, not recorded for this SKU and model")
@@ -300,9 +326,12 @@ def resolve_recipe(
                 plan=plan,
             )
         )
+    last = recorded.rows[-1] if recorded.rows else None
     return ResolvedRecipe(
-        level=f"{recipe.engines[0]}@{level.name}",
-        date=level.date,
+        level=f"{engine.label}@{last.image or last.first}"
+        if last
+        else f"{recipe.engines[0]}@{level.name}",
+        date=last.first if last else level.date,
         pools=tuple(resolved),
         drafts=spec.drafts,
         acceptance_length=spec.acceptance_length,

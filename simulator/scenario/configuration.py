@@ -49,6 +49,8 @@ class RunConfiguration:
         Seed of every random stream.
     requests_per_client:
         Requests in units of the concurrency; InferenceX sends 10.
+    request_rate_per_s:
+        Rate at which the clients send their first requests; ``None``: all at once. [1/s]
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
     expert_load:
@@ -73,6 +75,7 @@ class RunConfiguration:
     concurrency: int
     seed: int = 0
     requests_per_client: int = 10
+    request_rate_per_s: float | None = None
     calibration: Path | None = None
     expert_load: ExpertLoad = UNIFORM
 

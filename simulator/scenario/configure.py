@@ -9,6 +9,7 @@ from simulator.recipes.resolve import resolve_recipe
 from simulator.scenario.configuration import RunConfiguration
 from simulator.scenario.target import resolve_target
 from workloads.errors import UserError
+from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,12 @@ class ClosedLoad:
         Directory of a user's own fit; ``None``: the shipped one.
     longest_prompt:
         Longest prompt of the workload; ``None``: ``isl``. [tokens]
+    requests_per_client:
+        Requests in units of the concurrency.
+    request_rate_per_s:
+        Rate of the clients' first requests; ``None``: all at once. [1/s]
+    image:
+        Container image of the servers, whose recorded settings come first.
     """
 
     isl: int
@@ -63,6 +70,9 @@ class ClosedLoad:
     seed: int = 0
     calibration: Path | None = None
     longest_prompt: int | None = None
+    requests_per_client: int = INFERENCEX_PROMPTS_PER_CLIENT
+    request_rate_per_s: float | None = None
+    image: str | None = None
 
     @classmethod
     def of(
@@ -142,6 +152,7 @@ def configure(
         stated=load.engine_settings,
         kin=target.sku.kin,
         longest_prompt=load.longest_prompt,
+        image=load.image,
     )
     configuration = RunConfiguration(
         sku=target.sku,
@@ -160,6 +171,8 @@ def configure(
         osl=load.osl,
         length_distribution=load.length_distribution,
         concurrency=load.concurrency,
+        requests_per_client=load.requests_per_client,
+        request_rate_per_s=load.request_rate_per_s,
         seed=load.seed,
         calibration=load.calibration,
     )

@@ -15,6 +15,7 @@ from simulator.scenario.table_columns import canonical_row, is_blank
 from simulator.scenario.target import Target, changed_sku, check_runs_on
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError, unknown_name
+from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +88,10 @@ def configure_row(
             acceptance_length=_number(row, "acceptance_length"),
             engine_settings=_mapping(row, "engine_settings") | _changes(row),
             seed=_integer(row, "seed", least=0) or 0,
+            requests_per_client=_integer(row, "requests_per_client")
+            or INFERENCEX_PROMPTS_PER_CLIENT,
+            request_rate_per_s=_number(row, "request_rate_per_s"),
+            image=_text(row, "image"),
             calibration=calibration,
         ),
     )

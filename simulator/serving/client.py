@@ -32,16 +32,26 @@ class ClosedLoop:
     ----------
     concurrency:
         Clients. [requests]
+    first_rate_per_s:
+        Rate at which they send their first requests, evenly spaced; ``None``: all at time 0.
+        Benchmarks that bound both the rate and the clients behave so once the clients are the
+        tighter bound. [1/s]
 
     Raises
     ------
     UserError
-        If there is no client.
+        If there is no client, or the rate is not positive.
     """
 
     concurrency: int
+    first_rate_per_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.first_rate_per_s is not None and not self.first_rate_per_s > 0:
+            raise UserError(
+                f"request_rate_per_s is {self.first_rate_per_s}; it must be above 0, or left out "
+                "where all clients start at once"
+            )
         if self.concurrency < 1:
             raise UserError(
                 f"concurrency is {self.concurrency}; a closed loop needs at least one client"
@@ -72,6 +82,8 @@ class ClosedLoopClients:
         sequence (such as a list), whose conversations are gathered.
     concurrency:
         Clients.
+    first_rate_per_s:
+        Rate of their first requests; ``None``: all at time 0. [1/s]
     send:
         Called with a request at the time it is sent.
 
@@ -87,9 +99,11 @@ class ClosedLoopClients:
         clock: Clock,
         requests: Iterable[Request],
         concurrency: int,
+        first_rate_per_s: float | None = None,
         send: Callable[[Request], None],
     ) -> None:
         self._clock = clock
+        self._first_rate_per_s = first_rate_per_s
         self._requests = iter(
             gather_sessions(requests) if isinstance(requests, Sequence) else requests
         )
@@ -99,8 +113,12 @@ class ClosedLoopClients:
         self._turns: dict[int, deque[Request]] = {}
 
     def start(self) -> None:
-        """Set the first burst."""
-        self._clock.at(0.0, ARRIVAL, self._burst)
+        """Set the first burst, or the first request of each client."""
+        if self._first_rate_per_s is None:
+            self._clock.at(0.0, ARRIVAL, self._burst)
+            return
+        for client in range(self._concurrency):
+            self._clock.at(client / self._first_rate_per_s, ARRIVAL, self._one)
 
     def finished(self, request: Request) -> None:
         """A request has finished: its client goes on."""
@@ -116,6 +134,9 @@ class ClosedLoopClients:
     def _burst(self, _event: simpy.Event) -> None:
         for _ in range(self._concurrency):
             self._begin()
+
+    def _one(self, _event: simpy.Event) -> None:
+        self._begin()
 
     def _begin(self) -> None:
         request, self._ahead = self._ahead, None
@@ -224,7 +245,11 @@ def build_clients(
     """The clients of a load."""
     if isinstance(load, ClosedLoop):
         return ClosedLoopClients(
-            clock=clock, requests=requests, concurrency=load.concurrency, send=send
+            clock=clock,
+            requests=requests,
+            concurrency=load.concurrency,
+            first_rate_per_s=load.first_rate_per_s,
+            send=send,
         )
     return OpenLoopClients(clock=clock, requests=requests, send=send)
 

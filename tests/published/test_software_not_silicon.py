@@ -70,6 +70,7 @@ def published_curve(sku, *, date=None):
     runs = runs[(runs["decode_tp"] == 8) & (runs["quality"] == "ok")]
     if date is not None:
         runs = runs[runs["date"].astype(str) == date]
+    runs = runs[runs["length_distribution"] == "uniform_0.8"]
     of_a_user = runs["total_tput_per_gpu"] * 8 / 9 / runs["concurrency"]
     speed = (1.0 / runs["median_tpot_s"]).fillna(of_a_user)
     return Frontier.of(speed, runs["total_tput_per_gpu"])

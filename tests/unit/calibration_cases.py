@@ -21,7 +21,13 @@ SKUS = {
 def level(engine="vllm", sku="b200", stamp="median-2026-07", family="deepseek_v4"):
     vendor, generation = SKUS[sku]
     return LevelKey(
-        family=family, engine=engine, sku=sku, stamp=stamp, vendor=vendor, generation=generation
+        family=family,
+        model=family.replace("_", "-"),
+        engine=engine,
+        sku=sku,
+        stamp=stamp,
+        vendor=vendor,
+        generation=generation,
     )
 
 

@@ -190,19 +190,18 @@ def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
 @pytest.mark.parametrize(
     ("stamps", "chosen"),
     [
-        (["2026-05-17", "median-2026-07"], "median-2026-07"),
+        (["2026-05-17", "median-2026-07"], "2026-05-17"),
         (["2026-05-17", "2026-07", "median-2026-07"], "2026-07"),
         (["2026-05-17", "2026-05"], "2026-05"),
         (["median-2026-07"], "median-2026-07"),
         ([], ""),
     ],
 )
-def test_without_a_date_the_level_of_the_last_day_covered_is_in_force(stamps, chosen):
-    """The undated median counts as of its last day, 2026-07-19, and the message says so."""
+def test_without_a_date_the_newest_dated_level_is_in_force(stamps, chosen):
+    """The undated median, which nobody runs, only stands in where nothing is dated."""
     stamp, message = choose_stamp(stamps, date=None, median=False)
     assert stamp == chosen
-    expected = "median of runs to 2026-07-19, later than the last dated level, 2026-05-17"
-    assert (expected in message) == (stamps[:1] == ["2026-05-17"] and chosen == "median-2026-07")
+    assert ("undated median" in message) == (chosen == "median-2026-07")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,9 @@ def test_a_date_takes_the_last_dated_level_and_never_the_median(day, chosen):
 
 
 def test_the_median_is_a_level_of_its_own(own_fit):
-    assert level("b200", "vllm", directory=own_fit).name == f"vllm@{MEDIAN_LEVEL} of {own_fit.name}"
+    newest = level("b200", "vllm", directory=own_fit)
+    assert MEDIAN_LEVEL not in newest.name
+
     median = level("b200", "vllm", directory=own_fit, median=True)
     assert median.name == f"vllm@{MEDIAN_LEVEL} of {own_fit.name}"
     assert t0_factor(median) == pytest.approx(1.5 * 1.2 * 1.1 * 0.5)

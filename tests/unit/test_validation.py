@@ -184,6 +184,7 @@ def test_verdicts():
 def validation(table):
     return Validation(
         predictions=table,
+        cells={},
         bands=BANDS,
         coverage=pd.DataFrame(columns=["basis", "metric", "runs", "covered_by_others"]),
         unanswered=pd.DataFrame(columns=["run_id", "series", "split", "reason"]),
@@ -293,6 +294,7 @@ def linear():
         observations=fit.observations,
         weights=fit.weights,
         unfitted=[],
+        why_unfitted=[],
         excluded=pd.DataFrame(columns=["run_id", "source", "series", "split", "reason"]),
     )
     return fit, selection
@@ -348,7 +350,7 @@ def test_runs_too_large_to_fit_are_predicted_as_their_fold_is(linear):
         replace(template, series="a series of its own"),
         replace(template, level=level(engine="atom", sku="mi355x"), series="of a strange level"),
     ]
-    both = replace(selection, unfitted=large)
+    both = replace(selection, unfitted=large, why_unfitted=["large"] * len(large))
     asked = {}
 
     def simulator(*, observations, logs, **_):

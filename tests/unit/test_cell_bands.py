@@ -1,0 +1,101 @@
+"""Bands by cell: which cells have one, conformal ends, the interval score."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from calibration.validation.bands import write_bands
+from calibration.validation.cell_bands import (
+    FEWEST,
+    conformal_ends,
+    fit_cells,
+    interval_score,
+)
+from simulator.prediction.bands import band_factors, cell_of
+
+
+def predictions(*, spread, engine="vllm", runs=200, basis="own runs", scheme="series", seed=0):
+    rng = np.random.default_rng(seed)
+    residual = rng.normal(0.0, spread, runs)
+    rows = {
+        "run_id": [f"{engine}{basis}{i}" for i in range(runs)],
+        "scheme": scheme,
+        "fold": [f"f{i % 10}" for i in range(runs)],
+        "basis": basis,
+        "software": engine,
+        "generation": "blackwell",
+        "requests_per_rank": 4.0,
+    }
+    for metric in ("throughput", "tpot", "ttft"):
+        rows[f"measured_{metric}"] = residual
+        rows[f"predicted_{metric}"] = 0.0
+    return pd.DataFrame(rows)
+
+
+def test_cells_with_enough_runs_have_bands_as_wide_as_their_spread():
+    table = pd.concat(
+        [
+            predictions(spread=0.05),
+            predictions(spread=0.3, engine="sglang", seed=1),
+            predictions(spread=0.1, engine="atom", runs=FEWEST - 1),
+        ]
+    )
+    cells = fit_cells(table)["own runs"]
+    assert set(cells) == {"vllm/blackwell/floor-bound", "sglang/blackwell/floor-bound"}
+    tight = cells["vllm/blackwell/floor-bound"]["total_tput_per_gpu"]
+    wide = cells["sglang/blackwell/floor-bound"]["total_tput_per_gpu"]
+    # 90 % of a normal distribution lie within 1.645 deviations
+    assert np.log(tight.high / tight.low) == pytest.approx(2 * 1.645 * 0.05, rel=0.25)
+    assert np.log(wide.high / wide.low) == pytest.approx(2 * 1.645 * 0.3, rel=0.25)
+
+
+def test_a_weaker_basis_contains_the_cell_of_a_stronger_one():
+    table = pd.concat(
+        [
+            predictions(spread=0.3),
+            predictions(spread=0.05, basis="sibling", scheme="sku", seed=2),
+        ]
+    )
+    cells = fit_cells(table)
+    own = cells["own runs"]["vllm/blackwell/floor-bound"]["median_tpot_s"]
+    kin = cells["sibling"]["vllm/blackwell/floor-bound"]["median_tpot_s"]
+    assert kin.low <= own.low
+    assert kin.high >= own.high
+
+
+def test_conformal_ends_cover_nine_of_ten_of_the_next_residuals():
+    """Vovk: ranks of exchangeable values are uniform, whatever their distribution."""
+    rng = np.random.default_rng(3)
+    covered = []
+    for _ in range(400):
+        values = rng.exponential(size=61)
+        low, high = conformal_ends(values[:60])
+        covered.append(low <= values[60] <= high)
+    assert np.mean(covered) == pytest.approx(0.92, abs=0.04)
+
+
+def test_the_interval_score_pays_for_width_and_for_misses():
+    values = np.array([0.0, 0.0, 0.0, 1.0])
+    assert interval_score(values, low=-0.1, high=0.1) == pytest.approx(0.2 + 20 * 0.9 / 4)
+    assert interval_score(values, low=-1.0, high=1.0) == pytest.approx(2.0)
+
+
+def test_a_prediction_takes_the_band_of_its_cell(tmp_path):
+    cells = fit_cells(predictions(spread=0.05))
+    from calibration.validation.bands import Band
+
+    by_basis = {"own runs": {"total_tput_per_gpu": Band(0.5, 2.0, 100)}}
+    write_bands(by_basis, cells=cells, directory=tmp_path, source="test")
+    assert set(yaml.safe_load((tmp_path / "bands.yaml").read_text("utf-8"))) == {
+        "source",
+        "bands",
+        "cells",
+    }
+    cell = cell_of(engine="vllm", generation="blackwell_ultra", requests_per_rank=8.0)
+    low, high = band_factors(basis="own runs", cell=cell, directory=tmp_path)["total_tput_per_gpu"]
+    assert 0.85 < low < 1.0 < high < 1.15
+    other = cell_of(engine="atom", generation="cdna4", requests_per_rank=65.0)
+    assert other == "atom/cdna4/load-bound"
+    factors = band_factors(basis="own runs", cell=other, directory=tmp_path)
+    assert factors["total_tput_per_gpu"] == (0.5, 2.0)
