@@ -72,12 +72,13 @@ FITTED: tuple[Parameter, ...] = (
         low=0.1,
         high=2.0,
     ),
-    # streaming weights: physics leaves little room
+    # streaming weights: physics leaves little room; tables of block-scaled FP8 reach 0.57 of the
+    # memory rate, per-tensor FP8 of dense models 0.9
     Parameter(
         name="memory_scale",
         widths=(0.1, 0.03, 0.03, 0.03, 0.05, 0.10, 0.04, 0.08, 0.02, 0.05, 0.12),
         low=0.2,
-        high=1.3,
+        high=1.6,
     ),
     # experts that the benchmark's random tokens touch: a property of model and text, so shared
     Parameter(

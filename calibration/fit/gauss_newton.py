@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-MOST_ROUNDS = 4
+MOST_ROUNDS = 3
 """Gauss-Newton rounds at the most."""
 
 NEAR = 0.03

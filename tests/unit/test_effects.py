@@ -38,7 +38,7 @@ def test_a_level_that_no_run_has_gets_what_its_kin_share():
     unseen = space.indices(parameter=parameter, level=level(sku="b300", stamp="2026-08"))
     own = space.indices(parameter=parameter, level=level())
     assert set(unseen) < set(own)
-    assert len(unseen) == 7  # all, family, vendor, engine, port, kernels, family's kernels
+    assert len(unseen) == 8  # all, family, model, vendor, engine, port, kernels, family's kernels
 
 
 def test_values_stay_within_the_bounds_that_physics_sets():
