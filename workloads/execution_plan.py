@@ -50,6 +50,9 @@ class ExecutionPlan:
         Decode steps up to this many tokens a rank replay a captured graph. [tokens]
     graph_prefill:
         Whether steps with prefill also replay (piecewise) graphs, up to the same bound.
+    launch_overlap:
+        Whether the host launches the kernels of an eager step ahead of the GPU, so that only
+        what exceeds the GPU's time shows; ``eager_launch_s`` is then all of a launch.
     aux_stream_overlap:
         Whether indexer, compressor and window insert run beside the query projections.
     shared_expert_overlap:
@@ -73,6 +76,7 @@ class ExecutionPlan:
     attention_head_multiple: int = 64
     graph_max_tokens: int = 512
     graph_prefill: bool = False
+    launch_overlap: bool = False
     aux_stream_overlap: bool = True
     shared_expert_overlap: bool = True
     online_compressor_state: bool = False

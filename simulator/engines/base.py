@@ -197,6 +197,11 @@ class Engine(ABC, Generic[SettingsT]):
         del tokens, requests, drafts
         return self.settings
 
+    @property
+    def graphs_prefill(self) -> bool | None:
+        """Whether steps with prompts replay piecewise graphs; ``None``: as recorded."""
+        return None
+
     # memory --------------------------------------------------------------------------------
 
     @property

@@ -75,7 +75,10 @@ class PoolConfiguration(PoolLayout):
             Draft tokens of a request per step. [tokens]
         """
         graph = bind_engine(settings).graph_tokens(drafts=drafts)
-        sized = {} if graph is None else {"graph_max_tokens": graph}
+        sized: dict[str, Any] = {} if graph is None else {"graph_max_tokens": graph}
+        pieces = bind_engine(settings).graphs_prefill
+        if pieces is not None:
+            sized["graph_prefill"] = pieces
         return replace(self, settings=settings, plan={**self.plan, **sized})
 
 

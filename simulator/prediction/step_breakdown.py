@@ -242,6 +242,7 @@ def time_step(*, model: CostModel, sku: Sku, software: SoftwareLevel, batch: Ste
             kernels=sum(op.kernels * op.layers for op in launched),
             rank_tokens=batch.rank_tokens,
             has_prefill=bool(batch.prefill),
+            gpu_s=sum(time.seconds for time in fixed),
         ),
         host_step_s=software.host_step_s,
     )

@@ -429,6 +429,9 @@ class _Cells:
             plan |= cell.plan
         if graph is not None and GRAPH_SETTINGS & self.stated.keys():
             plan["graph_max_tokens"] = graph
+        pieces = bind_engine(settings).graphs_prefill
+        if pieces is not None:
+            plan["graph_prefill"] = pieces
         return plan
 
     def unknown(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATED = "stated"
 GRAPH_SETTINGS = frozenset(
     {
+        "cudagraph_mode",
         "enforce_eager",
         "max_cudagraph_capture_size",
         "cuda_graph_max_bs",

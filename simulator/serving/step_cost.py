@@ -101,6 +101,7 @@ def eager_wait_s(
     kernels: float,
     rank_tokens: int,
     has_prefill: bool,
+    gpu_s: float,
 ) -> float:
     """What the GPU waits for the host's launches; nothing where a step replays a graph. [s]
 
@@ -111,10 +112,14 @@ def eager_wait_s(
     rank_tokens, has_prefill:
         Tokens of the fullest rank and whether prompts are among them: whether a graph was
         captured for the step. [tokens]
+    gpu_s:
+        The kernels' own time, behind which launches hide where they run ahead
+        (``plan.launch_overlap``): ``max(0, host - GPU)`` is left. [s]
     """
     if rank_tokens <= plan.graph_max_tokens and (plan.graph_prefill or not has_prefill):
         return 0.0
-    return kernels * software.eager_launch_s
+    host_s = kernels * software.eager_launch_s
+    return max(0.0, host_s - gpu_s) if plan.launch_overlap else host_s
 
 
 class TabulatedStepCost:
@@ -260,6 +265,7 @@ class TabulatedStepCost:
             kernels=self.token_kernels,
             rank_tokens=rank_tokens,
             has_prefill=has_prefill,
+            gpu_s=gpu_s,
         )
         return gpu_s + self.software.host_step_s
 

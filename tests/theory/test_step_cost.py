@@ -7,6 +7,7 @@ prompt chunk of 21 tokens (0.9 %), the worst step a decode step of unevenly fill
 ranks (0.5 %); 95 % of the steps are within 0.2 %.
 """
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -18,7 +19,12 @@ from hwmodels.roofline import step_ops_s
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.prediction.step_breakdown import attention_ops, time_step
-from simulator.serving.step_cost import TabulatedStepCost, geometric_knots, share_knots
+from simulator.serving.step_cost import (
+    TabulatedStepCost,
+    eager_wait_s,
+    geometric_knots,
+    share_knots,
+)
 from workloads.architectures.catalog import load_architecture
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.layout import Layout
@@ -244,6 +250,26 @@ def test_an_eager_step_waits_for_the_host_and_a_graph_does_not():
     launches_s = cost.token_kernels * cost.software.eager_launch_s
     assert fixed_s(16, has_prefill=True) - fixed_s(16) == pytest.approx(launches_s)
     assert launches_s < fixed_s(largest + 1) - fixed_s(largest) < 1.05 * launches_s
+
+
+@pytest.mark.parametrize("gpu_s", [0.0, 0.004, 0.1])
+def test_launches_that_run_ahead_show_beyond_the_gpu_time_only(gpu_s):
+    cost = tables("b300 TEP8")
+    kernels = 1000.0
+    host_s = kernels * cost.software.eager_launch_s
+
+    def wait_s(**fields):
+        return eager_wait_s(
+            plan=replace(cost.model.plan, graph_max_tokens=0, **fields),
+            software=cost.software,
+            kernels=kernels,
+            rank_tokens=1,
+            has_prefill=False,
+            gpu_s=gpu_s,
+        )
+
+    assert wait_s() == pytest.approx(host_s)
+    assert wait_s(launch_overlap=True) == pytest.approx(max(0.0, host_s - gpu_s))
 
 
 def test_nothing_to_attend_to_takes_no_time():

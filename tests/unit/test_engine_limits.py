@@ -221,6 +221,24 @@ def test_kv_precision_sets_the_bytes_of_an_entry(stored, share):
     assert tokens[stored] == pytest.approx(share * tokens["fp8"], rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("engine", "stated", "replays"),
+    [
+        ("vllm", {"cudagraph_mode": "FULL_DECODE_ONLY"}, False),
+        ("vllm", {"cudagraph_mode": "FULL_AND_PIECEWISE"}, True),
+        ("sglang", {"enable_piecewise_cuda_graph": True}, True),
+        ("trt", {"enable_piecewise_cuda_graph": True}, True),
+    ],
+)
+def test_graphs_of_prompts_are_a_setting(engine, stated, replays):
+    """A step with a prompt that replays pieces waits for no launches."""
+    configuration, _ = configured("TP8", sku="b200", engine=engine, engine_settings=stated)
+    cost = assemble(configuration).pools[0].cost
+    step = {"rank_tokens": 64, "group_tokens": 64, "rank_samples": 1, "group_samples": 1}
+    mixed, plain = (cost.fixed_s(**step, has_prefill=prefill) for prefill in (True, False))
+    assert (mixed == plain) is replays
+
+
 # what is told ------------------------------------------------------------------------------
 
 

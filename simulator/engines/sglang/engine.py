@@ -54,6 +54,9 @@ class SglangSettings(EngineSettings):
     )
     disable_radix_cache: bool = True
     disable_overlap_schedule: bool = False
+    enable_piecewise_cuda_graph: bool | None = Field(
+        None, description="graphs of prompts; null: those of the recipe or the level"
+    )
     cuda_graph_max_bs: int = Field(256, ge=0, description="largest decode graph [requests]")
 
 
@@ -103,6 +106,11 @@ class SglangEngine(Engine[SglangSettings]):
 
     def _cap_share(self, attention_dp: int) -> int:
         return attention_dp
+
+    @property
+    def graphs_prefill(self) -> bool | None:
+        """See `Engine.graphs_prefill`."""
+        return self.settings.enable_piecewise_cuda_graph
 
     @property
     def block_tokens(self) -> int:
@@ -213,6 +221,7 @@ class SglangEngine(Engine[SglangSettings]):
             flags.add(
                 "--prefill-delayer-max-delay-passes", settings.prefill_delayer_max_delay_passes
             )
+        flags.add("--enable-piecewise-cuda-graph", when=bool(settings.enable_piecewise_cuda_graph))
         flags.add("--disable-radix-cache", when=settings.disable_radix_cache)
         flags.add("--disable-overlap-schedule", when=settings.disable_overlap_schedule)
         flags.add("--moe-a2a-backend", "megamoe", when=request.plan.get("moe_backend") == "fused")

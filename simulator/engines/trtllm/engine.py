@@ -34,6 +34,9 @@ class TrtllmSettings(EngineSettings):
         0, ge=0, description="steps that data-parallel ranks wait to align their prefills"
     )
     cuda_graph_max_batch_size: int = Field(256, ge=0, description="largest graph [requests]")
+    enable_piecewise_cuda_graph: bool | None = Field(
+        None, description="graphs of prompts under torch.compile; null: as recorded"
+    )
     disable_overlap_scheduler: bool = False
 
 
@@ -95,6 +98,11 @@ class TrtllmEngine(Engine[TrtllmSettings]):
         requests = self.settings.cuda_graph_max_batch_size
         return requests * (drafts + 1) if drafts or recorded else None
 
+    @property
+    def graphs_prefill(self) -> bool | None:
+        """See `Engine.graphs_prefill` (``torch_compile_config``)."""
+        return self.settings.enable_piecewise_cuda_graph
+
     def with_prompts_of(self, *, tokens: int, requests: int, drafts: int) -> TrtllmSettings:
         """See `Engine.with_prompts_of`: without chunked context a prompt is computed whole."""
         settings = self.settings
@@ -149,6 +157,10 @@ class TrtllmEngine(Engine[TrtllmSettings]):
             flags.options["attention_dp_config"] = {
                 "enable_balance": True,
                 "batching_wait_iters": settings.attention_dp_batching_wait_iters,
+            }
+        if settings.enable_piecewise_cuda_graph is not None:
+            flags.options["torch_compile_config"] = {
+                "enable_piecewise_cuda_graph": settings.enable_piecewise_cuda_graph
             }
         if request.plan.get("moe_backend") == "fused":
             flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}

@@ -50,6 +50,9 @@ class VllmSettings(EngineSettings):
     )
     max_cudagraph_capture_size: int = Field(512, ge=0, description="largest graph [tokens]")
     enforce_eager: bool = False
+    cudagraph_mode: Literal["auto", "FULL_AND_PIECEWISE", "FULL_DECODE_ONLY", "NONE"] = Field(
+        "auto", description="graphs of steps with prompts; auto: those of the recipe or the level"
+    )
     async_scheduling: bool = True
     offload_group_size: int = Field(
         0, ge=0, description="layers of a group with weights in host memory; 0: no offloading"
@@ -114,10 +117,16 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.graph_tokens`; vLLM counts tokens, drafts among them."""
         del drafts
         settings = self.settings
-        if settings.enforce_eager:
+        if settings.enforce_eager or settings.cudagraph_mode == "NONE":
             return 0
         recorded = "max_cudagraph_capture_size" in settings.model_fields_set
         return settings.max_cudagraph_capture_size if recorded else None
+
+    @property
+    def graphs_prefill(self) -> bool | None:
+        """See `Engine.graphs_prefill`: compiled pieces between the attention layers."""
+        mode = self.settings.cudagraph_mode
+        return None if mode == "auto" else mode == "FULL_AND_PIECEWISE"
 
     def _graph_size(self, *, requests: int, drafts: int) -> int:
         if self.settings.enforce_eager:
@@ -236,6 +245,9 @@ class VllmEngine(Engine[VllmSettings]):
             flags.add("--enforce-eager")
         else:
             flags.add("--max-cudagraph-capture-size", settings.max_cudagraph_capture_size)
+            if settings.cudagraph_mode != "auto":
+                mode = {"cudagraph_mode": settings.cudagraph_mode}
+                flags.add("--compilation-config", json.dumps(mode))
         flags.add(
             "--moe-backend", "deep_gemm_mega_moe", when=request.plan.get("moe_backend") == "fused"
         )
