@@ -262,11 +262,11 @@ def test_a_page_holds_so_many_points_and_says_so(tmp_path, monkeypatch):
     [
         (lambda path: (path / "summary.json").unlink(), "has no summary.json"),
         (lambda path: (path / "points.csv").unlink(), "has no points.parquet or points.csv"),
-        (lambda path: (path / "summary.json").write_text("{"), "cannot read .*summary.json"),
-        (lambda path: (path / "summary.json").write_text("{}"), "'settings' is missing"),
-        (lambda path: (path / "summary.json").write_text("[]"), "is not what"),
-        (lambda path: (path / "points.csv").write_text("label\nTP8\n"), "'concurrency' is missing"),
-        (lambda path: (path / "points.csv").write_bytes(b""), "cannot read .*points.csv"),
+        (lambda path: (path / "summary.json").write_text("{"), "line 1, column 2: not JSON"),
+        (lambda path: (path / "summary.json").write_text("{}"), "caption: Field required"),
+        (lambda path: (path / "summary.json").write_text("[]"), "holds list, not an object"),
+        (lambda path: (path / "points.csv").write_text("label\nTP8\n"), "concurrency is missing"),
+        (lambda path: (path / "points.csv").write_bytes(b""), "there is no header"),
         (lambda path: (path / "points.parquet").write_text("x"), "cannot read .*points.parquet"),
     ],
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from workloads.datafiles import read_yaml_mapping
+from workloads.datafiles import read_json, read_yaml_mapping
 from workloads.errors import UserError, shown
 
 _SUFFIXES = (".json", ".yaml", ".yml")
@@ -83,16 +82,7 @@ def read_model_file(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
-        ) from None
+    data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold the keys of a model; it holds {shown(data)}")
     return data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ import pandas as pd
 
 from simulator.studies.compare.run import ComparisonResult
 from simulator.studies.curve.api import Curve
+from simulator.studies.report.summary import read_summary
 from simulator.studies.series import known_sku
 from simulator.studies.sweep.run import SweepResult
 from simulator.studies.timeline.run import TimelineResult
-from workloads.errors import UserError
+from workloads.datafiles import read_csv
+from workloads.errors import UserError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,8 @@ _NEEDED = (
     "bottleneck",
     "kind",
 )
+_TEXTS = ("label", "bottleneck", "kind")
+_MAY_LACK = ("on_frontier", "median_ttft_s", "p90_ttft_s", "p99_ttft_s", "median_e2el_s")
 _BANDS = tuple(
     f"{name}_{end}"
     for name in ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
@@ -165,33 +170,88 @@ def _of_directory(path: Path) -> Source:
         raise UserError(
             f"{path} has no {missing}; a report is made of directories that {WRITERS} wrote"
         )
-    file = points_file
-    try:
-        if file.suffix == ".parquet":
-            points = pd.read_parquet(file)
-        else:
-            points = pd.read_csv(file, keep_default_na=False, na_values=[""])
-        file = summary_file
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        file = comparison_file
-        comparison = _comparison_of(file)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' errors are ValueErrors
-        first, *_ = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"cannot read {file}: {first}; run the command again") from None
+    summary = read_summary(summary_file)
+    points = _checked_points(_read_table(points_file), file=points_file)
+    comparison = _comparison_of(comparison_file)
     try:
         return _source(str(path), points=points, summary=summary, comparison=comparison)
-    except (KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        first, *_ = str(error).splitlines() or [type(error).__name__]
         raise UserError(
-            f"{path} is not what {WRITERS} of this version write: {error} is missing in "
+            f"{path} is not what {WRITERS} of this version write: {first} is missing in "
             f"{summary_file.name} or {points_file.name}; run the command again"
         ) from None
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    """A table of points, whole or not at all.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        header, lines = read_csv(file)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(header)
+        writer.writerows(line.cells.values() for line in lines)
+        text.seek(0)
+        return pd.read_csv(text, keep_default_na=False, na_values=[""], low_memory=False)
+    except UserError:
+        raise
+    except Exception as error:  # whatever pyarrow and pandas raise on a damaged file
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"cannot read {file}: {first[:200]}; run the command again") from None
+
+
+def _checked_points(points: pd.DataFrame, *, file: Path) -> pd.DataFrame:
+    """Points whose columns hold numbers, truth values and texts where they must.
+
+    Raises
+    ------
+    UserError
+        If one does not.
+    """
+    for name in _NEEDED:
+        if name not in points:
+            raise UserError(
+                f"{file} is not what {WRITERS} of this version write: column {name} is missing; "
+                "run the command again"
+            )
+    for name in points:
+        column = points[name]
+        if name in _TEXTS:
+            points[name] = column.fillna("").astype(str)
+        elif name in (*_NEEDED, *_BANDS, *_COSTS, "isl", "osl"):
+            numbers = pd.to_numeric(column, errors="coerce")
+            wrong = numbers.isna() & column.notna()
+            if name in _NEEDED and name not in _MAY_LACK:
+                wrong = ~np.isfinite(numbers.astype(float))
+            if wrong.any():
+                row = int(np.flatnonzero(wrong.to_numpy())[0])
+                raise UserError(
+                    f"{file}: {name} of point {row + 1} is {shown(column.iloc[row])}, "
+                    "not a number; run the command again"
+                )
+            points[name] = numbers
+    points["on_frontier"] = points["on_frontier"].astype(bool)
+    return points
 
 
 def _comparison_of(file: Path) -> pd.DataFrame | None:
     if not file.exists():
         return None
     texts = ("contestant", "between", "bottleneck", "kind")
-    table = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+    table = _read_table(file)
+    for name in texts:
+        if name in table:
+            table[name] = table[name].astype("string").astype(object).where(table[name].notna())
     return table.fillna(dict.fromkeys(texts, ""))
 
 

@@ -1,0 +1,208 @@
+"""Every reader of a file that a user may give, with good files to start from."""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from calibration.fit.files import write_fit
+from calibration.importers.runs import import_runs
+from hwmodels import fitted
+from hwmodels.economics import load_economics
+from hwmodels.fitted import fitted_level, read_fits
+from hwmodels.sku import load_sku
+from simulator.output.csv_table import read_run_table
+from simulator.prediction.bands import _factors
+from simulator.recipes.files import read_recipe
+from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings import build_scenario
+from simulator.scenario.table_rows import configure_row
+from simulator.studies.load.request import build_load
+from simulator.studies.plan.request import build_plan
+from simulator.studies.report.sources import source_of
+from simulator.studies.search.request import build_search
+from simulator.studies.sensitivity.run import build_sensitivity
+from workloads.architectures.catalog import file_architecture
+from workloads.errors import UserError
+from workloads.requests.catalog import load_workload
+from workloads.requests.traces import TraceOptions
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+sys.path.append(str(ROOT / "tests" / "unit"))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader: the name of the file that it takes, a good text, and what reads it."""
+
+    file: str
+    text: str
+    read: object
+
+
+SCENARIO = yaml.safe_dump(
+    {
+        "sku": "b200",
+        "model": "deepseek-v4-pro",
+        "engine": "vllm@2026-05",
+        "tp": 8,
+        "ep": 8,
+        "dp_attention": False,
+        "isl": 1024,
+        "osl": 128,
+        "spec": "mtp:2",
+        "acceptance_length": 1.7,
+        "overrides": {"hbm_bytes_per_s": 7.5e12},
+        "economics": "2026-04",
+        "seed": 3,
+    }
+)
+RESOLVED = yaml.safe_dump(
+    {name: {"value": value, "origin": "flag"} for name, value in yaml.safe_load(SCENARIO).items()}
+)
+
+
+def _scenario(path):
+    build_scenario(flags={}, file=path)
+
+
+def _sweep(path):
+    build_sweep(flags={}, file=path)
+
+
+def _trace(path):
+    for skip in ("raise", "skip"):
+        options = TraceOptions(
+            on_error=skip, characters_per_token=4.0, default_output_tokens=8, time_unit=None
+        )
+        load_workload(path, options=options)
+
+
+def _table(path):
+    for row in read_run_table(path).head(20).to_dict("records"):
+        try:
+            configure_row(row)
+        except UserError:
+            continue
+
+
+def _fitted(path):
+    fitted_level(
+        engine="vllm",
+        sku=load_sku("b200"),
+        model="deepseek-v4-pro",
+        date=None,
+        median=False,
+        directory=path.parent,
+    )
+
+
+def _bands(path):
+    if not (path.parent / "fitted.yaml").exists():
+        write_fit(read_fits(), directory=path.parent)
+    _factors(path.parent)
+
+
+def _report(path):
+    source_of(path.parent)
+
+
+def _shipped(*parts):
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+@cache
+def readers(folder: Path):
+    """Readers by name; the folder is where good files are prepared."""
+    found = {
+        "scenario": Reader("s.yaml", SCENARIO, _scenario),
+        "resolved": Reader("s.yaml", RESOLVED, _scenario),
+        "sweep": Reader("s.yaml", SCENARIO.replace("tp: 8", "tp: [4, 8]"), _sweep),
+        "load": Reader(
+            "s.yaml",
+            SCENARIO + "rate: 2.0\narrivals: gamma\nburstiness: 0.5\nrequests: 40\n",
+            lambda path: build_load(flags={}, file=path),
+        ),
+        "plan": Reader(
+            "s.yaml",
+            SCENARIO + "interactivity: 30\nrate: 4.0\nburstiness: 0.5\nspare: true\n",
+            lambda path: build_plan(flags={}, file=path),
+        ),
+        "search": Reader(
+            "s.yaml",
+            SCENARIO + "goal: cost\ninteractivity: 30\nvary: {max_num_seqs: [16, 64]}\n",
+            lambda path: build_search(flags={}, file=path),
+        ),
+        "sensitivity": Reader(
+            "s.yaml",
+            SCENARIO + "step: 0.1\nreplications: 3\n",
+            lambda path: build_sensitivity(flags={}, file=path),
+        ),
+        "sku": Reader(
+            "chip.yaml",
+            _shipped("hwmodels", "catalog", "b200.yaml"),
+            lambda path: load_sku(str(path)),
+        ),
+        "economics": Reader(
+            "prices.yaml",
+            _shipped("hwmodels", "economics", "2026-04.yaml"),
+            lambda path: load_economics(str(path)),
+        ),
+        "fitted": Reader("fitted.yaml", _shipped("hwmodels", "software", "fitted.yaml"), _fitted),
+        "bands": Reader(
+            "bands.yaml", _shipped("simulator", "prediction", "data", "bands.yaml"), _bands
+        ),
+        "recipe": Reader(
+            "recipe.yaml",
+            _shipped("simulator", "recipes", "data", "vllm-b200.yaml"),
+            lambda path: read_recipe(path),
+        ),
+        "config": Reader(
+            "config.json",
+            (DATA / "model_configs" / "qwen3-32b.json").read_text(encoding="utf-8"),
+            lambda path: file_architecture(path),
+        ),
+        "table": Reader("runs.csv", (DATA / "results" / "runs.csv").read_text("utf-8"), _table),
+    }
+    for path in sorted((DATA / "traces").iterdir()):
+        if path.is_file() and path.stat().st_size < 200_000:
+            text = path.read_text(encoding="utf-8")
+            found[f"trace {path.name}"] = Reader(path.name, text, _trace)
+    for path in sorted((DATA / "results").iterdir()):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            found[f"results {path.name}"] = Reader(
+                path.name, text, lambda path: import_runs(path, sku="b200", layout="TP8")
+            )
+    from report_cases import write_run
+
+    run = write_run(folder / "run")
+    for name in ("summary.json", "points.csv"):
+        found[f"report {name}"] = Reader(name, (run / name).read_text("utf-8"), _report)
+    return found
+
+
+def attempt(reader: Reader, text: str, folder: Path):
+    """What goes wrong beyond a clean error when a reader is given a text; ``None``: nothing."""
+    path = folder / reader.file
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except UnicodeEncodeError:
+        return None
+    _factors.cache_clear()
+    fitted._read.cache_clear()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            reader.read(path)
+    except UserError as error:
+        lines = str(error).split("\n")
+        if len(lines) > 30 or max(map(len, lines)) > 1200:
+            return f"an error of {len(lines)} lines, {len(str(error))} characters: {error}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None

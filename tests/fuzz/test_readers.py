@@ -1,0 +1,50 @@
+"""Altered files give clean errors: a few cases of every reader; `run.py` beside it does many."""
+
+import os
+
+import pytest
+from fuzz_mutations import mutated
+from fuzz_readers import attempt, readers
+
+CASES = int(os.environ.get("FUZZ_CASES", "25"))
+NAMES = tuple(
+    sorted(
+        {
+            *("scenario", "resolved", "sweep", "load", "plan", "search", "sensitivity", "sku"),
+            *("economics", "fitted", "bands", "recipe", "config", "table"),
+            *("trace mooncake.jsonl", "trace azure_2023.csv", "trace sharegpt.json"),
+            *("trace burstgpt.csv", "trace weka.jsonl", "trace vllm_result.json"),
+            *("results agg_bmk.json", "results vllm_bench.json", "results sglang_bench.jsonl"),
+            *("results runs.csv", "report summary.json", "report points.csv"),
+        }
+    )
+)
+SLOW_TO_READ = ("fitted", "recipe", "plan", "results runs.csv")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return readers(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, found):
+    path = tmp_path_factory.mktemp("altered")
+    for name in ("summary.json", "points.csv"):
+        (path / name).write_text(found[f"report {name}"].text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_file_is_read(name, found, folder):
+    reader = found[name]
+    assert attempt(reader, reader.text, folder) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_altered_files_give_clean_errors(name, found, folder):
+    reader = found[name]
+    count = CASES // 5 if name in SLOW_TO_READ else CASES
+    for seed in range(count):
+        problem = attempt(reader, mutated(reader.text, seed), folder)
+        assert problem is None, f"seed {seed}: {problem}"
