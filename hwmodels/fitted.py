@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hwmodels.calibration_files import read_fitted
 from hwmodels.sku import load_sku
+from workloads.datafiles import is_file
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def check_calibration(directory: Path) -> None:
     UserError
         If it does not.
     """
-    if not (directory / FITTED_FILE).is_file():
+    if not is_file(directory / FITTED_FILE):
         raise UserError(
             f"calibration {directory} holds no {FITTED_FILE}; "
             f"write one with simulate calibrate fit --out {directory}"

@@ -58,9 +58,7 @@ def read_text(path: Path, *, largest: int = LARGEST_TEXT_FILE) -> str:
         If it cannot be read, is too large or is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > largest:
-            raise UserError(f"cannot read {path}: it has {size:,} bytes; the most is {largest:,}")
+        _check_size(path, largest)
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -68,6 +66,20 @@ def read_text(path: Path, *, largest: int = LARGEST_TEXT_FILE) -> str:
         raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except ValueError as error:  # a NUL in the name
         raise UserError(f"cannot read {shown(str(path))}: {error}") from None
+
+
+def _check_size(path: Path, largest: int) -> None:
+    size = path.stat().st_size
+    if size > largest:
+        raise UserError(f"cannot read {path}: it has {size:,} bytes; the most is {largest:,}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file or a named pipe of a name, which may be no name of one at all."""
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
@@ -251,9 +263,7 @@ def read_lines(path: Path, *, largest: int = LARGEST_TRACE) -> Iterator[str]:
         As `read_text`.
     """
     try:
-        size = path.stat().st_size
-        if size > largest:
-            raise UserError(f"cannot read {path}: it has {size:,} bytes; the most is {largest:,}")
+        _check_size(path, largest)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             yield from stream
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LONGEST_WORD = 240
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+
+
 class UserError(ValueError):
     """A request that cannot be served as stated.
 
-    The message names the field, the value, the limit and the way out, in one or two lines.
+    The message names the field, the value, the limit and the way out, in one or two lines; words
+    beyond `LONGEST_WORD` characters are cut.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:LONGEST_SHOWN]}...", message))
 
 
 LONGEST_SHOWN = 60

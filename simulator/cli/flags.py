@@ -32,12 +32,15 @@ class Flag:
     Parameters
     ----------
     setting:
-        What it sets.
+        What it sets, as the command words it.
+    declared:
+        The same as it was declared.
     is_list:
         Whether several values may be given, with commas between.
     """
 
     setting: Setting
+    declared: Setting
     is_list: bool = False
 
     @property
@@ -89,7 +92,8 @@ class Flag:
 
 def flag(setting: Setting, *, lists: bool = False, **changes: Any) -> Flag:
     """A flag for a setting, whose help or name a command may word otherwise."""
-    return Flag(setting=replace(setting, **changes) if changes else setting, is_list=lists)
+    worded = replace(setting, **changes) if changes else setting
+    return Flag(setting=worded, declared=setting, is_list=lists)
 
 
 def one_each(settings: Mapping[str, Setting], *names: str) -> list[Flag]:

@@ -11,7 +11,7 @@ from simulator.scenario.grid import POOL_FIELDS, build_sweep
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import Scenario, scenario_defaults
 from simulator.scenario.settings_file import edited_defaults, read_settings
-from workloads.errors import UserError, unknown_name
+from workloads.errors import UserError, shown, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,5 +113,5 @@ def _first_error(error: ValidationError) -> UserError:
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
         return UserError(str(first["ctx"]["error"]))
-    given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+    given = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
     return UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}")

@@ -13,7 +13,7 @@ from hwmodels.fitted import check_calibration
 from simulator.engines.labels import default_precision
 from simulator.scenario.declared import SCENARIO, field
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
-from workloads.errors import UserError, unknown_name
+from workloads.errors import UserError, shown, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+        given = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
         raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     if source.scenario.calibration is not None:
         check_calibration(source.scenario.calibration)

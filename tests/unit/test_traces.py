@@ -264,7 +264,7 @@ def test_missing_files_and_names():
 
 
 def test_a_directory_is_not_a_workload(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="does not exist; give a trace file"):
         load_workload(tmp_path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workloads.datafiles import read_json, read_yaml_mapping
+from workloads.datafiles import is_file, read_json, read_yaml_mapping
 from workloads.errors import UserError, shown
 
 _SUFFIXES = (".json", ".yaml", ".yml")
@@ -14,7 +14,7 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 def is_model_file(name: str) -> bool:
     """Whether a model is named by a file, or by a folder that holds a ``config.json``."""
     path = Path(name.strip()).expanduser()
-    return path.suffix.lower() in _SUFFIXES or (path / "config.json").is_file()
+    return path.suffix.lower() in _SUFFIXES or is_file(path / "config.json")
 
 
 def model_file(name: str) -> Path:
@@ -26,9 +26,9 @@ def model_file(name: str) -> Path:
         If it is not there.
     """
     path = Path(name.strip()).expanduser()
-    if (path / "config.json").is_file():
+    if is_file(path / "config.json"):
         path = path / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"model file {name} does not exist; give the path of a config.json, of an "
             "architecture YAML, or a name that `simulate list models` shows"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from workloads.datafiles import is_file
 from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import LognormalLength, UniformLength
 from workloads.requests.synthetic import Conversations, inferencex_requests
@@ -247,7 +248,7 @@ def load_workload(name_or_path: str | Path, *, options: TraceOptions | None = No
     if named is not None:
         return named
     path = Path(name_or_path)
-    if not path.exists():
+    if not is_file(path):
         looks_like_a_file = path.suffix != "" or len(path.parts) > 1
         if looks_like_a_file:
             raise UserError(

@@ -13,7 +13,7 @@ from simulator.scenario.question import question_defaults
 from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
 from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.studies.load.declared import LOAD
-from workloads.errors import UserError, unknown_name
+from workloads.errors import UserError, shown, unknown_name
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinusoidal, Steps
 from workloads.requests.catalog import FixedLengthWorkload, load_workload
@@ -221,7 +221,7 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"{field} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            f"{field} is {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
     workload = _workload(scenario, settings, stated=others)
     _check(settings, workload)

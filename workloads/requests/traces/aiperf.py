@@ -21,6 +21,7 @@ from workloads.requests.traces.rows import (
     output_tokens,
     requests_from_rows,
     seconds,
+    text_id,
     text_tokens,
     whole_number,
 )
@@ -45,13 +46,13 @@ def read_aiperf_turns(source: TraceSource) -> list[Request]:
     def turns() -> Iterator[tuple[int, tuple[dict[str, Any], str | None, bool]]]:
         for line, row in source.json_lines():
             if "turns" not in row:
-                yield line, (row, row.get("session_id"), False)
+                yield line, (row, text_id(row, "session_id"), False)
                 continue
             if not isinstance(row["turns"], list) or not row["turns"]:
                 source.reject(line, "turns is not a list of at least one turn")
                 continue
             for turn in row["turns"]:
-                yield line, (turn, str(row.get("session_id", f"line {line}")), True)
+                yield line, (turn, text_id(row, "session_id") or f"line {line}", True)
 
     def parse(line: int, item: tuple[dict[str, Any], str | None, bool]) -> TraceRow:
         turn, session, adds_to_history = item
@@ -143,7 +144,7 @@ def read_aiperf_records(source: TraceSource) -> list[Request]:
             for name, value in metrics.items()
         }
         start_s = number(metadata, "request_start_ns") / 1e9
-        session = metadata.get("x_correlation_id")
+        session = text_id(metadata, "x_correlation_id")
         trace_row = TraceRow(
             line=line,
             prompt_tokens=whole_number(lengths, "input_sequence_length"),
@@ -151,7 +152,7 @@ def read_aiperf_records(source: TraceSource) -> list[Request]:
             arrival_s=start_s,
         )
         if session is not None:
-            trace_row.session = str(session)
+            trace_row.session = session
             if session in finished_s:
                 trace_row.arrival_s = None
                 trace_row.think_s = max(0.0, start_s - finished_s[session])

@@ -22,6 +22,7 @@ from workloads.requests.traces.rows import (
     output_tokens,
     requests_from_rows,
     seconds,
+    text_id,
     text_tokens,
     whole_number,
 )
@@ -50,14 +51,14 @@ def read_mooncake(source: TraceSource) -> list[Request]:
             prompt = text_tokens(row["text_input"], "text_input", options)
         else:
             prompt = whole_number(row, "input_length")
-        session = row.get("session_id")
+        session = text_id(row, "session_id")
         return TraceRow(
             line=line,
             prompt_tokens=prompt,
             output_tokens=output_tokens(row, "output_length", options),
             arrival_s=seconds(row, "timestamp", source),
             hash_ids=hash_ids(row, prompt_tokens=prompt, block_tokens=block_tokens),
-            session=None if session is None else str(session),
+            session=session,
             think_s=seconds(row, "delay", source) or 0.0,
             adds_to_history=session is not None,
         )

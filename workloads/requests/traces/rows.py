@@ -217,6 +217,14 @@ def seconds(row: Mapping[str, Any], name: str, source: TraceSource) -> float | N
     return time if source.options.time_unit == "s" else time / 1000
 
 
+def text_id(row: Mapping[str, Any], name: str) -> str | None:
+    """The name of a session, stated as text or number; ``None`` where none is."""
+    value = row.get(name)
+    if isinstance(value, list | dict):
+        raise RowError(f"{name} is {shown(value)}; it must be a name")
+    return None if value is None else str(value)
+
+
 def check_time_unit(rows: list[TraceRow], *, source: TraceSource) -> None:
     """Ask for the unit of timestamps that are hardly milliseconds.
 
