@@ -1,7 +1,8 @@
 """Limits of servers: which follow the load, where recorded settings hold, what is refused."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import pandas as pd
 import pytest
 
 from simulator.engines.base import EngineSettings
@@ -14,6 +15,8 @@ from simulator.prediction.assembly import assemble
 from simulator.prediction.notes import binding_limits, merged
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
+from simulator.studies.compare.budgets import unequal_budgets
+from simulator.studies.compare.request import build_contestants
 from workloads.errors import UserError
 
 
@@ -181,6 +184,25 @@ def test_tensorrt_llm_takes_the_longest_prompt(model):
     )
     settings = configuration.pools[0].settings
     assert settings.enable_chunked_prefill or settings.max_num_tokens >= 30_000
+
+
+@dataclass
+class BestOnly:
+    """A side of a comparison of which only the best points are known."""
+
+    best: pd.DataFrame
+
+
+def test_a_comparison_names_unequal_budgets():
+    """b300's budget is twice the length, b200's once: as recorded at 8,192 tokens."""
+    flags = {"isl": 131072, "osl": 1024, "engine": "vllm"}
+    contestants = build_contestants(["b300", "b200"], flags=flags)
+    point = {"label": "TEP8", "concurrency": 10, "total_tput_per_gpu": 1.0}
+    sides = [BestOnly(pd.DataFrame([point]))] * 2
+    (told,) = unequal_budgets(contestants, sides)
+    assert "b300 16,384 (TEP8); b200 8,192 (TEP8)" in told
+    assert "--engine-set max_num_batched_tokens=N" in told
+    assert unequal_budgets(contestants[:1], sides[:1]) == ()
 
 
 # precision ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
+from simulator.studies.compare.budgets import unequal_budgets
 from simulator.studies.compare.request import build_contestants
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
 from simulator.studies.series import caption_of
@@ -209,6 +210,7 @@ def run_comparison(
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
         resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
+    messages += unequal_budgets(contestants, sides)
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
     return ComparisonResult(
