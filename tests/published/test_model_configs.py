@@ -128,3 +128,36 @@ def test_deepseek_v41_flash_shares_rows_and_skips_layers():
     decode = model.decode_attention_ops(requests=1.0, queries_per_request=1, context=1.0)
     whole = total_flops([*ops, *decode, *model.head_ops(samples=1.0)])["raw"] / 2.0
     assert whole == pytest.approx(16.13e9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "billions"),
+    [
+        ("kimi-k3", 2.388),  # Inferact/Kimi-K3-DSpark in github.com/ROCm/ATOM (ffdf3bb)
+        ("deepseek-v4.1-flash", 14.1),  # 763.1 stored, less 748.5 and the vision encoder
+        ("ling-3.0-flash", 3.07),  # 127,486,405,600 on Hugging Face, less 124.41
+        ("hy3", 3.75),  # huggingface.co/tencent/Hy3-preview
+    ],
+)
+def test_draft_modules_have_the_published_parameters(model, billions):
+    """Within 1 %."""
+    drafted = total(load_architecture(model), "draft")
+    assert drafted / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_requests_of_a_hybrid_fit_as_served():
+    """Qwen3.8-2.4T, TP8, 70 GiB of KV cache a GPU, 9,240 tokens each: 506 requests fit.
+
+    vllm-project/recipes, models/Qwen/Qwen3.8-2.4T-A95B; within 2 %: FP8 entries of KV heads that
+    two ranks share, and a BF16 state divided over all.
+    """
+    architecture = load_architecture("qwen3.8-2.4t-a95b")
+    context_bytes = architecture.context_bytes(kv="fp8", index="fp8", attention_tp=8)
+    request = 9240 * context_bytes + architecture.state_bytes(attention_tp=8)
+    assert 70 * 2**30 / request == pytest.approx(506, rel=0.02)
+
+
+def test_the_state_of_kimi_k3_on_a_rank():
+    """About 54 MiB a slot at TP8 (ai-dynamo/aiconfigurator, sdk/models/kimi_k3.py)."""
+    state = load_architecture("kimi-k3").state_bytes(attention_tp=8)
+    assert state / 2**20 == pytest.approx(54, rel=0.01)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from workloads.architectures.kinds import Layer, NgramTables
+    from workloads.architectures.kinds import BlockDraft, Layer, NgramTables
     from workloads.execution_plan import DensePath, ExpertPath, IndexStorage, KvStorage
     from workloads.ops import Quantity
 
@@ -157,6 +157,11 @@ class Architecture:
     def layers(self) -> tuple[Layer, ...]:
         """Kinds of the decoder layers, one by one; empty where a family is described otherwise."""
         return ()
+
+    @property
+    def draft_block(self) -> BlockDraft | None:
+        """What makes the draft layers a DSpark module; ``None`` of MTP blocks."""
+        return None
 
     @property
     def ngram_tables(self) -> NgramTables | None:

@@ -13,6 +13,7 @@ from workloads.architectures.deepseek_v3 import DeepseekV3Architecture
 from workloads.architectures.deepseek_v4 import DeepseekV4Architecture, DsparkDraft
 from workloads.architectures.dense import DenseArchitecture
 from workloads.architectures.huggingface.reader import read_architecture
+from workloads.architectures.kinds import BlockDraft, FeedForward, LatentAttention, Layer
 from workloads.architectures.model_file import (
     expanded,
     is_model_file,
@@ -25,6 +26,7 @@ from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from workloads.architectures.base import PrecisionLabel
+    from workloads.architectures.layered import LayeredArchitecture
 
 __all__ = [
     "EXPERT_LABELS",
@@ -122,7 +124,7 @@ def _build(
     nearest = str(document.get("nearest", (base or {}).get("nearest", "")))
     published = {**((base or {}).get("config_json") or {}), **document.get("config_json", {})}
     if published:
-        return read_architecture(
+        architecture = read_architecture(
             expanded(published),
             name=name,
             source=source or f"architecture {name}",
@@ -130,6 +132,8 @@ def _build(
             nearest=nearest,
             labels=not source,
         )
+        drafter = document.get("dspark_draft")
+        return _with_draft(architecture, drafter) if drafter else architecture
     values: dict[str, Any] = dict((base or {}).get("config", {}))
     values |= document.get("config") or {}
     for field in ("compress_ratios", "layer_pattern"):
@@ -151,6 +155,22 @@ def _build(
         nearest=nearest,
         releases=releases,
         **values,
+    )
+
+
+def _with_draft(architecture: LayeredArchitecture, drafter: dict[str, Any]) -> Architecture:
+    """A model with a DSpark module that is published in a repository of its own."""
+    layer = Layer(
+        mixer=LatentAttention(**drafter["attention"]), feed=FeedForward(**drafter["feed"])
+    )
+    return replace(
+        architecture,
+        draft_kinds=(layer,) * int(drafter["layers"]),
+        dspark=BlockDraft(
+            target_layers=drafter["target_layers"],
+            markov_rank=drafter["markov_rank"],
+            block_size=drafter["block_size"],
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from workloads.architectures.feed_kinds import BlockDraft, Experts, FeedForward, NgramTables
 from workloads.architectures.storage import (
     BF16_BYTES,
     ENTRY_BYTES,
@@ -24,6 +25,24 @@ from workloads.architectures.storage import (
 if TYPE_CHECKING:
     from workloads.execution_plan import IndexStorage, KvStorage
     from workloads.ops import Quantity
+
+__all__ = [
+    "BlockDraft",
+    "BlockSelection",
+    "Experts",
+    "Feed",
+    "FeedForward",
+    "Gate",
+    "GroupedAttention",
+    "Indexer",
+    "LatentAttention",
+    "Layer",
+    "LinearAttention",
+    "Mixer",
+    "NgramTables",
+    "Rule",
+    "SharedCompressedAttention",
+]
 
 Gate: TypeAlias = Literal["", "full", "head"]
 """Output gate of attention: none, as wide as the values, or one value a head."""
@@ -130,6 +149,11 @@ class GroupedAttention:
         )
         return entry + (self.selection.head_dim * VALUE_BYTES[kv] if self.selection else 0.0)
 
+    @property
+    def entry_values(self) -> int:
+        """Values that a layer keeps of a token in its cache. [-]"""
+        return self.kv_heads * (self.key_dim + self.value_dim)
+
     def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
         """What each token of context adds to a layer's cache on one rank. [B/token]"""
         del index
@@ -172,6 +196,11 @@ class LatentAttention:
     value_dim: int
     gate: Gate = ""
     indexer: Indexer | None = None
+
+    @property
+    def entry_values(self) -> int:
+        """Values that a layer keeps of a token in its cache. [-]"""
+        return self.kv_rank + self.rope_dim
 
     def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
         """Latent and index key of a token, whole on each rank. [B/token]"""
@@ -226,6 +255,11 @@ class SharedCompressedAttention:
     indexer: Indexer | None = None
     candidates: int = 0
 
+    @property
+    def entry_values(self) -> int:
+        """Values that a layer keeps of a token in its cache. [-]"""
+        return self.head_dim
+
     def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
         """Row and index key of a token where the layer writes them. [B/token]"""
         del attention_tp
@@ -242,32 +276,6 @@ class SharedCompressedAttention:
         """A full window of one request, whole on each rank. [B]"""
         del attention_tp
         return self.window * ENTRY_BYTES[kv]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NgramTables:
-    """Tables of n-gram embeddings that are looked up, and projected into some layers (Engram).
-
-    Parameters
-    ----------
-    rows, width:
-        Rows of all tables together, and values of one. [-]
-    lookups:
-        Rows that a token reads. [-]
-    layers, projected:
-        Layers that get them, and outputs of the projection in each. [-]
-    """
-
-    rows: int
-    width: int
-    lookups: int
-    layers: int
-    projected: int
-
-    @property
-    def inputs(self) -> int:
-        """Values that the projection of a layer reads. [-]"""
-        return self.lookups // self.layers * self.width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +335,11 @@ class LinearAttention:
         value = FP32_BYTES if self.state_dtype == "float32" else BF16_BYTES
         return self.state_values * value + max(self.taps - 1, 0) * self.conv_width * BF16_BYTES
 
+    @property
+    def entry_values(self) -> int:
+        """Values that a layer keeps of a token in its cache. [-]"""
+        return 0
+
     def context_bytes(self, *, kv: KvStorage, index: IndexStorage, attention_tp: int = 1) -> float:
         """Nothing: the state does not grow. [B/token]"""
         del kv, index, attention_tp
@@ -341,66 +354,6 @@ class LinearAttention:
         """State of one request in one layer on one rank; heads are divided. [B]"""
         del kv
         return self.state_bytes / attention_tp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedForward:
-    """Dense feed-forward network.
-
-    Parameters
-    ----------
-    width:
-        Columns. [-]
-    matrices:
-        3 with a gate, 2 without. [-]
-    reduced:
-        Whether its all-reduce under tensor parallelism is counted: not for the one to three dense
-        layers of DeepSeek V3 and its kin, on whose fits that has no bearing.
-    """
-
-    width: int
-    matrices: int = 3
-    reduced: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
-    """Mixture of experts.
-
-    Parameters
-    ----------
-    experts, per_token:
-        Routed experts, and those of one token. [-]
-    width, matrices:
-        Columns of one expert; 3 matrices with a gate, 2 without. [-]
-    shared_width:
-        Columns of what every token uses; 0 without. [-]
-    shared_gate:
-        Whether a gate of one output multiplies it.
-    latent:
-        Width on which routed experts act, projected down before and up after; 0: the width of
-        the residual stream. [-]
-    latent_norm:
-        Values of the norm on the latent. [-]
-    router_bias:
-        Whether the router has one value more an expert: a bias or a correction of its scores.
-    expert_bias:
-        Whether the matrices of the experts have biases.
-    dense_width:
-        Columns of a dense network beside the experts; 0 without. [-]
-    """
-
-    experts: int
-    per_token: int
-    width: int
-    matrices: int = 3
-    shared_width: int = 0
-    shared_gate: bool = False
-    latent: int = 0
-    latent_norm: int = 0
-    router_bias: bool = False
-    expert_bias: bool = False
-    dense_width: int = 0
 
 
 Mixer: TypeAlias = GroupedAttention | LatentAttention | LinearAttention | SharedCompressedAttention

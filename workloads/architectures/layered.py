@@ -17,7 +17,7 @@ from workloads.architectures.kinds import (
 
 if TYPE_CHECKING:
     from workloads.architectures.base import Attention
-    from workloads.architectures.kinds import Mixer, NgramTables
+    from workloads.architectures.kinds import BlockDraft, Mixer, NgramTables
     from workloads.execution_plan import IndexStorage, KvStorage
     from workloads.ops import Quantity
 
@@ -50,6 +50,8 @@ class LayeredArchitecture(Architecture):
         all rows that later ones read; 0: prompts pass all layers.
     ngrams:
         Tables of n-gram embeddings; ``None`` without.
+    dspark:
+        What makes the draft layers a DSpark module; ``None`` of MTP blocks.
     """
 
     family: ClassVar[str] = "layers"
@@ -62,11 +64,17 @@ class LayeredArchitecture(Architecture):
     attention_residuals: bool = False
     decode_from: int = 0
     ngrams: NgramTables | None = None
+    dspark: BlockDraft | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Decoder layers, one by one."""
         return self.kinds
+
+    @property
+    def draft_block(self) -> BlockDraft | None:
+        """What makes the draft layers a DSpark module; ``None`` of MTP blocks."""
+        return self.dspark
 
     @property
     def ngram_tables(self) -> NgramTables | None:

@@ -10,6 +10,7 @@ import numpy as np
 from workloads.architectures.kinds import LatentAttention
 from workloads.architectures.stack import Stack, draft_stack_of, phases_of, stack_of
 from workloads.errors import UserError
+from workloads.models.block_draft import BlockDrafter
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 from workloads.models.feeds import FeedLayers
 from workloads.models.mhc import mhc_ops
@@ -101,8 +102,8 @@ class Layered:
             layers=arch.num_hidden_layers,
             drafts=self.drafts,
         )
-        for mixer in self._mixers(self._stack):
-            mixer.validate()
+        for layers in self._mixers(self._stack):
+            layers.validate()
         for feed in self._feeds():
             feed.validate()
 
@@ -134,11 +135,24 @@ class Layered:
         ]
 
     @property
-    def _mtp(self) -> MtpLayer | None:
+    def _mtp(self) -> MtpLayer | BlockDrafter | None:
         arch = self.architecture
         if not arch.draft:
             return None
         block = draft_stack_of(arch)
+        if arch.draft_block is not None:
+            return BlockDrafter(
+                block=arch.draft_block,
+                hidden=arch.hidden_size,
+                vocabulary=arch.vocab_size,
+                layout=self.layout,
+                plan=self.plan,
+                drafts=self.drafts,
+                mixers=self._mixers(block),
+                feeds=self._feeds(block),
+                entry_values=sum(count * mixer.entry_values for mixer, count in block.mixers),
+                layers=block.layers,
+            )
         (mixer, _), (feed, _) = block.mixers[0], block.feeds[0]
         layers = FeedLayers(
             kind=feed,
@@ -156,6 +170,7 @@ class Layered:
             plan=self.plan,
             drafts=self.drafts,
             attention=lambda count: self._bind(mixer, layers=count),
+            count=len(arch.draft),
             feed=layers.ops,
             feed_bytes=tuple(layers.layer_bytes.values()),
         )
@@ -254,7 +269,9 @@ class Layered:
         if arch.late_layers:
             ops = self._late_ops(tokens=np.minimum(new_tokens, float(arch.late_window)))
         block = [mixer for mixer, _ in draft_stack_of(self.architecture).mixers]
-        draft = block[0] if self.drafts and block else None
+        # the layers of a DSpark module keep entries of a prompt, but do not attend in it
+        attends = self.drafts and block and arch.draft_block is None
+        draft = block[0] if attends else None
         common, late = phases_of(arch, stages=self.layout.pp)
         for mixer, count in late.mixers:
             ops += self._bind(mixer, layers=count).row_ops(tokens=new_tokens)
@@ -336,20 +353,25 @@ class Layered:
         parts["embedding and head"] = table * tables
         mtp = self._mtp
         if speculative and mtp is not None:
-            parts["draft module"] = len(arch.draft) * mtp.weight_bytes
+            parts["draft module"] = mtp.total_weight_bytes
         return parts
 
     def kv_bytes_per_token(self) -> float:
         """See `CostModel.kv_bytes_per_token`. [B/token]"""
-        storages = {"kv": self.plan.kv_storage, "index": self.plan.index_storage}
         stacks = [self._stack]
         if self.drafts:
             stacks.append(draft_stack_of(self.architecture))
-        return sum(
-            count * mixer.context_bytes(attention_tp=self.layout.attention_tp, **storages)
+        per_layer = (
+            count
+            * mixer.context_bytes(
+                kv=self.plan.kv_storage,
+                index=self.plan.index_storage,
+                attention_tp=self.layout.attention_tp,
+            )
             for stack in stacks
             for mixer, count in stack.mixers
         )
+        return sum(per_layer, 0.0)
 
     def state_bytes_per_request(self) -> float:
         """See `CostModel.state_bytes_per_request`: full windows and recurrent state. [B]"""

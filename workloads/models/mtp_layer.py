@@ -60,6 +60,8 @@ class MtpLayer:
         Tokens drafted per step; 0 without speculation. [tokens]
     attention:
         Gives a number of equal attention layers like the block's. [-]
+    count:
+        Blocks that the model has. [-]
     feed:
         Gives the operations of a number of the block's feed-forward parts.
     feed_bytes:
@@ -72,6 +74,7 @@ class MtpLayer:
     plan: ExecutionPlan
     drafts: int
     attention: Callable[[int], Attention]
+    count: int
     feed: Feed
     feed_bytes: tuple[float, ...]
 
@@ -147,6 +150,11 @@ class MtpLayer:
                 count=drafts - 1,
             )
         return ops
+
+    @property
+    def total_weight_bytes(self) -> float:
+        """Weights of all blocks on a rank. [B]"""
+        return self.count * self.weight_bytes
 
     @property
     def weight_bytes(self) -> float:

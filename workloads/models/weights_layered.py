@@ -229,6 +229,12 @@ def layered_weights(arch: LayeredArchitecture) -> list[Weight]:
         return weights
     weights += _stack_weights(arch, draft_stack_of(arch), layers=arch.draft_kinds, module="draft")
     inputs = float(len(arch.draft_kinds) * (2 * d**2 + 3 * d))
+    if arch.dspark is not None:
+        inputs = float(arch.dspark.target_layers * d**2)
+        markov = 2.0 * arch.dspark.markov_rank * arch.vocab_size
+        weights.append(
+            Weight(name="draft.markov", parameters=markov, format="bf16", module="draft")
+        )
     weights.append(Weight(name="draft.input", parameters=inputs, format="bf16", module="draft"))
     if arch.draft_tables:
         weights.append(

@@ -13,7 +13,7 @@ from workloads.architectures.huggingface.parts import (
     layer_count,
     stacked,
 )
-from workloads.architectures.kinds import NgramTables, SharedCompressedAttention
+from workloads.architectures.kinds import BlockDraft, NgramTables, SharedCompressedAttention
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = ["deepseek_v41"]
 def deepseek_v41(keys: Keys) -> Reading:
     """DeepSeek V4.1: few layers write compressed rows and choose of them for all the others.
 
-    Prompts stop after the layer that writes the last rows; n-gram tables are looked up. The DSpark
-    draft module that the configuration names is not read.
+    Prompts stop at the layer that writes the last rows; n-gram tables are looked up. The DSpark
+    module has layers with a window and experts of their own number.
     """
     layers = layer_count(keys)
     ratios = keys.each("compress_ratios", length=layers)
@@ -59,9 +59,7 @@ def deepseek_v41(keys: Keys) -> Reading:
         for i, ratio in enumerate(ratios)
     ]
     moe = experts(keys, router_bias=True)
-    keys.ignore(
-        "num_key_value_heads", "num_nextn_predict_layers", "dspark_block_size", "n_hash_layers"
-    )
+    keys.ignore("num_key_value_heads")
     streams = keys.number("hc_mult", what="", default=0)
     fields: dict[str, object] = {
         "residual_streams": streams,
@@ -69,7 +67,26 @@ def deepseek_v41(keys: Keys) -> Reading:
     }
     if keys.has("engram_layer_ids"):
         fields["ngrams"] = _engram(keys, streams=streams)
-    return Reading(kinds=stacked(mixers, [moe] * layers), fields=fields)
+    drafts = keys.number("num_nextn_predict_layers", what="draft layers", default=0)
+    if not keys.has("dspark_block_size"):
+        drafts = 0
+    else:
+        fields["dspark"] = BlockDraft(
+            target_layers=len(keys.get("dspark_target_layer_ids") or ()),
+            markov_rank=keys.number("dspark_markov_rank", what="rank of the Markov head"),
+            block_size=keys.number("dspark_block_size", what="tokens of a block"),
+        )
+    window = replace(mixers[0], ratio=0, writes=False, indexer=None, candidates=0)
+    drafted = replace(
+        moe,
+        experts=keys.number("dspark_n_routed_experts", what="", default=moe.experts),
+        per_token=keys.number("dspark_num_experts_per_tok", what="", default=moe.per_token),
+    )
+    return Reading(
+        kinds=stacked(mixers, [moe] * layers),
+        draft_kinds=stacked([window] * drafts, [drafted] * drafts),
+        fields=fields,
+    )
 
 
 def _engram(keys: Keys, *, streams: int) -> NgramTables:

@@ -118,7 +118,9 @@ def read_architecture(
     hidden = keys.number("hidden_size", "dim", what="width")
     vocabulary = keys.number("vocab_size", what="vocabulary")
     context = keys.number("max_position_embeddings", "max_seq_len", what="longest context")
-    tied = config.get("tie_word_embeddings", keys.get("tie_word_embeddings", default=False))
+    # Gemma's configuration class ties them unless told otherwise; top level before text_config
+    usual = str(config["architectures"][0]).startswith("Gemma")
+    tied = config.get("tie_word_embeddings", keys.get("tie_word_embeddings", default=usual))
     reading = reader(keys)
     keys.check()
     stored = releases[0] if releases else stored_formats(config, source=source)
