@@ -36,9 +36,9 @@ LARGEST_MOVE = 0.7
 """Most that a log parameter moves in one round. [-]"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
-    """Software levels fitted to observations.
+    """Software levels fitted to observations; compared by identity.
 
     Parameters
     ----------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -80,22 +82,17 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
     group_of = GROUPS[scheme]
     observations = fit.observations
     names = [group_of(o) for o in observations]
-    system = linear_system(
-        space=fit.space,
-        observations=observations,
-        responses=fit.responses,
-        slopes=fit.slopes,
-        logs=fit.logs,
-        weights=fit.weights,
-    )
-    refits = Refits(system, start=fit.solution)
+    refits = _refits(fit)
+    counts = Counter(o.level for o in observations)
     rows: list[int] = []
     logs: list[FloatArray] = []
     offsets: list[float] = []
     basis: list[str] = []
     without: list[frozenset[int]] = []
-    for name in sorted(set(names)):
-        held = [i for i, n in enumerate(names) if n == name]
+    members: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        members.setdefault(name, []).append(position)
+    for _, held in sorted(members.items()):
         dropped = set(held)
         if scheme == "date":
             level = observations[held[0]].level
@@ -104,11 +101,11 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
                 for i, o in enumerate(observations)
                 if _same_chain(o.level, level) and stamp_day(o.level) >= stamp_day(level)
             }
-        kept = [i for i in range(len(observations)) if i not in dropped]
-        if not kept:
+        if len(dropped) == len(observations):
             continue
         solution = refits.without(sorted(dropped), rounds=REWEIGHTS)
-        levels = {observations[i].level for i in kept}
+        gone = Counter(observations[i].level for i in dropped)
+        levels = counts.keys() - {level for level, runs in gone.items() if runs == counts[level]}
         without += [frozenset(dropped)] * len(held)
         for i in held:
             level = observations[i].level
@@ -125,6 +122,20 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
         basis=basis,
         without=without,
     )
+
+
+@lru_cache(maxsize=1)
+def _refits(fit: Fit) -> Refits:
+    """The system of a fit, ready to be solved without some of its runs."""
+    system = linear_system(
+        space=fit.space,
+        observations=fit.observations,
+        responses=fit.responses,
+        slopes=fit.slopes,
+        logs=fit.logs,
+        weights=fit.weights,
+    )
+    return Refits(system, start=fit.solution)
 
 
 def stamp_day(level: LevelKey) -> dt.date:
