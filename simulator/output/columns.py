@@ -181,6 +181,13 @@ ABOUT: tuple[Column, ...] = (
         part="about the run",
     ),
     Column(
+        name="kv_fill",
+        kind="float",
+        text="share of the KV pools' blocks that all requests take, or as many as may run",
+        unit="-",
+        part="about the run",
+    ),
+    Column(
         name="messages", kind="text", text="what was assumed, a line each", part="about the run"
     ),
 )

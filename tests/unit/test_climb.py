@@ -43,7 +43,7 @@ def rung(
 
 
 def climb_of(scenario: Any) -> Climb:
-    return Climb(scenario=scenario, sku=cast("Any", None), layout=Layout(tp=8), ladder=LADDER)
+    return Climb(scenario=scenario, target=cast("Any", None), layout=Layout(tp=8), ladder=LADDER)
 
 
 OPEN = SimpleNamespace(concurrency=None)
@@ -95,7 +95,7 @@ LONG = (64, 128, 256, 512, 1024)
 def climbed(scenario: Any, *, slow: list[float], fast: list[float]) -> list[Climb]:
     """A slow layout and a fast one whose clients have twice the speed, up to some rungs."""
     climbs = [
-        Climb(scenario=scenario, sku=cast("Any", None), layout=Layout(tp=8), ladder=LONG)
+        Climb(scenario=scenario, target=cast("Any", None), layout=Layout(tp=8), ladder=LONG)
         for _ in range(2)
     ]
     for climb, rates, speed in zip(climbs, (slow, fast), (1.0, 2.0), strict=True):
@@ -152,14 +152,15 @@ def test_a_layout_is_not_ended_by_points_beyond_its_next() -> None:
 def test_layouts_that_end_early_leave_the_frontier_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from hwmodels.sku import load_sku
     from simulator.analysis.pareto import frontier_indices
+    from simulator.scenario.target import resolve_target
 
     source = build_scenario(flags={"sku": "mi355x", "isl": 1024, "osl": 64})
+    target = resolve_target(source.scenario)
     layouts = [Layout(tp=8), Layout(tp=8, ep=8, dp_attention=True)]
 
     def climb() -> tuple[set[tuple[float, float]], int]:
-        climbs = climb_layouts(scenario=source.scenario, sku=load_sku("mi355x"), layouts=layouts)
+        climbs = climb_layouts(scenario=source.scenario, target=target, layouts=layouts)
         metrics = [run.metrics for each in climbs for _, run in each.runs]
         points = [(each.interactivity, each.total_tput_per_gpu) for each in metrics]
         speeds, rates = zip(*points, strict=True)
@@ -187,13 +188,14 @@ def test_processes_give_the_points_of_one_process(monkeypatch: pytest.MonkeyPatc
     source = build_scenario(
         flags={"sku": "mi355x", "ep": 8, "concurrency": (4, 1, 32), "isl": 512, "osl": 64}
     )
-    from hwmodels.sku import load_sku
+    from simulator.scenario.target import resolve_target
 
+    target = resolve_target(source.scenario)
     layouts = [Layout(tp=8, ep=8), Layout(tp=8, ep=8, dp_attention=True)]
     outcomes = []
     for worth in (1, 1000):
         monkeypatch.setattr(climbing, "WORTH_FORKING", worth)
-        climbs = climb_layouts(scenario=source.scenario, sku=load_sku("mi355x"), layouts=layouts)
+        climbs = climb_layouts(scenario=source.scenario, target=target, layouts=layouts)
         outcomes.append([[(c, run.metrics) for c, run in climb.runs] for climb in climbs])
     assert outcomes[0] == outcomes[1]
     assert [concurrency for concurrency, _ in outcomes[0][0]] == [4, 1, 32]
@@ -211,4 +213,4 @@ def test_a_long_run_waits_until_the_most_promising_layout_has_gone_first() -> No
 
 def test_no_layout_gives_no_climb() -> None:
     scenario = build_scenario(flags={"sku": "b200"}).scenario
-    assert climb_layouts(scenario=scenario, sku=cast("Any", None), layouts=[]) == []
+    assert climb_layouts(scenario=scenario, target=cast("Any", None), layouts=[]) == []

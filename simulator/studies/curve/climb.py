@@ -18,18 +18,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import DoesNotFitError, PoolLayout
-from simulator.prediction.bottleneck import KV_CAPACITY
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
 from simulator.scenario.reported import reported_settings
 from simulator.studies.curve.stopping import (
-    FULL,
     by_promise,
     end_dominated,
-    has_stalled,
     is_bounded,
     is_settled,
 )
+from simulator.studies.ladder import concurrencies, ends_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from simulator.serving.records import Records
     from workloads.layout import Layout
 
-LARGEST_CONCURRENCY = 2048
 WORTH_FORKING = 256
 """Largest concurrency from which points run in processes of their own."""
 
@@ -138,8 +135,9 @@ class Climb:
                 self.end = index + 1
                 break
             rates.append(known.run.metrics.total_tput_per_gpu)
-            full = known.run.bottleneck == KV_CAPACITY or known.run.kv_fill > FULL
-            if self.scenario.concurrency is None and (full or has_stalled(rates)):
+            if self.scenario.concurrency is None and ends_after(
+                rates, bottleneck=known.run.bottleneck, kv_fill=known.run.kv_fill
+            ):
                 self.end = index + 1
                 break
 
@@ -178,7 +176,7 @@ def climb_layouts(
     """
     if not layouts:
         return []
-    ladder = scenario.concurrency or _doublings()
+    ladder = concurrencies(scenario.concurrency)
     climbs = [
         Climb(scenario=scenario, target=target, layout=each, ladder=ladder) for each in layouts
     ]
@@ -294,7 +292,3 @@ def _submit(pool: ProcessPoolExecutor, climb: Climb, concurrency: int) -> Future
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
         warnings.simplefilter("ignore", DeprecationWarning)
         return pool.submit(bare.run, concurrency)
-
-
-def _doublings() -> tuple[int, ...]:
-    return tuple(1 << power for power in range(LARGEST_CONCURRENCY.bit_length()))

@@ -276,6 +276,7 @@ def _point(
         about={
             "level": rung.software_name,
             "recipe": rung.recipe,
+            "kv_fill": run.kv_fill,
             "messages": "\n".join(dict.fromkeys(rung.messages)),
         },
         costs=dict(costs),

@@ -12,20 +12,11 @@ if TYPE_CHECKING:
 
     from simulator.studies.curve.climb import Climb
 
-LEAST_GAIN = 1.01
-"""Throughput that two doublings must gain together."""
-FULL = 0.9
-"""Share of a KV pool in use from which twice the clients would mostly wait."""
 WORTH_BOUNDING = 256
 """Concurrency from which throughput grows evenly enough for what a layout may yet reach."""
 SLACK = 1.05
 """How far a run with more clients may exceed the bounds of one with fewer."""
 _STEPS_PER_DOUBLING = 8
-
-
-def has_stalled(throughputs: Sequence[float]) -> bool:
-    """Whether the last two doublings of concurrency gained less than 1 % throughput."""
-    return len(throughputs) > 2 and throughputs[-1] < LEAST_GAIN * throughputs[-3]
 
 
 def is_bounded(climbs: Sequence[Climb], index: int) -> bool:

@@ -12,8 +12,7 @@ from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
 from simulator.scenario.run_cells import identity_cells
-from simulator.studies.curve.climb import LARGEST_CONCURRENCY
-from simulator.studies.curve.stopping import has_stalled
+from simulator.studies.ladder import concurrencies, ends_after
 from simulator.studies.sweep.store import (
     check_shared,
     digest_of_inputs,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from simulator.scenario.target import Target
 
 _ONE_AT_A_TIME = threading.Lock()
-_MOST_PER_GPU = 128
 _SAVE_EVERY_S = 5.0
 
 
@@ -54,11 +52,7 @@ class Ladder:
 
         The stated ones; else powers of two to 2,048, or to 128 per GPU of a larger deployment.
         """
-        if self.load.concurrency is not None:
-            return self.load.concurrency
-        gpus = sum(pool.gpus for pool in self.pools)
-        largest = max(LARGEST_CONCURRENCY, _MOST_PER_GPU * gpus)
-        return tuple(1 << power for power in range(largest.bit_length()))
+        return concurrencies(self.load.concurrency, gpus=sum(pool.gpus for pool in self.pools))
 
     @property
     def file_name(self) -> str:
@@ -150,7 +144,9 @@ def _climb(ladder: Ladder, *, directory: Path, inputs: str) -> LadderDone:
             if row["status"] != "ok":
                 continue
             gained.append(row["total_tput_per_gpu"])
-            if ladder.load.concurrency is None and has_stalled(gained):
+            if ladder.load.concurrency is None and ends_after(
+                gained, bottleneck=row["bottleneck"], kv_fill=row["kv_fill"]
+            ):
                 break
     finally:
         if fresh > saved:

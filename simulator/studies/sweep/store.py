@@ -112,6 +112,7 @@ def result_cells(outcome: RunOutcome) -> dict[str, Any]:
         "level": outcome.assembly.software.name,
         "kind": outcome.kind,
         "bottleneck": outcome.bottleneck,
+        "kv_fill": outcome.kv_fill,
     }
 
 
