@@ -1,0 +1,75 @@
+"""What docs/extend.md promises, carried out: a chip, an engine, a model, a column."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from simulator.cli.main import run
+from simulator.engines import registry
+from simulator.engines.vllm.engine import VllmEngine, VllmSettings
+from simulator.output.column import Column
+from simulator.output.columns import SECTIONS, columns_page
+from tests.unit.engine_traces import closed, pool, requests, trace
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "tests" / "data" / "model_configs"
+
+
+def test_a_chip_is_one_file(tmp_path, capsys):
+    """The B200 under another name: the same figures."""
+    record = (ROOT / "hwmodels" / "catalog" / "b200.yaml").read_text(encoding="utf-8")
+    own = tmp_path / "mychip.yaml"
+    own.write_text(record, encoding="utf-8")
+    figures = []
+    for sku in ("b200", str(own)):
+        command = ["--sku", sku, "--engine", "vllm@specification", "--tp", "8", "--ep", "1"]
+        command += ["--no-dp-attention", "--concurrency", "4", "--isl", "256", "--osl", "32"]
+        assert run([*command, "--out", str(tmp_path / Path(sku).stem), "--json"]) == 0
+        (point,) = json.loads(capsys.readouterr().out)["points"]
+        figures.append(point["total_tput_per_gpu"])
+    assert figures[0] == figures[1]
+
+
+class HalfSettings(VllmSettings):
+    """vLLM's settings under another scheduler's name."""
+
+    scheduler: Literal["half"] = "half"
+    max_num_seqs: int = Field(1024, ge=2)
+
+
+class HalfEngine(VllmEngine):
+    """vLLM that runs half of the requests that its setting allows: one rule changed."""
+
+    key = "half"
+    title = "Half"
+    settings_class = HalfSettings
+
+    def build_scheduler(self, *, worker):
+        own = self.settings.model_dump(exclude={"scheduler"})
+        halved = {**own, "max_num_seqs": own["max_num_seqs"] // 2}
+        return VllmEngine(settings=VllmSettings(**halved)).build_scheduler(worker=worker)
+
+
+def test_an_engine_is_one_module_and_one_line(monkeypatch):
+    monkeypatch.setitem(registry.ENGINES, HalfEngine.key, HalfEngine)
+    workload = requests(*[(4, 4)] * 8)
+    whole, _ = trace(pool(VllmSettings(max_num_seqs=4, block_size=4)), workload, closed(8))
+    half, _ = trace(pool(HalfSettings(max_num_seqs=4, block_size=4)), workload, closed(8))
+    most = [max(decode for _, _, _, decode in steps) for steps in (whole, half)]
+    assert most == [4, 2]
+
+
+def test_a_model_is_its_own_configuration_file(capsys):
+    path = CONFIGS / "glm-4.7.json"
+    command = ["explain", "--sku", "b200", "--engine", "vllm", "--model", str(path)]
+    assert run([*command, "--tp", "8", "--ep", "8", "--concurrency", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_a_column_is_one_definition(monkeypatch):
+    name, found = next(iter(SECTIONS.items()))
+    extra = Column(name="new_figure", kind="float", text="what it says", unit="s")
+    monkeypatch.setitem(SECTIONS, name, (*found, extra))
+    assert "| `new_figure` | float | s | what it says |" in columns_page()
