@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,10 +58,22 @@ class Layered:
     plan: ExecutionPlan
     expert_load: ExpertLoad = UNIFORM
     drafts: int = 0
+    # sorted once: every group of operations asks for them
+    _stack: Stack = field(init=False, repr=False, compare=False)
+    _common: Stack = field(init=False, repr=False, compare=False)
+    _late: Stack = field(init=False, repr=False, compare=False)
+    _block: Stack = field(init=False, repr=False, compare=False)
 
-    @property
-    def _stack(self) -> Stack:
-        return stack_of(self.architecture, stages=self.layout.pp)
+    def __post_init__(self) -> None:
+        stages = self.layout.pp
+        common, late = phases_of(self.architecture, stages=stages)
+        for name, stack in (
+            ("_stack", stack_of(self.architecture, stages=stages)),
+            ("_common", common),
+            ("_late", late),
+            ("_block", draft_stack_of(self.architecture)),
+        ):
+            object.__setattr__(self, name, stack)
 
     @property
     def _dense(self) -> bool:
@@ -76,7 +88,7 @@ class Layered:
             Naming the field, its value, the limit and what to do.
         """
         arch, layout = self.architecture, self.layout
-        if self.drafts and not arch.draft:
+        if self.drafts and not self._block.layers:
             raise UserError(
                 f"drafts is {self.drafts}, but {arch.name} has no draft module; "
                 "leave speculation off"
@@ -137,9 +149,9 @@ class Layered:
     @property
     def _mtp(self) -> MtpLayer | BlockDrafter | None:
         arch = self.architecture
-        if not arch.draft:
+        block = self._block
+        if not block.layers:
             return None
-        block = draft_stack_of(arch)
         if arch.draft_block is not None:
             return BlockDrafter(
                 block=arch.draft_block,
@@ -170,7 +182,7 @@ class Layered:
             plan=self.plan,
             drafts=self.drafts,
             attention=lambda count: self._bind(mixer, layers=count),
-            count=len(arch.draft),
+            count=block.layers,
             feed=layers.ops,
             feed_bytes=tuple(layers.layer_bytes.values()),
         )
@@ -178,16 +190,15 @@ class Layered:
     def token_ops(self, *, rank_tokens: Quantity, group_tokens: Quantity) -> list[Op]:
         """See `CostModel.token_ops`; with drafts, the first MTP pass as well."""
         arch, scale = self.architecture, self.plan.kernels_scale
-        common, _ = phases_of(arch, stages=self.layout.pp)
         ops = [embedding_lookup(tokens=rank_tokens, hidden=arch.hidden_size, scale=scale)]
-        ops += self._layer_ops(common, rank_tokens=rank_tokens, group_tokens=group_tokens)
+        ops += self._layer_ops(self._common, rank_tokens=rank_tokens, group_tokens=group_tokens)
         ops += self._ngram_ops(tokens=rank_tokens)
         ops += pipeline_send(
             tokens=rank_tokens,
             values_per_token=max(arch.streams, 1) * arch.hidden_size,
             layout=self.layout,
         )
-        mtp = self._mtp
+        mtp = self._mtp if self.drafts else None
         if mtp is not None:
             ops += mtp.first(rank_tokens=rank_tokens, group_tokens=group_tokens)
         return ops
@@ -235,7 +246,7 @@ class Layered:
 
     def _late_ops(self, *, tokens: Quantity) -> list[Op]:
         """Layers that prompts do not pass, for tokens of this rank and as many of the others."""
-        _, late = phases_of(self.architecture, stages=self.layout.pp)
+        late = self._late
         if not late.layers:
             return []
         ops = self._layer_ops(
@@ -252,7 +263,7 @@ class Layered:
             ops += mixer.decode(
                 requests=requests, queries_per_request=queries_per_request, context=context
             )
-        mtp = self._mtp
+        mtp = self._mtp if self.drafts else None
         if mtp is not None:
             ops += mtp.decode_cores(
                 requests=requests, queries_per_request=queries_per_request, context=context
@@ -268,18 +279,17 @@ class Layered:
         arch = self.architecture
         if arch.late_layers:
             ops = self._late_ops(tokens=np.minimum(new_tokens, float(arch.late_window)))
-        block = [mixer for mixer, _ in draft_stack_of(self.architecture).mixers]
+        block = [mixer for mixer, _ in self._block.mixers]
         # the layers of a DSpark module keep entries of a prompt, but do not attend in it
         attends = self.drafts and block and arch.draft_block is None
         draft = block[0] if attends else None
-        common, late = phases_of(arch, stages=self.layout.pp)
-        for mixer, count in late.mixers:
+        for mixer, count in self._late.mixers:
             ops += self._bind(mixer, layers=count).row_ops(tokens=new_tokens)
             ops += self._bind(mixer, layers=count).prefill(
                 new_tokens=np.minimum(new_tokens, float(arch.late_window)),
                 prefix_tokens=prefix_tokens + np.maximum(new_tokens - float(arch.late_window), 0.0),
             )
-        for mixer, count in common.mixers:
+        for mixer, count in self._common.mixers:
             more = mixer == draft and isinstance(mixer, LatentAttention)
             ops += self._bind(mixer, layers=count + more).prefill(
                 new_tokens=new_tokens, prefix_tokens=prefix_tokens
@@ -351,8 +361,8 @@ class Layered:
         if ngrams:
             parts["n-gram projections"] = weight_bytes(ngrams)
         parts["embedding and head"] = table * tables
-        mtp = self._mtp
-        if speculative and mtp is not None:
+        mtp = self._mtp if speculative else None
+        if mtp is not None:
             parts["draft module"] = mtp.total_weight_bytes
         return parts
 
@@ -360,7 +370,7 @@ class Layered:
         """See `CostModel.kv_bytes_per_token`. [B/token]"""
         stacks = [self._stack]
         if self.drafts:
-            stacks.append(draft_stack_of(self.architecture))
+            stacks.append(self._block)
         per_layer = (
             count
             * mixer.context_bytes(
