@@ -93,7 +93,7 @@ def computed(line: StartupLine) -> Computed:
     DoesNotFitError
         If nothing is left for a KV cache.
     """
-    precision = {} if line.precision is None else {"precision": line.precision}
+    precision: dict[str, Any] = {} if line.precision is None else {"precision": line.precision}
     scenario = Scenario(
         sku=line.sku,
         model=line.model,
