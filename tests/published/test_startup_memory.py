@@ -6,7 +6,7 @@ of the bars, and listed on the accuracy page as misses.
 
 import pytest
 
-from calibration.startup.memory import computed, startup_lines
+from calibration.startup.memory import StartupLine, computed, startup_lines
 
 LINES = {line.name: line for line in startup_lines()}
 EXPLAINED = [name for name, line in LINES.items() if not line.unexplained]
@@ -44,8 +44,18 @@ def test_peak_activation_of_deepseek_v4_flash():
 
 def test_minimax_m25_bytes_a_token():
     """126,976 B a token on one of two GPUs, BF16 entries (eugr/spark-vllm-docker#396)."""
-    line = LINES["h100-gpt-oss-120b-vllm-tp1"].model_copy(
-        update={"sku": "h200", "usable_gib": 140.4, "model": "minimax-m2.5", "deployment": "TP2"}
+    found = computed(
+        StartupLine(
+            name="minimax-m2.5",
+            sku="h200",
+            usable_gib=140.4,
+            model="minimax-m2.5",
+            engine="vllm",
+            deployment="TP2",
+            settings={"kv_cache_dtype": "bf16"},
+            longest_context=1 << 17,
+            kind="measured",
+            source="eugr/spark-vllm-docker#396",
+        )
     )
-    found = computed(line.model_copy(update={"precision": None, "longest_context": 1 << 17}))
     assert found.kv_gib * 2**30 / found.kv_tokens == pytest.approx(126976, rel=0.01)
