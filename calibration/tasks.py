@@ -17,7 +17,7 @@ from calibration.fit.pipeline import (
     timed_fit,
     write_calibration,
 )
-from calibration.fit.state import load_fit, save_fit
+from calibration.fit.state import check_saved, load_fit, save_fit
 from calibration.measured.repeats import repeat_table
 from calibration.measured.runs import load_measured
 from calibration.pages.accuracy_page import write_page
@@ -154,6 +154,8 @@ def validate_and_write(
     Rows of the table of bars, and what was done in lines.
     """
     _make_writable(directory)
+    if fitted is not None:
+        check_saved(fitted)
     selection, names, _ = gather_runs(models=models, split=None if held else "structure", tell=tell)
     if fitted is not None:
         fit, seconds = load_fit(selection, directory=fitted)

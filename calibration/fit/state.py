@@ -44,6 +44,21 @@ def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float)
     return path
 
 
+def check_saved(directory: Path) -> None:
+    """Make sure that a directory holds the responses of a fit, before anything slow.
+
+    Raises
+    ------
+    UserError
+        If it does not.
+    """
+    path = directory / STATE_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist; fit again with simulate calibrate fit --out {directory}"
+        )
+
+
 def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
     """A fit that was saved for the same runs, and how long it took. [s]
 

@@ -88,13 +88,19 @@ def _value(bar: Bar, *, value: float | None = None) -> str:
     shown = bar.value if value is None else value
     if shown is None or shown != shown:
         return ""
+    if bar.unit == "x":
+        return f"{shown:.2f}"
     return percent(shown, digits=1) if bar.unit == "%" else f"{shown:.0f} {bar.unit}"
 
 
 def _asked(bar: Bar, word: str, bound: float | None) -> str:
     if bound is None:
         return ""
-    shown = percent(bound) if bar.unit == "%" else f"{bound:.0f} {bar.unit}"
+    if bar.unit == "x":
+        shown = f"{bound:.1f}"
+    else:
+        digits = 0 if round(1000 * bound) % 10 == 0 else 1
+        shown = percent(bound, digits=digits) if bar.unit == "%" else f"{bound:.0f} {bar.unit}"
     if bar.low is not None:
         return f"{word} {percent(bar.low)} to {shown}"
     return f"{word} {'≥' if bar.more else '≤'} {shown}"
