@@ -23,9 +23,9 @@ from calibration.validation.cell_bands import fit_cells
 from calibration.validation.left_out import predict_left_out
 from hwmodels.fitted import EFFECTS, is_fitted, read_fits, shipped_factors
 from hwmodels.software import PARAMETERS
-from simulator.engines.labels import canonical_model
 from simulator.output.text_file import write_text
 from simulator.version import version
+from workloads.architectures.names import canonical_model
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
-from simulator.engines.labels import canonical_model
+from workloads.architectures.names import canonical_model
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

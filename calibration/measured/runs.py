@@ -34,7 +34,8 @@ from calibration.measured.schema import COLUMNS, NAMES, PREDICT_NAMES, QUALITIES
 from calibration.measured.table import MeasuredTableError, read_runs_csv
 from hwmodels.sku import load_sku
 from hwmodels.software import parse_date
-from simulator.engines.labels import canonical_model, load_engine
+from simulator.engines.labels import load_engine
+from workloads.architectures.names import canonical_model
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import unknown_name
 

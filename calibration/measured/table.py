@@ -11,7 +11,8 @@ import pandas as pd
 from calibration.measured.schema import AGENTIC, COLUMNS, DEFAULTS, PREDICT_NAMES, Column
 from hwmodels.sku import load_sku
 from hwmodels.software import parse_date
-from simulator.engines.labels import canonical_model, load_engine
+from simulator.engines.labels import load_engine
+from workloads.architectures.names import canonical_model
 from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import length_distribution
 

@@ -1,4 +1,4 @@
-"""Canonical names of models and serving engines, and the labels that benchmark tables use."""
+"""Serving engines, and the labels that benchmark tables use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hwmodels.fitted import MEDIAN_DATE
 from hwmodels.software import MEDIAN_LEVEL, parse_date
 from workloads.architectures.base import PrecisionLabel as Precision
-from workloads.architectures.names import canonical_model, default_precision
 from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ __all__ = [
     "EngineLabel",
     "EngineRequest",
     "Precision",
-    "canonical_model",
-    "default_precision",
     "engine_labels",
     "level_text",
     "load_engine",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
-from simulator.engines.labels import default_precision, parse_engine
+from simulator.engines.labels import parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
 from simulator.scenario.reported import check_reported
@@ -17,6 +17,7 @@ from simulator.scenario.settings import Scenario, build_scenario, scenario_defau
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from simulator.scenario.target import check_runs_on
 from workloads.architectures.catalog import load_architecture
+from workloads.architectures.names import default_precision
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:

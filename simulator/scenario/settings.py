@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
-from simulator.engines.labels import default_precision
 from simulator.scenario.declared import SCENARIO, field
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
+from workloads.architectures.names import default_precision
 from workloads.errors import UserError, shown, unknown_name
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Scenario(BaseModel):
 
     Defaults are InferenceX's single-node job on DeepSeek-V4-Pro. The precision, where nobody
     names one, is that of the model's usual checkpoint
-    (`simulator.engines.labels.default_precision`).
+    (`workloads.architectures.names.default_precision`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,13 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any, get_args
 
 from hwmodels.economics import load_economics
-from simulator.engines.labels import EngineRequest, default_precision, parse_engine
+from simulator.engines.labels import EngineRequest, parse_engine
 from simulator.engines.pools import PoolLayout, SpeculationMethod, parse_deployment
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import ClosedLoad, configure, parse_speculation
 from simulator.scenario.table_columns import canonical_row, is_blank
 from simulator.scenario.target import Target, changed_sku, check_runs_on
 from workloads.architectures.catalog import load_architecture
+from workloads.architectures.names import default_precision
 from workloads.errors import UserError, unknown_name
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 

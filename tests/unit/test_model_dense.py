@@ -5,7 +5,6 @@ from importlib import import_module
 import pytest
 
 from simulator.cli.main import run
-from simulator.engines.labels import default_precision
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import simulate_run
@@ -16,6 +15,7 @@ from simulator.scenario.settings import Scenario, build_scenario
 from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.run import plan_sweep
 from workloads.architectures.catalog import load_architecture
+from workloads.architectures.names import default_precision
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout

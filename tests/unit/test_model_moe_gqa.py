@@ -14,7 +14,6 @@ from simulator.cli.main import run
 from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.default_engine import default_engine
 from simulator.engines.kv_pools import pool_layout, size_pool
-from simulator.engines.labels import canonical_model, default_precision
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
@@ -26,6 +25,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.table_rows import configure_row
 from workloads.architectures.catalog import load_architecture, repository_of
+from workloads.architectures.names import canonical_model, default_precision
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout

@@ -3,13 +3,9 @@ import datetime as dt
 import pytest
 
 from hwmodels.software import MEDIAN_DATE, list_engines
-from simulator.engines.labels import (
-    canonical_model,
-    engine_labels,
-    load_engine,
-    parse_engine,
-)
+from simulator.engines.labels import engine_labels, load_engine, parse_engine
 from workloads.architectures.catalog import architecture_names
+from workloads.architectures.names import canonical_model
 from workloads.errors import UserError
 
 # Labels of the public InferenceX tables and of ROCm/ATOM's nightly benchmark.

@@ -5,7 +5,6 @@ import pytest
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 from simulator.engines.default_engine import default_engine
-from simulator.engines.labels import default_precision
 from simulator.engines.pools import PoolConfiguration
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.prediction.assembly import execution_plan
@@ -14,6 +13,7 @@ from simulator.scenario.settings import Scenario, build_scenario
 from simulator.scenario.table_rows import configure_row
 from simulator.studies.curve.run import explore_curve
 from workloads.architectures.catalog import architecture_names, load_architecture, usual_release
+from workloads.architectures.names import default_precision
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout

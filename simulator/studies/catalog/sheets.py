@@ -11,10 +11,11 @@ from hwmodels.economics import list_economics, load_economics
 from hwmodels.fitted import fitted_stamps
 from hwmodels.sku import figure_fields, list_skus, load_sku
 from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
-from simulator.engines.labels import canonical_model, engine_labels, load_engine
+from simulator.engines.labels import engine_labels, load_engine
 from simulator.recipes.files import load_recipes, recipe_paths
 from simulator.studies.explain.run import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture, note_of
+from workloads.architectures.names import canonical_model
 from workloads.errors import UserError, unknown_name
 from workloads.models.weights import weight_table
 
