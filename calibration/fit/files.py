@@ -70,7 +70,7 @@ def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
         form = DeploymentForm(
             model=run.model,
             sku=observation.level.sku,
-            engine=run.engine,
+            engine=run.engine.label,
             speculation=run.speculation,
             disaggregated=len(run.pools) > 1,
         )
