@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
     from simulator.serving.kv_pool import KvPoolSpec
-    from simulator.serving.scheduler import Routing, Scheduler, WorkerView
+    from simulator.serving.scheduler import RankRouting, Scheduler, WorkerView
     from workloads.architectures.base import Architecture, CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 SEARCHED_CHUNKS = (2048, 4096, 8192, 16384, 32768)
 """Step token budgets that a search tries. [tokens]"""
+
+
+DataParallelRouting: TypeAlias = Literal[
+    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests"
+]
+"""How an engine spreads requests over its attention ranks, see `simulator.serving.router`."""
 
 
 class EngineSettings(BaseModel):
@@ -45,6 +51,7 @@ class EngineSettings(BaseModel):
     kv_cache_dtype: Literal["auto", "fp8", "bf16"] = Field(
         "auto", description="format of the KV cache; auto: that of the recipe or the level"
     )
+    data_parallel_routing: DataParallelRouting = "round_robin"
 
 
 SettingsT = TypeVar("SettingsT", bound=EngineSettings)
@@ -116,9 +123,9 @@ class Engine(ABC, Generic[SettingsT]):
         return self.settings
 
     @property
-    def rank_routing(self) -> Routing:
+    def rank_routing(self) -> RankRouting:
         """How a worker spreads its requests over its attention ranks."""
-        return "round_robin"
+        return self.settings.data_parallel_routing
 
     @property
     def mixes(self) -> bool:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from workloads.errors import UserError
 
-_OVERLAP = "steps are timed with the host's work hidden as the software level was measured"
 _TWO_BATCHES = "the overlap of two half batches is not simulated"
 _OFFLOAD = "weights in host memory are not simulated"
 
 INFORMATIVE: dict[str, dict[str, str]] = {
     "vllm": {
-        "async_scheduling": _OVERLAP,
         "offload_group_size": _OFFLOAD,
         "offload_num_in_group": _OFFLOAD,
     },
     "sglang": {
         "enable_two_batch_overlap": _TWO_BATCHES,
-        "disable_overlap_schedule": _OVERLAP,
     },
-    "trtllm": {"disable_overlap_scheduler": _OVERLAP},
     "atom": {"enable_tbo": _TWO_BATCHES},
 }
 """Settings by scheduler that are recorded and printed but change no figure, and why."""

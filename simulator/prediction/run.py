@@ -149,6 +149,7 @@ def simulate_run(
         load=ClosedLoop(
             concurrency=configuration.concurrency,
             first_rate_per_s=configuration.request_rate_per_s,
+            turnaround_s=configuration.turnaround_s,
         ),
         on_step=on_step,
     )

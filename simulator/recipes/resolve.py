@@ -11,6 +11,7 @@ from hwmodels.fitted import MEDIAN_DATE
 from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolConfiguration, deployment_label
 from simulator.engines.registry import bind_engine, engine_class
+from simulator.engines.rules import rule_settings
 from simulator.recipes.expressions import Number, evaluate, expression_names
 from simulator.recipes.files import (
     Cell,
@@ -163,6 +164,13 @@ def choose_level(
     return level, tuple(messages)
 
 
+def _build_day(level: Level, *, date: dt.date | None, median: bool) -> dt.date | None:
+    """Day of the engine's build, whose scheduling rules apply; ``None`` is the latest."""
+    if level.date is None:
+        return MEDIAN_DATE if median else date
+    return level.date if date is None else min(level.date, date)
+
+
 def _not_after(levels: Sequence[Level], day: dt.date) -> list[Level]:
     return [level for level in levels if level.date is not None and level.date <= day]
 
@@ -237,6 +245,7 @@ def resolve_recipe(
     length = nearest_length(isl, recorded=recipe.lengths)
     if length != isl and reads_length(level):
         messages.append(f"no settings recorded at isl {isl}: those of {length} hold")
+    day = _build_day(level, date=date, median=median)
     context: dict[str, object] = {
         "isl": length,
         "osl": osl,
@@ -272,7 +281,9 @@ def resolve_recipe(
         # what the recipe borrowed is replaced by what this server was given
         messages = [m for m in messages if m not in (*borrowed, *assumed)]
     messages += dict.fromkeys(recorded.messages)
-    plain = _Cells(recipe=recipe, level=levels[-1], context=_pool_context(context, layouts[-1]))
+    plain = _Cells(
+        recipe=recipe, level=levels[-1], day=day, context=_pool_context(context, layouts[-1])
+    )
     spec = resolve_speculation(
         plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
     )
@@ -284,6 +295,7 @@ def resolve_recipe(
         cells = _Cells(
             recipe=recipe,
             level=base,
+            day=day,
             context=_pool_context(context, pool),
             stated=own[pool.role],
         )
@@ -359,11 +371,13 @@ class _Cells:
         *,
         recipe: Recipe,
         level: Level,
+        day: dt.date | None,
         context: dict[str, object],
         stated: Mapping[str, Scalar] | None = None,
     ) -> None:
         self.stated = dict(stated or {})
         self.recipe = recipe
+        self.day = day
         self.level = level
         self.context = context
         self.active = [cell for cell in level.cells if cell.applies(context)]
@@ -379,7 +393,12 @@ class _Cells:
         raw |= self.stated
         origin |= dict.fromkeys(self.stated, STATED)
         cls: Any = engine_class(self.recipe.engine).settings_class
-        values: dict[str, Any] = {name: self._value(name, raw, ()) for name in raw}
+        rules = rule_settings(engine=self.recipe.engine, day=self.day)
+        values: dict[str, Any] = {
+            name: value for name, (value, _) in rules.items() if name not in raw
+        }
+        origin |= {name: text for name, (_, text) in rules.items() if name not in raw}
+        values |= {name: self._value(name, raw, ()) for name in raw}
         try:
             settings: Any = cls(**values)
         except ValidationError as error:

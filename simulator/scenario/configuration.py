@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from simulator.serving.client import CLIENT_TURNAROUND_S
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class RunConfiguration:
         Directory of a user's own fit; ``None``: the shipped one.
     expert_load:
         How tokens fall on the experts; uniform for InferenceX's random tokens.
+    turnaround_s:
+        See `simulator.serving.client.ClosedLoop`. [s]
     """
 
     sku: Sku = field(repr=False)
@@ -78,6 +81,7 @@ class RunConfiguration:
     request_rate_per_s: float | None = None
     calibration: Path | None = None
     expert_load: ExpertLoad = UNIFORM
+    turnaround_s: float = CLIENT_TURNAROUND_S
 
     @property
     def model(self) -> str:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from workloads.requests.request import Request
 
 
+CLIENT_TURNAROUND_S = 0.015
+"""Client turnaround where none is stated, an estimate: 10 to 20 ms. vLLM's own scheduler with
+asynchronous scheduling on eight data-parallel ranks, and ATOM's nightly benchmarks of 2026-08,
+are met within that range. [s]"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoop:
     """A fixed number of clients; each sends its next request when its last has finished.
@@ -36,15 +42,20 @@ class ClosedLoop:
         Rate at which they send their first requests, evenly spaced; ``None``: all at time 0.
         Benchmarks that bound both the rate and the clients behave so once the clients are the
         tighter bound. [1/s]
+    turnaround_s:
+        From a client's last token to the arrival of its next request at the scheduler: the
+        answer's last chunk, detokenised, over HTTP, the client's own work, the next request back
+        over HTTP and tokenised. [s]
 
     Raises
     ------
     UserError
-        If there is no client, or the rate is not positive.
+        If there is no client, the rate is not positive or the turnaround is negative.
     """
 
     concurrency: int
     first_rate_per_s: float | None = None
+    turnaround_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.first_rate_per_s is not None and not self.first_rate_per_s > 0:
@@ -55,6 +66,10 @@ class ClosedLoop:
         if self.concurrency < 1:
             raise UserError(
                 f"concurrency is {self.concurrency}; a closed loop needs at least one client"
+            )
+        if not 0 <= self.turnaround_s < float("inf"):
+            raise UserError(
+                f"turnaround_s is {self.turnaround_s}; a client's turnaround is 0 or more seconds"
             )
 
 
@@ -86,6 +101,8 @@ class ClosedLoopClients:
         Rate of their first requests; ``None``: all at time 0. [1/s]
     send:
         Called with a request at the time it is sent.
+    turnaround_s:
+        See `ClosedLoop`. [s]
 
     Raises
     ------
@@ -101,7 +118,9 @@ class ClosedLoopClients:
         concurrency: int,
         first_rate_per_s: float | None = None,
         send: Callable[[Request], None],
+        turnaround_s: float = 0.0,
     ) -> None:
+        self._turnaround_s = turnaround_s
         self._clock = clock
         self._first_rate_per_s = first_rate_per_s
         self._requests = iter(
@@ -125,11 +144,16 @@ class ClosedLoopClients:
         turns = self._turns.get(request.session)
         if turns:
             following = turns.popleft()
-            _send_after_thinking(self._clock, self._send, following)
+            _send_after_thinking(self._clock, self._send, following, self._turnaround_s)
             return
         if turns is not None:
             del self._turns[request.session]
-        self._begin()
+        if self._turnaround_s:
+            self._clock.at(
+                self._clock.now + self._turnaround_s, ARRIVAL, lambda _event: self._begin()
+            )
+        else:
+            self._begin()
 
     def _burst(self, _event: simpy.Event) -> None:
         for _ in range(self._concurrency):
@@ -250,6 +274,7 @@ def build_clients(
             concurrency=load.concurrency,
             first_rate_per_s=load.first_rate_per_s,
             send=send,
+            turnaround_s=load.turnaround_s,
         )
     return OpenLoopClients(clock=clock, requests=requests, send=send)
 
@@ -267,5 +292,8 @@ def gather_sessions(requests: Sequence[Request]) -> Iterator[Request]:
             yield from turns.pop(request.session, ())
 
 
-def _send_after_thinking(clock: Clock, send: Callable[[Request], None], request: Request) -> None:
-    clock.at(clock.now + request.think_s, ARRIVAL, lambda _event: send(request))
+def _send_after_thinking(
+    clock: Clock, send: Callable[[Request], None], request: Request, turnaround_s: float = 0.0
+) -> None:
+    at_s = clock.now + turnaround_s + request.think_s
+    clock.at(at_s, ARRIVAL, lambda _event: send(request))

@@ -26,6 +26,11 @@ class Rank:
     ----------
     waiting:
         Requests that hold nothing yet, first come first.
+    incoming:
+        Requests that have arrived since the composition of the next step was fixed.
+    leaving, leaving_blocks:
+        Requests that finished after that, and their blocks: both still count as taken.
+        [requests], [blocks]
     expected:
         Requests that were prefilled elsewhere and have no blocks here yet.
     reserved:
@@ -61,8 +66,11 @@ class Rank:
         "expected",
         "handed_over",
         "held",
+        "incoming",
         "index",
         "lag",
+        "leaving",
+        "leaving_blocks",
         "life_blocks",
         "pool",
         "prefilling",
@@ -80,6 +88,8 @@ class Rank:
         self.batch = DecodeBatch(cost=cost, block_tokens=pool.block_tokens)
         self.cache = PrefixCache(pool) if caches_prefixes else None
         self.waiting: deque[Sequence] = deque()
+        self.incoming: deque[Sequence] = deque()
+        self.leaving = self.leaving_blocks = 0
         self.expected: deque[Sequence] = deque()
         self.reserved: dict[int, Sequence] = {}
         self.arrived: list[Sequence] = []
@@ -94,8 +104,8 @@ class Rank:
         self.safe_step = -1
 
     def admitted_count(self) -> int:
-        """Requests that hold blocks here. [requests]"""
-        count = self.batch.size
+        """Requests that hold blocks here, as the engine knows it when it decides. [requests]"""
+        count = self.batch.size + self.leaving
         if self.prefilling:
             count += len(self.prefilling)
         if self.reserved:
@@ -275,10 +285,24 @@ class Rank:
         pool = self.pool
         batch = self.batch
         room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
+        room -= self.leaving_blocks
         linear = batch.context_at(step) / pool.block_tokens
         if linear + batch.size <= room:
             return True
         return linear <= room and batch.blocks(step) <= room
+
+    def steps_with_room(self, blocks: float, step: int, horizon: int) -> int:
+        """Steps from this one in which `has_room` holds, at most ``horizon``. [steps]"""
+        if self.has_room(blocks, step + horizon - 1):
+            return horizon
+        low, high = 0, horizon
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.has_room(blocks, step + middle - 1):
+                low = middle
+            else:
+                high = middle
+        return low
 
     def used_blocks(self, step: int) -> int:
         """Blocks in use in a step. [blocks]"""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.rank import Rank
-    from simulator.serving.scheduler import Routing, ServingEngine
+    from simulator.serving.scheduler import RankRouting, Routing, ServingEngine
     from simulator.serving.step_cost import StepCost
     from simulator.serving.worker import Worker
     from workloads.layout import Layout
@@ -53,7 +53,7 @@ class WorkerPool:
     cost: StepCost
     workers: int = 1
     routing: Routing = "round_robin"
-    rank_routing: Routing | None = None
+    rank_routing: RankRouting | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -67,6 +67,11 @@ class Router:
     ``kv_aware`` picks the least work in blocks, as Dynamo's KV router does: prompt blocks that
     are neither cached there nor computed yet, the request's own and the queue's, plus the
     blocks of the decode batch.
+
+    Between ranks there are two more. ``least_loaded_rotating`` is vLLM's balancer: the fewest
+    requests, each that waits counted up to four times on a rank whose KV pool is more than half
+    full; the search starts behind the rank chosen last. ``least_requests`` is ATOM's: the fewest
+    requests, then the fewest prompt tokens among them, then in turn.
     """
 
     def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
@@ -102,7 +107,39 @@ class Router:
             return worker, ranks[position]
         if self.rank_routing == "least_loaded":
             return worker, ranks[worker.loads.index(min(worker.loads))]
-        return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
+        if self.rank_routing == "kv_aware":
+            return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
+        scores: list[float]
+        if self.rank_routing == "least_requests":
+            least = min(worker.loads)
+            scores = [
+                float(tokens) if load == least else float("inf")
+                for load, tokens in zip(worker.loads, worker.prompt_loads, strict=True)
+            ]
+        else:
+            scores = [
+                _vllm_score(rank, load, worker)
+                for rank, load in zip(ranks, worker.loads, strict=True)
+            ]
+        position = _first_least(scores, self._next_rank[index])
+        self._next_rank[index] = (position + 1) % len(ranks)
+        return worker, ranks[position]
+
+
+def _first_least(scores: List[float], start: int) -> int:
+    """Position of the least score, searched in turn from a start."""
+    least = min(scores)
+    count = len(scores)
+    return next(i % count for i in range(start, start + count) if scores[i % count] == least)
+
+
+def _vllm_score(rank: Rank, load: int, worker: Worker) -> float:
+    """Requests of a rank, those that wait weighted by how full its KV pool is."""
+    waiting = len(rank.waiting) + len(rank.incoming)
+    if not waiting:
+        return float(load)
+    used = rank.used_blocks(worker.current_step() - rank.lag) / rank.pool.total_blocks
+    return load + waiting * 6.0 * max(0.0, used - 0.5)
 
 
 def _work_blocks(rank: Rank, request: Request) -> float:
@@ -111,5 +148,5 @@ def _work_blocks(rank: Rank, request: Request) -> float:
     if rank.cache is not None and request.block_hashes:
         tokens -= rank.cache.match(request, request.prompt_tokens).tokens
     tokens += sum(s.target - s.computed for s in rank.prefilling)
-    tokens += sum(s.target for s in rank.waiting)
+    tokens += sum(s.target for s in rank.waiting) + sum(s.target for s in rank.incoming)
     return (tokens + rank.batch.context_sum) / rank.pool.block_tokens

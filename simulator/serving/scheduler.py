@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 
 Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
+RankRouting: TypeAlias = Literal[
+    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests", "kv_aware"
+]
+"""How requests are spread over workers and over ranks, see `simulator.serving.router.Router`."""
 
 NO_ROOM = -1
 """`Scheduler.admit_head`: the head of the queue stays."""
@@ -37,6 +41,10 @@ class WorkerView(Protocol):
         All steps.
     now_s:
         Time of the last decision. [s]
+    known_s:
+        Arrivals up to here count in the decision under way. [s]
+    woken:
+        Whether the decision under way ends a time in which nothing ran.
     """
 
     pool: KvPoolSpec
@@ -46,6 +54,8 @@ class WorkerView(Protocol):
     steps: int
     engine_steps: int
     now_s: float
+    known_s: float
+    woken: bool
 
     @property
     def ranks(self) -> List[Rank]:
@@ -86,7 +96,7 @@ class ServingEngine(Protocol):
         ...
 
     @property
-    def rank_routing(self) -> Routing:
+    def rank_routing(self) -> RankRouting:
         """How a worker spreads its requests over its attention ranks."""
         ...
 
@@ -131,11 +141,18 @@ class Scheduler:
         Whether a prefill on one rank keeps the decode batches of all ranks from advancing.
     looks_at_intervals:
         Whether new requests are seen only every few steps.
+    notes_every_arrival:
+        Whether arrivals at a queue that is not empty matter too.
+    composes_ahead:
+        Whether a step is composed when the one before it starts, so that the host works while
+        the GPU computes: from what had arrived and finished by then.
     """
 
     mixes: bool = True
     joint_prefill: bool = False
     looks_at_intervals: bool = False
+    notes_every_arrival: bool = False
+    composes_ahead: bool = False
 
     def __init__(self, *, worker: WorkerView, max_running: int) -> None:
         slots = self.slots = worker.pool.request_slots
@@ -219,72 +236,20 @@ class Scheduler:
         assert self.slots is not None
         return rank.admitted_count() + rank.handed_over < self.slots
 
-    def hold_back(self, alignment: Alignment) -> int:
-        """Decode steps that ranks which could start a prefill should wait for the others."""
-        ready = 0
-        for rank in self.worker.ranks:
-            if rank.prefilling:
-                return 0
-            if rank.waiting and not rank.blocked and self.may_start(rank):
-                ready += 1
-        return alignment.hold(
-            ready=ready,
-            ranks=len(self.worker.ranks),
-            decoding=self.worker.is_decoding(),
-            step=self.worker.steps,
-        )
-
-
-class Alignment:
-    """Counts how long ranks that could prefill wait for the others of their lockstep group.
-
-    A step is better spent if all ranks prefill in it: a rank that has nothing to prefill idles
-    or decodes while the others do. While only some ranks could start a prefill, all hold back,
-    for at most ``max_wait`` decode steps. With nothing to decode no time passes between two
-    attempts, so nobody waits.
-    """
-
-    def __init__(self, max_wait: int) -> None:
-        self.max_wait = max_wait
-        self.since: int | None = None
-
-    def hold(self, *, ready: int, ranks: int, decoding: bool, step: int) -> int:
-        """Decode steps to wait before the next attempt; 0 to start prefills now.
-
-        Parameters
-        ----------
-        ready:
-            Ranks that could start a prefill.
-        ranks:
-            Ranks of the group.
-        decoding:
-            Whether any rank has a decode batch.
-        step:
-            Decode steps of the worker so far.
-        """
-        if ready == 0:
-            self.since = None
-            return NEVER
-        if ready == ranks or not decoding or self.max_wait == 0:
-            self.since = None
-            return 0
-        if self.since is None:
-            self.since = step
-        left = self.since + self.max_wait - step
-        if left <= 0:
-            self.since = None
-            return 0
-        return left
-
 
 class PrefillFirstScheduler(Scheduler):
     """Prefill whenever something can be prefilled, decode otherwise.
 
-    Subclasses say how a rank's prefill batch is filled.
+    Subclasses say how a rank's prefill batch is filled and when prompts are held back.
+
+    Attributes
+    ----------
+    holds_chunks:
+        Whether prompts in progress wait too while prompts are held back.
     """
 
     mixes = False
-    alignment: Alignment
+    holds_chunks: bool = True
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
@@ -295,11 +260,12 @@ class PrefillFirstScheduler(Scheduler):
             wait = self.steps_to_wait()
             if wait:
                 limit = wait
-            else:
-                for rank in worker.ranks:
-                    if rank.prefilling or (rank.waiting and not rank.blocked):
-                        self.fill(rank)
-                        prefills = prefills or bool(rank.chunks)
+            for rank in worker.ranks:
+                if (rank.prefilling and not (wait and self.holds_chunks)) or (
+                    rank.waiting and not (wait or rank.blocked)
+                ):
+                    self.fill(rank, may_start=not wait)
+                    prefills = prefills or bool(rank.chunks)
         stalled = prefills and self.joint_prefill
         steps = worker.steps
         for rank in worker.ranks:
@@ -313,9 +279,9 @@ class PrefillFirstScheduler(Scheduler):
         return limit
 
     def steps_to_wait(self) -> int:
-        """Decode steps before a prefill may start; 0 if it may now."""
-        return self.hold_back(self.alignment) if self.alignment.max_wait else 0
+        """Decode steps before a prompt may start; 0 if it may now."""
+        return 0
 
-    def fill(self, rank: Rank) -> None:
+    def fill(self, rank: Rank, *, may_start: bool) -> None:
         """Put the rank's next prefill batch into ``rank.chunks``."""
         raise NotImplementedError

@@ -95,10 +95,16 @@ class Worker:
         All steps.
     now_s:
         Time of the last decision. [s]
+    woken:
+        Whether the decision under way ends a time in which nothing ran.
+    known_s:
+        Arrivals up to here count in the decision under way. [s]
     loads:
         Requests that each rank has to serve: queued, admitted and decoding. [requests]
     total_load:
         Their sum. [requests]
+    prompt_loads:
+        Prompt tokens of the requests that each rank has to serve. [tokens]
     """
 
     def __init__(
@@ -140,8 +146,11 @@ class Worker:
         self.now_s = 0.0
         self.loads = [0] * len(self.ranks)
         self.total_load = 0
+        self.prompt_loads = [0] * len(self.ranks)
         self.steps = 0
         self.engine_steps = 0
+        self.woken = False
+        self.known_s = 0.0
         self._order = 0
         self._due = [NEVER] * len(self.ranks)
         self._idle = True
@@ -153,6 +162,9 @@ class Worker:
         self._prefilling: list[Rank] = []
         self._advancing: list[Rank] = []
         self._load_free_s = [0.0] * len(self.ranks)
+        self._incoming = 0
+        self._visible_s = 0.0
+        self._releasing: list[Rank] = []
         self.scheduler = engine.build_scheduler(worker=self)
 
     # what schedulers ask and do ------------------------------------------------------------
@@ -169,6 +181,13 @@ class Worker:
     def is_running(self) -> bool:
         """Whether any rank computes something."""
         return min(self._due) < NEVER or any(rank.prefilling for rank in self.ranks)
+
+    def current_step(self) -> int:
+        """Decode steps that are over now, also within a run of steps."""
+        if self._run_steps <= 1:
+            return self.steps
+        low, high = self.steps + 1, self.steps + self._run_steps
+        return self.pricer.first_step_ending_from(self.clock.now, low=low, high=high) - 1
 
     def has_queued(self) -> bool:
         """Whether any rank has requests whose prompt is not finished."""
@@ -195,12 +214,27 @@ class Worker:
         """Queue a request at a rank, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
-        self.loads[rank.index] += 1
-        self.total_load += 1
-        rank.waiting.append(sequence)
+        self._count(sequence, rank, 1)
         scheduler = self.scheduler
-        if self._idle or (
-            len(rank.waiting) == 1 and (scheduler.looks_at_intervals or scheduler.may_start(rank))
+        if scheduler.composes_ahead:
+            # seen by the decision after the one that fixes the next step
+            rank.incoming.append(sequence)
+            self._incoming += 1
+            if (
+                self._idle
+                or scheduler.notes_every_arrival
+                or (len(rank.incoming) == 1 and self._may_enter(rank))
+            ):
+                self._ask_decision(ahead=1)
+            return
+        rank.waiting.append(sequence)
+        if (
+            self._idle
+            or scheduler.notes_every_arrival
+            or (
+                len(rank.waiting) == 1
+                and (scheduler.looks_at_intervals or scheduler.may_start(rank))
+            )
         ):
             self._ask_decision()
 
@@ -208,8 +242,7 @@ class Worker:
         """Queue a request whose prompt another worker has computed, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
-        self.loads[rank.index] += 1
-        self.total_load += 1
+        self._count(sequence, rank, 1)
         rank.expected.append(sequence)
         self._visited.add(rank.index)
         self._ask_decision()
@@ -227,18 +260,35 @@ class Worker:
         if rank.waiting:
             self._ask_decision()
 
-    def _ask_decision(self) -> None:
-        """Decide at the next step boundary, or at this instant if no step is under way."""
+    def _count(self, sequence: Sequence, rank: Rank, change: int) -> None:
+        """Note that a rank has a request more or less to serve."""
+        self.loads[rank.index] += change
+        self.total_load += change
+        self.prompt_loads[rank.index] += change * sequence.request.prompt_tokens
+
+    def _may_enter(self, rank: Rank) -> bool:
+        """Whether the first request that arrives at a rank could be admitted once it is seen."""
+        scheduler = self.scheduler
+        if scheduler.notes_every_arrival:
+            return True
+        return not rank.waiting and (scheduler.looks_at_intervals or scheduler.may_start(rank))
+
+    def _ask_decision(self, *, ahead: int = 0) -> None:
+        """Decide at the next step boundary, or at this instant if no step is under way.
+
+        With ``ahead`` 1 a step later: the next one is fixed already.
+        """
         if self._deciding:
             return
         if self._idle:
             self._idle = False
             self._deciding = True
+            self.woken = True
             self.clock.at(self.clock.now, self.decision_priority, self._decide)
         elif self._run_steps > 1:
             low = self.steps + 1
             high = self.steps + self._run_steps
-            end = self.pricer.first_step_ending_from(self.clock.now, low=low, high=high)
+            end = self.pricer.first_step_ending_from(self.clock.now, low=low, high=high) + ahead
             if end < high:
                 self._run_steps = end - self.steps
                 self._wake_event = self.clock.at(
@@ -253,6 +303,10 @@ class Worker:
         if self.events.on_step is not None:
             self._report(now)
         self._deciding = True
+        if self._run_steps > 1:
+            self._visible_s = self.pricer.end_s(self.steps + self._run_steps - 1)
+        else:
+            self._visible_s = self._run_start_s
         if self._prefilling:
             self._complete_prefill(now)
         else:
@@ -298,11 +352,11 @@ class Worker:
         else:
             sequence.steps_done += 1
         if sequence.steps_done >= sequence.request.decode_steps:
+            self._release_ahead(rank, sequence.blocks)
             rank.drop(sequence, finished=True)
             self._finish(rank, sequence, now)
         elif self.events.on_prefilled is not None:
-            self.loads[rank.index] -= 1
-            self.total_load -= 1
+            self._count(sequence, rank, -1)
             rank.hand_over(sequence)
             self.events.on_prefilled(sequence, self, rank)
         else:
@@ -317,12 +371,23 @@ class Worker:
                 continue
             step = steps - rank.lag
             while rank.batch.next_finish() <= step:
-                self._finish(rank, rank.pop_finished(step), now)
+                leaving = rank.batch.running[0][2]
+                blocks = rank.pool.blocks(leaving.final_tokens) - leaving.shared_blocks
+                sequence = rank.pop_finished(step)
+                self._release_ahead(rank, blocks)
+                self._finish(rank, sequence, now)
             due[rank.index] = _due_step(rank)
 
+    def _release_ahead(self, rank: Rank, blocks: int) -> None:
+        """The decision under way was made before this request finished: it holds its place."""
+        if self.scheduler.composes_ahead:
+            if not rank.leaving:
+                self._releasing.append(rank)
+            rank.leaving += 1
+            rank.leaving_blocks += blocks
+
     def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
-        self.loads[rank.index] -= 1
-        self.total_load -= 1
+        self._count(sequence, rank, -1)
         sequence.finish_s = now
         self.events.on_finish(sequence)
 
@@ -332,7 +397,17 @@ class Worker:
         if self._visited:
             self._receive(now)
         scheduler = self.scheduler
-        limit = scheduler.schedule()
+        limit = self._compose(now if self.woken or not scheduler.composes_ahead else None)
+        if (
+            scheduler.composes_ahead
+            and min(self._due) == NEVER
+            and not any(rank.chunks for rank in self.ranks)
+            and (self._incoming or self._visited or self.has_queued())
+        ):
+            # what was fixed is empty: the host composes anew
+            if self._visited:
+                self._receive(now)
+            limit = self._compose(now)
         if self._visited and any(self._can_reserve(self.ranks[i]) for i in self._visited):
             limit = 1  # the queue that went first is empty now
         self._run_start_s = now
@@ -373,6 +448,40 @@ class Worker:
                         run = rank.last_fitting_step(step, step + run - 1) - step + 1
         self._run_steps = run
         return pricer.end_s(steps + run)
+
+    def _compose(self, until_s: float | None) -> int:
+        """Fix what the next step holds; how many decode steps until that is to be asked again.
+
+        Parameters
+        ----------
+        until_s:
+            Arrivals up to here are known; ``None``: to the start of the step that has ended. [s]
+        """
+        scheduler = self.scheduler
+        self.known_s = self._visible_s if until_s is None else until_s
+        if self._incoming:
+            self._see_arrivals(self.known_s)
+        limit = scheduler.schedule()
+        self.woken = False
+        for rank in self._releasing:
+            if rank.waiting or rank.prefilling:
+                limit = 1
+            rank.leaving = rank.leaving_blocks = 0
+            rank.blocked = False
+        self._releasing.clear()
+        if self._incoming and limit > 1:
+            for rank in self.ranks:
+                if rank.incoming and self._may_enter(rank):
+                    return 1  # it enters a step later
+        return limit
+
+    def _see_arrivals(self, until_s: float) -> None:
+        """Queue what had arrived when this decision was made."""
+        for rank in self.ranks:
+            incoming = rank.incoming
+            while incoming and incoming[0].arrival_s <= until_s:
+                rank.waiting.append(incoming.popleft())
+                self._incoming -= 1
 
     def _receive(self, now: float) -> None:
         """Take in what arrived since the last decision, and reserve blocks for what is to come."""
@@ -427,7 +536,10 @@ class Worker:
                     0 if prefill and rank not in self._advancing else rank.batch.size
                     for rank in self.ranks
                 ),
-                waiting=tuple(len(rank.waiting) + len(rank.expected) for rank in self.ranks),
+                waiting=tuple(
+                    len(rank.waiting) + len(rank.incoming) + len(rank.expected)
+                    for rank in self.ranks
+                ),
                 used_blocks=tuple(rank.used_blocks(last - rank.lag) for rank in self.ranks),
             )
         )

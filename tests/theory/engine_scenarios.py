@@ -60,6 +60,7 @@ ENGINES = st.one_of(
         enable_chunked_prefill=st.booleans(),
         enable_prefix_caching=st.booleans(),
         prefill_schedule_interval=st.integers(1, 5),
+        async_scheduling=st.booleans(),
     ),
     st.builds(
         SglangSettings,
@@ -70,6 +71,10 @@ ENGINES = st.one_of(
         enable_mixed_chunk=st.booleans(),
         enable_prefill_delayer=st.booleans(),
         prefill_delayer_max_delay_passes=st.integers(0, 12),
+        prefill_delayer_bounds_slots=st.booleans(),
+        prefill_delayer_window=st.sampled_from([None, 4]),
+        prefill_delayer_counts_chunks=st.booleans(),
+        disable_overlap_schedule=st.booleans(),
         disable_radix_cache=st.booleans(),
         scheduler_recv_interval=st.sampled_from([1, 1, 3, 10]),
     ),
@@ -80,13 +85,25 @@ ENGINES = st.one_of(
         tokens_per_block=st.sampled_from([4, 16]),
         capacity_policy=st.sampled_from(["max_utilization", "guaranteed_no_evict"]),
         enable_chunked_prefill=st.booleans(),
-        attention_dp_batching_wait_iters=st.integers(0, 12),
+        attention_dp_enable_balance=st.booleans(),
+        attention_dp_timeout_iters=st.integers(0, 12),
+        attention_dp_batching_wait_iters=st.integers(0, 5),
+        batch_wait_timeout_iters=st.integers(0, 6),
+        batch_wait_max_tokens_ratio=st.sampled_from([0.0, 0.3, 1.0]),
+        disable_overlap_scheduler=st.booleans(),
     ),
     st.builds(
         AtomSettings,
         max_num_batched_tokens=st.integers(40, 400),
         max_num_seqs=st.integers(1, 12),
-        prefill_align_steps=st.integers(0, 12),
+        enable_chunked_prefill=st.booleans(),
+        deferred_output=st.booleans(),
+        prefill_alignment=st.sampled_from(["none", "some_ranks", "full_budget", "coalescer"]),
+        prefill_align_fill=st.sampled_from([0.2, 0.9]),
+        prefill_align_max_ticks=st.integers(0, 40),
+        prefill_align_partial_ticks=st.integers(0, 20),
+        prefill_align_stall_ticks=st.integers(1, 10),
+        data_parallel_routing=st.sampled_from(["round_robin", "least_requests"]),
     ),
 )
 
@@ -126,7 +143,7 @@ def worker_pools(draw, queries):
         cost=SegmentedCost(queries),
         workers=draw(st.sampled_from([1, 1, 2])),
         routing=draw(routing),
-        rank_routing=draw(routing),
+        rank_routing=draw(st.one_of(st.none(), routing)),
     )
 
 
@@ -195,6 +212,13 @@ def scenarios(draw):
     """A deployment, its requests and their load."""
     queries = draw(st.sampled_from([1, 1, 3]))
     load = draw(
-        st.one_of(st.just(OpenLoop()), st.builds(ClosedLoop, concurrency=st.integers(1, 16)))
+        st.one_of(
+            st.just(OpenLoop()),
+            st.builds(
+                ClosedLoop,
+                concurrency=st.integers(1, 16),
+                turnaround_s=st.sampled_from([0.0, 0.015]),
+            ),
+        )
     )
     return draw(deployments(queries)), draw(workloads(queries)), load

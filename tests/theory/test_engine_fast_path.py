@@ -8,7 +8,7 @@ from simulator.serving.deployment import run_deployment
 from simulator.serving.records import Records
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenario=scenarios())
 def test_runs_of_steps_equal_single_steps(scenario) -> None:
     deployment, requests, load = scenario

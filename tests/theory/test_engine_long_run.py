@@ -54,7 +54,9 @@ def test_a_million_requests_take_no_more_memory_than_a_hundred_thousand() -> Non
     deployment = Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            engine=bind_engine(VllmSettings(max_num_batched_tokens=512, max_num_seqs=128)),
+            engine=bind_engine(
+                VllmSettings(async_scheduling=False, max_num_batched_tokens=512, max_num_seqs=128)
+            ),
             kv_pool=KvPoolSpec(total_blocks=100_000, block_tokens=16),
             cost=StraightCost(),
         )

@@ -58,7 +58,11 @@ def server(cost, *, batch) -> Deployment:
     return Deployment(
         aggregated=WorkerPool(
             layout=Layout(tp=1),
-            engine=bind_engine(VllmSettings(max_num_batched_tokens=1 << 40, max_num_seqs=batch)),
+            engine=bind_engine(
+                VllmSettings(
+                    async_scheduling=False, max_num_batched_tokens=1 << 40, max_num_seqs=batch
+                )
+            ),
             kv_pool=KvPoolSpec(total_blocks=1 << 50, block_tokens=1),
             cost=cost,
         )

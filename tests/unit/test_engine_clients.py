@@ -13,7 +13,7 @@ from simulator.serving.kv_pool import KvPoolSpec
 from simulator.serving.router import WorkerPool
 from workloads.errors import UserError
 
-VLLM = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)
+VLLM = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=8)
 
 
 def placed(records):
@@ -55,16 +55,18 @@ def test_engines_route_over_their_ranks_as_they_do() -> None:
     workload = requests((4, 9), (4, 2), (4, 2), at=[0, 0, 4.5])
     for settings, ranks in (
         (VLLM, [0, 1, 1]),
-        (TrtllmSettings(), [0, 1, 1]),
-        (SglangSettings(), [0, 1, 0]),
-        (AtomSettings(), [0, 1, 0]),
+        (TrtllmSettings(disable_overlap_scheduler=True), [0, 1, 1]),
+        (SglangSettings(disable_overlap_schedule=True), [0, 1, 0]),
+        (AtomSettings(deferred_output=False, prefill_alignment="none"), [0, 1, 1]),
     ):
         _, records = trace(pool(settings, dp=2), workload)
         assert [rank for _, rank in placed(records)] == ranks
 
 
 def test_kv_aware_goes_to_the_cached_prefix_unless_that_worker_is_busy() -> None:
-    engine = VllmSettings(max_num_batched_tokens=64, enable_prefix_caching=True)
+    engine = VllmSettings(
+        async_scheduling=False, max_num_batched_tokens=64, enable_prefix_caching=True
+    )
     workload = requests((16, 1), (8, 1), (20, 1), (20, 1), at=[0, 0, 5, 5])
     for request in workload:
         request.block_tokens = 4

@@ -10,8 +10,8 @@ from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_transfer import TransferLink
 from workloads.errors import UserError
 
-PREFILL = VllmSettings(max_num_batched_tokens=64, max_num_seqs=1)
-DECODE = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)
+PREFILL = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=1)
+DECODE = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=8)
 LINK = {"bandwidth_bytes_per_s": 16.0, "token_bytes": 1.0}
 
 
@@ -115,7 +115,7 @@ def test_single_token_outputs_never_move() -> None:
 
 def test_pools_may_differ_in_engine_ranks_and_speculation() -> None:
     deployment = Deployment(
-        prefill=pool(SglangSettings(), dp=2),
+        prefill=pool(SglangSettings(disable_overlap_schedule=True), dp=2),
         decode=pool(DECODE, dp=4, queries=3),
         transfer=TransferLink(**LINK),
     )

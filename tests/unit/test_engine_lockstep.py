@@ -8,7 +8,7 @@ from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.step_cost import Line
 from workloads.errors import UserError
 
-VLLM = VllmSettings(max_num_batched_tokens=64, max_num_seqs=8)
+VLLM = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=8)
 
 
 class CountedCost(OneSecondSteps):
@@ -66,7 +66,7 @@ def test_an_arrival_at_a_boundary_is_seen_there() -> None:
 
 
 def test_an_arrival_that_cannot_start_does_not_end_a_run() -> None:
-    one_at_a_time = VllmSettings(max_num_batched_tokens=64, max_num_seqs=1)
+    one_at_a_time = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=1)
     steps, _ = trace(pool(one_at_a_time), requests((4, 50), (4, 1), at=[0, 20.25]))
     assert steps == [(0.0, 1, 4, 0), (1.0, 49, 0, 1), (50.0, 1, 4, 0)]
 
@@ -87,7 +87,7 @@ def test_a_run_ends_with_its_cost_segment() -> None:
 
 
 def test_pipeline_stages_each_have_a_micro_batch_in_flight() -> None:
-    two = VllmSettings(max_num_batched_tokens=64, max_num_seqs=2)
+    two = VllmSettings(async_scheduling=False, max_num_batched_tokens=64, max_num_seqs=2)
     steps, _ = trace(pool(two, pp=2), requests((8, 3), (4, 3), (2, 1)))
     # one request a micro-batch; both advance once per pass through all stages
     assert steps == [
@@ -107,7 +107,7 @@ def test_stages_share_the_blocks() -> None:
 
 
 def test_single_token_outputs_finish_with_their_prompt() -> None:
-    for settings in (VLLM, SglangSettings()):
+    for settings in (VLLM, SglangSettings(disable_overlap_schedule=True)):
         steps, records = trace(pool(settings), requests((8, 1), (8, 1)))
         assert steps == [(0.0, 1, 16, 0)]
         assert finishes(records) == [(1.0, 0), (1.0, 1)]

@@ -12,7 +12,9 @@ from workloads.errors import UserError
 from workloads.requests.request import Request
 from workloads.requests.synthetic import link_turns
 
-CACHING = VllmSettings(max_num_batched_tokens=1000, enable_prefix_caching=True)
+CACHING = VllmSettings(
+    async_scheduling=False, max_num_batched_tokens=1000, enable_prefix_caching=True
+)
 
 
 def prompt(*keys, size=4, extra=1):

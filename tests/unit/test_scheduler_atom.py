@@ -6,7 +6,15 @@ from simulator.engines.atom.engine import AtomSettings
 
 
 def atom(**settings):
-    return AtomSettings(**{"max_num_batched_tokens": 16, "max_num_seqs": 8, **settings})
+    return AtomSettings(
+        **{
+            "deferred_output": False,
+            "prefill_alignment": "none",
+            "max_num_batched_tokens": 16,
+            "max_num_seqs": 8,
+            **settings,
+        }
+    )
 
 
 def test_whole_prompts_go_first() -> None:
@@ -44,7 +52,7 @@ def test_the_last_admitted_request_is_preempted() -> None:
 
 
 def test_ranks_wait_to_start_prompts_together() -> None:
-    engine = atom(prefill_align_steps=5)
+    engine = atom(prefill_alignment="some_ranks", prefill_align_max_ticks=3)
     workload = requests((4, 12), (4, 12), (4, 1), (4, 1), at=[0, 0, 1.5, 4.5])
     steps, _ = trace(pool(engine, dp=2), workload)
     assert steps == [

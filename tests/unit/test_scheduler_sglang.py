@@ -15,7 +15,9 @@ from workloads.requests.request import Request
 
 
 def sglang(**settings):
-    return SglangSettings(**{"chunked_prefill_size": 16, "page_size": 4, **settings})
+    return SglangSettings(
+        **{"disable_overlap_schedule": True, "chunked_prefill_size": 16, "page_size": 4, **settings}
+    )
 
 
 def test_prefill_goes_first_and_decode_stands_still() -> None:
@@ -124,11 +126,31 @@ def test_the_delayer_gives_up_after_its_passes() -> None:
     assert steps == [
         (0.0, 1, (4, 4), (0, 0)),
         (1.0, 1, (0, 0), (1, 1)),
-        (2.0, 5, (0, 0), (1, 1)),
-        (7.0, 1, (4, 0), (0, 1)),
-        (8.0, 4, (0, 0), (1, 1)),
+        (2.0, 4, (0, 0), (1, 1)),  # one pass less than the setting says
+        (6.0, 1, (4, 0), (0, 1)),
+        (7.0, 5, (0, 0), (1, 1)),
         (12.0, 1, (0, 0), (1, 0)),
     ]
+
+
+def test_the_delayer_waits_for_as_many_slots_as_prompts_came_at_once() -> None:
+    # both ranks are ready at 2, but rank 1 has one slot free and prompts came two at a time
+    workload = requests((4, 9), (4, 9), (4, 9), (4, 3), (4, 1), (4, 1), at=[0, 0, 0, 0, 1.5, 1.5])
+    bounded = sglang(
+        enable_prefill_delayer=True, prefill_delayer_max_delay_passes=4, max_running_requests=6
+    )
+    unbounded = bounded.model_copy(
+        update={"prefill_delayer_bounds_slots": False, "prefill_delayer_window": None}
+    )
+    starts = {}
+    for engine in (bounded, unbounded):
+        # the first such hold of a process is skipped
+        engine = engine.model_copy(update={"prefill_delayer_counts_chunks": False})
+        deployment = pool(engine, dp=2)
+        steps, _ = trace(deployment, workload)
+        starts[engine.prefill_delayer_bounds_slots] = [s for s, _, p, _ in steps if any(p)]
+    assert starts[True][0] == starts[False][0] == 0.0
+    assert starts[True] == starts[False]  # skipped once
 
 
 def test_nobody_waits_where_nothing_decodes() -> None:

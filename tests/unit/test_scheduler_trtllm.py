@@ -9,7 +9,13 @@ from workloads.errors import UserError
 
 def trtllm(**settings):
     return TrtllmSettings(
-        **{"max_num_tokens": 16, "max_batch_size": 8, "tokens_per_block": 4, **settings}
+        **{
+            "disable_overlap_scheduler": True,
+            "max_num_tokens": 16,
+            "max_batch_size": 8,
+            "tokens_per_block": 4,
+            **settings,
+        }
     )
 
 
@@ -62,7 +68,7 @@ def test_max_utilization_admits_and_pauses_the_last() -> None:
 
 
 def test_ranks_wait_to_start_prompts_together() -> None:
-    engine = trtllm(attention_dp_batching_wait_iters=5)
+    engine = trtllm(attention_dp_enable_balance=True, attention_dp_timeout_iters=5)
     workload = requests((4, 12), (4, 12), (4, 1), (4, 1), at=[0, 0, 1.5, 4.5])
     steps, _ = trace(pool(engine, dp=2), workload)
     assert steps == [
@@ -73,4 +79,19 @@ def test_ranks_wait_to_start_prompts_together() -> None:
         (6.0, 6, (0, 0), (1, 1)),
     ]
     alone, _ = trace(pool(engine, dp=2), workload[:3])
-    assert alone[2:4] == [(2.0, 5, (0, 0), (1, 1)), (7.0, 1, (4, 0), (1, 1))]
+    # the count goes on while no rank has a prompt: 1 to 5 since step 1
+    assert alone[2:4] == [(2.0, 3, (0, 0), (1, 1)), (5.0, 1, (4, 0), (1, 1))]
+    more = engine.model_copy(update={"attention_dp_batching_wait_iters": 2})
+    steps, _ = trace(pool(more, dp=2), workload)
+    assert [start for start, _, prompts, _ in steps if any(prompts)] == [0.0, 7.0]
+
+
+def test_prompts_beside_decode_wait_until_they_fill_a_share_of_the_budget() -> None:
+    waits = {"batch_wait_timeout_iters": 3, "batch_wait_max_tokens_ratio": 0.5}
+    workload = requests((4, 12), (3, 2), (3, 2), at=[0, 1.5, 2.5])
+    steps, _ = trace(pool(trtllm(**waits)), workload)
+    # 1 + 3 + 3 tokens are less than 8, so that the bound of three steps ends the wait
+    assert [start for start, _, prompt, _ in steps if prompt] == [0.0, 5.0]
+    filled = requests((4, 12), (3, 2), (4, 2), at=[0, 1.5, 2.5])
+    steps, _ = trace(pool(trtllm(**waits)), filled)
+    assert [start for start, _, prompt, _ in steps if prompt] == [0.0, 3.0]

@@ -7,7 +7,9 @@ from simulator.serving.kv_pool import OffloadTier
 
 
 def vllm(**settings):
-    return VllmSettings(**{"max_num_batched_tokens": 16, "max_num_seqs": 8, **settings})
+    return VllmSettings(
+        **{"async_scheduling": False, "max_num_batched_tokens": 16, "max_num_seqs": 8, **settings}
+    )
 
 
 def test_decode_takes_its_tokens_first_and_prompts_what_is_left() -> None:
@@ -124,8 +126,9 @@ def test_data_parallel_ranks_start_prompts_every_nth_step() -> None:
     assert steps == [
         (0.0, 1, (4, 0), (0, 0)),
         (1.0, 1, (0, 0), (1, 0)),
-        (2.0, 2, (0, 0), (1, 0)),  # two requests wait for step 4
-        (4.0, 1, (4, 4), (1, 0)),
-        (5.0, 2, (0, 0), (2, 1)),
+        (2.0, 1, (0, 4), (1, 0)),  # rank 1 decodes nothing, so that it need not wait
+        (3.0, 1, (0, 0), (1, 1)),
+        (4.0, 1, (4, 0), (1, 1)),
+        (5.0, 2, (0, 0), (2, 0)),
         (7.0, 2, (0, 0), (1, 0)),
     ]

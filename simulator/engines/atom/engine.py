@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from simulator.engines.atom.scheduler import AtomScheduler
-from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings
+from simulator.engines.base import SEARCHED_CHUNKS, DataParallelRouting, Engine, EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +24,20 @@ class AtomSettings(EngineSettings):
     block_size: int = Field(256, ge=1, description="tokens of a KV block [tokens]")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of device memory")
     enable_tbo: bool = False
-    prefill_align_steps: int = Field(
-        0, ge=0, description="steps that data-parallel ranks wait to align their prefills"
+    enable_chunked_prefill: bool = True
+    deferred_output: bool = True
+    prefill_alignment: Literal["none", "some_ranks", "full_budget", "coalescer"] = "coalescer"
+    prefill_align_fill: float = Field(
+        0.9, gt=0, le=1, description="share of all ranks' budgets that waits before prompts start"
     )
+    prefill_align_max_ticks: int = Field(200, ge=0, description="longest hold [steps]")
+    prefill_align_partial_ticks: int = Field(
+        100, ge=0, description="longest hold with a prompt in progress [steps]"
+    )
+    prefill_align_stall_ticks: int = Field(
+        10, ge=1, description="steps without a new prompt that end a hold [steps]"
+    )
+    data_parallel_routing: DataParallelRouting = "least_requests"
     cudagraph_max_capture_size: int = Field(512, ge=0, description="largest graph [requests]")
 
 

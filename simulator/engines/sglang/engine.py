@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings, PoolReserve
+from simulator.engines.base import (
+    SEARCHED_CHUNKS,
+    DataParallelRouting,
+    Engine,
+    EngineSettings,
+    PoolReserve,
+)
 from simulator.engines.kv_accounting import sglang_pool
 from simulator.engines.kv_accounting_hybrid import sglang_hybrid_pool
 from simulator.engines.launch_flags import LaunchFlags
@@ -49,6 +55,12 @@ class SglangSettings(EngineSettings):
     enable_two_batch_overlap: bool = False
     enable_prefill_delayer: bool = False
     prefill_delayer_max_delay_passes: int = Field(30, ge=0, description="longest wait [steps]")
+    prefill_delayer_bounds_slots: bool = True
+    prefill_delayer_window: int | None = Field(
+        16, ge=1, description="attempts over which the largest prefill batch counts; None: all"
+    )
+    prefill_delayer_counts_chunks: bool = True
+    data_parallel_routing: DataParallelRouting = "round_robin"
     scheduler_recv_interval: int = Field(
         1, ge=1, description="decode steps between looks at the queue of new requests"
     )

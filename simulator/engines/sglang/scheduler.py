@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.engines.prefill_delay import SlotDelayer
 from simulator.serving.decode_batch import NEVER
-from simulator.serving.scheduler import NO_ROOM, Alignment, PrefillFirstScheduler
+from simulator.serving.scheduler import NO_ROOM, PrefillFirstScheduler
 
 if TYPE_CHECKING:
     from simulator.engines.sglang.engine import SglangSettings
@@ -88,54 +89,96 @@ class SglangScheduler(PrefillFirstScheduler):
        running requests have yet to write are free.
     3. If a decode step does not fit, the requests with the fewest output tokens are retracted,
        return to the end of the queue and are recomputed.
-    4. Prefill delayer: under attention data parallelism prefills are held back while only some
-       ranks could prefill, for at most ``prefill_delayer_max_delay_passes`` steps.
+    4. Prefill delayer: under attention data parallelism new prompts are held back until all ranks
+       could start one and the fullest has slots for a whole prefill batch
+       (`simulator.engines.prefill_delay.SlotDelayer`); a prompt in progress goes on.
     5. With ``scheduler_recv_interval`` n, new requests are seen every n decode steps after the
        last prefill, and at once after a prefill or when idle (``SchedulerRecvSkipper``).
     6. Attention ranks without a prefill decode beside those that have one; with speculation
        prefill and decode do not share a step, so they idle.
     """
 
+    holds_chunks = False
+
     def __init__(self, *, worker: WorkerView, settings: SglangSettings) -> None:
         ranks = worker.attention_dp
         cap = settings.max_running_requests
         super().__init__(worker=worker, max_running=NEVER if cap is None else max(cap // ranks, 1))
         chunk = settings.chunked_prefill_size
+        self.composes_ahead = not settings.disable_overlap_schedule
         self.page = settings.page_size
         self.chunk = max(chunk // ranks, self.page) if chunk > 0 else NEVER
         self.max_prefill = settings.max_prefill_tokens
         self.mixes = settings.enable_mixed_chunk
         self.joint_prefill = not self.mixes and self.queries > 1
         self.runs_to_length = settings.disable_radix_cache
-        delays = settings.prefill_delayer_max_delay_passes if settings.enable_prefill_delayer else 0
-        self.alignment = Alignment(delays if ranks > 1 else 0)
+        self.delayer: SlotDelayer | None = None
+        if settings.enable_prefill_delayer and ranks > 1:
+            self.delayer = SlotDelayer(
+                max_passes=settings.prefill_delayer_max_delay_passes,
+                slots=self.max_running,
+                bounded=settings.prefill_delayer_bounds_slots,
+                window=settings.prefill_delayer_window,
+                ranks=len(worker.ranks),
+            )
+        self.chunk_is_ready = settings.prefill_delayer_counts_chunks
+        self.notes_every_arrival = (
+            self.delayer is not None and settings.prefill_delayer_window is not None
+        )
+        self._last_pass = 0
+        self._negotiated = False
         self.looks = Looks(settings.scheduler_recv_interval)
         self.looks_at_intervals = self.looks.interval > 1
         self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * len(worker.ranks)
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
+        self._negotiated = False
         limit = super().schedule()
+        ranks = self.worker.ranks
+        if self._negotiated and self.delayer is not None:
+            self.delayer.started([len(rank.chunks) for rank in ranks])
         if not self.looks_at_intervals:
             return limit
-        ranks = self.worker.ranks
         self.looks.after_prefill = any(rank.chunks for rank in ranks)
         return min(limit, self.looks.next_in) if any(rank.waiting for rank in ranks) else limit
 
     def steps_to_wait(self) -> int:
         """See `PrefillFirstScheduler.steps_to_wait`."""
+        worker = self.worker
         if self.looks_at_intervals:
-            worker = self.worker
             heads = [rank.waiting[0].arrival_s for rank in worker.ranks if rank.waiting]
             looked = self.looks.look(
-                step=worker.steps, now_s=worker.now_s, decoding=worker.is_decoding()
+                step=worker.steps, now_s=worker.known_s, decoding=worker.is_decoding()
             )
             seen = looked or any(arrival_s <= self.looks.last_s for arrival_s in heads)
             if not seen and not any(rank.prefilling for rank in worker.ranks):
                 return self.looks.next_in
-        return super().steps_to_wait()
+        return 0 if self.delayer is None else self._negotiate(self.delayer)
 
-    def fill(self, rank: Rank) -> None:
+    def _negotiate(self, delayer: SlotDelayer) -> int:
+        """Passes for which the ranks hold new prompts back; 0 if they may start now."""
+        ranks = self.worker.ranks
+        passes = self.worker.engine_steps
+        delayer.skip(max(passes - self._last_pass - 1, 0))
+        self._last_pass = passes
+        ready = [
+            bool(rank.waiting and not rank.blocked and self.may_start(rank))
+            or (self.chunk_is_ready and bool(rank.prefilling))
+            for rank in ranks
+        ]
+        running = [rank.batch.size + rank.leaving for rank in ranks]
+        waiting = [len(rank.waiting) for rank in ranks]
+        allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
+        if not (any(running) or any(rank.prefilling for rank in ranks)):
+            while not allowed:  # passes take no time while nothing runs
+                allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
+        if allowed:
+            self._negotiated = True
+            return 0
+        return delayer.passes_to_fire()
+
+    def fill(self, rank: Rank, *, may_start: bool) -> None:
         """See `PrefillFirstScheduler.fill`."""
         budget = self.chunk
         input_left = self.max_prefill
@@ -150,7 +193,9 @@ class SglangScheduler(PrefillFirstScheduler):
             input_left -= tokens
         waiting = rank.waiting
         running = rank.admitted_count()
-        while waiting and budget > 0 and input_left > 0 and running < self.max_running:
+        while (
+            may_start and waiting and budget > 0 and input_left > 0 and running < self.max_running
+        ):
             if rank.blocked:
                 return
             sequence = waiting[0]

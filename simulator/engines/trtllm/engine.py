@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings
+from simulator.engines.base import SEARCHED_CHUNKS, DataParallelRouting, Engine, EngineSettings
 from simulator.engines.kv_accounting_hybrid import separate_hybrid_pool
 from simulator.engines.launch_flags import LaunchFlags
 from simulator.engines.trtllm.scheduler import TrtllmScheduler
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchRequest
-    from simulator.serving.scheduler import Routing, WorkerView
+    from simulator.serving.scheduler import WorkerView
     from workloads.architectures.base import CacheLayers
 
 
@@ -30,9 +30,20 @@ class TrtllmSettings(EngineSettings):
     kv_free_gpu_memory_fraction: float = Field(0.9, gt=0, le=1, description="of what is free")
     capacity_policy: Literal["max_utilization", "guaranteed_no_evict"] = "guaranteed_no_evict"
     enable_chunked_prefill: bool = False
-    attention_dp_batching_wait_iters: int = Field(
-        0, ge=0, description="steps that data-parallel ranks wait to align their prefills"
+    attention_dp_enable_balance: bool = False
+    attention_dp_timeout_iters: int = Field(
+        50, ge=0, description="longest wait until all data-parallel ranks have a prompt [steps]"
     )
+    attention_dp_batching_wait_iters: int = Field(
+        0, ge=0, description="further wait, once all have one, to collect more [steps]"
+    )
+    batch_wait_timeout_iters: int = Field(
+        0, ge=0, description="without attention DP: longest wait to collect prompts [steps]"
+    )
+    batch_wait_max_tokens_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of the token budget that ends that wait"
+    )
+    data_parallel_routing: DataParallelRouting = "least_loaded"
     cuda_graph_max_batch_size: int = Field(256, ge=0, description="largest graph [requests]")
     enable_piecewise_cuda_graph: bool | None = Field(
         None, description="graphs of prompts under torch.compile; null: as recorded"
@@ -66,11 +77,6 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     def build_scheduler(self, *, worker: WorkerView) -> TrtllmScheduler:
         """See `Engine.build_scheduler`."""
         return TrtllmScheduler(worker=worker, settings=self.settings)
-
-    @property
-    def rank_routing(self) -> Routing:
-        """See `Engine.rank_routing`: the fewest requests, by the attention-DP router."""
-        return "least_loaded"
 
     @property
     def mixes(self) -> bool:
@@ -153,9 +159,10 @@ class TrtllmEngine(Engine[TrtllmSettings]):
             },
             "scheduler_config": {"capacity_scheduler_policy": settings.capacity_policy.upper()},
         }
-        if layout.dp_attention and settings.attention_dp_batching_wait_iters:
+        if layout.dp_attention and settings.attention_dp_enable_balance:
             flags.options["attention_dp_config"] = {
                 "enable_balance": True,
+                "timeout_iters": settings.attention_dp_timeout_iters,
                 "batching_wait_iters": settings.attention_dp_batching_wait_iters,
             }
         if settings.enable_piecewise_cuda_graph is not None:

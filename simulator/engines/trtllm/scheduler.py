@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.engines.prefill_delay import AttentionDpBalance
 from simulator.serving.decode_batch import NEVER
-from simulator.serving.scheduler import NO_ROOM, Alignment, Scheduler
+from simulator.serving.scheduler import NO_ROOM, Scheduler
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,31 +33,49 @@ class TrtllmScheduler(Scheduler):
     2. Generation requests take their tokens of ``max_num_tokens`` first, prompts in order of
        arrival what is left, at most ``max_batch_size`` requests together. Without chunked
        context a prompt waits until it fits as a whole; with it, it is cut at a block boundary.
-    3. ``attention_dp_batching_wait_iters``: prompts are held back while only some
-       data-parallel ranks have one to start, for at most that many steps.
+    3. ``attention_dp_enable_balance``: prompts, those in progress too, wait until all
+       data-parallel ranks have one (`simulator.engines.prefill_delay.AttentionDpBalance`).
+    4. ``batch_wait_timeout_iters``: without attention data parallelism, prompts wait beside
+       decoding requests for at most that many steps until a step holds
+       ``batch_wait_max_tokens_ratio`` of its budget.
+    5. Unless ``disable_overlap_scheduler``, a step is composed when the one before it starts.
     """
 
     def __init__(self, *, worker: WorkerView, settings: TrtllmSettings) -> None:
         self.budget = settings.max_num_tokens
         decodable = max(self.budget // worker.cost.queries_per_request, 1)
         super().__init__(worker=worker, max_running=min(settings.max_batch_size, decodable))
+        self.composes_ahead = not settings.disable_overlap_scheduler
         self.chunked = settings.enable_chunked_prefill
         self.block = settings.tokens_per_block
         self.evicts = settings.capacity_policy == "max_utilization"
-        self.alignment = Alignment(
-            settings.attention_dp_batching_wait_iters if worker.attention_dp > 1 else 0
-        )
+        self.balance: AttentionDpBalance | None = None
+        self.wait_steps = self.waited = 0
+        self.wait_tokens = 0.0
+        self.waiting = False
+        if worker.attention_dp == 1:
+            self.wait_steps = settings.batch_wait_timeout_iters
+            self.wait_tokens = settings.batch_wait_max_tokens_ratio * self.budget
+        elif settings.attention_dp_enable_balance:
+            self.balance = AttentionDpBalance(
+                timeout=settings.attention_dp_timeout_iters,
+                batching_wait=settings.attention_dp_batching_wait_iters,
+            )
+        self.looks_at_intervals = self.balance is not None
+        self.notes_every_arrival = self.wait_steps > 0 and self.wait_tokens > 0
+        self._last_pass = 0
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
         worker = self.worker
         limit = NEVER
-        may_start = True
-        if self.alignment.max_wait and worker.has_queued():
-            wait = self.hold_back(self.alignment)
-            if wait:
-                may_start = False
-                limit = wait
+        hold = 0
+        if self.balance is not None:
+            hold = self._balance(self.balance)
+        elif self.notes_every_arrival:
+            hold = self._wait_for_tokens()
+        if hold:
+            limit = hold
         for rank in worker.ranks:
             preempted = (
                 rank.batch.size > 0
@@ -65,9 +84,51 @@ class TrtllmScheduler(Scheduler):
             )
             if preempted:
                 limit = 1  # admission resumes after this step
-            if rank.prefilling or (rank.waiting and may_start and not preempted):
-                self._fill(rank, may_start and not preempted)
+            if not hold and (rank.prefilling or (rank.waiting and not preempted)):
+                self._fill(rank, not preempted)
         return limit
+
+    def _passes(self) -> int:
+        """Steps since the last pass that were slept through. [steps]"""
+        passes = self.worker.engine_steps - self._last_pass - 1
+        self._last_pass = self.worker.engine_steps
+        return max(passes, 0)
+
+    def _balance(self, balance: AttentionDpBalance) -> int:
+        """Steps for which prompts wait for other ranks; 0 if they may run now."""
+        ranks = self.worker.ranks
+        balance.skip(self._passes())
+        fires = balance.fires(
+            all_can=all(self._has_prompt(rank) for rank in ranks),
+            all_decode=all(rank.batch.size + rank.leaving for rank in ranks),
+        )
+        queued = any(rank.prefilling or rank.waiting for rank in ranks)
+        return balance.passes_to_fire() if queued and not fires else 0
+
+    def _has_prompt(self, rank: Rank) -> bool:
+        return bool(rank.prefilling or (rank.waiting and not rank.blocked and self.may_start(rank)))
+
+    def _wait_for_tokens(self) -> int:
+        """Steps for which prompts wait to be more; 0 if they may run now."""
+        passes = self._passes()
+        if self.waiting:
+            self.waited += passes
+        self.waiting = False
+        rank = self.worker.ranks[0]
+        decoding = rank.batch.size + rank.leaving
+        if not decoding or not self._has_prompt(rank):
+            return 0
+        tokens = decoding * self.queries + sum(s.target for s in rank.prefilling)
+        for sequence in rank.waiting:
+            if tokens >= self.wait_tokens:
+                break
+            tokens += sequence.target
+        if tokens >= self.wait_tokens or self.waited >= self.wait_steps:
+            self.waited = 0
+            return 0
+        self.waited += 1
+        self.waiting = True
+        return max(self.wait_steps - self.waited + 1, 1)
 
     def _fill(self, rank: Rank, may_start: bool) -> None:
         budget = self.budget - rank.batch.size * self.queries

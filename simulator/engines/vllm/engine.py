@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.engines.base import SEARCHED_CHUNKS, Engine, EngineSettings, PoolReserve
+from simulator.engines.base import (
+    SEARCHED_CHUNKS,
+    DataParallelRouting,
+    Engine,
+    EngineSettings,
+    PoolReserve,
+)
 from simulator.engines.kv_accounting import vllm_pool
 from simulator.engines.kv_accounting_hybrid import vllm_hybrid_pool
 from simulator.engines.launch_flags import LaunchFlags
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.launch_flags import LaunchRequest
     from simulator.serving.kv_pool import KvPoolSpec
-    from simulator.serving.scheduler import Routing, WorkerView
+    from simulator.serving.scheduler import WorkerView
     from workloads.architectures.base import CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
@@ -46,8 +52,10 @@ class VllmSettings(EngineSettings):
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = False
     prefill_schedule_interval: int = Field(
-        1, ge=1, description="data-parallel ranks start prefills only every n-th step"
+        1, ge=1, description="prompts are computed only every n-th step [steps]"
     )
+    prefill_interval_without_dp: bool = True
+    data_parallel_routing: DataParallelRouting = "least_loaded_rotating"
     max_cudagraph_capture_size: int = Field(512, ge=0, description="largest graph [tokens]")
     enforce_eager: bool = False
     cudagraph_mode: Literal["auto", "FULL_AND_PIECEWISE", "FULL_DECODE_ONLY", "NONE"] = Field(
@@ -87,11 +95,6 @@ class VllmEngine(Engine[VllmSettings]):
     def with_prefix_cache(self) -> VllmSettings:
         """See `Engine.with_prefix_cache`."""
         return self.settings.model_copy(update={"enable_prefix_caching": True})
-
-    @property
-    def rank_routing(self) -> Routing:
-        """See `Engine.rank_routing`: the fewest requests, by ``DPLBAsyncMPClient``."""
-        return "least_loaded"
 
     @property
     def mixes(self) -> bool:

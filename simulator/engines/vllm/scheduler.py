@@ -33,25 +33,41 @@ class VllmScheduler(Scheduler):
        that does not fit stops admission.
     3. Without chunked prefill a prompt waits until it fits what is left of the budget; a prompt
        longer than the whole budget is cut all the same.
-    4. With ``prefill_schedule_interval`` n, prompts start only in every n-th step, so that
-       data-parallel ranks start them together.
+    4. With ``prefill_schedule_interval`` n, a rank that decodes defers prompts, those in progress
+       too, in all but every n-th lockstep step (counted anew after the worker was idle; without
+       data parallelism: until n steps after the last that held a prompt), unless its last pass
+       that did not defer left requests waiting. A request with one token to compute is admitted.
+    5. With ``async_scheduling`` a step is composed when the one before it starts.
     """
 
     def __init__(self, *, worker: WorkerView, settings: VllmSettings) -> None:
         self.budget = settings.max_num_batched_tokens
         decodable = max(self.budget // worker.cost.queries_per_request, 1)
         super().__init__(worker=worker, max_running=min(settings.max_num_seqs, decodable))
+        self.composes_ahead = settings.async_scheduling
         self.chunked = settings.enable_chunked_prefill
-        self.interval = settings.prefill_schedule_interval
+        self.local = worker.attention_dp == 1
+        applies = settings.prefill_interval_without_dp or not self.local
+        self.interval = settings.prefill_schedule_interval if applies else 1
+        self.looks_at_intervals = self.interval > 1
+        self.capacity_bound = [False] * len(worker.ranks)
+        self.last_prefill = -self.interval
+        self.wave_start = 0
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
         worker = self.worker
         queries = self.queries
-        phase = worker.engine_steps % self.interval
-        may_start = phase == 0 or not worker.is_running()
-        limit = NEVER if may_start or not worker.has_queued() else self.interval - phase
+        limit = NEVER
+        throttled = 0
+        if self.interval > 1:
+            throttled = self._steps_throttled()
         for rank in worker.ranks:
+            defers = (
+                throttled > 0
+                and not self.capacity_bound[rank.index]
+                and rank.batch.size + rank.leaving > 0
+            )
             preempted = (
                 rank.batch.size > 0
                 and worker.steps - rank.lag > rank.safe_step
@@ -59,26 +75,44 @@ class VllmScheduler(Scheduler):
             )
             if preempted:
                 limit = 1  # admission resumes after this step
-            if rank.prefilling:
-                budget = self.budget - rank.batch.size * queries
+            budget = self.budget - rank.batch.size * queries
+            if rank.prefilling and not defers:
                 for sequence in rank.prefilling:
                     if budget <= 0:
                         break
                     tokens = min(sequence.target - sequence.computed, budget)
                     rank.chunks.append((sequence, tokens))
                     budget -= tokens
-                if budget > 0 and rank.waiting and may_start and not preempted:
-                    self._admit(rank, budget)
-            elif rank.waiting and may_start and not preempted:
-                self._admit(rank, self.budget - rank.batch.size * queries)
+            if rank.waiting and not preempted and budget > 0:
+                self._admit(rank, budget, most=1 if defers else NEVER)
+            if self.interval > 1:
+                if defers:
+                    if rank.waiting or rank.prefilling:
+                        limit = min(limit, throttled)
+                elif not preempted:
+                    self.capacity_bound[rank.index] = bool(rank.waiting)
+        if self.interval > 1 and self.local and any(rank.chunks for rank in worker.ranks):
+            self.last_prefill = worker.engine_steps + 1
         return limit
 
-    def _admit(self, rank: Rank, budget: int) -> None:
+    def _steps_throttled(self) -> int:
+        """Steps from now on in which ranks defer prompts, 0 if this one takes them. [steps]"""
+        worker = self.worker
+        if self.local:
+            return max(self.last_prefill + self.interval - worker.engine_steps - 1, 0)
+        if worker.woken:
+            self.wave_start = worker.engine_steps
+        phase = (worker.engine_steps - self.wave_start) % self.interval
+        return self.interval - phase if phase else 0
+
+    def _admit(self, rank: Rank, budget: int, *, most: int) -> None:
         waiting = rank.waiting
         running = rank.admitted_count()
         while waiting and budget > 0 and running < self.max_running and not rank.blocked:
             sequence = waiting[0]
             left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
+            if left > most:
+                return
             if not self.chunked and budget < left and budget < self.budget:
                 return
             left = self.admit_head(rank)

@@ -13,7 +13,7 @@ from simulator.output.resolved_file import resolved_text
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import acceptance_of
 from simulator.serving.chrome_trace import TraceWriter
-from simulator.serving.client import ClosedLoop, OpenLoop
+from simulator.serving.client import CLIENT_TURNAROUND_S, ClosedLoop, OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.records import Records, RecordWriter
 from simulator.serving.step_log import StepLog
@@ -195,7 +195,9 @@ def _run(
         run_deployment(
             deployment=deployment,
             requests=requests,
-            load=OpenLoop() if clients is None else ClosedLoop(concurrency=clients),
+            load=OpenLoop()
+            if clients is None
+            else ClosedLoop(concurrency=clients, turnaround_s=CLIENT_TURNAROUND_S),
             on_step=_all_of(on_step) if on_step else None,
             on_transfer=on_transfer,
             sink=_all_of(sinks),

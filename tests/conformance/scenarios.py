@@ -1,0 +1,77 @@
+"""Random scenarios for an engine's own scheduler and ours: plain data, the same for both."""
+
+import random
+
+KINDS = (
+    "plain",
+    "whole_prompts",
+    "tiny_pool",
+    "prefix",
+    "speculation",
+    "interval",
+    "interval_dp",
+    "in_flight",
+    "in_flight_dp",
+    "in_flight_tiny",
+)
+"""Kinds of vLLM scenarios."""
+
+EACH = 32
+
+
+def vllm_scenarios(*, each=EACH, seed=2026):
+    """Scenarios of every kind in turn, ``each`` a kind."""
+    return [
+        _vllm(kind, random.Random(f"{seed} {kind} {number}"))
+        for kind in KINDS
+        for number in range(each)
+    ]
+
+
+def _vllm(kind, rng):
+    block = rng.choice([4, 16])
+    count = rng.randint(2, 40)
+    spread = rng.choice([0.0, 5.0, 60.0])
+    requests = []
+    for _ in range(count):
+        row = {
+            "prompt": rng.randint(1, 250),
+            "output": rng.randint(1, 60),
+            "at": round(rng.random() * spread * 2) / 2 + (0.25 if spread else 0.0),
+        }
+        requests.append(row)
+    dp = rng.choice([2, 4]) if kind.endswith("dp") else 1
+    scenario = {
+        "kind": kind,
+        "dp": dp,
+        "async": kind.startswith("in_flight"),
+        "block_tokens": block,
+        "blocks": 4000,
+        "drafts": 0,
+        "settings": {
+            "max_num_batched_tokens": rng.choice([48, 64, 128, 300]),
+            "max_num_seqs": rng.choice([4, 12, 40]),
+            "enable_chunked_prefill": kind != "whole_prompts",
+            "enable_prefix_caching": kind == "prefix",
+        },
+        "requests": requests,
+    }
+    if kind == "whole_prompts":
+        scenario["settings"]["max_num_batched_tokens"] = rng.choice([256, 300, 512])
+    if "tiny" in kind:
+        scenario["blocks"] = rng.choice([1, 2, 3]) * -(-320 // block)
+    if "interval" in kind:
+        scenario["settings"]["prefill_schedule_interval"] = rng.choice([2, 4, 8])
+    if kind == "prefix":
+        groups = rng.randint(1, 3)
+        for row in requests:
+            row["group"] = rng.randrange(groups)
+            row["shared"] = block * rng.choice([0, 2, 5, 10])
+            row["prompt"] = row["shared"] + rng.randint(1, 120)
+    if kind == "speculation":
+        drafts = scenario["drafts"] = rng.choice([1, 3])
+        for row in requests:
+            row["accepted"] = rng.randint(0, drafts)
+            row["steps"] = rng.randint(0, 30)
+            row["output"] = 1 + row["steps"] * (1 + row["accepted"])
+    return scenario
