@@ -69,6 +69,9 @@ class PoolReserve:
         Blocks of each running request beside those of its context. [blocks]
     admission_blocks:
         Blocks that must be free beyond a request's own when it is admitted. [blocks]
+    windows, in_flight_tokens:
+        Window groups as (window, block) and tokens in flight that they are charged for.
+        [tokens]
     request_slots:
         Running requests for which there is state, if that is bounded. [requests]
     """
@@ -76,6 +79,8 @@ class PoolReserve:
     bytes: float = 0.0
     fixed_blocks: int = 0
     admission_blocks: int = 0
+    windows: tuple[tuple[int, int], ...] = ()
+    in_flight_tokens: int = 0
     request_slots: int | None = None
 
 

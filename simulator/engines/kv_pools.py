@@ -86,5 +86,7 @@ def size_pool(
         block_tokens=charge.block_tokens,
         fixed_blocks_per_request=reserve.fixed_blocks,
         admission_blocks=reserve.admission_blocks,
+        admission_windows=reserve.windows,
+        in_flight_tokens=reserve.in_flight_tokens,
         request_slots=slots,
     )

@@ -63,6 +63,10 @@ class KvPoolSpec:
     admission_blocks:
         Blocks that must be free beyond the request's own when it is admitted, and are not held
         afterwards: vLLM's charge for the state of tokens in flight. [blocks]
+    admission_windows, in_flight_tokens:
+        Sliding windows and state of that pool as (window, block) in tokens, and the tokens that
+        may be in flight: where they are given, ``admission_blocks`` is only the most that a
+        request is charged, see `admission_charge`. [tokens]
     request_slots:
         Requests that a second, separate pool can hold (SGLang's sliding-window and state
         pools); ``None`` if everything lives in one pool. [requests]
@@ -86,6 +90,8 @@ class KvPoolSpec:
     block_tokens: int
     fixed_blocks_per_request: int = 0
     admission_blocks: int = 0
+    admission_windows: tuple[tuple[int, int], ...] = ()
+    in_flight_tokens: int = 0
     request_slots: int | None = None
     block_bytes: float = 0.0
     prefix_hit_interval_tokens: int | None = None
@@ -122,6 +128,35 @@ class KvPoolSpec:
     def blocks(self, tokens: float) -> int:
         """Blocks that a request with this context holds. [blocks]"""
         return ceil(tokens / self.block_tokens) + self.fixed_blocks_per_request
+
+    def admission_charge(self, *, tokens: int, cached_tokens: int) -> int:
+        """Blocks that must be free beyond its own for a request to be admitted. [blocks]
+
+        Each window group asks for the blocks of all tokens, at most those of its window and the
+        tokens in flight, less the blocks that lie wholly below the window of the cached prefix.
+        """
+        if not self.admission_windows:
+            return self.admission_blocks
+        charge = 0
+        for window, block in self.admission_windows:
+            most = -(-(window - 1 + self.in_flight_tokens) // block) + 1
+            needed = min(-(-tokens // block), most)
+            charge += max(needed - max(cached_tokens - window + 1, 0) // block, 0)
+        return max(charge - self.fixed_blocks_per_request, 0)
+
+    def chunk_charge(self, *, tokens: int, end_tokens: int) -> int:
+        """Blocks that a prompt chunk holds in windows while its step is in flight. [blocks]
+
+        Parameters
+        ----------
+        tokens, end_tokens:
+            Tokens of the chunk and of the prompt up to its end. [tokens]
+        """
+        charge = sum(
+            min(-(-(window - 1 + tokens) // block) + 1, -(-end_tokens // block))
+            for window, block in self.admission_windows
+        )
+        return max(charge - self.fixed_blocks_per_request, 0)
 
     @property
     def longest_tokens(self) -> int:

@@ -134,14 +134,29 @@ class PrefixCache:
         self._add_holder(node)
         return node
 
-    def insert(self, request: Request, held: PrefixNode | None) -> PrefixNode:
-        """Keep the blocks of a finished prompt, held by its request from now on.
+    def insert(
+        self,
+        request: Request,
+        held: PrefixNode | None,
+        *,
+        blocks: int | None = None,
+        keeps_end: bool = True,
+    ) -> PrefixNode:
+        """Keep the blocks of a prompt, held by its request from now on.
 
         ``held`` is what the request holds so far, which is released.
+
+        Parameters
+        ----------
+        blocks:
+            How many of its blocks; ``None``: all. [blocks]
+        keeps_end:
+            Whether the state at their end is kept, from which a prompt can be resumed.
         """
         self._check(request)
-        node = self._place(request.block_hashes)
-        self._keep_states(request.block_hashes)
+        keys = request.block_hashes[:blocks]
+        node = self._place(keys)
+        self._keep_states(keys, keeps_end=keeps_end)
         self._add_holder(node)
         if held is not None:
             self.release(held)
@@ -254,13 +269,15 @@ class PrefixCache:
             depth += count
         return None
 
-    def _keep_states(self, keys: tuple[int, ...]) -> None:
+    def _keep_states(self, keys: tuple[int, ...], *, keeps_end: bool = True) -> None:
         """Keep the state at the boundaries of a prompt from which it can be resumed."""
         if not self._keeps_states:
             return
         last = len(keys)
         while last and last * self._size % self.pool.block_tokens:
             last -= 1
+        if not keeps_end:
+            last = 0
         depth = 0
         for node, count in self._tree.walk(keys):
             for n in self._state_positions(depth, count, last):

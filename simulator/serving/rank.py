@@ -234,14 +234,36 @@ class Rank:
 
     def finish_prefill(self, sequence: Sequence) -> None:
         """The whole prompt has its KV entries; its blocks may serve later prompts from now on."""
+        self.publish(sequence, sequence.request.prompt_tokens, is_whole=True)
+
+    def publish(self, sequence: Sequence, tokens: int, *, is_whole: bool = False) -> None:
+        """Let later prompts hit the full blocks among the first tokens of a prompt.
+
+        Parameters
+        ----------
+        tokens:
+            Tokens that are computed or in the step that is being composed. [tokens]
+        is_whole:
+            Whether that is all of the prompt, whose end keeps its state too.
+        """
         cache = self.cache
         request = sequence.request
         if cache is None or not request.block_hashes:
             return
+        block = self.pool.block_tokens
+        whole = len(request.block_hashes) * request.block_tokens
+        published = whole if is_whole else min(tokens, whole) // block * block
+        shared = published // block
+        if not is_whole and (shared <= sequence.shared_blocks or published >= whole):
+            return
         before = cache.held_blocks
-        sequence.prefix = cache.insert(request, sequence.prefix)
+        sequence.prefix = cache.insert(
+            request,
+            sequence.prefix,
+            blocks=published // request.block_tokens,
+            keeps_end=is_whole,
+        )
         self.held += cache.held_blocks - before
-        shared = len(request.block_hashes) * request.block_tokens // self.pool.block_tokens
         self.held -= shared - sequence.shared_blocks
         sequence.blocks -= shared - sequence.shared_blocks
         sequence.shared_blocks = shared

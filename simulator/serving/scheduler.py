@@ -202,7 +202,10 @@ class Scheduler:
 
     def has_room(self, rank: Rank, sequence: Sequence) -> bool:
         """Whether the pool has the blocks that this engine asks for before it admits a request."""
-        needed = rank.blocks_needed(sequence) + rank.pool.admission_blocks
+        match = sequence.match
+        needed = rank.blocks_needed(sequence) + rank.pool.admission_charge(
+            tokens=sequence.target, cached_tokens=0 if match is None else match.tokens
+        )
         return rank.has_room(needed, self.worker.steps - rank.lag)
 
     def admit_head(self, rank: Rank) -> int:

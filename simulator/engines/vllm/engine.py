@@ -55,6 +55,9 @@ class VllmSettings(EngineSettings):
         1, ge=1, description="prompts are computed only every n-th step [steps]"
     )
     prefill_interval_without_dp: bool = True
+    admission_steps_in_flight: int = Field(
+        2, ge=1, le=2, description="steps whose budget admission charges windows for"
+    )
     data_parallel_routing: DataParallelRouting = "least_loaded_rotating"
     max_cudagraph_capture_size: int = Field(512, ge=0, description="largest graph [tokens]")
     enforce_eager: bool = False
@@ -210,13 +213,22 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.pool_reserve`.
 
         An admitted request is charged for windows and state of all tokens that can be in flight:
-        the token budget, but no more than the longest context (``max_model_len``).
+        the token budget of each step in flight, but no more than the longest context
+        (``max_model_len``).
         """
         del pool_bytes
         budget = self.step_token_budget(attention_dp=layout.attention_dp)
         fixed = charge.fixed_blocks(in_flight_tokens=drafts + 1)
-        in_flight = charge.fixed_blocks(in_flight_tokens=min(budget, longest_context))
-        return PoolReserve(fixed_blocks=fixed, admission_blocks=max(0, in_flight - fixed))
+        if self.settings.async_scheduling:
+            budget *= self.settings.admission_steps_in_flight
+        tokens = min(budget, longest_context)
+        in_flight = charge.fixed_blocks(in_flight_tokens=tokens)
+        return PoolReserve(
+            fixed_blocks=fixed,
+            admission_blocks=max(0, in_flight - fixed),
+            windows=tuple((one.window_tokens, one.block_tokens) for one in charge.windows),
+            in_flight_tokens=tokens,
+        )
 
     def launch_flags(self, request: LaunchRequest) -> LaunchFlags:
         """See `Engine.launch_flags`."""

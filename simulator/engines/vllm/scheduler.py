@@ -15,6 +15,7 @@ from simulator.serving.scheduler import NO_ROOM, Scheduler
 if TYPE_CHECKING:
     from simulator.engines.vllm.engine import VllmSettings
     from simulator.serving.rank import Rank
+    from simulator.serving.request_state import Sequence
     from simulator.serving.scheduler import WorkerView
 
 
@@ -46,6 +47,9 @@ class VllmScheduler(Scheduler):
         super().__init__(worker=worker, max_running=min(settings.max_num_seqs, decodable))
         self.composes_ahead = settings.async_scheduling
         self.chunked = settings.enable_chunked_prefill
+        self.charges_chunks = bool(worker.pool.admission_windows)
+        self.chunk_blocks = [[0, 0] for _ in worker.ranks]
+        self._last_pass = 0
         self.local = worker.attention_dp == 1
         applies = settings.prefill_interval_without_dp or not self.local
         self.interval = settings.prefill_schedule_interval if applies else 1
@@ -62,6 +66,8 @@ class VllmScheduler(Scheduler):
         throttled = 0
         if self.interval > 1:
             throttled = self._steps_throttled()
+        if self.charges_chunks:
+            self._forget_chunks()
         for rank in worker.ranks:
             defers = (
                 throttled > 0
@@ -81,7 +87,7 @@ class VllmScheduler(Scheduler):
                     if budget <= 0:
                         break
                     tokens = min(sequence.target - sequence.computed, budget)
-                    rank.chunks.append((sequence, tokens))
+                    self._take(rank, sequence, tokens)
                     budget -= tokens
             if rank.waiting and not preempted and budget > 0:
                 self._admit(rank, budget, most=1 if defers else NEVER)
@@ -91,6 +97,8 @@ class VllmScheduler(Scheduler):
                         limit = min(limit, throttled)
                 elif not preempted:
                     self.capacity_bound[rank.index] = bool(rank.waiting)
+            if self.charges_chunks and rank.blocked and sum(self.chunk_blocks[rank.index]):
+                limit = 1  # what chunks hold is free again soon
         if self.interval > 1 and self.local and any(rank.chunks for rank in worker.ranks):
             self.last_prefill = worker.engine_steps + 1
         return limit
@@ -104,6 +112,38 @@ class VllmScheduler(Scheduler):
             self.wave_start = worker.engine_steps
         phase = (worker.engine_steps - self.wave_start) % self.interval
         return self.interval - phase if phase else 0
+
+    def _take(self, rank: Rank, sequence: Sequence, tokens: int) -> None:
+        """Compute this much of a prompt in the next step."""
+        rank.chunks.append((sequence, tokens))
+        end = sequence.computed + tokens
+        if self.charges_chunks:
+            held = rank.pool.chunk_charge(tokens=tokens, end_tokens=end)
+            self.chunk_blocks[rank.index][0] += held
+        rank.publish(sequence, end)
+
+    def _forget_chunks(self) -> None:
+        """Let go of what the chunks of earlier steps held; those still in flight stay."""
+        steps = self.worker.engine_steps - self._last_pass
+        self._last_pass = self.worker.engine_steps
+        for rank in self.worker.ranks:
+            blocks = self.chunk_blocks[rank.index]
+            if sum(blocks):
+                rank.blocked = False
+            blocks[:] = [0, blocks[0] if steps == 1 and self.composes_ahead else 0]
+
+    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+        """See `Scheduler.has_room`."""
+        if self.charges_chunks:
+            held = sum(self.chunk_blocks[rank.index])
+            if held and not rank.has_room(held, self.worker.steps - rank.lag):
+                return False
+            match = sequence.match
+            cached = 0 if match is None else match.tokens
+            charge = rank.pool.admission_charge(tokens=sequence.target, cached_tokens=cached)
+            needed = rank.blocks_needed(sequence) + charge + held
+            return rank.has_room(needed, self.worker.steps - rank.lag)
+        return super().has_room(rank, sequence)
 
     def _admit(self, rank: Rank, budget: int, *, most: int) -> None:
         waiting = rank.waiting
@@ -120,6 +160,6 @@ class VllmScheduler(Scheduler):
                 return
             if left:
                 tokens = min(left, budget)
-                rank.chunks.append((sequence, tokens))
+                self._take(rank, sequence, tokens)
                 budget -= tokens
             running += 1
