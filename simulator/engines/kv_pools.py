@@ -89,4 +89,5 @@ def size_pool(
         admission_windows=reserve.windows,
         in_flight_tokens=reserve.in_flight_tokens,
         request_slots=slots,
+        windows_apart=bool(charge.slot_tokens),
     )

@@ -54,13 +54,23 @@ class Rule(BaseModel):
         return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
 
 
+class Divergence(BaseModel):
+    """What a real engine does that is not modelled here, and what that costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: str
+    what: str
+    cost: str
+
+
 class _RuleFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rules: tuple[Rule, ...]
+    divergences: tuple[Divergence, ...]
 
 
-@cache
 def all_rules() -> tuple[Rule, ...]:
     """Every form of every rule.
 
@@ -69,9 +79,14 @@ def all_rules() -> tuple[Rule, ...]:
     UserError
         If the data file is not valid.
     """
+    return _rule_file().rules
+
+
+@cache
+def _rule_file() -> _RuleFile:
     path = Path(__file__).with_name("rules.yaml")
     try:
-        return _RuleFile.model_validate(read_yaml_mapping(path)).rules
+        return _RuleFile.model_validate(read_yaml_mapping(path))
     except ValidationError as error:
         raise invalid_data(source=str(path), error=error) from None
 
@@ -88,3 +103,35 @@ def rule_settings(*, engine: str, day: dt.date | None = None) -> dict[str, tuple
         for rule in rules_in_force(engine=engine, day=day)
         for name, value in rule.settings.items()
     }
+
+
+def rules_page() -> str:
+    """``docs/reference/engines.md``: every rule with its dates, and what is known to diverge."""
+    lines = [
+        "# Scheduling rules of the engines",
+        "",
+        "Made from `simulator/engines/rules.yaml`; a test keeps the two in step. A form holds in",
+        "builds from its first day to its last, and sets the settings named where a recipe records",
+        "none. `simulate show engine vllm@2026-07` lists those in force.",
+    ]
+    for engine in dict.fromkeys(rule.engine for rule in all_rules()):
+        lines += ["", f"## {engine}", "", "| rule | builds | what it does | settings | source |"]
+        lines.append("|---|---|---|---|---|")
+        for rule in (rule for rule in all_rules() if rule.engine == engine):
+            settings = ", ".join(f"`{name}: {value}`" for name, value in rule.settings.items())
+            lines.append(
+                f"| {rule.rule} | {_builds(rule)} | {rule.form} | {settings or 'always'} "
+                f"| {rule.source} |"
+            )
+    lines += ["", "## Known divergences", "", "| engine | what is not modelled | what it costs |"]
+    lines.append("|---|---|---|")
+    lines += [f"| {one.engine} | {one.what} | {one.cost} |" for one in _rule_file().divergences]
+    return "\n".join(lines) + "\n"
+
+
+def _builds(rule: Rule) -> str:
+    first = f"from {rule.first}" if rule.first else ""
+    if rule.known_absent:
+        first += f" (an estimate; not in {rule.known_absent})"
+    last = f"to {rule.last}" if rule.last else ""
+    return f"{first} {last}".strip() or "all"

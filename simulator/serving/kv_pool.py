@@ -70,6 +70,8 @@ class KvPoolSpec:
     request_slots:
         Requests that a second, separate pool can hold (SGLang's sliding-window and state
         pools); ``None`` if everything lives in one pool. [requests]
+    windows_apart:
+        Whether sliding windows have a pool of their own (SGLang's hybrid pools).
     block_bytes:
         Size of a block; needed where blocks move (offload, swap). [B]
     prefix_hit_interval_tokens:
@@ -93,6 +95,7 @@ class KvPoolSpec:
     admission_windows: tuple[tuple[int, int], ...] = ()
     in_flight_tokens: int = 0
     request_slots: int | None = None
+    windows_apart: bool = False
     block_bytes: float = 0.0
     prefix_hit_interval_tokens: int | None = None
     offload: tuple[OffloadTier, ...] = ()

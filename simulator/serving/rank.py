@@ -254,7 +254,7 @@ class Rank:
         whole = len(request.block_hashes) * request.block_tokens
         published = whole if is_whole else min(tokens, whole) // block * block
         shared = published // block
-        if not is_whole and (shared <= sequence.shared_blocks or published >= whole):
+        if not is_whole and shared <= sequence.shared_blocks:
             return
         before = cache.held_blocks
         sequence.prefix = cache.insert(

@@ -1,5 +1,6 @@
 """This project's traces of the scenarios, in the form of the drivers."""
 
+from simulator.engines.prefill_delay import SlotDelayer
 from simulator.engines.registry import bind_engine
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import OpenLoop
@@ -90,3 +91,26 @@ def run(scenario):
         "first": records.first_token_s[order].tolist(),
         "last": records.finish_s[order].tolist(),
     }
+
+
+def decide(case):
+    """Decisions of our prefill delayer, pass by pass."""
+    delayer = SlotDelayer(
+        max_passes=case["max_passes"],
+        slots=case["slots"],
+        bounded=True,
+        window=16,
+        ranks=case["ranks"],
+    )
+    decisions = []
+    for one in case["passes"]:
+        allowed = delayer.allows(ready=one["ready"], running=one["running"], waiting=one["waiting"])
+        decisions.append(allowed)
+        if allowed:
+            delayer.started(
+                [
+                    size if ready else 0
+                    for size, ready in zip(one["started"], one["ready"], strict=True)
+                ]
+            )
+    return decisions

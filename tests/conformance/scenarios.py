@@ -75,3 +75,31 @@ def _vllm(kind, rng):
             row["steps"] = rng.randint(0, 30)
             row["output"] = 1 + row["steps"] * (1 + row["accepted"])
     return scenario
+
+
+def delayer_cases(*, count, seed=2026):
+    """Random states of ranks, pass by pass, for SGLang's prefill delayer."""
+    cases = []
+    for number in range(count):
+        rng = random.Random(f"{seed} delayer {number}")
+        ranks, slots = rng.choice([2, 4, 8]), rng.choice([4, 8, 16])
+        passes = []
+        for _ in range(200):
+            most = rng.choice([slots, slots - 1, slots // 2])
+            passes.append(
+                {
+                    "ready": [rng.random() < 0.9 for _ in range(ranks)],
+                    "running": [rng.randint(0, most) for _ in range(ranks)],
+                    "waiting": [rng.randint(1, 6) for _ in range(ranks)],
+                    "started": [rng.randint(0, 3) for _ in range(ranks)],
+                }
+            )
+        cases.append(
+            {
+                "ranks": ranks,
+                "slots": slots,
+                "max_passes": rng.choice([3, 10, 30]),
+                "passes": passes,
+            }
+        )
+    return cases

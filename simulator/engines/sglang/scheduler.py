@@ -84,7 +84,8 @@ class SglangScheduler(PrefillFirstScheduler):
        prompt that exceeds what is left of it is cut at a page boundary and ends the batch.
        ``max_prefill_tokens`` bounds every prompt after the first of a batch.
     2. Without a radix cache, where requests run to their full length, a request is admitted if
-       no future step can run out of memory (``add_one_req_ignore_eos``). With one, it is
+       no future step can run out of memory (``add_one_req_ignore_eos``); where windows have a
+       pool of their own, if its prompt and a page fit. With one, it is
        admitted if its prompt, its output up to 4,096 tokens and a decaying share of what the
        running requests have yet to write are free.
     3. If a decode step does not fit, the requests with the fewest output tokens are retracted,
@@ -229,6 +230,8 @@ class SglangScheduler(PrefillFirstScheduler):
         if not (rank.batch.size or rank.prefilling or rank.reserved):
             return rank.has_room(blocks, step)
         rest_decoding = rank.batch.final_context_sum - rank.batch.context_at(step)
+        if self.runs_to_length and rank.pool.windows_apart:
+            return rank.has_room(blocks + 1, step)
         if self.runs_to_length:
             rest = sequence.final_tokens - sequence.target
             if rank.prefilling or rank.reserved:

@@ -12,6 +12,7 @@ from hwmodels.fitted import fitted_stamps
 from hwmodels.sku import figure_fields, list_skus, load_sku
 from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
 from simulator.engines.labels import engine_labels, load_engine
+from simulator.engines.rules import rules_in_force
 from simulator.recipes.files import load_recipes, recipe_paths
 from simulator.studies.explain.run import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture, note_of
@@ -121,7 +122,9 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _engine(name: str) -> dict[str, Any]:
-    engine = load_engine(name)
+    label, _, date = name.partition("@")
+    engine = load_engine(label)
+    day = parse_date(date) if date else None
     recipes = [
         path.stem
         for path, recipe in zip(recipe_paths(), load_recipes(), strict=True)
@@ -135,6 +138,10 @@ def _engine(name: str) -> dict[str, Any]:
         "parameters": PARAMETERS,
         "levels": _levels_of(engine.software),
         "recipes": recipes,
+        "rules_of": date or "the latest build",
+        "rules": [
+            rule.model_dump(mode="json") for rule in rules_in_force(engine=engine.engine, day=day)
+        ],
     }
 
 

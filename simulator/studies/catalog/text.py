@@ -184,6 +184,17 @@ def _print_engine(sheet: dict[str, Any]) -> None:
     )
     out.print(f"{sheet['engine']}: {', '.join(parts)}")
     out.print(f"recipes: {', '.join(sheet['recipes']) or 'none'}\n", soft_wrap=True)
+    out.print(f"scheduling rules of {sheet['rules_of']}:")
+    for rule in sheet["rules"]:
+        sets = ", ".join(f"{name} {value}" for name, value in rule["settings"].items())
+        since = f" (from {rule['first']})" if rule["first"] else ""
+        out.print(
+            f"  {rule['rule']}{since}: {rule['form']}{f' [{sets}]' if sets else ''}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+    out.print("")
     levels = sheet["levels"]
     names = list(dict.fromkeys(name for level in levels for name in level["parameters"]))
     headers = ["sku", "level", "kind", "basis", *names, "plan that differs"]
