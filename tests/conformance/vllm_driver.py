@@ -185,7 +185,15 @@ class Rank:
 def run(base, scenario):
     ranks = [Rank(base, scenario) for _ in range(scenario["dp"])]
     rows = scenario["requests"]
-    order = deque(sorted(range(len(rows)), key=lambda i: (rows[i]["at"], i)))
+    closed = scenario.get("closed")
+    if closed:  # requests in order, each sent when a client's last has ended
+        later = deque(range(closed["clients"], len(rows)))
+        for row in rows[: closed["clients"]]:
+            row["at"] = 0.0
+        order = deque(range(closed["clients"]))
+    else:
+        order = deque(sorted(range(len(rows)), key=lambda i: (rows[i]["at"], i)))
+    base_s, token_s = scenario.get("step_s", (1.0, 0.0))
     turn = 0
     first, last, steps = {}, {}, []
     now, counter = 0.0, 0
@@ -221,12 +229,21 @@ def run(base, scenario):
         steps.append(
             [now, [b[2] if b else 0 for b in running], [b[3] if b else 0 for b in running]]
         )
-        now += 1.0
+        now += base_s + token_s * max(
+            sum(b[0].num_scheduled_tokens.values()) if b else 0 for b in running
+        )
         for rank, batch in zip(ranks, running, strict=True):
-            if batch is not None:
-                rank.complete(batch, now, first, last)
-        if len(steps) > 20000:
+            for _ in rank.complete(batch, now, first, last) if batch is not None else ():
+                if closed and later:
+                    rows[later[0]]["at"] = now + closed["turnaround_s"]
+                    order.append(later.popleft())
+        if len(steps) > 40000:
             raise RuntimeError("does not end")
+    if closed:
+        return {
+            "sent": [row["at"] for row in rows],
+            "first": [first[str(i)] for i in range(len(rows))],
+        }
     return {
         "steps": steps,
         "first": [first[str(i)] for i in range(len(rows))],
