@@ -59,7 +59,7 @@ class PoolRequest:
 
 
 def complete_layouts(
-    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    pools: Sequence[PoolRequest | PoolLayout],
     *,
     level: Level,
     concurrency: int,
@@ -73,8 +73,10 @@ def complete_layouts(
         As `fill_layouts`.
     """
     complete = tuple(pool for pool in pools if isinstance(pool, PoolLayout))
-    if complete:
+    if len(complete) == len(pools):
         return complete, []
+    if complete:
+        raise TypeError("pools are all complete, or all as far as they are known")
     requests = [pool for pool in pools if isinstance(pool, PoolRequest)]
     return fill_layouts(requests, level=level, concurrency=concurrency, context=context)
 

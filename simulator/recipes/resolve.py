@@ -185,7 +185,7 @@ def resolve_recipe(
     concurrency: int,
     date: dt.date | None = None,
     median: bool = False,
-    pools: Sequence[PoolRequest] | Sequence[PoolLayout] = (PoolRequest(),),
+    pools: Sequence[PoolRequest | PoolLayout] = (PoolRequest(),),
     speculation: SpeculationMethod = "none",
     drafts: int | None = None,
     acceptance_length: float | None = None,

@@ -116,7 +116,7 @@ def stated_settings(scenario: Scenario) -> dict[str, Any]:
 
 
 def configure(
-    target: Target, *, pools: Sequence[PoolRequest] | Sequence[PoolLayout], load: ClosedLoad
+    target: Target, *, pools: Sequence[PoolRequest | PoolLayout], load: ClosedLoad
 ) -> tuple[RunConfiguration, ResolvedRecipe]:
     """The configuration of a deployment under closed-loop load, and the recipe behind it.
 
@@ -182,7 +182,7 @@ def configure(
 def configure_run(
     scenario: Scenario,
     *,
-    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    pools: Sequence[PoolRequest | PoolLayout],
     concurrency: int,
     target: Target | None = None,
     traffic: Literal["fixed", "agentic"] = "fixed",

@@ -163,7 +163,7 @@ def run_timeline(
         As `timeline`.
     """
     read = read_settings(file)
-    followed = {
+    followed: dict[str, Sequence[float]] = {
         name: stated if stated is not None else read.values.get(name, default)
         for name, stated, default in (("at", at, DEFAULT_AT), ("clients", clients, DEFAULT_CLIENTS))
     }
@@ -171,11 +171,12 @@ def run_timeline(
         name: "flag" if stated is not None else read.origin.get(name, "default")
         for name, stated in (("at", at), ("clients", clients))
     }
-    at, clients = followed["at"], followed["clients"]
     scenario = swept_file(file)
-    for name, numbers in (("at", at), ("clients", clients)):
-        if not all(0 < number < np.inf for number in numbers):
-            raise UserError(f"{name} is {list(numbers)}; every number must be above 0")
+    for name, given in followed.items():
+        if not all(0 < number < np.inf for number in given):
+            raise UserError(f"{name} is {list(given)}; every number must be above 0")
+    speeds = tuple(dict.fromkeys(float(x) for x in followed["at"]))
+    numbers = tuple(dict.fromkeys(int(n) for n in followed["clients"]))
     asked = build_sweep(flags=flags, file=scenario)
     if asked.varied:
         raise UserError(f"{asked.varied[0]} has several values; a timeline follows one of each")
@@ -194,7 +195,7 @@ def run_timeline(
     label = engine.engine.label
     concurrency = asked.concurrency
     if concurrency is not None:
-        concurrency = tuple(sorted({*concurrency, *clients}))
+        concurrency = tuple(sorted({*concurrency, *numbers}))
     dated = build_sweep(
         flags={
             **flags,
@@ -212,8 +213,6 @@ def run_timeline(
     )
     if swept.runs.empty:
         raise UserError("no layout fits\n" + "\n".join(swept.refused["reason"].unique()))
-    speeds = tuple(dict.fromkeys(float(x) for x in at))
-    numbers = tuple(dict.fromkeys(int(n) for n in clients))
     return TimelineResult(
         dates=dates,
         at=speeds,
