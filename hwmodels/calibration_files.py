@@ -208,7 +208,7 @@ def _groups_of(
     """The groups of each effect that the runs of a fit belong to."""
     known: dict[str, set[str]] = {effect: set() for effect in effects}
     for run in fit["runs"]:
-        family, engine, sku, stamp = run.split("/")
+        family, engine, sku, level_date = run.split("/")
         for model in fit["models"]:
             if fit["families"][model] != family:
                 continue
@@ -219,7 +219,7 @@ def _groups_of(
                 sku=sku,
                 vendor=load_sku(sku).vendor,
                 generation=fit["generations"][sku],
-                stamp=stamp,
+                level_date=level_date,
             )
             for effect, group in found.items():
                 known[effect].add(group)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
 
 FITTED_FILE = "fitted.yaml"
-MEDIAN_STAMP = "median-2026-07"
+MEDIAN_LEVEL_DATE = "median-2026-07"
 MEDIAN_DATE = dt.date(2026, 7, 19)
 FEW_RUNS = 8
 """Runs of a level below which a prediction says how few they are."""
@@ -45,7 +45,7 @@ EFFECTS = (
 
 
 def effect_groups(
-    *, family: str, model: str, engine: str, sku: str, vendor: str, generation: str, stamp: str
+    *, family: str, model: str, engine: str, sku: str, vendor: str, generation: str, level_date: str
 ) -> dict[str, str]:
     """The group of each of `EFFECTS` that a software level belongs to.
 
@@ -68,7 +68,7 @@ def effect_groups(
                 f"{family}/{kernels}",
                 sku,
                 f"{engine}/{sku}",
-                f"{family}/{engine}/{sku}/{stamp}",
+                f"{family}/{engine}/{sku}/{level_date}",
             ),
             strict=True,
         )
@@ -83,7 +83,7 @@ class FittedLevel:
     ----------
     factors:
         Factor on each parameter's unfitted value. [-]
-    stamp:
+    level_date:
         Date or pseudo-date of the runs; empty without runs of its own.
     basis:
         What it rests on.
@@ -96,7 +96,7 @@ class FittedLevel:
     """
 
     factors: dict[str, float]
-    stamp: str
+    level_date: str
     basis: Basis
     runs: int
     source: str
@@ -152,7 +152,7 @@ def is_fitted(model: str, *, directory: Path | None = None) -> bool:
     )
 
 
-def fitted_stamps(
+def fitted_level_dates(
     *, engine: str, sku: str, model: str, directory: Path | None = None
 ) -> dict[str, int]:
     """Dates and pseudo-dates of an engine's fitted levels on a SKU, with their runs.
@@ -196,8 +196,8 @@ def fitted_level(
     fit = _fit_of(model, directory)
     if fit is None:
         return None
-    stamps = fitted_stamps(engine=engine, sku=sku.key, model=model, directory=directory)
-    stamp, message = choose_stamp(list(stamps), date=date, median=median)
+    level_dates = fitted_level_dates(engine=engine, sku=sku.key, model=model, directory=directory)
+    level_date, message = choose_level_date(list(level_dates), date=date, median=median)
     groups = effect_groups(
         family=fit["families"].get(model, ""),
         model=model,
@@ -205,14 +205,14 @@ def fitted_level(
         sku=sku.key,
         vendor=sku.vendor,
         generation=_generation(fit, sku),
-        stamp=stamp,
+        level_date=level_date,
     )
-    runs = stamps.get(stamp, 0)
+    runs = level_dates.get(level_date, 0)
     if 0 < runs < FEW_RUNS:
-        few = f"level {engine}@{stamp} rests on {runs} measured runs and on what its kin share"
+        few = f"level {engine}@{level_date} rests on {runs} measured runs and on what its kin share"
         message = "; ".join(filter(None, (message, few)))
     basis: Basis = "own runs"
-    if not stamps:
+    if not level_dates:
         basis, message = _kin(fit, groups=groups, engine=engine, model=model, sku=sku)
     elif model not in fit["models"]:
         basis = "sibling"
@@ -220,7 +220,7 @@ def fitted_level(
         message = "; ".join(filter(None, (f"efficiencies fitted on {', '.join(near)}", message)))
     return FittedLevel(
         factors=_factors(fit, groups),
-        stamp=stamp,
+        level_date=level_date,
         basis=basis,
         runs=runs,
         source=str(fit["source"]),
@@ -284,40 +284,49 @@ def _kin(
     return "other kernels", f"no run of {engine} on this chip generation: efficiencies of others"
 
 
-def choose_stamp(stamps: list[str], *, date: dt.date | None, median: bool) -> tuple[str, str]:
-    """The stamp in force and what had to be assumed; empty if there is none.
+def choose_level_date(
+    level_dates: list[str], *, date: dt.date | None, median: bool
+) -> tuple[str, str]:
+    """The level date in force and what had to be assumed; empty if there is none.
 
     Without a date the newest dated one, which somebody runs; at a date the last dated one not
     after it. The undated median mixes the builds before its last day and answers only where it
     is asked for or nothing dated exists.
     """
-    if not stamps:
+    if not level_dates:
         return "", ""
-    if median and MEDIAN_STAMP in stamps:
-        return MEDIAN_STAMP, ""
-    dated = sorted((_last_day(stamp), stamp) for stamp in stamps if stamp != MEDIAN_STAMP)
+    if median and MEDIAN_LEVEL_DATE in level_dates:
+        return MEDIAN_LEVEL_DATE, ""
+    dated = sorted(
+        (_last_day(level_date), level_date)
+        for level_date in level_dates
+        if level_date != MEDIAN_LEVEL_DATE
+    )
     if not dated:
         if median:
-            return MEDIAN_STAMP, ""
-        return MEDIAN_STAMP, f"no dated run: undated median of runs to {MEDIAN_DATE} stands in"
+            return MEDIAN_LEVEL_DATE, ""
+        return MEDIAN_LEVEL_DATE, f"no dated run: undated median of runs to {MEDIAN_DATE} stands in"
     if date is None and not median:
         return dated[-1][1], ""
     wanted = date or MEDIAN_DATE
-    before = [stamp for day, stamp in dated if day <= wanted]
+    before = [level_date for day, level_date in dated if day <= wanted]
     if before:
         return before[-1], ""
     return dated[0][1], f"no level before {wanted}; the first one stands in"
 
 
-def newest_stamp(stamps: Iterable[str]) -> str:
+def newest_level_date(level_dates: Iterable[str]) -> str:
     """The level date whose runs reach furthest; undated medians count as of their last day."""
     return max(
-        sorted(stamps), key=lambda stamp: MEDIAN_DATE if stamp == MEDIAN_STAMP else _last_day(stamp)
+        sorted(level_dates),
+        key=lambda level_date: (
+            MEDIAN_DATE if level_date == MEDIAN_LEVEL_DATE else _last_day(level_date)
+        ),
     )
 
 
-def _last_day(stamp: str) -> dt.date:
-    if len(stamp) == 7:
-        first = dt.date.fromisoformat(f"{stamp}-01")
+def _last_day(level_date: str) -> dt.date:
+    if len(level_date) == 7:
+        first = dt.date.fromisoformat(f"{level_date}-01")
         return (first.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(1)
-    return dt.date.fromisoformat(stamp)
+    return dt.date.fromisoformat(level_date)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.calibration_files import PARAMETERS
 from hwmodels.collectives import CollectiveFit
-from hwmodels.fitted import MEDIAN_DATE, MEDIAN_STAMP, Basis, fitted_level
+from hwmodels.fitted import MEDIAN_DATE, MEDIAN_LEVEL_DATE, Basis, fitted_level
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.execution_plan import ExecutionPlan
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from workloads.ops import Op, OpKind
 
-MEDIAN_LEVEL = MEDIAN_STAMP
+MEDIAN_LEVEL = MEDIAN_LEVEL_DATE
 
 _KIND_OF_BASIS: dict[Basis, str] = {
     "own runs": "calibrated",
@@ -294,20 +294,20 @@ def load_software(
             engine=engine, sku=sku, model=model, date=date, median=median, directory=directory
         )
     )
-    stamp = str(level.get("date") or "undated")
+    level_date = str(level.get("date") or "undated")
     basis: Basis = "nothing"
     if fit is not None:
         for name, factor in fit.factors.items():
             values[name] = values.get(name, 1.0) * factor
             provenance[name] = f"fitted: {fit.source}"
-        stamp = fit.stamp or stamp
+        level_date = fit.level_date or level_date
         basis = fit.basis
-        stamp += f" of {directory.resolve().name}" if directory else ""
+        level_date += f" of {directory.resolve().name}" if directory else ""
         messages += [fit.message] if fit.message else []
         messages += [f"calibration {directory}: {fit.source}"] if directory else []
     return SoftwareLevel(
         engine=engine,
-        name=f"{engine}@{stamp}",
+        name=f"{engine}@{level_date}",
         kind=_KIND_OF_BASIS[basis],
         basis=basis,
         plan=ExecutionPlan(**{**data.get("plan", {}), **level.get("plan", {})}),

@@ -18,7 +18,7 @@
 # to users who want 30 tok/s. Which change is worth most: a faster chip, speculation, another
 # engine, shorter prompts?
 #
-# A contestant of `sim.compare` is a name as on the command line (`"b300:trt"`) or, from Python,
+# A system of `sim.compare` is a name as on the command line (`"b300:trt"`) or, from Python,
 # a mapping of settings. `overrides` changes figures of the data sheet, in SI units.
 
 # %%
@@ -59,8 +59,8 @@ tour = sim.compare(
     *({"name": name, **node, **change} for name, change in changes.items()),
     at=(20, 30, 60),
 )
-at_30 = tour.frame().query("interactivity == 30").set_index("contestant")
-gains = tour.frame().pivot(index="contestant", columns="interactivity", values="ratio") - 1
+at_30 = tour.frame().query("interactivity == 30").set_index("system")
+gains = tour.frame().pivot(index="system", columns="interactivity", values="ratio") - 1
 gains.loc[["as it is", *changes]].map(lambda gain: f"{gain:+.0%}").replace("+nan%", "out of reach")
 
 # %%

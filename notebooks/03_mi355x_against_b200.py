@@ -53,7 +53,7 @@ dated = sim.compare("b200:sglang@2026-05-22", "mi355x:sglang@2026-05-21", at=spe
 
 def of_mi355x(result):
     rows = result.frame().set_index("interactivity")
-    return rows[rows["contestant"].str.startswith("mi355x")]
+    return rows[rows["system"].str.startswith("mi355x")]
 
 
 ratios = {
@@ -168,7 +168,7 @@ gaps = pd.DataFrame(
         for day in days
         for kind, values in (
             ("published", of_b200 / published_at(published.query(f"sku == 'mi355x' and date == '{day}'"))),
-            ("simulated", 1 / older.query(f"contestant == 'mi355x:sglang@{day}'")["ratio"].to_numpy()),
+            ("simulated", 1 / older.query(f"system == 'mi355x:sglang@{day}'")["ratio"].to_numpy()),
         )
     },
     index=pd.Index(low_speeds, name="tok/s/user"),

@@ -21,7 +21,7 @@
 #
 # Under Dynamo with vLLM, two prefill workers of eight GPUs feed one decode worker of 8 or 32 GPUs
 # with experts spread over 8 or 32 of them. Lengths are 1k/1k, so that decode matters most. The
-# third contestant does not exist: B200 with the scale-up domain of NVL72.
+# third system does not exist: B200 with the scale-up domain of NVL72.
 
 # %%
 import pandas as pd
@@ -46,7 +46,7 @@ curves = sim.compare(
     at=(20, 25, 30, 33, 35, 37),
     ttft_p90_s=30.0,
 )
-ratios = curves.frame().pivot(index="contestant", columns="interactivity", values="ratio")
+ratios = curves.frame().pivot(index="system", columns="interactivity", values="ratio")
 ratios.rename_axis(columns="throughput over B200 at tok/s/user").round(2)
 
 # %%
@@ -110,7 +110,7 @@ compared[shown].sort_values(["engine", "layout"]).round(2)
 # %%
 err = compared.groupby(["engine", "decode"])["speed, simulated over measured"].median().unstack()
 vllm = err.loc["dynamo-vllm"]
-bands = curves.frame().set_index(["interactivity", "contestant"]).loc[(x0, "GB200 NVL72")]
+bands = curves.frame().set_index(["interactivity", "system"]).loc[(x0, "GB200 NVL72")]
 Markdown(
     f"Under vLLM the speed of an EP8 decode worker is simulated at {vllm['1xDEP8']:.2f} times the "
     f"measured one, that of an EP16 worker at {vllm['1xDEP16']:.2f} times: "

@@ -55,7 +55,7 @@ worlds["transferred"].plot(log=True)
 
 # %%
 tables = {
-    world: result.frame().assign(chip=lambda rows: rows["contestant"].str.split(":").str[0])
+    world: result.frame().assign(chip=lambda rows: rows["system"].str.split(":").str[0])
     for world, result in worlds.items()
 }
 

@@ -104,7 +104,7 @@ twice = sim.compare(
     ),
     at=(30, 60),
 )
-gain = twice.frame().pivot(index="contestant", columns="interactivity", values="ratio")
+gain = twice.frame().pivot(index="system", columns="interactivity", values="ratio")
 gain.loc[list(doubled)].rename_axis(columns="throughput, times, at tok/s/user").round(2)
 
 # %%

@@ -30,8 +30,8 @@ import simulator as sim
 from simulator.output.figure import ResultFigure
 from simulator.studies.curve.pareto_plot import dress
 
-promise = {"interactivity": 20, "ttft_p90": 5}
-ask = {"sku": "b300", "engine": "dynamo-vllm", "mw": 10, "layouts": 1, "replications": 3, **promise}
+slos = {"interactivity": 20, "ttft_p90": 5}
+ask = {"sku": "b300", "engine": "dynamo-vllm", "mw": 10, "layouts": 1, "replications": 3, **slos}
 swing = {"peak": 1.5, "period": 900.0}
 halls = {"Poisson": sim.plan(**ask), "swing": sim.plan(**ask, **swing)}
 plans = pd.concat({name: hall.frame() for name, hall in halls.items()}).droplevel(1)
@@ -56,8 +56,8 @@ for (name, hall), colour, shape in zip(halls.items(), ("#0072b2", "#d55e00"), "o
               markerfacecolor="white", label=f"{name} arrivals, load tests")
     axes.plot(plans.loc[name, "rate_per_s"], plans.loc[name, "p90_ttft_s"], color=colour,
               marker=shape, markersize=9, linestyle="none", label=f"{name}: the plan")
-axes.axhline(promise["ttft_p90"], color="#69727f", linewidth=1, linestyle=":")
-axes.set_ylim(0, 4 * promise["ttft_p90"])
+axes.axhline(slos["ttft_p90"], color="#69727f", linewidth=1, linestyle=":")
+axes.set_ylim(0, 4 * slos["ttft_p90"])
 axes.set_yticks(range(0, 21, 5))
 axes.legend(frameon=False, fontsize=8.5, loc="upper left")
 figure
@@ -80,7 +80,7 @@ loads = {
 runs = {
     name: sim.run_load(
         sku=best.sku, engine=best.engine, deployment=best.label, rate=rate,
-        ttft_slo=promise["ttft_p90"], tpot_slo=1 / promise["interactivity"], **load,
+        ttft_slo=slos["ttft_p90"], tpot_slo=1 / slos["interactivity"], **load,
     )
     for name, load in loads.items()
 }
@@ -142,7 +142,7 @@ Markdown(
     f"{band.loc['Poisson', 'high']:,.0f} users; at its low end "
     + (f"it has {low:,.0f}" if low > 0 else "the speed is not reachable at all")
     + ". It is this wide because a deployment that is slower "
-    "than predicted keeps its speed only with fewer users: where the promise is near what a lone "
+    "than predicted keeps its speed only with fewer users: where the SLO is near what a lone "
     "user gets, an error of a third in speed costs most of the capacity. "
     + (
         f"{len(ours)} measured runs are of this deployment on B300. "

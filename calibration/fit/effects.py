@@ -113,7 +113,7 @@ class LevelKey:
     ----------
     family, model:
         Architecture of the model, see `workloads.architectures.catalog`.
-    engine, sku, stamp:
+    engine, sku, level_date:
         Engine whose kernels run, SKU key, and the level's date or pseudo-date.
     vendor, generation:
         Of the SKU.
@@ -128,7 +128,7 @@ class LevelKey:
     model: str
     engine: str
     sku: str
-    stamp: str
+    level_date: str
     vendor: str
     generation: str
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -141,7 +141,7 @@ class LevelKey:
             sku=self.sku,
             vendor=self.vendor,
             generation=self.generation,
-            stamp=self.stamp,
+            level_date=self.level_date,
         )
         object.__setattr__(self, "groups", tuple(groups.values()))
 

@@ -10,7 +10,7 @@ import yaml
 
 from hwmodels.calibration_files import sealed
 from hwmodels.evidence import DeploymentForm
-from hwmodels.fitted import EFFECTS, FITTED_FILE, newest_stamp
+from hwmodels.fitted import EFFECTS, FITTED_FILE, newest_level_date
 from simulator.output.text_file import write_text
 from workloads.architectures.catalog import architecture_names, load_architecture
 
@@ -64,7 +64,7 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
 
 def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
     """Runs and newest level of each `hwmodels.evidence.DeploymentForm`, by its key."""
-    stamps: dict[str, list[str]] = {}
+    level_dates: dict[str, list[str]] = {}
     for observation in observations:
         run = observation.configuration
         form = DeploymentForm(
@@ -74,10 +74,10 @@ def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
             speculation=run.speculation,
             disaggregated=len(run.pools) > 1,
         )
-        stamps.setdefault(form.key, []).append(observation.level.stamp)
+        level_dates.setdefault(form.key, []).append(observation.level.level_date)
     return {
-        key: {"runs": len(each), "newest": newest_stamp(each)}
-        for key, each in sorted(stamps.items())
+        key: {"runs": len(each), "newest": newest_level_date(each)}
+        for key, each in sorted(level_dates.items())
     }
 
 

@@ -80,7 +80,7 @@ class Observation:
     @property
     def build(self) -> str:
         """What the series has of this software level, in a word."""
-        return f"{self.series} @{self.level.stamp}"
+        return f"{self.series} @{self.level.level_date}"
 
 
 def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
@@ -112,7 +112,7 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
             Observation(
                 row=position,
                 series=str(row["series"]),
-                level=level_key(configuration, stamp=stamp_of(row)),
+                level=level_key(configuration, level_date=level_date_of(row)),
                 configuration=replace(configuration, specification=True),
                 measured=np.log(np.array([np.nan if m is None else float(m) for m in measured])),
                 mean_tpot=tpot_is_mean,
@@ -130,12 +130,14 @@ def _by_build(observations: list[Observation]) -> list[Observation]:
     """Observations whose levels are builds: the days of one image count as its first one."""
     first: dict[tuple[str, str], str] = {}
     for o in observations:
-        if o.image and o.level.stamp != MEDIAN_LEVEL:
+        if o.image and o.level.level_date != MEDIAN_LEVEL:
             key = (_chain(o.level), image_version(o.image))
-            first[key] = min(first.get(key, o.level.stamp), o.level.stamp)
+            first[key] = min(first.get(key, o.level.level_date), o.level.level_date)
     return [
-        replace(o, level=replace(o.level, stamp=first[_chain(o.level), image_version(o.image)]))
-        if o.image and o.level.stamp != MEDIAN_LEVEL
+        replace(
+            o, level=replace(o.level, level_date=first[_chain(o.level), image_version(o.image)])
+        )
+        if o.image and o.level.level_date != MEDIAN_LEVEL
         else o
         for o in observations
     ]
@@ -145,12 +147,12 @@ def _pooled_by_month(observations: list[Observation]) -> list[Observation]:
     """Observations whose levels are months where many days were measured."""
     days: dict[str, set[str]] = {}
     for observation in observations:
-        if len(observation.level.stamp) == len("2026-05-21"):
-            days.setdefault(_chain(observation.level), set()).add(observation.level.stamp)
-    many = {chain for chain, stamps in days.items() if len(stamps) > MOST_DAYS}
+        if len(observation.level.level_date) == len("2026-05-21"):
+            days.setdefault(_chain(observation.level), set()).add(observation.level.level_date)
+    many = {chain for chain, level_dates in days.items() if len(level_dates) > MOST_DAYS}
     return [
-        replace(o, level=replace(o.level, stamp=o.level.stamp[: len("2026-05")]))
-        if _chain(o.level) in many and o.level.stamp != MEDIAN_LEVEL
+        replace(o, level=replace(o.level, level_date=o.level.level_date[: len("2026-05")]))
+        if _chain(o.level) in many and o.level.level_date != MEDIAN_LEVEL
         else o
         for o in observations
     ]
@@ -158,10 +160,10 @@ def _pooled_by_month(observations: list[Observation]) -> list[Observation]:
 
 def _chain(level: LevelKey) -> str:
     """The software whose dates follow each other, of which a level is one."""
-    return level.groups[-1].removesuffix(level.stamp)
+    return level.groups[-1].removesuffix(level.level_date)
 
 
-def stamp_of(row: Mapping[Hashable, object]) -> str:
+def level_date_of(row: Mapping[Hashable, object]) -> str:
     """Date of the software level of a row: its day, of a median its month, or the median's name.
 
     An undated median most of whose days one image held is of the day from which that image's
@@ -184,7 +186,7 @@ def build_day(row: Mapping[Hashable, object]) -> dt.date | None:
     return recorded_since(str(row["image"]), engine=engine, sku=str(row["sku"]))
 
 
-def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
+def level_key(configuration: RunConfiguration, *, level_date: str) -> LevelKey:
     """The software level of a configuration at a date."""
     sku = configuration.sku
     return LevelKey(
@@ -192,7 +194,7 @@ def level_key(configuration: RunConfiguration, *, stamp: str) -> LevelKey:
         model=configuration.architecture.name,
         engine=configuration.engine.software,
         sku=sku.key,
-        stamp=stamp,
+        level_date=level_date,
         vendor=sku.vendor,
         generation=sku.generation,
     )

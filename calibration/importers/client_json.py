@@ -106,6 +106,6 @@ def mean_lengths(result: BenchmarkResult) -> tuple[float, float]:
 
 
 def date_of(text: object) -> str | None:
-    """The day of a time stamp such as ``20260510-101500`` or ``2026-05-10T10:15``."""
+    """The day of a time level_date such as ``20260510-101500`` or ``2026-05-10T10:15``."""
     match = re.match(r"(\d{4})-?(\d{2})-?(\d{2})", str(text or ""))
     return "-".join(match.groups()) if match else None

@@ -25,7 +25,7 @@ _UNLIKE = {
     "generation": 10.0,
     "sku": 6.0,
     "software": 6.0,
-    "stamp": 4.0,
+    "level_date": 4.0,
     "vendor": 4.0,
     "dp_attention": 2.0,
     "layout": 2.0,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from calibration.fit.least_squares import Refits, linear_system
-from hwmodels.fitted import EFFECTS, MEDIAN_DATE, MEDIAN_STAMP
+from hwmodels.fitted import EFFECTS, MEDIAN_DATE, MEDIAN_LEVEL_DATE
 from hwmodels.software import parse_date
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
             dropped |= {
                 i
                 for i, o in enumerate(observations)
-                if _same_chain(o.level, level) and stamp_day(o.level) >= stamp_day(level)
+                if _same_chain(o.level, level) and level_day(o.level) >= level_day(level)
             }
         if len(dropped) == len(observations):
             continue
@@ -138,9 +138,9 @@ def _refits(fit: Fit) -> Refits:
     return Refits(system, start=fit.solution)
 
 
-def stamp_day(level: LevelKey) -> dt.date:
+def level_day(level: LevelKey) -> dt.date:
     """Last day of a level's runs; undated medians count as of the last day that they cover."""
-    return MEDIAN_DATE if level.stamp == MEDIAN_STAMP else parse_date(level.stamp)
+    return MEDIAN_DATE if level.level_date == MEDIAN_LEVEL_DATE else parse_date(level.level_date)
 
 
 def _same_chain(one: LevelKey, other: LevelKey) -> bool:
@@ -149,8 +149,8 @@ def _same_chain(one: LevelKey, other: LevelKey) -> bool:
 
 def _level_before(level: LevelKey, *, known: set[LevelKey]) -> LevelKey:
     """The last known level of an engine on a SKU before another: what a forecast rests on."""
-    before = [k for k in known if _same_chain(k, level) and stamp_day(k) < stamp_day(level)]
-    return max(before, key=stamp_day, default=level)
+    before = [k for k in known if _same_chain(k, level) and level_day(k) < level_day(level)]
+    return max(before, key=level_day, default=level)
 
 
 def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:

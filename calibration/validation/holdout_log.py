@@ -1,7 +1,7 @@
 """How often the series that are kept back have been looked at, and what was seen.
 
 Structure and priors are chosen on two thirds of the series. Each look at the other third is
-counted in ``held_looks.yaml``, so that a reader can judge how much its figures still say.
+counted in ``holdout_log.yaml``, so that a reader can judge how much its figures still say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from calibration.validation.targets import Bar
 
-LOOKS_FILE = "held_looks.yaml"
+LOOKS_FILE = "holdout_log.yaml"
 LOOKS_FOLDER = Path(__file__).parent
 
 

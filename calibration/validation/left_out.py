@@ -225,7 +225,7 @@ def describe(selection: Selection, observations: Sequence[Observation]) -> pd.Da
     table["software"] = [o.level.engine for o in observations]
     table["vendor"] = [o.level.vendor for o in observations]
     table["generation"] = [o.level.generation.split("_")[0] for o in observations]
-    table["stamp"] = [o.level.stamp for o in observations]
+    table["level_date"] = [o.level.level_date for o in observations]
     table["dp_attention"] = [
         any(pool.layout.dp_attention for pool in o.configuration.pools) for o in observations
     ]

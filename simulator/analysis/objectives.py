@@ -101,7 +101,7 @@ class Objectives:
         """Whether nothing is asked for."""
         return not (self.ttft_limits or self.tpot_limits)
 
-    def strains(self, records: Records) -> dict[str, float]:
+    def slo_use(self, records: Records) -> dict[str, float]:
         """How much of each objective finished requests use up: 1 is just met, more is missed.
 
         Latencies over their limits; for goodput the share asked for over the share reached.

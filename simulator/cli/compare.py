@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from simulator.studies.compare.request import Contestant
+    from simulator.studies.compare.request import ComparedSystem
     from simulator.studies.compare.run import ComparisonResult
 
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def compare(
     *,
     context: typer.Context,
-    contestants: Annotated[
+    systems: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
@@ -85,7 +85,7 @@ def compare(
 
     Start with: simulate compare gb200 mi355x --at 20,50
     """
-    from simulator.studies.compare.request import build_contestants, question_of
+    from simulator.studies.compare.request import build_systems, question_of
 
     options.check_output(as_json=as_json, as_csv=as_csv)
     question = {
@@ -94,7 +94,7 @@ def compare(
         "tier": tier,
         "ttft_p90_s": ttft_p90,
     }
-    sides = build_contestants(contestants or (), flags=given, file=scenario)
+    sides = build_systems(systems or (), flags=given, file=scenario)
     question = question_of(scenario) | {
         name: value for name, value in question.items() if value not in (None, ())
     }
@@ -117,7 +117,7 @@ def compare(
 
 
 def _run(
-    sides: tuple[Contestant, ...],
+    sides: tuple[ComparedSystem, ...],
     *,
     question: dict[str, Any],
     workers: int | None,

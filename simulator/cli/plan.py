@@ -1,4 +1,4 @@
-"""``simulate plan``: which hardware, and how much of it, for a promise to users."""
+"""``simulate plan``: which hardware, and how much of it, for service-level objectives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plan(
     as_json: options.Json = False,
     as_csv: options.Csv = False,
 ) -> None:
-    """Rank hardware for a promise to users, judged with queues and not on averages.
+    """Rank hardware for service-level objectives, judged with queues and not on averages.
 
     Start with: simulate plan --interactivity 50 --ttft-p90 5 --rate 40
     """

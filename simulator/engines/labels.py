@@ -143,14 +143,14 @@ def parse_engine(text: str) -> EngineRequest:
     UserError
         If the engine is unknown or what follows ``@`` is not a date.
     """
-    name, _, stamp = text.partition("@")
+    name, _, level_date = text.partition("@")
     engine = load_engine(name)
-    stamp = stamp.strip()
-    if stamp == MEDIAN_LEVEL:
+    level_date = level_date.strip()
+    if level_date == MEDIAN_LEVEL:
         return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)
-    if stamp == SPECIFICATION:
+    if level_date == SPECIFICATION:
         return EngineRequest(engine=engine, specification=True)
-    return EngineRequest(engine=engine, date=parse_date(stamp) if stamp else None)
+    return EngineRequest(engine=engine, date=parse_date(level_date) if level_date else None)
 
 
 def level_text(level: str, *, kind: str) -> str:

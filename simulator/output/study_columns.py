@@ -55,7 +55,7 @@ PLAN: tuple[Column, ...] = _other(
     p90_interactivity="1 / p90 TPOT [tok/s]",
     replica_rate_per_s="requests of one replica at the operating point [1/s]",
     replica_capacity_per_s="the largest rate of one replica that meets the limits [1/s]",
-    strain="how much of the tightest limit is used up; above 1 it is missed [-]",
+    slo_utilisation="how much of the tightest limit is used up; above 1 it is missed [-]",
     limit="what breaks first when the load grows",
     gpus_low="fewest GPUs at the ends of the band [-]",
     gpus_high="most GPUs at the ends of the band [-]",
@@ -65,7 +65,7 @@ PLAN: tuple[Column, ...] = _other(
 
 COMPARISON: tuple[Column, ...] = _other(
     "comparison",
-    contestant="name of the compared system",
+    system="name of the compared system",
     reachable="whether its curve reaches the speed",
     slowest="speed at the slow end of its curve [tok/s]",
     fastest="speed at the fast end of its curve [tok/s]",

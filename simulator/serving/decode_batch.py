@@ -20,7 +20,7 @@ from simulator.serving.block_count import BlockCount, Outlook
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.step_cost import StepCost
 
     Floats = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NEVER = 1 << 62
 """A step that no run reaches."""
 
-Entry: TypeAlias = "tuple[int, int, Sequence]"
+Entry: TypeAlias = "tuple[int, int, RequestState]"
 """A request of the decode batch: the step after its last, its admission order, itself."""
 
 
@@ -111,7 +111,7 @@ class DecodeBatch:
         """The request that was admitted last."""
         return max(self.running, key=_order_of, default=None)
 
-    def join(self, sequence: Sequence, step: int) -> None:
+    def join(self, sequence: RequestState, step: int) -> None:
         """Add a request from this step on."""
         done = sequence.steps_done
         self.context_sum += (
@@ -139,7 +139,7 @@ class DecodeBatch:
         self._counted = (-1, 0)
         self._contexts_step = -1
 
-    def leave(self, position: int, step: int) -> Sequence:
+    def leave(self, position: int, step: int) -> RequestState:
         """Remove the request at a position and note how far it came."""
         sequence = self.running.pop(position)[2]
         self.size -= 1
@@ -208,7 +208,7 @@ class DecodeBatch:
     # request by request -------------------------------------------------------------------
 
     def contexts(self, step: int) -> Floats:
-        """Context of each request in a step, as `Sequence.context_at` computes it. [tokens]"""
+        """Context of each request in a step, as `RequestState.context_at` computes it. [tokens]"""
         if self._contexts_step != step:
             base, rate, start, _ = self._rows()
             self._contexts = base + rate * (step - start)
@@ -230,7 +230,7 @@ class DecodeBatch:
         rows: Floats = columns[:, : self.size]
         return rows
 
-    def _insert(self, position: int, sequence: Sequence) -> None:
+    def _insert(self, position: int, sequence: RequestState) -> None:
         columns = self._columns
         assert columns is not None
         size = self.size
@@ -260,7 +260,7 @@ class DecodeBatch:
 _SPARE = 16
 
 
-def _column(sequence: Sequence) -> tuple[float, float, int, int]:
+def _column(sequence: RequestState) -> tuple[float, float, int, int]:
     return sequence.base_tokens, sequence.rate, sequence.start, sequence.final_tokens
 
 

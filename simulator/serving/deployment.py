@@ -13,7 +13,7 @@ from simulator.serving.client import Load, build_clients
 from simulator.serving.clock import Clock
 from simulator.serving.kv_transfer import FirstToken, KvTransfers, Transfer, TransferLink
 from simulator.serving.records import Records
-from simulator.serving.request_state import Sequence
+from simulator.serving.request_state import RequestState
 from simulator.serving.router import Router, WorkerPool
 from simulator.serving.worker import Worker, WorkerEvents
 from workloads.errors import UserError
@@ -228,7 +228,7 @@ class Simulation:
             self._last_pool.check_fits(
                 prompt_tokens=request.prompt_tokens, output_tokens=output_tokens
             )
-        sequence = Sequence(request, self.clock.now, self._entry_queries)
+        sequence = RequestState(request, self.clock.now, self._entry_queries)
         if self._splits:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
             sequence.final_tokens = request.prompt_tokens + 1
@@ -236,7 +236,7 @@ class Simulation:
         worker.submit(sequence, rank)
         self._in_flight += 1
 
-    def _finished(self, sequence: Sequence) -> None:
+    def _finished(self, sequence: RequestState) -> None:
         self._in_flight -= 1
         self._collector.add(sequence)
         self._clients.finished(sequence.request)
@@ -273,10 +273,10 @@ class _Collector:
 
     def __init__(self, sink: Callable[[Records], None] | None) -> None:
         self._sink = sink
-        self._finished: list[Sequence] = []
+        self._finished: list[RequestState] = []
         self._chunks: list[Records] = []
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: RequestState) -> None:
         self._finished.append(sequence)
         if len(self._finished) >= RECORDS_PER_CHUNK:
             self._flush()
@@ -297,7 +297,7 @@ class _Collector:
             self._sink(records)
 
 
-def _records(rows: list[Sequence]) -> Records:
+def _records(rows: list[RequestState]) -> Records:
     requests = [row.request for row in rows]
     return Records(
         request=np.array([r.index for r in requests], dtype=np.int64),

@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from simulator.serving.clock import ARRIVAL
-from simulator.serving.request_state import Sequence
+from simulator.serving.request_state import RequestState
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,14 +145,14 @@ class KvTransfers:
         self.queries = queries_per_request
         self.first_token_at = first_token_at
         self.on_transfer = on_transfer
-        self._sources: dict[int, tuple[Sequence, Worker, Rank]] = {}
+        self._sources: dict[int, tuple[RequestState, Worker, Rank]] = {}
         self._sender_free_s: dict[int, float] = {}
         self._receiver_free_s: dict[int, float] = {}
 
-    def prefilled(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
+    def prefilled(self, sequence: RequestState, worker: Worker, rank: Rank) -> None:
         """A prompt is done on a prefill worker: queue the request at a decode rank."""
         request = sequence.request
-        decode = Sequence(request, sequence.arrival_s, self.queries)
+        decode = RequestState(request, sequence.arrival_s, self.queries)
         decode.scheduled_s = sequence.scheduled_s
         decode.cached_tokens = sequence.cached_tokens
         decode.preemptions = sequence.preemptions
@@ -163,7 +163,7 @@ class KvTransfers:
         target, target_rank = self.router.route(request)
         target.expect(decode, target_rank)
 
-    def reserved(self, sequence: Sequence, worker: Worker, rank: Rank) -> None:
+    def reserved(self, sequence: RequestState, worker: Worker, rank: Rank) -> None:
         """A decode rank has the blocks: start the transfer."""
         held, source, source_rank = self._sources.pop(id(sequence))
         now = self.clock.now

@@ -13,7 +13,7 @@ from simulator.serving.prefix_cache import PrefixCache
 if TYPE_CHECKING:
     from simulator.serving.decode_batch import Entry
     from simulator.serving.kv_pool import KvPoolSpec
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.step_cost import StepCost
 
 
@@ -48,7 +48,7 @@ class Rank:
         The requests that decode.
     life_blocks:
         Blocks that the admitted requests will hold at their full length, where the scheduler
-        counts them (`Sequence.life_blocks`). [blocks]
+        counts them (`RequestState.life_blocks`). [blocks]
     held:
         Blocks in use beyond those of the decode batch. [blocks]
     blocked:
@@ -87,14 +87,14 @@ class Rank:
         self.pool = pool
         self.batch = DecodeBatch(cost=cost, block_tokens=pool.block_tokens)
         self.cache = PrefixCache(pool) if caches_prefixes else None
-        self.waiting: deque[Sequence] = deque()
-        self.incoming: deque[Sequence] = deque()
+        self.waiting: deque[RequestState] = deque()
+        self.incoming: deque[RequestState] = deque()
         self.leaving = self.leaving_blocks = 0
-        self.expected: deque[Sequence] = deque()
-        self.reserved: dict[int, Sequence] = {}
-        self.arrived: list[Sequence] = []
-        self.prefilling: list[Sequence] = []
-        self.chunks: list[tuple[Sequence, int]] = []
+        self.expected: deque[RequestState] = deque()
+        self.reserved: dict[int, RequestState] = {}
+        self.arrived: list[RequestState] = []
+        self.prefilling: list[RequestState] = []
+        self.chunks: list[tuple[RequestState, int]] = []
         self.handed_over = 0
         self.held = 0
         self.life_blocks = 0
@@ -112,32 +112,32 @@ class Rank:
             count += len(self.reserved)
         return count
 
-    def filling(self) -> list[Sequence]:
+    def filling(self) -> list[RequestState]:
         """Admitted requests that do not decode yet."""
         return [*self.reserved.values(), *self.prefilling]
 
     # decode batch -------------------------------------------------------------------------
 
-    def start_decode(self, sequence: Sequence, step: int) -> None:
+    def start_decode(self, sequence: RequestState, step: int) -> None:
         """Add a request to the batch from this step on."""
         self.batch.join(sequence, step)
         self.held -= sequence.blocks + sequence.shared_blocks
         sequence.blocks = 0
         self.safe_step = -1
 
-    def pop_finished(self, step: int) -> Sequence:
+    def pop_finished(self, step: int) -> RequestState:
         """Remove the request that leaves the batch next, all of its steps done."""
         sequence = self._leave(0, step)
         self.drop(sequence, finished=True)
         return sequence
 
-    def remove_decoding(self, entry: Entry, step: int) -> Sequence:
+    def remove_decoding(self, entry: Entry, step: int) -> RequestState:
         """Take a request out of the batch before its last step; its blocks are free."""
         sequence = self._leave(bisect_left(self.batch.running, entry), step)
         self.drop(sequence)
         return sequence
 
-    def _leave(self, position: int, step: int) -> Sequence:
+    def _leave(self, position: int, step: int) -> RequestState:
         if self.cache is not None:
             self.trim_cache(step)  # evict for the fullest moment before anything is freed
         sequence = self.batch.leave(position, step)
@@ -146,7 +146,7 @@ class Rank:
 
     # KV pool ------------------------------------------------------------------------------
 
-    def prefill_tokens(self, sequence: Sequence, step: int) -> int:
+    def prefill_tokens(self, sequence: RequestState, step: int) -> int:
         """Tokens of the head of the queue that are not in the prefix cache. [tokens]"""
         if self.cache is None or sequence.swapped or not sequence.request.block_hashes:
             return sequence.target
@@ -154,14 +154,14 @@ class Rank:
         sequence.match = self.cache.match(sequence.request, sequence.target)
         return sequence.target - sequence.match.tokens
 
-    def blocks_needed(self, sequence: Sequence) -> int:
+    def blocks_needed(self, sequence: RequestState) -> int:
         """Pool blocks that admission takes, those that others already hold left out. [blocks]"""
         blocks = self.pool.blocks(sequence.target)
         if sequence.match is not None:
             blocks -= sequence.match.live_tokens // self.pool.block_tokens
         return blocks
 
-    def admit(self, sequence: Sequence, *, now: float, order: int, step: int) -> float:
+    def admit(self, sequence: RequestState, *, now: float, order: int, step: int) -> float:
         """Give a request its blocks and put it into prefill.
 
         Returns
@@ -204,7 +204,7 @@ class Rank:
             self.prefilling.append(sequence)
         return load_s
 
-    def reserve(self, sequence: Sequence, order: int) -> None:
+    def reserve(self, sequence: RequestState, order: int) -> None:
         """Give blocks to a request that was prefilled elsewhere."""
         sequence.order = order
         sequence.computed = sequence.target
@@ -214,7 +214,7 @@ class Rank:
         self.safe_step = -1
         self.reserved[order] = sequence
 
-    def requeue(self, sequence: Sequence) -> None:
+    def requeue(self, sequence: RequestState) -> None:
         """Put a preempted request, its blocks freed, back to the head of the queue.
 
         Its KV entries are swapped out where there is room, else dropped to be recomputed.
@@ -232,11 +232,11 @@ class Rank:
         sequence.restart()
         self.waiting.appendleft(sequence)
 
-    def finish_prefill(self, sequence: Sequence) -> None:
+    def finish_prefill(self, sequence: RequestState) -> None:
         """The whole prompt has its KV entries; its blocks may serve later prompts from now on."""
         self.publish(sequence, sequence.request.prompt_tokens, is_whole=True)
 
-    def publish(self, sequence: Sequence, tokens: int, *, is_whole: bool = False) -> None:
+    def publish(self, sequence: RequestState, tokens: int, *, is_whole: bool = False) -> None:
         """Let later prompts hit the full blocks among the first tokens of a prompt.
 
         Parameters
@@ -269,13 +269,13 @@ class Rank:
         sequence.shared_blocks = shared
         self.safe_step = -1
 
-    def hand_over(self, sequence: Sequence) -> None:
+    def hand_over(self, sequence: RequestState) -> None:
         """A prompt is done that is decoded elsewhere; it holds blocks until they are fetched."""
         self.handed_over += 1
         self.life_blocks -= sequence.life_blocks
         sequence.life_blocks = 0
 
-    def drop(self, sequence: Sequence, *, finished: bool = False) -> None:
+    def drop(self, sequence: RequestState, *, finished: bool = False) -> None:
         """Free what a request holds outside the decode batch."""
         self.held -= sequence.blocks
         self.life_blocks -= sequence.life_blocks

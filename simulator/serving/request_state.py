@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workloads.requests.request import Request
 
 
-class Sequence:
+class RequestState:
     """One request as a worker sees it, from its arrival to its last token.
 
     Attributes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as List
+    from collections.abc import Sequence
 
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.rank import Rank
@@ -74,7 +74,7 @@ class Router:
     requests, then the fewest prompt tokens among them, then in turn.
     """
 
-    def __init__(self, *, pool: WorkerPool, workers: List[Worker]) -> None:
+    def __init__(self, *, pool: WorkerPool, workers: Sequence[Worker]) -> None:
         self.workers = workers
         self.routing = pool.routing
         self.rank_routing = pool.rank_routing or pool.engine.rank_routing

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from simulator.serving.decode_batch import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as List
+    from collections.abc import Sequence
 
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.rank import Rank
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.step_cost import StepCost
 
 
@@ -58,7 +58,7 @@ class WorkerView(Protocol):
     woken: bool
 
     @property
-    def ranks(self) -> List[Rank]:
+    def ranks(self) -> Sequence[Rank]:
         """All ranks."""
         ...
 
@@ -79,10 +79,10 @@ class WorkerView(Protocol):
         ...
 
     def batch_changed(self, rank: Rank) -> None:
-        """Note that a rank's decode batch is not what it was priced as."""
+        """Note that a rank's decode batch is not what it was timed as."""
         ...
 
-    def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
+    def load(self, sequence: RequestState, rank: Rank, load_s: float) -> None:
         """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
         ...
 
@@ -200,7 +200,7 @@ class Scheduler:
             assert decoding is not None
             rank.requeue(rank.remove_decoding(decoding, step))
 
-    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+    def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """Whether the pool has the blocks that this engine asks for before it admits a request."""
         match = sequence.match
         needed = rank.blocks_needed(sequence) + rank.pool.admission_charge(

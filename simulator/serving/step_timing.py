@@ -16,7 +16,7 @@ _MEMO_LIMIT = 1 << 18
 """Remembered step costs; forgotten all at once beyond, so that memory stays bounded."""
 
 
-class StepPricer:
+class StepTiming:
     """Prices the steps of a worker's ranks.
 
     A group of ranks in lockstep takes the fixed cost of its fullest rank and the attention of
@@ -33,11 +33,11 @@ class StepPricer:
     Attributes
     ----------
     stale:
-        A decode batch is not what it was priced as.
+        A decode batch is not what it was timed as.
     base_s, base_step, first_s, growth_s:
         The run of decode steps under way: its origin, and its first step's length and growth.
     segment_end:
-        Worker step at which the cost line ends on which this run was priced.
+        Worker step at which the cost line ends on which this run was timed.
     """
 
     def __init__(self, *, cost: StepCost, lanes: list[list[Rank]]) -> None:
@@ -116,7 +116,7 @@ class StepPricer:
         fixed_s = self._fixed_s(rank_tokens, group_tokens, rank_samples, group_samples, has_prefill)
         return fixed_s + attention_s
 
-    def price_decode(self, now: float, steps: int) -> None:
+    def time_decode(self, now: float, steps: int) -> None:
         """Price the decode batches from here to the end of the critical rank's cost segment.
 
         The critical rank, whose attention takes longest, is chosen when a batch changes and

@@ -14,7 +14,7 @@ from simulator.serving.callbacks import StepRun
 from simulator.serving.clock import ARRIVAL
 from simulator.serving.decode_batch import NEVER
 from simulator.serving.rank import Rank
-from simulator.serving.step_timing import StepPricer
+from simulator.serving.step_timing import StepTiming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from simulator.serving.clock import Clock
     from simulator.serving.kv_pool import KvPoolSpec
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.scheduler import ServingEngine
     from simulator.serving.step_cost import StepCost
 
@@ -50,9 +50,9 @@ class WorkerEvents:
     def __init__(
         self,
         *,
-        on_finish: Callable[[Sequence], None],
-        on_prefilled: Callable[[Sequence, Worker, Rank], None] | None = None,
-        on_reserved: Callable[[Sequence, Worker, Rank], None] | None = None,
+        on_finish: Callable[[RequestState], None],
+        on_prefilled: Callable[[RequestState, Worker, Rank], None] | None = None,
+        on_reserved: Callable[[RequestState, Worker, Rank], None] | None = None,
         on_step: Callable[[StepRun], None] | None = None,
     ) -> None:
         self.on_finish = on_finish
@@ -136,7 +136,7 @@ class Worker:
             Rank(index=i, pool=pool, cost=cost, caches_prefixes=engine.caches_prefixes)
             for i in range(attention_dp * stages)
         ]
-        self.pricer = StepPricer(
+        self.step_timing = StepTiming(
             cost=cost,
             lanes=[
                 self.ranks[first : first + attention_dp]
@@ -187,7 +187,7 @@ class Worker:
         if self._run_steps <= 1:
             return self.steps
         low, high = self.steps + 1, self.steps + self._run_steps
-        return self.pricer.first_step_ending_from(self.clock.now, low=low, high=high) - 1
+        return self.step_timing.first_step_ending_from(self.clock.now, low=low, high=high) - 1
 
     def has_queued(self) -> bool:
         """Whether any rank has requests whose prompt is not finished."""
@@ -197,11 +197,11 @@ class Worker:
         return False
 
     def batch_changed(self, rank: Rank) -> None:
-        """Note that a rank's decode batch is not what it was priced as."""
-        self.pricer.stale = True
+        """Note that a rank's decode batch is not what it was timed as."""
+        self.step_timing.stale = True
         self._due[rank.index] = _due_step(rank)
 
-    def load(self, sequence: Sequence, rank: Rank, load_s: float) -> None:
+    def load(self, sequence: RequestState, rank: Rank, load_s: float) -> None:
         """Bring a request's KV entries back from another tier, after earlier loads of the rank."""
         index = rank.index
         done_s = max(self._load_free_s[index], self.clock.now) + load_s
@@ -210,7 +210,7 @@ class Worker:
 
     # events --------------------------------------------------------------------------------
 
-    def submit(self, sequence: Sequence, rank: Rank) -> None:
+    def submit(self, sequence: RequestState, rank: Rank) -> None:
         """Queue a request at a rank, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
@@ -238,7 +238,7 @@ class Worker:
         ):
             self._ask_decision()
 
-    def expect(self, sequence: Sequence, rank: Rank) -> None:
+    def expect(self, sequence: RequestState, rank: Rank) -> None:
         """Queue a request whose prompt another worker has computed, now."""
         sequence.worker = self.index
         sequence.rank = rank.index
@@ -247,20 +247,20 @@ class Worker:
         self._visited.add(rank.index)
         self._ask_decision()
 
-    def arrive(self, sequence: Sequence, rank: Rank) -> None:
+    def arrive(self, sequence: RequestState, rank: Rank) -> None:
         """The KV entries of a reserved request are here, now."""
         rank.arrived.append(sequence)
         self._visited.add(rank.index)
         self._ask_decision()
 
-    def release(self, sequence: Sequence, rank: Rank) -> None:
+    def release(self, sequence: RequestState, rank: Rank) -> None:
         """The KV entries of a handed-over request have gone, now; free its blocks."""
         rank.handed_over -= 1
         rank.drop(sequence)
         if rank.waiting:
             self._ask_decision()
 
-    def _count(self, sequence: Sequence, rank: Rank, change: int) -> None:
+    def _count(self, sequence: RequestState, rank: Rank, change: int) -> None:
         """Note that a rank has a request more or less to serve."""
         self.loads[rank.index] += change
         self.total_load += change
@@ -288,11 +288,15 @@ class Worker:
         elif self._run_steps > 1:
             low = self.steps + 1
             high = self.steps + self._run_steps
-            end = self.pricer.first_step_ending_from(self.clock.now, low=low, high=high) + ahead
+            end = ahead + self.step_timing.first_step_ending_from(
+                self.clock.now, low=low, high=high
+            )
+                self.step_timing.first_step_ending_from(self.clock.now, low=low, high=high) + ahead
+            )
             if end < high:
                 self._run_steps = end - self.steps
                 self._wake_event = self.clock.at(
-                    self.pricer.end_s(end), self.completion_priority, self._wake
+                    self.step_timing.end_s(end), self.completion_priority, self._wake
                 )
 
     def _wake(self, event: simpy.Event) -> None:
@@ -304,7 +308,7 @@ class Worker:
             self._report(now)
         self._deciding = True
         if self._run_steps > 1:
-            self._visible_s = self.pricer.end_s(self.steps + self._run_steps - 1)
+            self._visible_s = self.step_timing.end_s(self.steps + self._run_steps - 1)
         else:
             self._visible_s = self._run_start_s
         if self._prefilling:
@@ -321,7 +325,7 @@ class Worker:
 
     def _complete_prefill(self, now: float) -> None:
         self.engine_steps += 1
-        self.pricer.stale = True
+        self.step_timing.stale = True
         due = self._due
         if self._advancing:
             self.steps += 1
@@ -344,7 +348,7 @@ class Worker:
             due[rank.index] = _due_step(rank)
         self._prefilling = []
 
-    def _finish_prefill(self, rank: Rank, sequence: Sequence, now: float) -> None:
+    def _finish_prefill(self, rank: Rank, sequence: RequestState, now: float) -> None:
         """The prompt is done: its last step gave the first token, or the next after recompute."""
         rank.finish_prefill(sequence)
         if sequence.first_token_s < 0:
@@ -365,7 +369,7 @@ class Worker:
     def _complete_decode(self, now: float) -> None:
         steps = self.steps
         due = self._due
-        self.pricer.stale = True
+        self.step_timing.stale = True
         for rank in self.ranks:
             if due[rank.index] > steps:
                 continue
@@ -386,7 +390,7 @@ class Worker:
             rank.leaving += 1
             rank.leaving_blocks += blocks
 
-    def _finish(self, rank: Rank, sequence: Sequence, now: float) -> None:
+    def _finish(self, rank: Rank, sequence: RequestState, now: float) -> None:
         self._count(sequence, rank, -1)
         sequence.finish_s = now
         self.events.on_finish(sequence)
@@ -415,7 +419,7 @@ class Worker:
         if prefilling:
             self._advancing.clear()
             self._run_steps = 1
-            end_s = now + self.pricer.prefill_step_s(
+            end_s = now + self.step_timing.prefill_step_s(
                 steps=self.steps,
                 mixes=scheduler.mixes,
                 joint_prefill=scheduler.joint_prefill,
@@ -432,10 +436,10 @@ class Worker:
     def _plan_decode_run(self, now: float, limit: int) -> float:
         """Fix the length of a run of decode steps and return when it ends."""
         steps = self.steps
-        pricer = self.pricer
-        if pricer.stale or steps >= pricer.segment_end:
-            pricer.price_decode(now, steps)
-        run = min(min(self._due), pricer.segment_end) - steps
+        step_timing = self.step_timing
+        if step_timing.stale or steps >= step_timing.segment_end:
+            step_timing.time_decode(now, steps)
+        run = min(min(self._due), step_timing.segment_end) - steps
         if limit < run:
             run = limit
         if self.step_by_step:
@@ -447,7 +451,7 @@ class Worker:
                     if step + run - 1 > rank.safe_step:
                         run = rank.last_fitting_step(step, step + run - 1) - step + 1
         self._run_steps = run
-        return pricer.end_s(steps + run)
+        return step_timing.end_s(steps + run)
 
     def _compose(self, until_s: float | None) -> int:
         """Fix what the next step holds; how many decode steps until that is to be asked again.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.sides import side_of, side_row
 
 # InferenceX-app, gb300-nvl72-vs-gb200-nvl72-dsv4-pro-vllm-fp4.mdx (2026-05-22): DeepSeek-V4-Pro
@@ -55,8 +55,8 @@ def runs(rows, *, output_share=1 / 9):
 
 
 def side(sku, rows, *, denominator="all", economics="2026-04", **options):
-    contestant, _ = build_contestants([sku, "h100"], flags={"economics": economics})
-    return side_of(contestant, runs(rows, **options), denominator=denominator)
+    system, _ = build_systems([sku, "h100"], flags={"economics": economics})
+    return side_of(system, runs(rows, **options), denominator=denominator)
 
 
 def test_gb200_is_reproduced_at_its_knots():

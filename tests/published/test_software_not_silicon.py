@@ -20,7 +20,7 @@ CLIENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 def mi355x_over_b200(b200, mi355x):
     result = compare(f"b200:{b200}", f"mi355x:{mi355x}", at=SPEEDS, gpus=8, concurrency=CLIENTS)
     table = result.frame()
-    return table[table["contestant"] == f"mi355x:{mi355x}"].set_index("interactivity"), result
+    return table[table["system"] == f"mi355x:{mi355x}"].set_index("interactivity"), result
 
 
 @pytest.fixture(scope="module")

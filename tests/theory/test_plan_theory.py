@@ -135,7 +135,7 @@ def test_an_overloaded_queue_is_never_met():
     )
     result = test.at(1.2, share=0.5)
     assert result.growth == pytest.approx(0.2, rel=0.15)
-    assert all(strain.high < 1 for strain in result.strains.values())
+    assert all(used.high < 1 for used in result.slo_use.values())
     assert not result.met
 
 
@@ -208,7 +208,7 @@ def test_a_cell_of_four_against_the_exact_fleet_of_eight(replica, objectives, to
     assert exact.at(found.rate_per_s, share=1 / 8).met
     assert not exact.at(found.rate_per_s / (1 - tolerance), share=1 / 8).met
     alone = cell_test(replica, objectives=objectives, replicas=1)
-    assert alone.at(found.rate_per_s, share=1 / 8).strain > found.strain
+    assert alone.at(found.rate_per_s, share=1 / 8).highest_slo_use > found.highest_slo_use
 
 
 def test_a_cell_grows_every_pool_and_keeps_the_replica(replica):

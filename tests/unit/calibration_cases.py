@@ -18,14 +18,14 @@ SKUS = {
 }
 
 
-def level(engine="vllm", sku="b200", stamp="median-2026-07", family="deepseek_v4"):
+def level(engine="vllm", sku="b200", level_date="median-2026-07", family="deepseek_v4"):
     vendor, generation = SKUS[sku]
     return LevelKey(
         family=family,
         model=family.replace("_", "-"),
         engine=engine,
         sku=sku,
-        stamp=stamp,
+        level_date=level_date,
         vendor=vendor,
         generation=generation,
     )
@@ -57,7 +57,7 @@ def linear_fit(levels, truth, *, per_level=6, noise=0.0, offsets=None, seed=0):
     offsets = offsets or {}
     slopes, observations, weights = [], [], []
     for at in levels:
-        series = f"{at.family} {at.engine} {at.sku} {at.stamp}"
+        series = f"{at.family} {at.engine} {at.sku} {at.level_date}"
         for number in range(per_level):
             slope = rng.normal(size=(3, len(FITTED))) * 0.5
             shift = offsets.get(series, 0.0) * np.array([-1.0, 1.0, 1.0])

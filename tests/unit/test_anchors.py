@@ -7,7 +7,7 @@ from calibration_cases import level, observation
 from calibration.validation.anchors import REACH, move_by_anchors
 from calibration.validation.folds import LeftOut
 
-OLD, NEW = level(stamp="2026-05-01"), level(stamp="2026-06-01")
+OLD, NEW = level(level_date="2026-05-01"), level(level_date="2026-06-01")
 
 
 def sweep(series, *, at, missed, clients):

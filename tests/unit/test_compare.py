@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
-from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare, run_comparison
 from simulator.studies.compare.sides import common_speeds, crossings, ratio_band, side_of, side_row
 from workloads.errors import UserError
@@ -49,10 +49,10 @@ def runs_of(x, y, *, band=None, gpus=16, prefill=8, isl=8.0, **columns):
 
 
 def sides_of(*runs, skus=("gb200", "b200", "mi355x"), denominator="all", economics="2026-04"):
-    contestants = build_contestants(skus[: max(2, len(runs))], flags={"economics": economics})
+    systems = build_systems(skus[: max(2, len(runs))], flags={"economics": economics})
     return [
         side_of(each, table, denominator=denominator)
-        for each, table in zip(contestants, runs, strict=False)
+        for each, table in zip(systems, runs, strict=False)
     ]
 
 
@@ -208,14 +208,14 @@ def test_a_ttft_limit_that_nothing_meets_says_what_is_met():
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     directory = tmp_path_factory.mktemp("compared")
-    contestants = build_contestants(["mi355x:sglang@2026-04", "mi355x:sglang"], flags=FLAGS)
-    return run_comparison(contestants, at=[5, 20, 500], directory=directory, workers=1), directory
+    systems = build_systems(["mi355x:sglang@2026-04", "mi355x:sglang"], flags=FLAGS)
+    return run_comparison(systems, at=[5, 20, 500], directory=directory, workers=1), directory
 
 
-def test_two_dates_of_one_engine_are_two_contestants(compared):
+def test_two_dates_of_one_engine_are_two_systems(compared):
     result, _ = compared
     table = result.frame()
-    assert table["contestant"].tolist() == ["mi355x:sglang@2026-04", "mi355x:sglang"] * 3
+    assert table["system"].tolist() == ["mi355x:sglang@2026-04", "mi355x:sglang"] * 3
     early, late = result.sides
     assert early.runs["level"].unique().tolist() == ["sglang@2026-04-25"]
     assert late.curves["total"].y.max() > early.curves["total"].y.max()
@@ -278,10 +278,10 @@ def test_the_command_prints_unreachable_and_writes_its_files(compared, tmp_path,
     assert printed == (tmp_path / "comparison.csv").read_text()
 
 
-def test_contestants_may_be_scenario_files_and_chips_of_ones_own(tmp_path):
+def test_systems_may_be_scenario_files_and_chips_of_ones_own(tmp_path):
     scenario = tmp_path / "wide.yaml"
     scenario.write_text("sku: gb200\nengine: vllm\nep: 16\nisl: 1024\n")
-    one, two = build_contestants([str(scenario), "b200:sglang@2026-07"], flags={"osl": 512})
+    one, two = build_systems([str(scenario), "b200:sglang@2026-07"], flags={"osl": 512})
     assert one.settings.values["ep"] == (16,)
     assert one.settings.values["isl"] == (1024,)
     assert one.settings.values["osl"] == (512,)
@@ -313,6 +313,6 @@ def test_user_errors_are_one_line_and_status_2(arguments, message, tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_contestant_is_one_curve():
+def test_a_system_is_one_curve():
     with pytest.raises(UserError, match="isl has several values"):
-        build_contestants(["gb200", "b200"], flags={"isl": [1024, 8192]})
+        build_systems(["gb200", "b200"], flags={"isl": [1024, 8192]})

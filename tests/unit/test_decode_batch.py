@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.serving.decode_batch import NEVER, DecodeBatch
-from simulator.serving.request_state import Sequence
+from simulator.serving.request_state import RequestState
 from simulator.serving.step_cost import Line
 from workloads.requests.request import Request
 
@@ -29,7 +29,7 @@ def sequence(order, *, prompt, output, steps, queries=1, done=0):
     request = Request(
         index=order, prompt_tokens=prompt, output_tokens=output, decode_steps=steps, arrival_s=0.0
     )
-    found = Sequence(request, 0.0, queries)
+    found = RequestState(request, 0.0, queries)
     found.order = order
     found.steps_done = done
     return found
@@ -72,7 +72,7 @@ def test_columns_follow_the_requests_to_the_last_bit(changes, block, asked_first
     batch = DecodeBatch(cost=FreeSteps(), block_tokens=block)
     members = []
     for number, (step, change) in enumerate(changes):
-        if isinstance(change, Sequence):
+        if isinstance(change, RequestState):
             batch.join(change, step)
             members.append(change)
         else:
@@ -118,7 +118,7 @@ def test_the_outlook_follows_the_requests(changes, seed, block, fixed, asked_fir
     rng = np.random.default_rng(seed)
     batch = DecodeBatch(cost=FreeSteps(), block_tokens=block)
     for number, (step, change) in enumerate(changes):
-        if isinstance(change, Sequence):
+        if isinstance(change, RequestState):
             batch.join(change, step)
         else:
             batch.leave(change, step)

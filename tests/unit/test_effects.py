@@ -35,7 +35,7 @@ def test_siblings_of_a_chip_family_share_their_kernels_and_strangers_do_not():
 def test_a_level_that_no_run_has_gets_what_its_kin_share():
     space = EffectSpace(levels=[level()])
     parameter = FITTED[0]
-    unseen = space.indices(parameter=parameter, level=level(sku="b300", stamp="2026-08"))
+    unseen = space.indices(parameter=parameter, level=level(sku="b300", level_date="2026-08"))
     own = space.indices(parameter=parameter, level=level())
     assert set(unseen) < set(own)
     assert len(unseen) == 8  # all, family, model, vendor, engine, port, kernels, family's kernels

@@ -16,7 +16,7 @@ from simulator.prediction.notes import binding_limits, merged
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.studies.compare.budgets import unequal_budgets
-from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.request import build_systems
 from workloads.errors import UserError
 
 
@@ -196,13 +196,13 @@ class BestOnly:
 def test_a_comparison_names_unequal_budgets():
     """b300's budget is twice the length, b200's once: as recorded at 8,192 tokens."""
     flags = {"isl": 131072, "osl": 1024, "engine": "vllm"}
-    contestants = build_contestants(["b300", "b200"], flags=flags)
+    systems = build_systems(["b300", "b200"], flags=flags)
     point = {"label": "TEP8", "concurrency": 10, "total_tput_per_gpu": 1.0}
     sides = [BestOnly(pd.DataFrame([point]))] * 2
-    (told,) = unequal_budgets(contestants, sides)
+    (told,) = unequal_budgets(systems, sides)
     assert "b300 16,384 (TEP8); b200 8,192 (TEP8)" in told
     assert "--engine-set max_num_batched_tokens=N" in told
-    assert unequal_budgets(contestants[:1], sides[:1]) == ()
+    assert unequal_budgets(systems[:1], sides[:1]) == ()
 
 
 # precision ---------------------------------------------------------------------------------

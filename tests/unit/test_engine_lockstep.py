@@ -97,7 +97,7 @@ def test_pipeline_stages_each_have_a_micro_batch_in_flight() -> None:
     ]
     cost = CountedCost()
     trace(pool(two, pp=2, cost=cost), requests((8, 2), (4, 2)))
-    # each micro-batch is priced by itself, the slower sets the pace
+    # each micro-batch is timed by itself, the slower sets the pace
     assert cost.asked == [(8, 8, 1, 1, True), (4, 4, 1, 1, True), (1, 1, 1, 1, False)]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodels.evidence import DeploymentForm, fitted_forms, form_of, runs_of_form
-from hwmodels.fitted import newest_stamp, read_fits
+from hwmodels.fitted import newest_level_date, read_fits
 
 
 def test_a_form_is_read_back_from_its_key():
@@ -28,12 +28,12 @@ def test_what_nobody_measured_has_no_runs():
 
 
 @pytest.mark.parametrize(
-    ("stamps", "newest"),
+    ("level_dates", "newest"),
     [
         (["2026-05", "2026-05-20"], "2026-05"),
         (["median-2026-07", "2026-07-02"], "median-2026-07"),
         (["median-2026-07", "2026-08"], "2026-08"),
     ],
 )
-def test_the_newest_level_is_that_whose_runs_reach_furthest(stamps, newest):
-    assert newest_stamp(stamps) == newest
+def test_the_newest_level_is_that_whose_runs_reach_furthest(level_dates, newest):
+    assert newest_level_date(level_dates) == newest

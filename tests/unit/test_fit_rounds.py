@@ -29,7 +29,7 @@ def unfitted(observations):
 
 
 def test_ends_of_a_series_are_sampled_once_for_all_dates():
-    dated = [level(stamp="2026-05-01"), level(stamp="2026-06-01")]
+    dated = [level(level_date="2026-05-01"), level(level_date="2026-06-01")]
     observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
     observations += sweep("b", at=dated[1], clients=(256,))
     sample = SampledRuns(observations, logs=unfitted(observations))
@@ -39,7 +39,7 @@ def test_ends_of_a_series_are_sampled_once_for_all_dates():
 
 
 def test_dates_far_apart_in_their_software_share_no_derivatives():
-    dated = [level(stamp="2026-05-01"), level(stamp="2026-06-01")]
+    dated = [level(level_date="2026-05-01"), level(level_date="2026-06-01")]
     observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
     logs = unfitted(observations)
     logs[len(LADDER) :] = 1.0

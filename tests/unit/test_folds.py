@@ -3,21 +3,21 @@ import pytest
 from calibration_cases import level, linear_fit
 
 from calibration.fit.effects import FITTED
-from calibration.validation.folds import GROUPS, basis_of, leave_out, stamp_day
+from calibration.validation.folds import GROUPS, basis_of, leave_out, level_day
 
 LEVELS = [
     level(),
     level(sku="b300"),
     level(sku="h200"),
     level(engine="sglang"),
-    level(engine="sglang", sku="mi355x", stamp="2026-04-25"),
-    level(engine="sglang", sku="mi355x", stamp="2026-05-21"),
+    level(engine="sglang", sku="mi355x", level_date="2026-04-25"),
+    level(engine="sglang", sku="mi355x", level_date="2026-05-21"),
     level(family="deepseek_v3", sku="h200"),
 ]
 
 
 def truth(at):
-    return np.full(len(FITTED), 0.1) + 0.2 * (at.stamp == "2026-05-21")
+    return np.full(len(FITTED), 0.1) + 0.2 * (at.level_date == "2026-05-21")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_what_is_left_out_does_not_shape_its_own_prediction(fit):
 
 
 def test_offsets_only_where_runs_of_the_series_stay():
-    series = f"deepseek_v4 vllm b200 {LEVELS[0].stamp}"
+    series = f"deepseek_v4 vllm b200 {LEVELS[0].level_date}"
     fit = linear_fit(LEVELS, truth, per_level=4, offsets={series: 0.2})
     left = leave_out(fit, scheme="run")
     own = [
@@ -76,7 +76,7 @@ def test_offsets_only_where_runs_of_the_series_stay():
 
 def test_a_forecast_knows_nothing_later_and_rests_on_the_level_before(fit):
     left = leave_out(fit, scheme="date")
-    stamps = [o.level.stamp for o in fit.observations]
+    level_dates = [o.level.level_date for o in fit.observations]
     for row, logs, dropped in zip(left.rows, left.logs, left.without, strict=True):
         own = fit.observations[row].level
         if own.sku != "mi355x":
@@ -84,22 +84,22 @@ def test_a_forecast_knows_nothing_later_and_rests_on_the_level_before(fit):
         later = {
             i
             for i, o in enumerate(fit.observations)
-            if o.level.sku == "mi355x" and stamps[i] >= own.stamp
+            if o.level.sku == "mi355x" and level_dates[i] >= own.level_date
         }
         assert later <= dropped
-        if own.stamp == "2026-05-21":
+        if own.level_date == "2026-05-21":
             # the level of April: 0.1 of the truth, not the 0.3 of May
             assert np.median(logs) == pytest.approx(0.1, abs=0.08)
 
 
 def test_undated_medians_count_as_of_their_last_day():
-    assert stamp_day(level()).isoformat() == "2026-07-19"
-    assert stamp_day(level(stamp="2026-05")).isoformat() == "2026-05-31"
+    assert level_day(level()).isoformat() == "2026-07-19"
+    assert level_day(level(level_date="2026-05")).isoformat() == "2026-05-31"
 
 
 def test_basis_by_what_remains():
     known = {level(), level(engine="sglang", sku="h200")}
-    assert basis_of(level(stamp="2026-08-01"), known=known) == "own runs"
+    assert basis_of(level(level_date="2026-08-01"), known=known) == "own runs"
     assert basis_of(level(sku="b300"), known=known) == "sibling"
     assert basis_of(level(sku="h200"), known=known) == "other kernels"
     assert basis_of(level(engine="sglang"), known=known) == "other kernels"

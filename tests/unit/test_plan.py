@@ -17,7 +17,7 @@ from simulator.cli.main import run
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.target import resolve_target
 from simulator.serving.records import COLUMNS, Records
-from simulator.studies.plan.break_even import flip_of
+from simulator.studies.plan.break_even import break_even_of
 from simulator.studies.plan.fleet import (
     HOURS_PER_MONTH,
     Fleet,
@@ -51,7 +51,7 @@ SMALL = {
     "concurrency": (4, 16, 64),
 }
 QUICK = {"replications": 3, "layouts": 1, "engine": "vllm"}
-PROMISE = {"interactivity": 30.0, "ttft_p90": 2.0}
+SLOS = {"interactivity": 30.0, "ttft_p90": 2.0}
 
 
 def records(ttft_s, tpot_s, *, output_tokens=11):
@@ -63,21 +63,21 @@ def records(ttft_s, tpot_s, *, output_tokens=11):
     return Records.from_columns(columns)
 
 
-def test_strains_are_latencies_over_their_limits():
+def test_slo_uses_are_latencies_over_their_limits():
     asked = Objectives(interactivity=50.0, interactivity_p90=25.0, ttft_p90_s=2.0, goodput=0.9)
-    strains = asked.strains(records([1.0] * 10, [0.01] * 10))
-    assert strains["interactivity"] == pytest.approx(0.5)
-    assert strains["interactivity p90"] == pytest.approx(0.25)
-    assert strains["TTFT p90"] == pytest.approx(0.5)
-    assert strains["goodput"] == pytest.approx(0.9)
+    slo_use = asked.slo_use(records([1.0] * 10, [0.01] * 10))
+    assert slo_use["interactivity"] == pytest.approx(0.5)
+    assert slo_use["interactivity p90"] == pytest.approx(0.25)
+    assert slo_use["TTFT p90"] == pytest.approx(0.5)
+    assert slo_use["goodput"] == pytest.approx(0.9)
 
 
 def test_goodput_counts_requests_that_meet_both_limits():
     asked = Objectives(interactivity=50.0, ttft_p50_s=2.0, goodput=0.5)
     # one is late, another slow: two of four meet both
-    strains = asked.strains(records([1.0, 3.0, 1.0, 1.0], [0.01, 0.01, 0.03, 0.01]))
-    assert strains["goodput"] == pytest.approx(1.0)
-    none = asked.strains(records([3.0], [0.01]))
+    slo_use = asked.slo_use(records([1.0, 3.0, 1.0, 1.0], [0.01, 0.01, 0.03, 0.01]))
+    assert slo_use["goodput"] == pytest.approx(1.0)
+    none = asked.slo_use(records([3.0], [0.01]))
     assert none["goodput"] == math.inf
 
 
@@ -186,7 +186,7 @@ def test_money_and_power_of_a_fleet():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"rate": 4.0}, "no speed is promised"),
+        ({"rate": 4.0}, "no speed is asked"),
         ({"interactivity": 50.0}, "no demand is given"),
         ({"interactivity": 50.0, "rate": 4.0, "mw": 2.0}, "rate and mw are given"),
         ({"interactivty": 50.0}, "did you mean interactivity"),
@@ -309,7 +309,7 @@ def test_a_trace_without_times_says_no_rate():
 
 
 def test_a_load_test_repeats_to_the_last_digit():
-    request = build_plan(flags={"sku": "b200", "rate": 5.0, **SMALL, **QUICK, **PROMISE})
+    request = build_plan(flags={"sku": "b200", "rate": 5.0, **SMALL, **QUICK, **SLOS})
     (load,) = request.loads()
     planned = PlannedLoad(request=request, load=load)
     (pools,) = candidate_deployments(
@@ -334,7 +334,7 @@ def test_a_load_test_repeats_to_the_last_digit():
 
 @pytest.fixture(scope="module")
 def demand():
-    return plan(sku=["b200", "mi355x"], rate=60.0, **SMALL, **QUICK | {"engine": None}, **PROMISE)
+    return plan(sku=["b200", "mi355x"], rate=60.0, **SMALL, **QUICK | {"engine": None}, **SLOS)
 
 
 def test_a_plan_carries_its_demand_in_whole_nodes(demand):
@@ -367,21 +367,21 @@ def test_a_plan_ranks_by_cost(demand):
 
 
 def test_what_would_turn_the_order_does_turn_it(demand):
-    flip = flip_of(demand)
-    first, second = flip.winner, flip.runner_up
-    price = second.fleet.usd_per_h * flip.price_factor
+    turn = break_even_of(demand)
+    first, second = turn.winner, turn.runner_up
+    price = second.fleet.usd_per_h * turn.price_factor
     assert price == pytest.approx(first.fleet.usd_per_h)
     # with that much more throughput the runner-up's fleet costs no more than the winner's
     for factor, dearer in ((1.001, False), (0.99, True)):
-        rate = second.capacity.rate_per_s * flip.runner_up_factor * factor
+        rate = second.capacity.rate_per_s * turn.runner_up_factor * factor
         units = second.fleet.unit.holding(math.ceil(60.0 / rate))
         cost = units * second.fleet.unit.gpus * second.fleet.usd_per_h / second.fleet.gpus
         assert (cost > first.fleet.usd_per_h * 1.000001) == dearer
     if first.band is None or second.band is None:
-        assert flip.is_certain is None
+        assert turn.is_certain is None
     else:
-        inside = second.band[1] >= flip.runner_up_factor or first.band[0] <= flip.winner_factor
-        assert flip.is_certain == (not inside)
+        inside = second.band[1] >= turn.runner_up_factor or first.band[0] <= turn.winner_factor
+        assert turn.is_certain == (not inside)
     assert any("the order turns if" in line for line in advice(demand))
 
 
@@ -453,7 +453,7 @@ def test_a_plan_prints_and_exports(demand, capsys, tmp_path):
 
 
 def test_a_spare_node_is_added(demand):
-    spare = plan(sku="b200", rate=60.0, spare=True, **SMALL, **QUICK, **PROMISE)
+    spare = plan(sku="b200", rate=60.0, spare=True, **SMALL, **QUICK, **SLOS)
     (row,) = spare.rows
     base = next(each for each in demand.rows if each.sku == "b200")
     assert row.fleet.spare == 1
@@ -462,7 +462,7 @@ def test_a_spare_node_is_added(demand):
 
 
 def test_a_power_budget_is_used_up_and_kept():
-    result = plan(sku="b200", mw=0.1, **SMALL, **QUICK, **PROMISE)
+    result = plan(sku="b200", mw=0.1, **SMALL, **QUICK, **SLOS)
     (row,) = result.rows
     each = row.fleet.utility_mw / row.fleet.units
     assert row.fleet.utility_mw <= 0.1 < row.fleet.utility_mw + each
@@ -471,7 +471,7 @@ def test_a_power_budget_is_used_up_and_kept():
 
 
 def test_users_and_their_pauses_follow_littles_law():
-    result = plan(sku="b200", users=300.0, think=5.0, **SMALL, **QUICK, **PROMISE)
+    result = plan(sku="b200", users=300.0, think=5.0, **SMALL, **QUICK, **SLOS)
     (row,) = result.rows
     assert row.users == pytest.approx(300.0, rel=0.02)
     assert row.rate_per_s == pytest.approx(300.0 / (row.operating.e2el.mean_s + 5.0), rel=0.02)
@@ -495,17 +495,17 @@ def test_what_cannot_be_is_rejected_with_its_reason(capsys):
     assert ("b200", "misses") in reasons
     print_plan(result)
     assert "nothing can do it" in capsys.readouterr().out
-    assert flip_of(result) is None
+    assert break_even_of(result) is None
 
 
 def test_a_dear_fleet_is_rejected():
-    result = plan(sku="b200", rate=5.0, max_cost=0.001, **SMALL, **QUICK, **PROMISE)
+    result = plan(sku="b200", rate=5.0, max_cost=0.001, **SMALL, **QUICK, **SLOS)
     assert result.rows == ()
     assert "are needed to pay" in result.rejected[-1].reason
     assert result.load_tests().empty
 
 
-def test_flips_of_budgets_are_ratios():
+def test_break_evens_of_budgets_are_ratios():
     row = SimpleNamespace(
         sku="a", rate_per_s=30.0, band=(0.9, 1.05), operating=SimpleNamespace(interactivity=9.0)
     )
@@ -514,12 +514,12 @@ def test_flips_of_budgets_are_ratios():
     )
     asked = SimpleNamespace(rate=None, users=None, mw=1.0, fleet_gpus=None)
     result = SimpleNamespace(best=(row, other), request=SimpleNamespace(question=asked))
-    flip = flip_of(result)
-    assert flip.runner_up_factor == pytest.approx(1.5)
-    assert flip.winner_factor == pytest.approx(1 / 1.5)
-    assert flip.is_certain  # neither 1.2 nor 0.9 reaches so far
+    turn = break_even_of(result)
+    assert turn.runner_up_factor == pytest.approx(1.5)
+    assert turn.winner_factor == pytest.approx(1 / 1.5)
+    assert turn.is_certain  # neither 1.2 nor 0.9 reaches so far
     other.band = (0.8, 1.6)
-    assert not flip_of(result).is_certain
+    assert not break_even_of(result).is_certain
 
 
 def test_the_command_writes_its_files(tmp_path, capsys):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import Deployment, Simulation
-from simulator.serving.request_state import Sequence
+from simulator.serving.request_state import RequestState
 from workloads.requests.request import Request
 
 
@@ -212,7 +212,7 @@ def drawn(rng, order, queries, longest_prompt):
         output_tokens=output,
         decode_steps=steps,
     )
-    sequence = Sequence(request, 0.0, queries)
+    sequence = RequestState(request, 0.0, queries)
     sequence.order = order
     sequence.steps_done = int(rng.integers(steps))
     return sequence

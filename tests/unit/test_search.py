@@ -1,4 +1,4 @@
-"""Searches: what wins, what is spared, and the commands that the winner corresponds to."""
+"""Searches: what wins, what is pruned, and the commands that the winner corresponds to."""
 
 import json
 import shlex
@@ -48,7 +48,7 @@ def test_the_winner_is_the_best_run_that_meets_everything(found):
     assert len({trial.label for trial in found.runners_up}) == len(found.runners_up)
 
 
-def test_every_option_was_run_or_spared_with_a_reason(found):
+def test_every_option_was_run_or_pruned_with_a_reason(found):
     """tp 8: TP8, DPATP8, TEP8 and DEP8, each with the recipe's settings and with both values."""
     seen = {(trial.label, trial.changes) for trial in found.trials}
     labels = {"TP8", "DPATP8", "TEP8", "DEP8"}
@@ -57,8 +57,8 @@ def test_every_option_was_run_or_spared_with_a_reason(found):
     bound = {(each.label, each.settings) for each in found.pruned if each.status == "bound"}
     for label in labels - behind - {name for name, changed in bound if not changed}:
         changed = [changes for name, changes in seen if name == label and changes]
-        spared = [name for name, changes in bound if name == label and changes]
-        assert len(changed) + len(spared) >= 1
+        pruned = [name for name, changes in bound if name == label and changes]
+        assert len(changed) + len(pruned) >= 1
     assert all(each.reason for each in found.pruned)
 
 

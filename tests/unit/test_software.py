@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hwmodels.calibration_files import sealed
-from hwmodels.fitted import choose_stamp
+from hwmodels.fitted import choose_level_date
 from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import (
     MEDIAN_LEVEL,
@@ -188,7 +188,7 @@ def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
 
 
 @pytest.mark.parametrize(
-    ("stamps", "chosen"),
+    ("level_dates", "chosen"),
     [
         (["2026-05-17", "median-2026-07"], "2026-05-17"),
         (["2026-05-17", "2026-07", "median-2026-07"], "2026-07"),
@@ -197,10 +197,10 @@ def test_effects_of_all_kernels_sku_and_date_multiply(own_fit):
         ([], ""),
     ],
 )
-def test_without_a_date_the_newest_dated_level_is_in_force(stamps, chosen):
+def test_without_a_date_the_newest_dated_level_is_in_force(level_dates, chosen):
     """The undated median, which nobody runs, only stands in where nothing is dated."""
-    stamp, message = choose_stamp(stamps, date=None, median=False)
-    assert stamp == chosen
+    level_date, message = choose_level_date(level_dates, date=None, median=False)
+    assert level_date == chosen
     assert ("undated median" in message) == (chosen == "median-2026-07")
 
 
@@ -209,8 +209,10 @@ def test_without_a_date_the_newest_dated_level_is_in_force(stamps, chosen):
     [("2026-05-16", "2026-05-17"), ("2026-07-30", "2026-05-17"), ("2026-07-31", "2026-07")],
 )
 def test_a_date_takes_the_last_dated_level_and_never_the_median(day, chosen):
-    stamps = ["2026-05-17", "2026-07", "median-2026-07"]
-    assert choose_stamp(stamps, date=dt.date.fromisoformat(day), median=False)[0] == chosen
+    level_dates = ["2026-05-17", "2026-07", "median-2026-07"]
+    assert (
+        choose_level_date(level_dates, date=dt.date.fromisoformat(day), median=False)[0] == chosen
+    )
 
 
 def test_the_median_is_a_level_of_its_own(own_fit):

@@ -56,7 +56,7 @@ def test_without_runs_everything_stays_at_the_prior():
 
 
 def test_what_a_build_shares_becomes_its_offset_and_not_a_parameter():
-    shifted = {f"deepseek_v4 vllm b200 {LEVELS[0].stamp}": 0.2}
+    shifted = {f"deepseek_v4 vllm b200 {LEVELS[0].level_date}": 0.2}
     fit = linear_fit(LEVELS, truth, per_level=30, offsets=shifted)
     plain = linear_fit(LEVELS, truth, per_level=30)
     offset = fit.solution.offsets["deepseek_v4 vllm b200 median-2026-07 @median-2026-07"]

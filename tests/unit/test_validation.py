@@ -30,7 +30,7 @@ LABEL = {
     "osl": 1024.0,
     "layout": "TP8",
     "date": "",
-    "stamp": "median-2026-07",
+    "level_date": "median-2026-07",
     "source": "somewhere",
     "vendor": "nvidia",
     "generation": "blackwell",

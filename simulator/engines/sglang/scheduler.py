@@ -18,7 +18,7 @@ from simulator.serving.scheduler import NO_ROOM, PrefillFirstScheduler
 if TYPE_CHECKING:
     from simulator.engines.sglang.engine import SglangSettings
     from simulator.serving.rank import Rank
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.scheduler import WorkerView
 
 CLIP_MAX_NEW_TOKENS = 4096
@@ -222,7 +222,7 @@ class SglangScheduler(PrefillFirstScheduler):
         """Tokens of a prompt that this step takes: all, or whole pages of the budget."""
         return tokens if tokens <= budget else budget // self.page * self.page
 
-    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+    def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
         page = rank.pool.block_tokens
         step = self.worker.steps - rank.lag
@@ -243,7 +243,7 @@ class SglangScheduler(PrefillFirstScheduler):
         rest += sum(min(s.final_tokens - s.target, CLIP_MAX_NEW_TOKENS) for s in rank.filling())
         return rank.has_room(blocks + (rest + self._ratio(rank, step) * rest_decoding) / page, step)
 
-    def _never_runs_out(self, rank: Rank, sequence: Sequence, step: int) -> bool:
+    def _never_runs_out(self, rank: Rank, sequence: RequestState, step: int) -> bool:
         """Whether the batch with this request fits in every step until all have finished."""
         page = rank.pool.block_tokens
         fixed = rank.pool.fixed_blocks_per_request * page

@@ -17,7 +17,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from simulator.engines.trtllm.engine import TrtllmSettings
     from simulator.serving.rank import Rank
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.scheduler import WorkerView
 
 
@@ -165,7 +165,7 @@ class TrtllmScheduler(Scheduler):
             return tokens
         return budget // self.block * self.block if self.chunked else 0
 
-    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+    def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
         if not super().has_room(rank, sequence):
             return False

@@ -15,7 +15,7 @@ from simulator.serving.scheduler import NO_ROOM, Scheduler
 if TYPE_CHECKING:
     from simulator.engines.vllm.engine import VllmSettings
     from simulator.serving.rank import Rank
-    from simulator.serving.request_state import Sequence
+    from simulator.serving.request_state import RequestState
     from simulator.serving.scheduler import WorkerView
 
 
@@ -113,7 +113,7 @@ class VllmScheduler(Scheduler):
         phase = (worker.engine_steps - self.wave_start) % self.interval
         return self.interval - phase if phase else 0
 
-    def _take(self, rank: Rank, sequence: Sequence, tokens: int) -> None:
+    def _take(self, rank: Rank, sequence: RequestState, tokens: int) -> None:
         """Compute this much of a prompt in the next step."""
         rank.chunks.append((sequence, tokens))
         end = sequence.computed + tokens
@@ -132,7 +132,7 @@ class VllmScheduler(Scheduler):
                 rank.blocked = False
             blocks[:] = [0, blocks[0] if steps == 1 and self.composes_ahead else 0]
 
-    def has_room(self, rank: Rank, sequence: Sequence) -> bool:
+    def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
         if self.charges_chunks:
             held = sum(self.chunk_blocks[rank.index])

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import list_economics, load_economics
-from hwmodels.fitted import fitted_stamps
+from hwmodels.fitted import fitted_level_dates
 from hwmodels.sku import figure_fields, list_skus, load_sku
 from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
 from simulator.engines.labels import engine_labels, load_engine
@@ -152,7 +152,7 @@ def _levels_of(engine: str) -> list[dict[str, Any]]:
     without: list[str] = []
     for key in list_skus():
         dates = {str(plan["date"]) for plan in plans if key in plan.get("skus", [])}
-        dates |= set(fitted_stamps(engine=engine, sku=key, model=_SHOWN_MODEL))
+        dates |= set(fitted_level_dates(engine=engine, sku=key, model=_SHOWN_MODEL))
         if not dates:
             without.append(key)
         for date in sorted(dates):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hwmodels.economics import list_economics, load_economics
-from hwmodels.fitted import fitted_stamps
+from hwmodels.fitted import fitted_level_dates
 from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import list_engines, list_levels
 from simulator.engines.labels import engine_labels
@@ -114,10 +114,12 @@ def _levels() -> Iterator[dict[str, Any]]:
             }
         for sku in list_skus():
             for model in architecture_names():
-                for stamp, runs in fitted_stamps(engine=engine, sku=sku, model=model).items():
+                for level_date, runs in fitted_level_dates(
+                    engine=engine, sku=sku, model=model
+                ).items():
                     yield {
                         "engine": engine,
-                        "date": stamp,
+                        "date": level_date,
                         "skus": sku,
                         "models": model,
                         "what": "fitted",

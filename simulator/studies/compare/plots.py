@@ -29,7 +29,7 @@ _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0
 def comparison_figure(
     result: ComparisonResult, *, log: bool = False, measured: pd.DataFrame | None = None
 ) -> Figure:
-    """The Pareto plot of all contestants, a thin line at each compared speed."""
+    """The Pareto plot of all systems, a thin line at each compared speed."""
     figure = pareto_figure(
         series=series_of(result.runs()), caption=result.caption, measured=measured, log=log
     )
@@ -39,7 +39,7 @@ def comparison_figure(
 
 
 def ratio_figure(result: ComparisonResult) -> Figure:
-    """Throughput of every other contestant over the first one's, against speed per user.
+    """Throughput of every other system over the first one's, against speed per user.
 
     The shaded range is the 90 % interval where bands are known.
     """
@@ -69,7 +69,7 @@ def ratio_figure(result: ComparisonResult) -> Figure:
 
 
 def _draw_ratio(axes: Axes, side: Side, reference: Side, *, colour: str) -> Array:
-    """Draw one contestant's ratio and return what should be in sight."""
+    """Draw one system's ratio and return what should be in sight."""
     mine, other = side.curves["total"], reference.curves["total"]
     low, high = max(mine.x[0], other.x[0]), min(mine.x[-1], other.x[-1])
     if not low < high:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contestant:
+class ComparedSystem:
     """One side of a comparison.
 
     Parameters
@@ -34,13 +34,13 @@ class Contestant:
     settings: SweepSettings
 
 
-def build_contestants(
+def build_systems(
     asked: Sequence[str | Mapping[str, Any]],
     *,
     flags: Mapping[str, Any],
     file: Path | None = None,
-) -> tuple[Contestant, ...]:
-    """Contestants from ``gb200``, ``mi355x:sglang@2026-05``, a YAML scenario or settings.
+) -> tuple[ComparedSystem, ...]:
+    """Systems from ``gb200``, ``mi355x:sglang@2026-05``, a YAML scenario or settings.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def build_contestants(
     ------
     UserError
         If fewer than two are named, one twice, one not at all, a name is unknown, or a setting
-        has several values: a contestant is one curve.
+        has several values: a system is one curve.
     """
     read = read_settings(file)
-    if not asked and "contestants" in read.values:
+    if not asked and "systems" in read.values:
         return _repeated(read, flags=flags)
     if len(asked) < 2:
         raise UserError("a comparison needs two or more SKUs: simulate compare gb200 b200")
@@ -75,16 +75,16 @@ def build_contestants(
     for field in ("sku", "engine") if any(":" in text for text in short) else ("sku",):
         if short and field in common:
             raise UserError(
-                f"{field} is given beside the contestants {', '.join(short)}; "
+                f"{field} is given beside the systems {', '.join(short)}; "
                 "state it there, as in gb200:vllm"
             )
     return tuple(
-        Contestant(name=name, settings=_settings({**common, **own})) for name, own in named
+        ComparedSystem(name=name, settings=_settings({**common, **own})) for name, own in named
     )
 
 
 QUESTION = ("at", "denominator", "tier", "ttft_p90_s")
-"""What a comparison asks beside its contestants."""
+"""What a comparison asks beside its systems."""
 
 
 def question_of(file: Path | None) -> dict[str, Any]:
@@ -104,28 +104,28 @@ def _without_question(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in QUESTION}
 
 
-def _repeated(read: SettingsFile, *, flags: Mapping[str, Any]) -> tuple[Contestant, ...]:
-    """The contestants of an earlier comparison, from its ``resolved.yaml``.
+def _repeated(read: SettingsFile, *, flags: Mapping[str, Any]) -> tuple[ComparedSystem, ...]:
+    """The systems of an earlier comparison, from its ``resolved.yaml``.
 
     Raises
     ------
     UserError
-        If the file names other contestants than it has settings of.
+        If the file names other systems than it has settings of.
     """
-    names = [str(name) for name in read.values["contestants"]]
+    names = [str(name) for name in read.values["systems"]]
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
     for part in ("values", "origin", "defaults"):
         for full, value in getattr(read, part).items():
-            if full in (*QUESTION, "contestants"):
+            if full in (*QUESTION, "systems"):
                 continue
             owner = next((name for name in names if full.startswith(f"{name}.")), None)
             if owner is None:
                 raise UserError(
-                    f"{full} in {read.path} is of no contestant; it compares {', '.join(names)}"
+                    f"{full} in {read.path} is of no system; it compares {', '.join(names)}"
                 )
             found[owner].setdefault(part, {})[full.removeprefix(f"{owner}.")] = value
     return tuple(
-        Contestant(
+        ComparedSystem(
             name=name,
             settings=_settings(flags, file=SettingsFile(**own, path=read.path)),
         )
@@ -134,11 +134,11 @@ def _repeated(read: SettingsFile, *, flags: Mapping[str, Any]) -> tuple[Contesta
 
 
 def _named(asked: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name of a contestant and the settings that it states itself."""
+    """The name of a system and the settings that it states itself."""
     if isinstance(asked, Mapping):
         own = dict(asked)
         if not (name := own.pop("name", None)):
-            raise UserError(f"a contestant of settings needs a name: {{'name': 'wider', **{own}}}")
+            raise UserError(f"a system of settings needs a name: {{'name': 'wider', **{own}}}")
         return str(name), own
     return asked, _own(asked)
 
@@ -148,14 +148,14 @@ def _settings(flags: Mapping[str, Any], *, file: SettingsFile | None = None) -> 
     if settings.varied:
         name = settings.varied[0]
         raise UserError(
-            f"{name} has several values; a comparison draws one curve for each contestant, so "
+            f"{name} has several values; a comparison draws one curve for each system, so "
             "give one value, or use simulate sweep"
         )
     return settings
 
 
 def _own(text: str) -> dict[str, Any]:
-    """Settings that a contestant states itself."""
+    """Settings that a system states itself."""
     if text.lower().endswith((".yaml", ".yml")):
         data = read_yaml_mapping(Path(text))
         # a chip's own file has figures, a scenario names a SKU

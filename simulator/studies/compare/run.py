@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pandas as pd
 
 from simulator.studies.compare.budgets import unequal_budgets
-from simulator.studies.compare.request import build_contestants
+from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
 from simulator.studies.series import caption_of
 from simulator.studies.sweep.run import run_sweep
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hwmodels.economics import Tier
-    from simulator.studies.compare.request import Contestant
+    from simulator.studies.compare.request import ComparedSystem
 
     Progress = Callable[[int, int, str], None]
 
@@ -36,7 +36,7 @@ class ComparisonResult:
     Parameters
     ----------
     sides:
-        The contestants' curves, the first of which the ratios are relative to.
+        The systems' curves, the first of which the ratios are relative to.
     at:
         Speeds per user that are compared. [tok/s/user]
     table:
@@ -48,7 +48,7 @@ class ComparisonResult:
     refused:
         Deployments that could not run, with their reasons.
     resolved:
-        Every setting with its value and origin, by contestant.
+        Every setting with its value and origin, by system.
     ttft_p90_s:
         Largest 90 % quantile of the TTFT on a curve; ``None``: any. [s]
     calibration:
@@ -68,9 +68,9 @@ class ComparisonResult:
     calibration: Path | None = None
 
     def frame(self) -> pd.DataFrame:
-        """One row for each speed and contestant; figures are missing where ``reachable`` is not.
+        """One row for each speed and system; figures are missing where ``reachable`` is not.
 
-        ``ratio`` is throughput over the first contestant's, with its 90 % band; ``apart`` says
+        ``ratio`` is throughput over the first system's, with its 90 % band; ``apart`` says
         whether the two throughputs' bands do not overlap.
         """
         return self.table.copy()
@@ -105,7 +105,7 @@ class ComparisonResult:
         return figure
 
     def plot_ratio(self, path: Path | None = None) -> Figure:
-        """Throughput over the first contestant's, against speed per user."""
+        """Throughput over the first system's, against speed per user."""
         from simulator.output.style import save_figure
         from simulator.studies.compare.plots import ratio_figure
 
@@ -116,7 +116,7 @@ class ComparisonResult:
 
 
 def compare(
-    *contestants: str | Mapping[str, Any],
+    *systems: str | Mapping[str, Any],
     at: Sequence[float] = (),
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
@@ -131,7 +131,7 @@ def compare(
 
     Parameters
     ----------
-    contestants:
+    systems:
         ``gb200``, ``mi355x:sglang@2026-05``, YAML scenario files, or settings with a name:
         ``{"name": "twice the HBM", "sku": "gb200", "overrides": {"hbm_usable_bytes": 398e9}}``.
         The first is the reference of the ratios.
@@ -153,7 +153,7 @@ def compare(
         If a name is unknown or a number out of range.
     """
     return run_comparison(
-        build_contestants(contestants, flags=settings, file=scenario),
+        build_systems(systems, flags=settings, file=scenario),
         at=at,
         denominator=denominator,
         tier=tier,
@@ -165,7 +165,7 @@ def compare(
 
 
 def run_comparison(
-    contestants: Sequence[Contestant],
+    systems: Sequence[ComparedSystem],
     *,
     at: Sequence[float] = (),
     denominator: Denominator = "all",
@@ -175,7 +175,7 @@ def run_comparison(
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> ComparisonResult:
-    """`compare` on contestants that are built.
+    """`compare` on systems that are built.
 
     Raises
     ------
@@ -193,15 +193,15 @@ def run_comparison(
     messages: list[str] = []
     refused: list[pd.DataFrame] = []
     resolved: dict[str, Any] = {
-        "contestants": {"value": [each.name for each in contestants], "origin": "asked"},
+        "systems": {"value": [each.name for each in systems], "origin": "asked"},
     }
-    for position, each in enumerate(contestants):
+    for position, each in enumerate(systems):
         swept = run_sweep(
             each.settings,
             directory=directory,
             workers=workers,
             ttft_p90_s=ttft_p90_s,
-            on_progress=_share_of(on_progress, position=position, of=len(contestants)),
+            on_progress=_share_of(on_progress, position=position, of=len(systems)),
         )
         if swept.runs.empty:
             reasons = "\n".join(swept.refused["reason"].unique())
@@ -210,7 +210,7 @@ def run_comparison(
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
         resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
-    messages += unequal_budgets(contestants, sides)
+    messages += unequal_budgets(systems, sides)
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
     return ComparisonResult(
@@ -233,12 +233,12 @@ def run_comparison(
             )
         },
         ttft_p90_s=ttft_p90_s,
-        calibration=contestants[0].settings.calibration,
+        calibration=systems[0].settings.calibration,
     )
 
 
 def _share_of(on_progress: Progress | None, *, position: int, of: int) -> Progress | None:
-    """Progress of one contestant as a share of all, each taken as equally long."""
+    """Progress of one system as a share of all, each taken as equally long."""
     if on_progress is None:
         return None
     return lambda done, total, what: on_progress(position * total + done, of * total, what)

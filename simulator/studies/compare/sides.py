@@ -1,4 +1,4 @@
-"""One contestant's curve, and what it gives at a speed per user beside another's."""
+"""One system's curve, and what it gives at a speed per user beside another's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwmodels.economics import SkuEconomics, Tier
-    from simulator.studies.compare.request import Contestant
+    from simulator.studies.compare.request import ComparedSystem
 
 Denominator = Literal["all", "pool"]
 """GPUs that a token's price is shared over: all of the deployment, or those of the pool that
@@ -41,14 +41,14 @@ _RATES: dict[Denominator, dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One contestant's curve.
+    """One system's curve.
 
     Parameters
     ----------
     name:
         As in the table and the legend.
     runs:
-        All runs of the contestant, as `simulator.studies.sweep.run.SweepResult.frame`.
+        All runs of the system, as `simulator.studies.sweep.run.SweepResult.frame`.
     best:
         Those on the frontier of total throughput, the knots of its curve in order.
     curves:
@@ -86,8 +86,8 @@ def _clamped(curve: Frontier, x: float) -> float:
     return float(curve.values([max(x, float(curve.x[0]))])[0])
 
 
-def side_of(contestant: Contestant, runs: pd.DataFrame, *, denominator: Denominator) -> Side:
-    """The curve of a contestant's runs within the limits.
+def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denominator) -> Side:
+    """The curve of a system's runs within the limits.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def side_of(contestant: Contestant, runs: pd.DataFrame, *, denominator: Denomina
     if allowed.empty:
         least = runs["p90_ttft_s"].min()
         raise UserError(
-            f"no run of {contestant.name} is within the TTFT limit; its lowest p90 TTFT is "
+            f"no run of {system.name} is within the TTFT limit; its lowest p90 TTFT is "
             f"{least:.3g} s, so raise --ttft-p90"
         )
     x = allowed["interactivity"].to_numpy(float)
@@ -116,15 +116,15 @@ def side_of(contestant: Contestant, runs: pd.DataFrame, *, denominator: Denomina
     )
     known = bool(low.x.size and high.x.size)
     return Side(
-        name=contestant.name,
+        name=system.name,
         runs=runs,
         best=best,
         curves=curves,
         low=low if known else None,
         high=high if known else None,
         costs=costs_of(
-            contestant.settings.values["sku"][0],
-            economics=contestant.settings.values["economics"][0],
+            system.settings.values["sku"][0],
+            economics=system.settings.values["economics"][0],
         ),
     )
 
@@ -144,11 +144,11 @@ def common_speeds(sides: Sequence[Side], *, most: int = 5) -> tuple[float, ...]:
 
 
 def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, Any]:
-    """The cells of one contestant at one speed."""
+    """The cells of one system at one speed."""
     total = side.curves["total"].at(x)
     row: dict[str, Any] = {
         "interactivity": x,
-        "contestant": side.name,
+        "system": side.name,
         "reachable": total is not None,
         "slowest": float(side.curves["total"].x[0]),
         "fastest": float(side.curves["total"].x[-1]),

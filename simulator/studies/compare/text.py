@@ -1,4 +1,4 @@
-"""What ``simulate compare`` prints: contestants side by side at each speed per user."""
+"""What ``simulate compare`` prints: systems side by side at each speed per user."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def comparison_cells(
     frame:
         `simulator.studies.compare.run.ComparisonResult.frame`.
     reference:
-        The contestant whom the ratios are over.
+        The system whom the ratios are over.
 
     Returns
     -------
@@ -92,8 +92,8 @@ def comparison_cells(
     headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
     rows: list[tuple[bool, list[str]]] = []
     for row in frame.to_dict("records"):
-        first = row["contestant"] == reference
-        cells = [number(row["interactivity"]) if first else "", row["contestant"]]
+        first = row["system"] == reference
+        cells = [number(row["interactivity"]) if first else "", row["system"]]
         if not row["reachable"]:
             reach = f"{number(row['slowest'])} to {number(row['fastest'])} tok/s/user"
             blank = [""] * (len(headers) - 5)
@@ -136,10 +136,8 @@ def _remarks(result: ComparisonResult) -> list[str]:
                 f"{side.name} and {reference.name} give equal throughput at {speeds} tok/s/user"
             )
     close = result.table[result.table["apart"].eq(False)]
-    for name in close["contestant"].unique():
-        speeds = ", ".join(
-            number(x) for x in close.loc[close["contestant"] == name, "interactivity"]
-        )
+    for name in close["system"].unique():
+        speeds = ", ".join(number(x) for x in close.loc[close["system"] == name, "interactivity"])
         lines.append(
             f"not apart from {reference.name} at {speeds} tok/s/user: {name} (bands overlap)"
         )

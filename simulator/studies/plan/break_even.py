@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flip:
+class BreakEven:
     """How far the best row is from the best one of another SKU.
 
     Parameters
@@ -46,7 +46,7 @@ class Flip:
     is_certain: bool | None = None
 
 
-def flip_of(result: PlanResult) -> Flip | None:
+def break_even_of(result: PlanResult) -> BreakEven | None:
     """What would make the best row of another SKU the best; ``None`` if there is none.
 
     Fleets of a demand change in whole nodes or racks, so that the factors are those at which
@@ -92,11 +92,11 @@ def _judged(
     price_factor: float | None = None,
     by_scale: float | None = None,
     other_tiers: tuple[Tier, ...] = (),
-) -> Flip:
+) -> BreakEven:
     certain = None
     if winner.band is not None and runner_up.band is not None:
         certain = runner_up.band[1] < runner_up_factor and winner.band[0] > winner_factor
-    return Flip(
+    return BreakEven(
         winner=winner,
         runner_up=runner_up,
         runner_up_factor=runner_up_factor,

@@ -1,4 +1,4 @@
-"""How much open-loop load a replica carries while its users get what they were promised."""
+"""How much open-loop load a replica carries while its users get what the SLOs ask."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class LoadResult:
     ----------
     rate_per_s:
         Mean arrivals of a replica. [1/s]
-    strains:
+    slo_use:
         How much of each objective is used up, mean and interval over the replications; 1 is
-        just met. See `simulator.analysis.objectives.Objectives.strains`.
+        just met. See `simulator.analysis.objectives.Objectives.slo_use`.
     growth:
         Growth of the wait for the first token over the run, for a steady rate. [s/s]
     ttft, tpot, e2el, queue:
@@ -79,7 +79,7 @@ class LoadResult:
     """
 
     rate_per_s: float
-    strains: dict[str, Interval]
+    slo_use: dict[str, Interval]
     growth: float
     ttft: Distribution
     tpot: Distribution
@@ -92,22 +92,22 @@ class LoadResult:
     @property
     def met(self) -> bool:
         """Whether every objective is met with confidence and the queue does not grow."""
-        return self.growth <= MOST_GROWTH and all(s.high <= 1.0 for s in self.strains.values())
+        return self.growth <= MOST_GROWTH and all(s.high <= 1.0 for s in self.slo_use.values())
 
     @property
     def met_on_average(self) -> bool:
-        """Whether the means meet every objective: where to look, not what to promise."""
-        return self.growth <= MOST_GROWTH and all(s.mean <= 1.0 for s in self.strains.values())
+        """Whether the means meet every objective: where to look, not what to rely on."""
+        return self.growth <= MOST_GROWTH and all(s.mean <= 1.0 for s in self.slo_use.values())
 
     @property
-    def strain(self) -> float:
-        """The largest strain: how near the replica is to its first missed objective. [-]"""
-        return max(s.high for s in self.strains.values())
+    def highest_slo_use(self) -> float:
+        """The largest SLO utilisation: how near it is to its first missed objective. [-]"""
+        return max(s.high for s in self.slo_use.values())
 
     @property
     def binding(self) -> str:
         """The objective that is missed first, or that a growing queue will miss."""
-        return max(self.strains, key=lambda name: self.strains[name].high)
+        return max(self.slo_use, key=lambda name: self.slo_use[name].high)
 
     @property
     def interactivity(self) -> float:
@@ -137,7 +137,7 @@ class LoadTest:
     traffic:
         The fleet's traffic.
     objectives:
-        What users were promised; not empty.
+        SLOs of users; not empty.
     latency_s:
         A guess of the mean latency, which sets the length of a run. [s]
     acceptance:
@@ -187,11 +187,11 @@ class LoadTest:
             for index in range(replications or self.replications)
         ]
         judged = [records for records, _ in runs]
-        strains = [self.objectives.strains(records) for records in judged]
+        slo_use = [self.objectives.slo_use(records) for records in judged]
         pooled = Records.concatenate(judged)
         result = LoadResult(
             rate_per_s=rate_per_s,
-            strains={name: _interval([each[name] for each in strains]) for name in strains[0]},
+            slo_use={name: _interval([each[name] for each in slo_use]) for name in slo_use[0]},
             growth=float(np.mean([growth for _, growth in runs])),
             ttft=Distribution.of(pooled.ttft_s),
             tpot=Distribution.of(pooled.tpot_s),

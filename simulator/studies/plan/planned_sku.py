@@ -132,7 +132,7 @@ class PlannedLoad:
         Raises
         ------
         CannotServeError
-            If the promise cannot be kept under load, or the budget buys no replica.
+            If the SLOs cannot be met under load, or the budget buys no replica.
         """
         near = (
             one.first_carrying(self._paying_rate(one.gpus))
@@ -196,7 +196,7 @@ class PlannedLoad:
                 share_of=lambda rate: min(1.0, rate / demand),
             )
         if not capacity.met:
-            missed = capacity.strains[capacity.binding].mean
+            missed = capacity.slo_use[capacity.binding].mean
             raise CannotServeError(
                 f"under load it misses {capacity.binding}: {missed:.2f} times the limit at "
                 f"{capacity.rate_per_s:.3g} req/s a replica"

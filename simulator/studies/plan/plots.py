@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _LEAST_BARS, _MOST_BARS = 5, 10
 _LONGEST_BAR = 4.0
-_HIGHEST_STRAIN = 2.5
+_HIGHEST_UTILISATION = 2.5
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">")
 
 
 def plan_figure(result: PlanResult) -> Figure:
-    """The best row of each SKU: what its fleet costs or carries, and its promise under load."""
+    """The best row of each SKU: what its fleet costs or carries, and its SLOs under load."""
     from simulator.output.figure import ResultFigure
 
     figure = ResultFigure(width=11, height=5.6)
@@ -33,7 +33,7 @@ def plan_figure(result: PlanResult) -> Figure:
     rows = result.best[:_MOST_BARS]
     colours = _colours(rows)
     _draw_bars(left, result, rows, colours=colours)
-    _draw_strains(right, result, rows, colours=colours)
+    _draw_utilisation(right, result, rows, colours=colours)
     figure.text(0.02, 0.955, _title(result), fontsize=13, fontweight="bold", color=INK, va="center")
     figure.text(
         0.02,
@@ -127,17 +127,17 @@ def _is_dark(colour: str) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
 
 
-def _draw_strains(
+def _draw_utilisation(
     axes: Axes, result: PlanResult, rows: Sequence[PlanRow], *, colours: Sequence[str]
 ) -> None:
     for row, colour, marker in zip(rows, colours, _MARKERS, strict=False):
         each = row.fleet.unit.gpus_per_replica
         by_rate = {test.rate_per_s: test for test in row.tested}
         rates = [rate / each for rate in by_rate]
-        strains = [max(s.mean for s in test.strains.values()) for test in by_rate.values()]
+        slo_use = [max(s.mean for s in test.slo_use.values()) for test in by_rate.values()]
         axes.plot(
             rates,
-            strains,
+            slo_use,
             color=colour,
             marker=marker,
             markersize=5,
@@ -150,20 +150,18 @@ def _draw_strains(
         now = row.operating
         axes.plot(
             [now.rate_per_s / each],
-            [max(s.mean for s in now.strains.values())],
+            [max(s.mean for s in now.slo_use.values())],
             color=colour,
             marker=marker,
             markersize=8,
             zorder=4,
         )
     axes.axhline(1.0, color=INK, linewidth=1.0, zorder=2)
-    axes.axhspan(1.0, _HIGHEST_STRAIN, color=GRID, alpha=0.6, linewidth=0, zorder=0)
-    axes.set_ylim(0, _HIGHEST_STRAIN)
+    axes.axhspan(1.0, _HIGHEST_UTILISATION, color=GRID, alpha=0.6, linewidth=0, zorder=0)
+    axes.set_ylim(0, _HIGHEST_UTILISATION)
     axes.set_xlim(left=0)
     axes.set_xlabel("Load of a replica per GPU bought (req/s/GPU)", fontsize=9.5, color=INK)
-    axes.set_ylabel(
-        "Worst objective over its limit (grey: promise broken)", fontsize=9.5, color=INK
-    )
+    axes.set_ylabel("Worst objective over its limit (grey: SLO missed)", fontsize=9.5, color=INK)
     axes.legend(
         fontsize=8,
         loc="best",

@@ -1,4 +1,4 @@
-"""What ``simulate plan`` is asked: a promise to users, a demand or a budget, and the traffic."""
+"""What ``simulate plan`` is asked: SLOs, a demand or a budget, and the traffic."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PlanQuestion(Question):
             )
         if given and self.interactivity is self.interactivity_p90 is self.interactivity_p99 is None:
             raise ValueError(
-                "no speed is promised to users; give one with --interactivity, as in "
+                "no speed is asked for users; give one with --interactivity, as in "
                 "--interactivity 50 (tok/s/user)"
             )
         return self
@@ -98,7 +98,7 @@ class PlanRequest:
 
     @property
     def objectives(self) -> Objectives:
-        """What users are promised; a TTFT of online services where none is asked for."""
+        """SLOs of users; a TTFT of online services where none is asked for."""
         return self._online[0]
 
     @property

@@ -48,7 +48,7 @@ class PlanRow:
     think_s:
         Pause of a user between requests. [s]
     band:
-        90 % interval of the capacity per chip at the promised speed, with the deployment that is
+        90 % interval of the capacity per chip at the speed of the SLO, with the deployment that is
         then best, for a price that of the speed, over its prediction; ``None`` where predictions
         of this kind were never compared. [-]
     """
@@ -81,7 +81,7 @@ class PlanRow:
 
     @property
     def headroom(self) -> float:
-        """How much the load may grow before a promise is broken. [-]"""
+        """How much the load may grow before an SLO is missed. [-]"""
         return self.capacity.rate_per_s / self.operating.rate_per_s - 1.0
 
     @property
@@ -95,9 +95,9 @@ class PlanRow:
         if not beyond:
             return self.capacity.binding
         first = min(beyond, key=lambda test: test.rate_per_s)
-        if all(strain.mean <= 1.0 for strain in first.strains.values()):
+        if all(used.mean <= 1.0 for used in first.slo_use.values()):
             return "queue"
-        return max(first.strains, key=lambda name: first.strains[name].mean)
+        return max(first.slo_use, key=lambda name: first.slo_use[name].mean)
 
     @property
     def users(self) -> float:
@@ -181,7 +181,7 @@ class PlanRow:
             "mean_e2el_s": now.e2el.mean_s,
             "replica_rate_per_s": now.rate_per_s,
             "replica_capacity_per_s": self.capacity.rate_per_s,
-            "strain": now.strain,
+            "slo_utilisation": now.highest_slo_use,
             "limit": self.limit,
             "kind": self.kind,
             "gpus_low": None if self.gpus_band is None else self.gpus_band[0],
@@ -195,7 +195,7 @@ class PlanRow:
 class Rejected:
     """A SKU or deployment that is not ranked, and why.
 
-    ``status`` is ``does_not_fit``, ``unsupported``, ``misses`` (the promise, the price or the
+    ``status`` is ``does_not_fit``, ``unsupported``, ``misses`` (an SLO, the price or the
     budget) or ``behind`` (the closed loop puts it well behind another of the SKU).
     """
 
@@ -269,7 +269,7 @@ class PlanResult:
         }
 
     def load_tests(self) -> pd.DataFrame:
-        """Each load test of each ranked replica: rate, strains, latencies."""
+        """Each load test of each ranked replica: rate, slo_use, latencies."""
         import pandas as pd
 
         cells = [
@@ -289,7 +289,7 @@ class PlanResult:
                 "mean_queue_s": test.queue.mean_s,
                 "mean_e2el_s": test.e2el.mean_s,
                 "in_flight": test.in_flight,
-                **{f"strain {name}": strain.mean for name, strain in test.strains.items()},
+                **{f"slo_utilisation {name}": used.mean for name, used in test.slo_use.items()},
             }
             for row in self.rows
             for test in row.tested

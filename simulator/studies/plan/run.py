@@ -1,4 +1,4 @@
-"""Capacity plans: which hardware, how much of it, and at what price for a promise to users."""
+"""Capacity plans: which hardware, how much of it, and at what price for given SLOs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> PlanResult:
-    """Rank hardware for a promise to users and a demand or a budget.
+    """Rank hardware for service-level objectives and a demand or a budget.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def run_plan(request: PlanRequest, *, on_progress: Progress | None = None) -> Pl
     Closed loops and bounds estimate what each deployment carries; the best of each SKU are load
     tested. A test simulates a cell of up to four replicas in an open loop under its part of the
     fleet's arrivals, each request falling to a cell at random, and finds the largest rate that
-    meets the promise in all replications with confidence. The fleet is the smallest number of
+    meets the SLOs in all replications with confidence. The fleet is the smallest number of
     whole nodes or racks whose replicas carry the demand so, and is simulated once more at its
     load. A fleet behind one router does better than its cells, so that plans err on the safe
     side: 2 % where speed limits the load, 12 % where TTFT does

@@ -15,7 +15,7 @@ from simulator.output.text_tables import (
     records_of,
     table_of,
 )
-from simulator.studies.plan.break_even import flip_of
+from simulator.studies.plan.break_even import break_even_of
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from simulator.studies.plan.break_even import Flip
+    from simulator.studies.plan.break_even import BreakEven
     from simulator.studies.plan.fleet import Fleet
     from simulator.studies.plan.result import PlanResult, PlanRow, Rejected
 
@@ -52,7 +52,7 @@ def demand_text(result: PlanResult) -> str:
 
 
 def plan_caption(result: PlanResult) -> str:
-    """What was planned for: demand, promise, model, lengths, arrivals, prices, version."""
+    """What was planned for: demand, SLOs, model, lengths, arrivals, prices, version."""
     request = result.request
     load = next(request.loads())
     traffic = request.traffic(load)
@@ -91,23 +91,23 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
 
 def summary_of(result: PlanResult) -> dict[str, Any]:
     """The plan as JSON objects: what was asked, the ranking, what would change it, the rest."""
-    flip = flip_of(result)
+    turn = break_even_of(result)
     return {
         "caption": result.caption,
         "economics": result.economics,
         "rows": records_of(result.frame()),
         "advice": advice(result),
-        "flip": None
-        if flip is None
+        "break_even": None
+        if turn is None
         else {
-            "winner": flip.winner.sku,
-            "runner_up": flip.runner_up.sku,
-            "runner_up_factor": _finite(flip.runner_up_factor),
-            "winner_factor": _finite(flip.winner_factor),
-            "price_factor": flip.price_factor,
-            "by_scale": flip.by_scale,
-            "other_tiers": list(flip.other_tiers),
-            "is_certain": flip.is_certain,
+            "winner": turn.winner.sku,
+            "runner_up": turn.runner_up.sku,
+            "runner_up_factor": _finite(turn.runner_up_factor),
+            "winner_factor": _finite(turn.winner_factor),
+            "price_factor": turn.price_factor,
+            "by_scale": turn.by_scale,
+            "other_tiers": list(turn.other_tiers),
+            "is_certain": turn.is_certain,
         },
         "rejected": records_of(result.rejected_frame()),
         "messages": list(result.messages),
@@ -124,35 +124,39 @@ def advice(result: PlanResult) -> list[str]:
     if not result.rows:
         return ["nothing can do it; the reasons are below"]
     lines = [_headline(result, result.rows[0])]
-    flip = flip_of(result)
-    if flip is None:
+    turn = break_even_of(result)
+    if turn is None:
         return [*lines, "no runner-up: no other SKU can do it"]
-    return [*lines, _headline(result, flip.runner_up, title="runner-up"), *flip_lines(flip)]
+    return [
+        *lines,
+        _headline(result, turn.runner_up, title="runner-up"),
+        *break_even_lines(turn),
+    ]
 
 
-def flip_lines(flip: Flip) -> list[str]:
+def break_even_lines(turn: BreakEven) -> list[str]:
     """What would change the order of the two best SKUs."""
-    first, second = flip.winner.sku, flip.runner_up.sku
+    first, second = turn.winner.sku, turn.runner_up.sku
     ways = []
-    if flip.price_factor is not None and flip.price_factor < 1:
-        ways.append(f"{second} costs {_percent(1 - flip.price_factor)} less per GPU-hour")
-    if 1 < flip.runner_up_factor < math.inf:
-        ways.append(f"{second} does {_percent(flip.runner_up_factor - 1)} better than predicted")
-    if 0 < flip.winner_factor < 1:
-        ways.append(f"{first} does {_percent(1 - flip.winner_factor)} worse")
+    if turn.price_factor is not None and turn.price_factor < 1:
+        ways.append(f"{second} costs {_percent(1 - turn.price_factor)} less per GPU-hour")
+    if 1 < turn.runner_up_factor < math.inf:
+        ways.append(f"{second} does {_percent(turn.runner_up_factor - 1)} better than predicted")
+    if 0 < turn.winner_factor < 1:
+        ways.append(f"{first} does {_percent(1 - turn.winner_factor)} worse")
     lines = [f"the order turns if {'; or if '.join(ways)}"] if ways else []
-    if flip.price_factor == 1:
+    if turn.price_factor == 1:
         lines.append(f"{first} and {second} cost the same; {first} needs fewer GPUs")
-    if flip.by_scale is not None and flip.by_scale < 1:
+    if turn.by_scale is not None and turn.by_scale < 1:
         lines.append(
-            f"in a large fleet {second} costs {_percent(1 - flip.by_scale)} less per request: "
-            f"whole {flip.runner_up.fleet.unit.name}s decide here"
+            f"in a large fleet {second} costs {_percent(1 - turn.by_scale)} less per request: "
+            f"whole {turn.runner_up.fleet.unit.name}s decide here"
         )
-    if flip.other_tiers:
-        lines.append(f"at {' and '.join(flip.other_tiers)} prices {second} is cheaper")
-    if flip.is_certain is None:
+    if turn.other_tiers:
+        lines.append(f"at {' and '.join(turn.other_tiers)} prices {second} is cheaper")
+    if turn.is_certain is None:
         lines.append("how certain the order is cannot be said: no band is known for both")
-    elif flip.is_certain:
+    elif turn.is_certain:
         lines.append("these changes lie outside the 90 % bands: the order is certain")
     else:
         lines.append("such changes lie inside the 90 % bands: the order is not certain")
@@ -274,7 +278,7 @@ def _left_out(result: PlanResult) -> list[str]:
             lines.append(f"not ranked: {sku}: {_why(own)}")
     words = {
         "does_not_fit": "do not fit",
-        "misses": "miss the promise, price or budget",
+        "misses": "miss an SLO, price or budget",
         "behind": "are well behind another of their SKU",
         "unsupported": "are unsupported",
     }

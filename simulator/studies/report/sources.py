@@ -80,7 +80,7 @@ class Source:
     comparison:
         The table of a comparison, see `simulator.studies.compare.run.ComparisonResult.frame`.
     reference:
-        The contestant that a comparison's ratios are over.
+        The system that a comparison's ratios are over.
     remarks:
         How to read a comparison: crossings, overlapping bands, what dollars are over.
     """
@@ -247,7 +247,7 @@ def _checked_points(points: pd.DataFrame, *, file: Path) -> pd.DataFrame:
 def _comparison_of(file: Path) -> pd.DataFrame | None:
     if not file.exists():
         return None
-    texts = ("contestant", "between", "bottleneck", "kind")
+    texts = ("system", "between", "bottleneck", "kind")
     table = _read_table(file)
     for name in texts:
         if name in table:

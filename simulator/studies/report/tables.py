@@ -70,7 +70,7 @@ MEASURED_COLUMNS: tuple[tuple[str, Cell], ...] = (
 _MOST_OPEN = 8
 _LEFT = {
     *("layout", "what binds", "kind", "chip", "engine", "precision", "speculation", "date"),
-    *("quality", "source", "curve", "contestant", "runs on either side", "binds"),
+    *("quality", "source", "curve", "system", "runs on either side", "binds"),
 }
 
 
@@ -156,7 +156,7 @@ def comparison_table(source: Source) -> str:
     if source.comparison is None:
         return ""
     headers, rows = comparison_cells(source.comparison, reference=source.reference)
-    headers = [header or "contestant" for header in headers]
+    headers = [header or "system" for header in headers]
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in source.remarks)
     return table(headers, [cells for _, cells in rows]) + (f"<ul>{remarks}</ul>" if remarks else "")
 
@@ -219,11 +219,11 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def differences_table(sources: Sequence[Source]) -> str:
-    """Settings in which runs, or the contestants of a comparison, differ; empty if none does."""
+    """Settings in which runs, or the systems of a comparison, differ; empty if none does."""
     columns = {
         name: {setting: value_text(entry["value"]) for setting, entry in settings.items()}
         for source in sources
-        for name, settings in _contestants(source).items()
+        for name, settings in _systems(source).items()
     }
     rows = []
     for setting in dict.fromkeys(name for values in columns.values() for name in values):
@@ -233,14 +233,14 @@ def differences_table(sources: Sequence[Source]) -> str:
     return table(["setting", *columns], rows, text=True) if rows else ""
 
 
-def _contestants(source: Source) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Settings by what they are of: a comparison has some for each contestant."""
+def _systems(source: Source) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Settings by what they are of: a comparison has some for each system."""
     if source.comparison is None:
         return {source.name: dict(source.settings)}
     parts: dict[str, dict[str, Mapping[str, Any]]] = {}
     for name, entry in source.settings.items():
-        contestant, _, setting = name.rpartition(".")
-        parts.setdefault(f"{source.name}: {contestant}", {})[setting] = entry
+        system, _, setting = name.rpartition(".")
+        parts.setdefault(f"{source.name}: {system}", {})[setting] = entry
     return parts
 
 

@@ -1,4 +1,4 @@
-"""A search as a picture: every run, the winner, and the speed that was promised."""
+"""A search as a picture: every run, the winner, and the speed of the SLO."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def search_figure(result: SearchResult) -> Figure:
-    """The Pareto plot of all runs, with the winner circled and the promised speed as a line."""
+    """The Pareto plot of all runs, with the winner circled and the speed of the SLO as a line."""
     groups: dict[str, list[Trial]] = {}
     for trial in result.trials:
         spec = "" if trial.spec == "none" else f", {trial.spec}"

@@ -73,7 +73,7 @@ class SearchRequest:
 
     @property
     def objectives(self) -> Objectives:
-        """What users are promised; a TTFT of online services where none is asked for.
+        """SLOs of users; a TTFT of online services where none is asked for.
 
         Its median: the opening burst of a closed loop is a tenth of its requests.
         """

@@ -1,4 +1,4 @@
-"""What a search tried, what it spared itself, and the best that it found."""
+"""What a search tried, what it pruned, and the best that it found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trial:
         What came out.
     usd_per_million_tokens:
         On all tokens and GPUs; ``None`` without a price. [USD]
-    strains:
+    slo_use:
         How much of each constraint is used up; above 1 it is missed. [-]
     score:
         What the search maximizes: tok/s/GPU, tokens per dollar, or minus the median TTFT.
@@ -53,7 +53,7 @@ class Trial:
     configuration: RunConfiguration
     metrics: RunMetrics
     usd_per_million_tokens: float | None
-    strains: Mapping[str, float]
+    slo_use: Mapping[str, float]
     score: float
     bottleneck: str
     kind: str
@@ -63,7 +63,7 @@ class Trial:
     @property
     def meets(self) -> bool:
         """Whether it meets every constraint."""
-        return all(strain <= 1.0 for strain in self.strains.values())
+        return all(used <= 1.0 for used in self.slo_use.values())
 
     @property
     def deployment(self) -> tuple[str, str, str, str]:
@@ -91,7 +91,7 @@ class Trial:
             "gpus": metrics.gpus,
             "settings": self.settings_text,
             "meets": self.meets,
-            "missed": ", ".join(name for name, strain in self.strains.items() if strain > 1.0),
+            "missed": ", ".join(name for name, used in self.slo_use.items() if used > 1.0),
             "total_tput_per_gpu": metrics.total_tput_per_gpu,
             "output_tput_per_gpu": metrics.output_tput_per_gpu,
             "interactivity": metrics.interactivity,
@@ -134,7 +134,7 @@ class SearchResult:
     trials:
         Every run, those that meet the constraints first, by falling score.
     pruned:
-        What was spared.
+        What was pruned.
     messages:
         What was assumed.
     economics:
@@ -177,7 +177,7 @@ class SearchResult:
         return frame.assign(economics=self.economics, version=f"forecurve {version()}, simulated")
 
     def pruned_frame(self) -> pd.DataFrame:
-        """What was spared, in the fields of `Pruned`."""
+        """What was pruned, in the fields of `Pruned`."""
         import pandas as pd
 
         names = list(Pruned.__dataclass_fields__)
@@ -202,7 +202,7 @@ class SearchResult:
         return search_caption(self)
 
     def plot(self, path: Path | None = None) -> Figure:
-        """Every run, the winner and the promised speed; PNG where a path is given."""
+        """Every run, the winner and the speed of the SLO; PNG where a path is given."""
         from simulator.output.style import save_figure
         from simulator.studies.search.plots import search_figure
 

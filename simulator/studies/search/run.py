@@ -92,7 +92,7 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
     Notes
     -----
     First every deployment runs with its recipe's settings at rising concurrency, then settings
-    vary on those near the best. Spared are options that do not fit, and those whose bound
+    vary on those near the best. Pruned are options that do not fit, and those whose bound
     (`simulator.prediction.bounds`) misses a constraint or does not reach the best score so far; on
     a ladder, what comes after a lost speed, after two misses in a row, and after throughput has
     stalled, since speed falls with concurrency. For each deployment's best settings the
@@ -185,7 +185,7 @@ class _Searcher:
         return found
 
     def climb_all(self, options: Sequence[_Option]) -> None:
-        """Run options, the most promising first, and spare those that cannot win."""
+        """Run options, the most promising first, and prune those that cannot win."""
         for position, option in enumerate(sorted(options, key=lambda one: -one.bound)):
             if self._on_progress is not None:
                 what = f"{option.load.sku} {option.label} {_text(option.changes)}".rstrip()
@@ -269,8 +269,8 @@ class _Searcher:
             gained.append(trial.metrics.total_tput_per_gpu)
             misses = 0 if trial.meets or self._only_wants_more(trial) else misses + 1
             lost_speed = any(
-                name.startswith("interactivity") and strain > 1
-                for name, strain in trial.strains.items()
+                name.startswith("interactivity") and used > 1
+                for name, used in trial.slo_use.items()
             )
             if lost_speed or misses >= _MISSES_IN_A_ROW:
                 return
@@ -279,7 +279,7 @@ class _Searcher:
 
     def _only_wants_more(self, trial: Trial) -> bool:
         """Whether all that is missed comes with a higher concurrency."""
-        missed = [name for name, strain in trial.strains.items() if strain > 1]
+        missed = [name for name, used in trial.slo_use.items() if used > 1]
         return all(name in ("throughput", "cost") for name in missed)
 
     def _run(self, option: _Option, *, concurrency: int) -> Trial | None:
@@ -301,7 +301,7 @@ class _Searcher:
             configuration=configuration,
             metrics=metrics,
             usd_per_million_tokens=cost,
-            strains=self._score.strains(outcome.records, metrics=metrics, cost=cost),
+            slo_use=self._score.slo_use(outcome.records, metrics=metrics, cost=cost),
             score=self._score.of(
                 load, tput_per_gpu=metrics.total_tput_per_gpu, ttft_s=metrics.ttft.median_s
             ),

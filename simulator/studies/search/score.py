@@ -58,17 +58,17 @@ class Score:
             usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=tput_per_gpu)
         )
 
-    def strains(
+    def slo_use(
         self, records: Records, *, metrics: RunMetrics, cost: float | None
     ) -> dict[str, float]:
         """How much of each constraint a run uses up; above 1 it is missed. [-]"""
         asked = self.request.question
-        strains = self.request.objectives.strains(records)
+        slo_use = self.request.objectives.slo_use(records)
         if asked.min_throughput is not None:
-            strains["throughput"] = asked.min_throughput / metrics.total_tput_per_gpu
+            slo_use["throughput"] = asked.min_throughput / metrics.total_tput_per_gpu
         if asked.max_cost is not None:
-            strains["cost"] = math.inf if cost is None else cost / asked.max_cost
-        return strains
+            slo_use["cost"] = math.inf if cost is None else cost / asked.max_cost
+        return slo_use
 
     def excluded(self, bounds: DeploymentBounds) -> str:
         """The constraint that even a lone user does not get; empty if there is none."""

@@ -1,4 +1,4 @@
-"""A search as text: the winner, its settings and launch commands, the runners-up, the spared."""
+"""A search as text: the winner, its settings and launch commands, the runners-up, the pruned."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def print_search(result: SearchResult, *, directory: Path | None = None) -> None
     lines = [""]
     if winner is not None:
         lines += [*verdict(result), ""]
-    lines += [*_spared(result), *(f"note: {message}" for message in result.messages)]
+    lines += [*_pruned(result), *(f"note: {message}" for message in result.messages)]
     if winner is not None:
         for launch in launch_commands(winner.configuration):
             lines += ["", launch.text]
@@ -140,7 +140,7 @@ def _with_recipe(result: SearchResult, winner: Trial) -> Trial | None:
 
 def _nearest(result: SearchResult) -> list[Trial]:
     """The runs that miss their worst constraint by the least."""
-    ordered = sorted(result.trials, key=lambda trial: max(trial.strains.values(), default=0.0))
+    ordered = sorted(result.trials, key=lambda trial: max(trial.slo_use.values(), default=0.0))
     return ordered[:_MOST_RUNNERS_UP]
 
 
@@ -166,7 +166,7 @@ def _table(trials: Sequence[Trial]) -> Table:
     table = table_of(title="", headers=headers if missing else headers[:-1], left=left)
     for rank, trial in enumerate(trials, start=1):
         metrics = trial.metrics
-        missed = [name for name, strain in trial.strains.items() if strain > 1.0]
+        missed = [name for name, used in trial.slo_use.items() if used > 1.0]
         table.add_row(
             str(rank),
             trial.sku,
@@ -186,7 +186,7 @@ def _table(trials: Sequence[Trial]) -> Table:
     return table
 
 
-def _spared(result: SearchResult) -> list[str]:
+def _pruned(result: SearchResult) -> list[str]:
     """What was simulated and what was not, by reason."""
     counts = Counter[str](each.status for each in result.pruned)
     words = {
@@ -196,7 +196,7 @@ def _spared(result: SearchResult) -> list[str]:
         "behind": "too far behind to vary their settings",
     }
     parts = [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
-    lines = [f"{len(result.trials)} runs simulated; spared: {', '.join(parts) or 'nothing'}"]
+    lines = [f"{len(result.trials)} runs simulated; pruned: {', '.join(parts) or 'nothing'}"]
     gathered: dict[tuple[str, str], list[str]] = {}
     for each in result.pruned:
         reason = words[each.status] if each.status == "does_not_fit" else each.reason

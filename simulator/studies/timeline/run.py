@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hwmodels.fitted import MEDIAN_STAMP, fitted_stamps
+from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
 from hwmodels.software import list_levels
 from simulator.analysis.pareto import Frontier
 from simulator.recipes.resolve import find_recipe
@@ -255,11 +255,11 @@ def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
     for level in list_levels(engine=engine.software):
         if sku.key in level.get("skus", []) and model in level.get("models", [model]):
             found.setdefault(str(level["date"]), []).append("plan")
-    for stamp in fitted_stamps(
+    for level_date in fitted_level_dates(
         engine=engine.software, sku=sku.key, model=model, directory=load.calibration
     ):
-        if stamp != MEDIAN_STAMP:
-            found.setdefault(stamp, []).append("fit")
+        if level_date != MEDIAN_LEVEL_DATE:
+            found.setdefault(level_date, []).append("fit")
     recipe, _ = find_recipe(engine=engine, sku=sku.key, model=model, kin=sku.kin)
     for one in recipe.levels:
         if one.date and not one.is_median and any(_is_fixed(part.when) for part in one.cells):
