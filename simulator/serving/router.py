@@ -126,7 +126,7 @@ class Router:
         return worker, ranks[position]
 
 
-def _first_least(scores: List[float], start: int) -> int:
+def _first_least(scores: Sequence[float], start: int) -> int:
     """Position of the least score, searched in turn from a start."""
     least = min(scores)
     count = len(scores)

@@ -291,8 +291,6 @@ class Worker:
             end = ahead + self.step_timing.first_step_ending_from(
                 self.clock.now, low=low, high=high
             )
-                self.step_timing.first_step_ending_from(self.clock.now, low=low, high=high) + ahead
-            )
             if end < high:
                 self._run_steps = end - self.steps
                 self._wake_event = self.clock.at(
