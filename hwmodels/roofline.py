@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwmodels.collectives import collective_s
+from hwmodels.exchanges import default_library, exchange_s, load_library
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,13 +103,7 @@ def op_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
     ``t0`` and the efficiencies belong to the software level and the chip generation.
     """
     if op.kind.is_communication:
-        return collective_s(
-            kind=op.kind,
-            message_bytes=op.message_bytes,
-            group_size=op.group_size,
-            sku=sku,
-            fit=software.collective(kind=op.kind),
-        )
+        return communication_s(op=op, sku=sku, software=software)
     fit = software.kernel(op=op)
     return fit.t0_s * op.kernels + roofline_s(
         flops=np.asarray(op.flops, dtype=float),
@@ -117,6 +112,37 @@ def op_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
         hbm_bytes_per_s=sku.hbm_bytes_per_s,
         compute_efficiency=fit.compute_efficiency,
         memory_efficiency=fit.memory_efficiency,
+    )
+
+
+def communication_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
+    """Time of one collective, or of one exchange by a communication library. [s]
+
+    An exchange for which the engine has no library on the chip is the vendor's all-to-all.
+    """
+    fit = software.collective(kind=op.kind)
+    library = None
+    if op.exchange is not None:
+        library = (
+            load_library(op.exchange.library)
+            if op.exchange.library
+            else default_library(engine=software.engine, sku=sku, ranks=op.group_size)
+        )
+    if op.exchange is None or library is None:
+        return collective_s(
+            kind=op.kind,
+            message_bytes=op.message_bytes,
+            group_size=op.group_size,
+            sku=sku,
+            fit=fit,
+        )
+    return exchange_s(
+        exchange=op.exchange,
+        ranks=op.group_size,
+        sku=sku,
+        library=library,
+        latency_scale=software.exchange_latency_scale,
+        efficiency_scale=software.exchange_efficiency_scale,
     )
 
 

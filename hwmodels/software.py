@@ -81,6 +81,8 @@ class SoftwareLevel:
         Host time to launch one kernel outside a graph. [s]
     generation:
         Chip generation whose kernel table it scales.
+    exchange_latency_scale, exchange_efficiency_scale:
+        Factors on the latency and the link efficiency of token exchanges (`hwmodels.exchanges`).
     parameters:
         Values that the families and times above were made with, by name, see `PARAMETERS`.
     messages:
@@ -102,6 +104,8 @@ class SoftwareLevel:
     eager_launch_s: float
     generation: str
     parameters: dict[str, float]
+    exchange_latency_scale: float = 1.0
+    exchange_efficiency_scale: float = 1.0
     messages: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     table: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
@@ -241,6 +245,7 @@ def _derived(
     return {
         "kernels": kernels,
         "collectives": collectives,
+        "exchange_efficiency_scale": values.get("collective_scale", 1.0),
         "host_step_s": values["host_step_s"],
         "eager_launch_s": values["eager_launch_s"],
     }

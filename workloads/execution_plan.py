@@ -14,6 +14,7 @@ DensePath = Literal["fp8", "mxfp8", "bf16", "nvfp4", "mxfp4", "int4"]
 MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather"]
 KvStorage = Literal["fp8_ds_mla", "fp8", "fp4", "bf16"]
 IndexStorage = Literal["fp4", "fp8", "bf16"]
+ExchangeMode = Literal["auto", "normal", "low_latency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,12 @@ class ExecutionPlan:
         Used where the layout's ``ep`` exceeds one; otherwise experts are tensor parallel.
     dispatch_bytes_per_value, combine_bytes_per_value:
         Wire format of the exchanged hidden states, scales included. [B]
+    exchange_library:
+        Communication library of ``dispatch_combine``, such as ``deepep`` or ``mori``; empty: the
+        engine's own choice (`hwmodels.exchanges`).
+    exchange_mode:
+        Its mode: ``normal`` for prefill, ``low_latency`` for decode, ``auto`` by the tokens of a
+        step.
     attention_head_multiple:
         The decode core computes this many heads at the least; fewer local heads are padded.
     graph_max_tokens:
@@ -73,6 +80,8 @@ class ExecutionPlan:
     moe_backend: MoeBackend = "dispatch_combine"
     dispatch_bytes_per_value: float = 1.0 + 1.0 / 32.0
     combine_bytes_per_value: float = 2.0
+    exchange_library: str = ""
+    exchange_mode: ExchangeMode = "auto"
     attention_head_multiple: int = 64
     graph_max_tokens: int = 512
     graph_prefill: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,36 @@ class Component(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenExchange:
+    """An exchange of routed tokens between the ranks that hold the experts of a layer.
+
+    Parameters
+    ----------
+    operation:
+        Tokens to the experts' ranks, or the experts' results back.
+    tokens:
+        Tokens of the rank that sends or receives most. [tokens]
+    choices:
+        Experts of a token. [-]
+    copy_bytes:
+        One token's hidden state on the wire, scales included. [B]
+    groups, group_limit:
+        Node-limited routing: a token's experts come from at most ``group_limit`` of ``groups``.
+    library, mode:
+        As `workloads.plan.ExecutionPlan` names them; an empty library is the engine's own choice.
+    """
+
+    operation: Literal["dispatch", "combine"]
+    tokens: Quantity
+    choices: int
+    copy_bytes: float
+    groups: int = 1
+    group_limit: int = 1
+    library: str = ""
+    mode: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
     """One operation as one rank runs it, `layers` times in a step.
 
@@ -92,6 +122,8 @@ class Op:
         (gathered or unreduced) tensor. [B]
     group_size:
         Ranks that take part in a collective; 1 for local work.
+    exchange:
+        What an ``ALL_TO_ALL`` between experts exchanges, where a communication library does it.
     kernels:
         Kernel launches per invocation.
     layers:
@@ -112,6 +144,7 @@ class Op:
     activation_bytes: Quantity = 0.0
     message_bytes: Quantity = 0.0
     group_size: int = 1
+    exchange: TokenExchange | None = None
     kernels: float = 1.0
     layers: int = 1
     stage: str = ""

@@ -11,6 +11,7 @@ from hwmodels.software import load_software
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
+from simulator.prediction.exchange_plan import exchange_messages, with_exchange
 from simulator.prediction.release_plan import nvfp4_experts, plan_of_release, release_messages
 from simulator.serving.deployment import Deployment
 from simulator.serving.kv_transfer import TransferLink
@@ -277,6 +278,10 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
     )
     release = architecture.release(configuration.precision)
     notes = [] if release is None else release_messages(release, sku=sku)
+    if architecture.routed_experts:
+        notes += exchange_messages(
+            configuration.pools, plan=level.plan, engine=level.engine, sku=sku
+        )
     if unlike and not configuration.specification:
         kin = "its kin" if architecture.routed_experts else "another dense model"
         notes.append(f"no fit to {architecture.name} or {kin}: kernel tables only")
@@ -304,13 +309,14 @@ def execution_plan(
     Raises
     ------
     UserError
-        If the model has no release of that precision, or the chip has no path for it.
+        If the model has no release of that precision, the chip has no path for it, or the exchange
+        library that a recipe names does not fit the chip or the layout.
     """
     release = architecture.release(precision)
     stored = _kv_storage(pool.settings.kv_cache_dtype, architecture=architecture)
     if release is not None:
         changes = plan_of_release(release, sku=sku) | dict(pool.plan) | stored
-        return replace(software.plan, **changes)
+        return with_exchange(replace(software.plan, **changes), pool=pool, sku=sku)
     changes = dict(pool.plan) | stored
     if not architecture.routed_experts:
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
@@ -327,7 +333,7 @@ def execution_plan(
             f"precision fp8 of {architecture.name} has no path on {sku.key}, which has no FP8 "
             f"units; take --precision {' or '.join(others[:1] + others[-1:])}"
         )
-    return replace(software.plan, **changes)
+    return with_exchange(replace(software.plan, **changes), pool=pool, sku=sku)
 
 
 def _kv_storage(dtype: str, *, architecture: Architecture) -> dict[str, Any]:

@@ -6,8 +6,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from hwmodels.collectives import collective_s
-from hwmodels.roofline import KNEE_EXPONENT, op_s, peak_flops_per_s, traffic_bytes
+from hwmodels.roofline import (
+    KNEE_EXPONENT,
+    communication_s,
+    op_s,
+    peak_flops_per_s,
+    traffic_bytes,
+)
 from simulator.serving.step_cost import eager_wait_s
 
 if TYPE_CHECKING:
@@ -109,15 +114,12 @@ def _exposed(time: OpTime, streams: dict[int, float], work_s: float) -> OpTime:
 def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:
     seconds = op.layers * float(op_s(op=op, sku=sku, software=software))
     if op.kind.is_communication:
-        latency_s = op.layers * float(
-            collective_s(
-                kind=op.kind,
-                message_bytes=0.0,
-                group_size=op.group_size,
-                sku=sku,
-                fit=software.collective(kind=op.kind),
-            )
+        nothing = replace(
+            op,
+            message_bytes=0.0,
+            exchange=op.exchange and replace(op.exchange, copy_bytes=0.0),
         )
+        latency_s = op.layers * float(communication_s(op=nothing, sku=sku, software=software))
         return OpTime(op=op, seconds=seconds, floor_s=latency_s, network_s=seconds - latency_s)
     fit = software.kernel(op=op)
     floor_s = op.layers * fit.t0_s * op.kernels

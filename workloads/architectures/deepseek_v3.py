@@ -38,6 +38,8 @@ class DeepseekV3Architecture(Architecture):
         Width of the dense feed-forward layers and how many layers have one. [-]
     n_routed_experts, num_experts_per_tok, n_shared_experts, moe_intermediate_size:
         Mixture of experts of the other layers. [-]
+    n_group, topk_group:
+        Node-limited routing: groups of experts, and how many of them a token may choose from. [-]
     num_nextn_predict_layers:
         MTP blocks; 0 without. [-]
     """
@@ -60,6 +62,8 @@ class DeepseekV3Architecture(Architecture):
     index_n_heads: int = 0
     index_head_dim: int = 0
     index_topk: int = 0
+    n_group: int = 1
+    topk_group: int = 1
 
     @property
     def attention(self) -> Attention:
@@ -91,6 +95,8 @@ class DeepseekV3Architecture(Architecture):
                 width=self.moe_intermediate_size,
                 shared_width=self.n_shared_experts * self.moe_intermediate_size,
                 router_bias=True,
+                groups=self.n_group,
+                group_limit=self.topk_group,
             ),
         )
 

@@ -50,6 +50,8 @@ class Experts:
         Whether the matrices of the experts have biases.
     dense_width:
         Columns of a dense network beside the experts; 0 without. [-]
+    groups, group_limit:
+        Node-limited routing: a token's experts come from at most ``group_limit`` of ``groups``.
     """
 
     experts: int
@@ -63,6 +65,8 @@ class Experts:
     router_bias: bool = False
     expert_bias: bool = False
     dense_width: int = 0
+    groups: int = 1
+    group_limit: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

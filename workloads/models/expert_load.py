@@ -90,8 +90,8 @@ def load_table(*, load: ExpertLoad, experts: int, experts_per_token: int, ep: in
     experts, experts_per_token:
         Routed experts of a layer and experts per token. [-]
     ep:
-        Ranks that the experts and their redundant copies are spread over; it divides both the
-        experts and all slots together.
+        Ranks that the experts and their redundant copies are spread over; it divides all slots
+        together (EP24 over 256 experts and 32 copies).
 
     Notes
     -----

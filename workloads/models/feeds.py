@@ -81,6 +81,8 @@ class FeedLayers:
             shared_width=kind.shared_width,
             matrices=kind.matrices,
             latent=kind.latent,
+            groups=kind.groups,
+            group_limit=kind.group_limit,
             layout=self.layout,
             plan=self.plan,
             load=self.load,

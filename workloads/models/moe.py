@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from workloads.errors import UserError
+from workloads.layout import divisors
 from workloads.models.expert_load import load_table
 from workloads.models.kernels import KERNELS
 from workloads.models.parts import BF16_BYTES, all_reduce, gated_mlp, gemm, memory
 from workloads.models.precision import ACTIVATION_BYTES, WEIGHT_BYTES, arithmetic, quantises
-from workloads.ops import Component, Op, OpKind
+from workloads.ops import Component, Op, OpKind, TokenExchange
 
 if TYPE_CHECKING:
     from workloads.execution_plan import ExecutionPlan
@@ -40,6 +41,8 @@ class Moe:
         Columns of what every token uses, where it is not ``shared_experts`` experts. [-]
     load:
         Distribution of tokens over the routed experts.
+    groups, group_limit:
+        Node-limited routing: a token's experts come from at most ``group_limit`` of ``groups``.
     """
 
     hidden: int
@@ -50,6 +53,8 @@ class Moe:
     layout: Layout
     plan: ExecutionPlan
     load: ExpertLoad
+    groups: int = 1
+    group_limit: int = 1
     matrices: int = 3
     latent: int = 0
     shared_width: int = 0
@@ -68,16 +73,17 @@ class Moe:
             Naming the degree, what it must divide, and the degrees that do.
         """
         ep, moe_tp = self.layout.ep, self.layout.moe_tp
-        slots = self.experts + self.load.redundant_experts
-        if self.experts % ep:
-            raise UserError(
-                f"ep is {ep}, which does not divide the {self.experts} routed experts; "
-                f"choose a divisor of {self.experts}"
-            )
+        redundant = self.load.redundant_experts
+        slots = self.experts + redundant
         if slots % ep:
+            what = f"the {self.experts} routed experts"
+            if redundant:
+                what += f" with their {redundant} redundant copies"
+            fits = [d for d in divisors(slots) if d <= 2 * ep]
             raise UserError(
-                f"redundant_experts is {self.load.redundant_experts}: {slots} expert slots do not "
-                f"divide over ep {ep}; choose a multiple of {ep}"
+                f"ep is {ep}, which does not divide {what}; choose ep "
+                f"{' or '.join(str(d) for d in fits[-2:])}, or redundant_experts "
+                f"{redundant + ep - slots % ep}"
             )
         if self.intermediate % moe_tp:
             raise UserError(
@@ -191,9 +197,10 @@ class Moe:
             )
         if self.by_pair:
             kind_in = kind_out = OpKind.ALL_TO_ALL
-            sent = rank_tokens * float(self.experts_per_token)
-            values: Quantity = np.maximum(sent, pairs) * self.inner
+            busiest: Quantity = np.maximum(rank_tokens, pairs / self.experts_per_token)
+            values: Quantity = busiest * float(self.experts_per_token * self.inner)
         else:
+            busiest = rank_tokens
             kind_in, kind_out = OpKind.ALL_GATHER, OpKind.REDUCE_SCATTER
             values = group_tokens * float(self.inner)
         exchange = [
@@ -203,6 +210,9 @@ class Moe:
                 kind=kind,
                 message_bytes=values * bytes_per_value,
                 group_size=layout.tp,
+                exchange=self._exchange(name, tokens=busiest)
+                if self.by_pair and not self.fused
+                else None,
                 layers=layers,
                 stage=stage,
                 stream=1 if self.fused else 0,
@@ -213,6 +223,26 @@ class Moe:
             )
         ]
         return [exchange[0], *experts, exchange[1]]
+
+    def _exchange(
+        self, operation: Literal["dispatch", "combine"], *, tokens: Quantity
+    ) -> TokenExchange:
+        plan = self.plan
+        value_bytes = (
+            plan.dispatch_bytes_per_value
+            if operation == "dispatch"
+            else plan.combine_bytes_per_value
+        )
+        return TokenExchange(
+            operation=operation,
+            tokens=tokens,
+            choices=self.experts_per_token,
+            copy_bytes=self.inner * value_bytes,
+            groups=self.groups,
+            group_limit=self.group_limit,
+            library=plan.exchange_library,
+            mode=plan.exchange_mode,
+        )
 
     def _experts(
         self,

@@ -110,7 +110,11 @@ def _changes(
             scaled = {
                 kind: _scaled(fit, fields, factor) for kind, fit in software.collectives.items()
             }
-            return sku, replace(software, collectives=scaled)
+            share = {"latency_s": "exchange_latency_scale"}.get(
+                fields[0], "exchange_efficiency_scale"
+            )
+            exchanges = {share: factor * getattr(software, share)}
+            return sku, replace(software, collectives=scaled, **exchanges)
 
         return change
 

@@ -1,0 +1,71 @@
+"""Which communication library exchanges the tokens of a pool, and in which mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hwmodels.exchanges import check_library, default_library, load_library
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodels.sku import Sku
+    from simulator.engines.pools import PoolConfiguration, Role
+    from workloads.execution_plan import ExchangeMode, ExecutionPlan
+
+_MODE_OF_ROLE: dict[Role, ExchangeMode] = {
+    "aggregated": "auto",
+    "prefill": "normal",
+    "decode": "low_latency",
+}
+
+
+def exchanges_by_library(*, plan: ExecutionPlan, pool: PoolConfiguration) -> bool:
+    """Whether the pool's ranks exchange tokens by a communication library."""
+    layout = pool.layout
+    spread = layout.dp_attention and layout.tp > 1 and layout.moe_tp == 1
+    return spread and plan.moe_backend == "dispatch_combine"
+
+
+def with_exchange(plan: ExecutionPlan, *, pool: PoolConfiguration, sku: Sku) -> ExecutionPlan:
+    """The plan with the mode of the pool's role, where no recipe names one.
+
+    Prefill workers take the mode for throughput, decode workers that for latency; aggregated ones
+    choose by the tokens of a step.
+
+    Raises
+    ------
+    UserError
+        If the named library does not run on the chip or does not reach over the ranks.
+    """
+    if not exchanges_by_library(plan=plan, pool=pool):
+        return plan
+    if plan.exchange_mode == "auto":
+        plan = replace(plan, exchange_mode=_MODE_OF_ROLE[pool.role])
+    if plan.exchange_library:
+        check_library(
+            library=load_library(plan.exchange_library),
+            mode=plan.exchange_mode,
+            sku=sku,
+            ranks=pool.layout.tp,
+        )
+    return plan
+
+
+def exchange_messages(
+    pools: Sequence[PoolConfiguration], *, plan: ExecutionPlan, engine: str, sku: Sku
+) -> list[str]:
+    """What is assumed of the exchange of tokens where no recipe names a library."""
+    chosen: dict[str, list[str]] = {}
+    for pool in pools:
+        own = replace(plan, **dict(pool.plan))
+        if not exchanges_by_library(plan=own, pool=pool) or own.exchange_library:
+            continue
+        library = default_library(engine=engine, sku=sku, ranks=pool.layout.tp)
+        name = library.name if library else "the vendor's all-to-all"
+        chosen.setdefault(name, []).append(pool.role)
+    return [
+        f"{' and '.join(roles)}: no recipe names the library of the token exchange; {name} stands in"
+        for name, roles in chosen.items()
+    ]
