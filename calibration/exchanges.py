@@ -197,11 +197,27 @@ def fit_exchanges(frame: pd.DataFrame) -> ExchangeLaw:
         gap = np.log(np.exp(x[shares:])[of_row] + links) - np.log(time_s)
         return np.concatenate([gap, 0.1 * (x[:shares] - prior)])
 
+    rows = np.arange(len(frame))
+
+    def jacobian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        up = up_s / np.exp(x[: len(families)])[family]
+        network = network_s / np.exp(x[len(families) : shares])[library]
+        latency = np.exp(x[shares:])[of_row]
+        total = latency + np.maximum(up, network)
+        matrix = np.zeros((len(frame) + shares, len(x)))
+        matrix[rows, family] = -np.where(up >= network, up, 0.0) / total
+        matrix[rows, len(families) + library] = -np.where(up < network, network, 0.0) / total
+        matrix[rows, shares + of_row] = latency / total
+        matrix[len(frame) + np.arange(shares), np.arange(shares)] = 0.1
+        return matrix
+
     least = np.array([time_s[of_row == i].min() for i in range(len(kernels))])
     start = np.concatenate([np.full(shares, prior), np.log(0.9 * least)])
     low = np.concatenate([np.full(shares, np.log(0.02)), np.full(len(kernels), np.log(1e-6))])
     high = np.concatenate([np.zeros(shares), np.full(len(kernels), np.log(1e-3))])
-    x = least_squares(residuals, start, bounds=(low, high), loss="soft_l1", f_scale=0.2).x
+    x = least_squares(
+        residuals, start, jac=jacobian, bounds=(low, high), loss="soft_l1", f_scale=0.2
+    ).x
     values = [float(value) for value in np.exp(x)]
     return ExchangeLaw(
         efficiency=dict(zip(families, values, strict=False)),
@@ -287,11 +303,11 @@ def _latency(
     key = (library, mode, operation, "bf16", scope)
     if key in law.latency_s:
         return _figure(law.latency_s[key] * 1e6, "us", "fitted")
-    value = law._elsewhere(key)  # noqa: SLF001
+    value = law._elsewhere(key)
     if np.isfinite(value):
         return _figure(value * 1e6, "us", "estimate", note="scaled from another scope")
     fp8 = (library, mode, operation, "fp8", scope)
-    value = law.latency_s.get(fp8, law._elsewhere(fp8))  # noqa: SLF001
+    value = law.latency_s.get(fp8, law._elsewhere(fp8))
     return _figure(value * 1e6, "us", "estimate", note="of FP8 dispatch, or scaled from it")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.collectives import collective_s
+from hwmodels.collectives import collective_s, network_reduce
 from hwmodels.exchanges import default_library, exchange_s, load_library
 from workloads.errors import UserError
 
@@ -135,6 +135,7 @@ def communication_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
             group_size=op.group_size,
             sku=sku,
             fit=fit,
+            reduce=network_reduce(engine=software.engine),
         )
     return exchange_s(
         exchange=op.exchange,

@@ -1,0 +1,185 @@
+"""Exchanges of routed tokens: copies that travel, against counting, and what bounds their time."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwmodels.exchanges import (
+    check_library,
+    copies_of_token,
+    default_library,
+    exchange_libraries,
+    exchange_s,
+    load_library,
+    place_share,
+    scope_of,
+)
+from hwmodels.sku import load_sku
+from workloads.errors import UserError
+from workloads.ops import TokenExchange
+
+FEW = settings(max_examples=60, deadline=None)
+EXCHANGE = TokenExchange(operation="combine", tokens=512.0, choices=6, copy_bytes=2 * 7168.0)
+
+
+def test_distinct_ranks_are_those_of_counting_all_choices():
+    places, choices = 3, 4
+    draws = list(itertools.product(range(places), repeat=choices))
+    hit = sum(0 in draw for draw in draws) / len(draws)
+    assert place_share(places=places, choices=choices) == pytest.approx(hit)
+
+
+@pytest.mark.parametrize("places", [2, 4, 8, 16])
+def test_limited_routing_is_that_of_counting_all_choices(places):
+    groups, limit, choices = 4, 2, 3
+    hits = total = 0
+    for chosen in itertools.combinations(range(groups), limit):
+        # ranks, numbered so that a rank holds groups / places groups or a part of one
+        slots = max(places, groups)
+        of_group = slots // groups
+        allowed = [g * of_group + i for g in chosen for i in range(of_group)]
+        for draw in itertools.product(allowed, repeat=choices):
+            total += 1
+            hits += any(slot * places // slots == 0 for slot in draw)
+    share = place_share(places=places, choices=choices, groups=groups, group_limit=limit)
+    assert share == pytest.approx(hits / total)
+
+
+@given(places=st.integers(2, 64), choices=st.integers(1, 12))
+@FEW
+def test_limited_routing_never_reaches_more_places(places, choices):
+    free = place_share(places=places, choices=choices)
+    assert place_share(places=places, choices=choices, groups=8, group_limit=4) <= free + 1e-12
+    assert place_share(places=places, choices=choices, groups=8, group_limit=8) == free
+
+
+def test_published_copies_of_deepseek_v4():
+    """4.41 distinct ranks a token at EP8 and 5.14 at EP16 for k = 6 (CollectiveX payloads 4.43, 5.16)."""
+    for ranks, distinct in ((8, 4.41), (16, 5.14)):
+        assert ranks * place_share(places=ranks, choices=6) == pytest.approx(distinct, abs=0.01)
+
+
+def test_a_token_crosses_the_network_once_per_distinct_domain():
+    """B200 EP16, combine of 8192 tokens: 43 GB/s a GPU in 2.7 ms, 112 per distinct rank, 131 per pair."""
+    per_domain = copies_of_token(ranks=16, domain=8, choices=6, per_pair=False)[1]
+    per_pair = copies_of_token(ranks=16, domain=8, choices=6, per_pair=True)[1]
+    per_rank = 8 * place_share(places=16, choices=6)
+    assert per_pair / per_domain == pytest.approx(131 / 43, rel=0.02)
+    assert per_rank / per_domain == pytest.approx(112 / 43, rel=0.02)
+
+
+@given(ranks=st.sampled_from([2, 4, 8, 16, 32, 64]), choices=st.integers(1, 12))
+@FEW
+def test_one_copy_per_rank_is_never_more_than_one_per_pair(ranks, choices):
+    rank = copies_of_token(ranks=ranks, domain=8, choices=choices, per_pair=False)
+    pair = copies_of_token(ranks=ranks, domain=8, choices=choices, per_pair=True)
+    assert rank[1] <= pair[1] + 1e-12
+    assert sum(pair) == pytest.approx(choices * (ranks - 1) / ranks)
+
+
+@pytest.mark.parametrize("name", ["deepep", "nccl_ep", "uccl", "mori"])
+@pytest.mark.parametrize("ranks", [2, 8, 16])
+def test_no_exchange_beats_its_links(name, ranks):
+    library = load_library(name)
+    sku = load_sku("mi355x" if name == "mori" else "b200")
+    huge = replace(EXCHANGE, tokens=1e9)
+    for mode in library.modes:
+        seconds = float(
+            exchange_s(exchange=replace(huge, mode=mode), ranks=ranks, sku=sku, library=library)
+        )
+        up, network = copies_of_token(
+            ranks=ranks, domain=8, choices=6, per_pair=library.modes[mode].per_pair
+        )
+        sent = 1e9 * EXCHANGE.copy_bytes
+        assert seconds > up * sent / sku.scaleup_bytes_per_s
+        assert seconds > network * sent / sku.scaleout_bytes_per_s
+
+
+def test_the_rack_beats_islands_where_large_and_not_where_small():
+    """NVL72 is slower than an island at 8 tokens and faster than two at 8192 (CollectiveX)."""
+    library = load_library("deepep")
+
+    def seconds(sku, ranks, tokens, mode):
+        exchange = replace(EXCHANGE, tokens=tokens, mode=mode)
+        return float(exchange_s(exchange=exchange, ranks=ranks, sku=load_sku(sku), library=library))
+
+    assert seconds("gb200", 8, 8.0, "low_latency") > seconds("b200", 8, 8.0, "low_latency")
+    assert seconds("gb200", 16, 8192.0, "normal") < seconds("b200", 16, 8192.0, "normal") / 1.5
+
+
+def test_one_rank_costs_nothing_and_time_grows_with_tokens():
+    library, sku = load_library("deepep"), load_sku("h100")
+    tokens = np.array([1.0, 64.0, 4096.0])
+    for mode in ("normal", "low_latency"):
+        exchange = replace(EXCHANGE, tokens=tokens, mode=mode)
+        assert not exchange_s(exchange=exchange, ranks=1, sku=sku, library=library).any()
+        assert (
+            np.diff(exchange_s(exchange=exchange, ranks=16, sku=sku, library=library)) > 0
+        ).all()
+
+
+def test_auto_takes_low_latency_up_to_its_buffers():
+    library, sku = load_library("deepep"), load_sku("h100")
+    tokens = np.array([library.low_latency_tokens, library.low_latency_tokens + 1.0])
+
+    def seconds(mode):
+        exchange = replace(EXCHANGE, tokens=tokens, mode=mode)
+        return exchange_s(exchange=exchange, ranks=8, sku=sku, library=library)
+
+    auto = seconds("auto")
+    assert auto[0] == seconds("low_latency")[0]
+    assert auto[1] == seconds("normal")[1]
+
+
+@pytest.mark.parametrize(
+    ("sku", "engine", "ranks", "expected"),
+    [
+        ("b200", "trtllm", 8, "nvlink_one_sided"),
+        ("b200", "trtllm", 16, "deepep"),
+        ("gb200", "trtllm", 32, "nvlink_one_sided"),
+        ("mi355x", "sglang", 16, "mori"),
+        ("h100", "vllm", 16, "deepep"),
+        ("ascend950dt", "vllm", 16, None),
+    ],
+)
+def test_the_library_of_an_engine(sku, engine, ranks, expected):
+    library = default_library(engine=engine, sku=load_sku(sku), ranks=ranks)
+    assert (library.key if library else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "sku", "ranks", "message"),
+    [
+        ("deepep", "normal", "mi355x", 8, "deepep does not run on mi355x; use one of mori, uccl"),
+        ("deepep", "normal", "ascend950dt", 8, "none does: leave it out"),
+        ("nvlink_one_sided", "normal", "b200", 16, "ep is 16.*8 chips on b200.*deepep"),
+        ("deepep", "normal", "h100", 192, "ep is 192.*at most 160"),
+    ],
+)
+def test_a_library_that_does_not_fit_is_named_with_what_would(name, mode, sku, ranks, message):
+    with pytest.raises(UserError, match=message):
+        check_library(library=load_library(name), mode=mode, sku=load_sku(sku), ranks=ranks)
+
+
+def test_an_unknown_library_is_told_with_the_nearest():
+    with pytest.raises(UserError, match=r"deep_ep.*deepep"):
+        load_library("deep_ep")
+
+
+def test_what_an_exchange_spans():
+    assert scope_of(ranks=8, sku=load_sku("b200")) == "island"
+    assert scope_of(ranks=16, sku=load_sku("b200")) == "islands"
+    assert scope_of(ranks=4, sku=load_sku("gb200")) == "island"
+    assert scope_of(ranks=8, sku=load_sku("gb200")) == "rack"
+
+
+def test_queued_latencies_are_below_those_of_a_drained_gpu():
+    for library in exchange_libraries().values():
+        for mode in library.modes.values():
+            for (operation, generation), seconds in mode.queued_s.items():
+                drained = mode.latency_s["island", operation]
+                assert seconds <= 1.05 * drained, (library.key, mode.mode, generation)
