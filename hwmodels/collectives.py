@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodels.figures import Figure
+from hwmodels.quantities import Figure
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 from workloads.ops import OpKind

@@ -3,7 +3,7 @@
 A library in one of its modes decides how many copies of a token leave its rank, over which links,
 and what launching and synchronising cost. What a library is stands in
 ``communication/libraries.yaml``; the law below is fitted to measured exchanges by
-`calibration.exchanges` (``communication/law.yaml``).
+`calibration.kernels.exchanges` (``communication/law.yaml``).
 """
 
 from __future__ import annotations

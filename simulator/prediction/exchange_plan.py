@@ -66,6 +66,7 @@ def exchange_messages(
         name = library.name if library else "the vendor's all-to-all"
         chosen.setdefault(name, []).append(pool.role)
     return [
-        f"{' and '.join(roles)}: no recipe names the library of the token exchange; {name} stands in"
+        f"{' and '.join(roles)}: no recipe names the library that exchanges tokens; "
+        f"{name} stands in"
         for name, roles in chosen.items()
     ]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import hwmodels
-from calibration.exchanges import (
+from calibration.kernels.exchanges import (
     broken_series,
     fit_exchanges,
     law_file,

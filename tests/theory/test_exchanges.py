@@ -58,13 +58,13 @@ def test_limited_routing_never_reaches_more_places(places, choices):
 
 
 def test_published_copies_of_deepseek_v4():
-    """4.41 distinct ranks a token at EP8 and 5.14 at EP16 for k = 6 (CollectiveX payloads 4.43, 5.16)."""
+    """k = 6: 4.41 distinct ranks a token at EP8, 5.14 at EP16 (CollectiveX payloads 4.43, 5.16)."""
     for ranks, distinct in ((8, 4.41), (16, 5.14)):
         assert ranks * place_share(places=ranks, choices=6) == pytest.approx(distinct, abs=0.01)
 
 
 def test_a_token_crosses_the_network_once_per_distinct_domain():
-    """B200 EP16, combine of 8192 tokens: 43 GB/s a GPU in 2.7 ms, 112 per distinct rank, 131 per pair."""
+    """B200 EP16, 8192 tokens in 2.7 ms: 43 GB/s a GPU; 112 per distinct rank, 131 per pair."""
     per_domain = copies_of_token(ranks=16, domain=8, choices=6, per_pair=False)[1]
     per_pair = copies_of_token(ranks=16, domain=8, choices=6, per_pair=True)[1]
     per_rank = 8 * place_share(places=16, choices=6)

@@ -240,7 +240,7 @@ def relative_errors(law: ExchangeLaw, frame: pd.DataFrame) -> pd.Series:
 
 
 def left_out_errors(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each SKU predicted from the others: the rows with ``error``, missing where none is possible."""
+    """Each SKU predicted from the others: rows with ``error``, missing where none is possible."""
     parts = []
     for sku in sorted(frame["sku"].unique()):
         own = frame[frame["sku"] == sku]
@@ -326,8 +326,7 @@ def write_law(path: Path) -> None:
 
     text = yaml.safe_dump(law_file(usable_exchanges()), sort_keys=False, width=100)
     path.write_text(
-        "# Written by calibration/exchanges.py from measurements/communication/exchanges.csv\n"
-        + text,
+        "# Written by calibration.kernels.exchanges from measurements/communication\n" + text,
         encoding="utf-8",
     )
 
