@@ -51,6 +51,9 @@ class ExecutionPlan:
     exchange_mode:
         Its mode: ``normal`` for prefill, ``low_latency`` for decode, ``auto`` by the tokens of a
         step.
+    transfer_library:
+        Library that moves KV entries to decode workers, such as ``nixl``; empty: the
+        orchestrator's own choice (`hwmodels.kv_transfers`).
     attention_head_multiple:
         The decode core computes this many heads at the least; fewer local heads are padded.
     graph_max_tokens:
@@ -82,6 +85,7 @@ class ExecutionPlan:
     combine_bytes_per_value: float = 2.0
     exchange_library: str = ""
     exchange_mode: ExchangeMode = "auto"
+    transfer_library: str = ""
     attention_head_multiple: int = 64
     graph_max_tokens: int = 512
     graph_prefill: bool = False

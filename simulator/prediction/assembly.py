@@ -7,6 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.fitted import is_fitted
+from hwmodels.kv_transfers import (
+    check_transfer,
+    default_transfer,
+    direction_of,
+    load_transfer_library,
+    transfer_line_rate,
+)
 from hwmodels.software import load_software
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.memory import plan_memory
@@ -182,8 +189,11 @@ def _deployment(
     if len(pools) == 1:
         return Deployment(aggregated=pools[0])
     prefill, decode = pools
+    label = configuration.engine
     link = transfer_link(
         architecture=architecture,
+        orchestrator=label.orchestrator,
+        engine=label.engine,
         sku=sku,
         software=software,
         sender=models[0],
@@ -204,8 +214,13 @@ def transfer_link(
     receiver: CostModel,
     block_tokens: int,
     context: int,
+    orchestrator: str = "",
+    engine: str = "",
 ) -> TransferLink:
-    """How KV entries get from a prefill to a decode worker: over the network.
+    """How KV entries get from a prefill to a decode worker: over the network, by a library.
+
+    The library is the one that a recipe names, else the orchestrator's, else that of the chip's
+    vendor; chips without one send as their vendor's point-to-point does.
 
     Racks with one scale-up domain also use the network here: vLLM with NIXL on GB200 lost on
     MNNVL against RDMA because of its descriptors. With one KV head each tensor-parallel rank of
@@ -214,15 +229,16 @@ def transfer_link(
     Raises
     ------
     UserError
-        If the SKU states no network bandwidth.
+        If the SKU states no network bandwidth, or the named library does not run on it.
     """
-    if sku.scaleout_bytes_per_s is None:
-        raise UserError(
-            f"sku {sku.key} states no scaleout_bytes_per_s for the KV transfer; "
-            "give one with --set scaleout_bytes_per_s=..."
-        )
-    fit = software.collective(kind=OpKind.POINT_TO_POINT)
     plan = sender.plan
+    rate, latency_s = _transfer_rate(
+        named=plan.transfer_library,
+        orchestrator=orchestrator,
+        engine=engine or software.engine,
+        sku=sku,
+        software=software,
+    )
     sizes = [
         float(
             transfer_bytes(
@@ -242,12 +258,31 @@ def transfer_link(
     fixed_bytes = max(0.0, sizes[0] - context * token_bytes - state_bytes)
     ports = min(sender.layout.gpus, receiver.layout.gpus)
     return TransferLink(
-        bandwidth_bytes_per_s=sku.scaleout_bytes_per_s * fit.scaleout_efficiency * ports,
+        bandwidth_bytes_per_s=rate * ports,
         token_bytes=token_bytes * copies,
         request_bytes=fixed_bytes * copies + state_bytes,
         block_tokens=block_tokens,
-        latency_s=fit.latency_s + fit.scaleout_latency_s,
+        latency_s=latency_s,
     )
+
+
+def _transfer_rate(
+    *, named: str, orchestrator: str, engine: str, sku: Sku, software: SoftwareLevel
+) -> tuple[float, float]:
+    """Rate of one chip and latency of a KV transfer. [B/s], [s]"""
+    library = (
+        load_transfer_library(named)
+        if named
+        else default_transfer(orchestrator=orchestrator, sku=sku)
+    )
+    if library is None:
+        fit = software.collective(kind=OpKind.POINT_TO_POINT)
+        rate = transfer_line_rate(library=load_transfer_library("nixl"), sku=sku)
+        return rate * fit.scaleout_efficiency, fit.latency_s + fit.scaleout_latency_s
+    check_transfer(library=library, sku=sku)
+    way = direction_of(engine=engine)
+    rate = transfer_line_rate(library=library, sku=sku)
+    return rate * library.share[way], library.latency_s[way]
 
 
 def named_software(configuration: RunConfiguration) -> SoftwareLevel:

@@ -56,7 +56,13 @@ def with_exchange(plan: ExecutionPlan, *, pool: PoolConfiguration, sku: Sku) -> 
 def exchange_messages(
     pools: Sequence[PoolConfiguration], *, plan: ExecutionPlan, engine: str, sku: Sku
 ) -> list[str]:
-    """What is assumed of the exchange of tokens where no recipe names a library."""
+    """What is assumed of the exchange of tokens where no recipe names a library.
+
+    Parameters
+    ----------
+    engine:
+        Whose kernels run: ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
+    """
     chosen: dict[str, list[str]] = {}
     for pool in pools:
         own = replace(plan, **dict(pool.plan))
