@@ -51,8 +51,6 @@ class ExchangeMode:
     queued_s:
         The same inside one scale-up domain where the launch is queued behind other work or
         replayed in a graph, by (operation, chip generation or ``generic``). [s]
-    queued_in_rack:
-        Whether that was measured over a rack's domain too.
     largest_ep:
         Ranks that the mode supports at most.
     multiprocessors:
@@ -66,20 +64,19 @@ class ExchangeMode:
     network_efficiency: float
     latency_s: dict[tuple[Scope, Operation], float]
     queued_s: dict[tuple[Operation, str], float]
-    queued_in_rack: bool
     largest_ep: int
     multiprocessors: int
 
     def queued_latency_s(self, *, scope: Scope, operation: Operation, generation: str) -> float:
         """Latency inside a graph or behind other work. [s]
 
-        Where it was measured inside one node only, it grows beyond by as much as that of the
-        drained GPU.
+        Over the network it grows by as much as that of the drained GPU. Inside a domain of many
+        nodes it does not: what a drained GPU takes more there is its host's.
         """
         base = self.queued_s.get((operation, generation))
         if base is None:
             base = self.queued_s[operation, "generic"]
-        if scope == "rack" and self.queued_in_rack:
+        if scope == "rack":
             return base
         here, island = self.latency_s[scope, operation], self.latency_s["island", operation]
         return base + max(0.0, here - island)
@@ -410,7 +407,6 @@ def _mode(key: str, mode: Mode, node: dict[str, Any], law: dict[str, Any]) -> Ex
             for operation in OPERATIONS
             for generation, figure in node["queued_latency"][operation].items()
         },
-        queued_in_rack=bool(node.get("queued_in_rack", False)),
         largest_ep=int(_si(node["largest_ep"])),
         multiprocessors=int(node["multiprocessors"]["value"]),
     )

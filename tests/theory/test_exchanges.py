@@ -100,14 +100,19 @@ def test_no_exchange_beats_its_links(name, ranks):
 
 
 def test_the_rack_beats_islands_where_large_and_not_where_small():
-    """NVL72 is slower than an island at 8 tokens and faster than two at 8192 (CollectiveX)."""
+    """NVL72 is slower than an island at 8 tokens and faster than two at 8192 (CollectiveX).
+
+    A drained GPU waits longer for the rack's host; behind other work that is hidden.
+    """
     library = load_library("deepep")
+    small = library.modes["low_latency"].latency_s
+    assert small["rack", "combine"] > small["island", "combine"]
 
     def seconds(sku, ranks, tokens, mode):
         exchange = replace(EXCHANGE, tokens=tokens, mode=mode)
         return float(exchange_s(exchange=exchange, ranks=ranks, sku=load_sku(sku), library=library))
 
-    assert seconds("gb200", 8, 8.0, "low_latency") > seconds("b200", 8, 8.0, "low_latency")
+    assert seconds("gb200", 8, 8.0, "low_latency") == seconds("b200", 8, 8.0, "low_latency")
     assert seconds("gb200", 16, 8192.0, "normal") < seconds("b200", 16, 8192.0, "normal") / 1.5
 
 
