@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hwmodels.calibration_files import PARAMETERS
 from hwmodels.collectives import CollectiveFit
 from hwmodels.fitted import MEDIAN_DATE, MEDIAN_LEVEL_DATE, Basis, fitted_level
+from hwmodels.floors import floor_s, floor_trend
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.execution_plan import ExecutionPlan
@@ -216,6 +217,7 @@ def _derived(
     """
     kernels: dict[tuple[str, str], KernelFit] = {}
     table = kernel_table() if table is None else table
+    trend = floor_trend(generation=generation, table=table)
     for family, paths in table["families"].items():
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
@@ -228,7 +230,7 @@ def _derived(
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
             kernels[family, path] = KernelFit(
-                t0_s=_value(fit["t0_s"]) * values.get("t0_scale", 1.0),
+                t0_s=floor_s(generations=generations, trend=trend) * values.get("t0_scale", 1.0),
                 compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
                 memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
                 weight_traffic=traffic,

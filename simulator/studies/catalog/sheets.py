@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import list_economics, load_economics
 from hwmodels.fitted import fitted_level_dates
+from hwmodels.floors import floor_s, floor_trend
 from hwmodels.sku import figure_fields, list_skus, load_sku
-from hwmodels.software import PARAMETERS, list_levels, load_software, parse_date
+from hwmodels.software import (
+    PARAMETERS,
+    kernel_table,
+    list_levels,
+    load_software,
+    parse_date,
+)
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.engines.rules import rules_in_force
 from simulator.recipes.files import load_recipes, recipe_paths
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwmodels.quantities import Figure
+    from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
     from workloads.architectures.base import Architecture
 
@@ -88,6 +96,7 @@ def _sku(name: str) -> dict[str, Any]:
         "note": sku.note,
         "figures": [_figure(field, sku.figures[field]) for field in known],
         "unknown": [field for field in figure_fields() if field not in sku.figures],
+        "floors": floor_text(sku),
         "economics": costs,
     }
 
@@ -95,6 +104,28 @@ def _sku(name: str) -> dict[str, Any]:
 def _stored_bytes(architecture: Architecture) -> float:
     """Bytes of a checkpoint, draft module included. [B]"""
     return sum(weight.checkpoint_bytes for weight in weight_table(architecture=architecture))
+
+
+def floor_text(sku: Sku) -> str:
+    """What the kernel floors of a chip are, and what they are taken from."""
+    table = kernel_table()
+    trend = floor_trend(generation=sku.generation, table=table)
+    gemm = table["families"]["gemm"]["bf16"]
+    shown = f"{1e6 * floor_s(generations=gemm, trend=trend):.1f} us a BF16 GEMM"
+    if trend.base == sku.generation:
+        if gemm.get(trend.base, {"t0_s": {"kind": "fitted"}})["t0_s"]["kind"] == "fitted":
+            return f"{shown}, measured on {sku.generation}"
+        return f"{shown}, assumed: the mean of the generations that kernels were measured on"
+    if trend.base == "generic":
+        return f"{shown}, assumed: the mean of the generations that kernels were measured on"
+    steps = ", ".join(
+        f"{older} to {newer} {ratio:.2f} ({count} kernels)"
+        for older, newer, ratio, count in trend.steps
+    )
+    return (
+        f"{shown}, assumed: {trend.ratio:.2f} of {trend.base}'s ({trend.low:.2f} to "
+        f"{trend.high:.2f}), the median step between generations: {steps}"
+    )
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""Kernel floors by launch generation, and their trend from one generation to the next.
+
+The time of a launch with nothing to do (``t0_s`` of the kernel table) belongs to a chip
+generation. A generation that no kernel was measured on gets the floors of the last measured one of
+its line, times the trend of those before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LINES: dict[str, tuple[str, ...]] = {
+    "nvidia": ("ampere", "hopper", "blackwell", "blackwell_ultra", "rubin"),
+    "amd": ("cdna3", "cdna4", "cdna5"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorTrend:
+    """Floors of a generation relative to those of the generation that they are taken from.
+
+    Parameters
+    ----------
+    generation, base:
+        The generation, and the measured one whose floors it has; equal where it was measured
+        itself, and base ``generic`` where no generation of its line was.
+    ratio, low, high:
+        Its floors over the base's, and the range of single steps of the line. [-]
+    steps:
+        Measured steps: older generation, newer one, median ratio of the kernels measured on both,
+        and how many they are.
+    """
+
+    generation: str
+    base: str
+    ratio: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
+    steps: tuple[tuple[str, str, float, int], ...] = ()
+
+
+def floor_trend(*, generation: str, table: Mapping[str, Any]) -> FloorTrend:
+    """What the floors of a generation are taken from.
+
+    Parameters
+    ----------
+    generation:
+        Of the chip.
+    table:
+        Kernel table in the form of ``software/kernels.yaml``.
+
+    Notes
+    -----
+    A step of the line is the median, over kernels fitted on both generations, of newer over older
+    floor; the trend is the median step, to the power of the steps from the last measured
+    generation. With fewer than two steps there is no trend, and the floors are the base's.
+    """
+    paths = [entry for family in table["families"].values() for entry in family.values()]
+    if any(generation in entry for entry in paths):
+        return FloorTrend(generation=generation, base=generation)
+    line = next((line for line in _LINES.values() if generation in line), ())
+    before = line[: line.index(generation)] if line else ()
+    known = [name for name in before if any(_fitted(entry, name) for entry in paths)]
+    if not known:
+        return FloorTrend(generation=generation, base="generic")
+    steps = []
+    for older, newer in pairwise(known):
+        ratios = [
+            _floor(entry, newer) / _floor(entry, older)
+            for entry in paths
+            if _fitted(entry, older) and _fitted(entry, newer)
+        ]
+        if ratios:
+            steps.append((older, newer, median(ratios), len(ratios)))
+    base = known[-1]
+    if len(steps) < 2:
+        return FloorTrend(generation=generation, base=base, steps=tuple(steps))
+    ahead = line.index(generation) - line.index(base)
+    values = [ratio for _, _, ratio, _ in steps]
+    return FloorTrend(
+        generation=generation,
+        base=base,
+        ratio=median(values) ** ahead,
+        low=min(values) ** ahead,
+        high=max(values) ** ahead,
+        steps=tuple(steps),
+    )
+
+
+def floor_s(*, generations: Mapping[str, Any], trend: FloorTrend) -> float:
+    """Floor of one kernel of the table on the trend's generation. [s]"""
+    if trend.base in generations:
+        return trend.ratio * _floor(generations, trend.base)
+    return _floor(generations, "generic")
+
+
+def _fitted(entry: Mapping[str, Any], generation: str) -> bool:
+    return generation in entry and entry[generation]["t0_s"]["kind"] == "fitted"
+
+
+def _floor(entry: Mapping[str, Any], generation: str) -> float:
+    return float(entry[generation]["t0_s"]["value"])

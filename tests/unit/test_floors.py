@@ -1,0 +1,68 @@
+"""Kernel floors of generations that no kernel was measured on: the trend of their line."""
+
+import pytest
+
+from hwmodels.floors import floor_s, floor_trend
+from hwmodels.sku import load_sku
+from hwmodels.software import kernel_table, load_software
+from simulator.studies.catalog.sheets import sheet_of
+from workloads.ops import Component, Op, OpKind
+
+
+def entry(**floors_us):
+    return {
+        name: {"t0_s": {"value": value * 1e-6, "kind": "fitted"}}
+        for name, value in floors_us.items()
+    }
+
+
+def table(**paths):
+    return {"families": {"gemm": paths}}
+
+
+def test_a_measured_generation_has_its_own_floors():
+    trend = floor_trend(generation="hopper", table=kernel_table())
+    assert (trend.base, trend.ratio) == ("hopper", 1.0)
+
+
+def test_the_trend_is_the_median_step_to_the_power_of_the_steps_ahead():
+    paths = {
+        "a": entry(ampere=8, hopper=4, blackwell=4, generic=5),
+        "b": entry(hopper=10, blackwell=8, generic=9),
+    }
+    trend = floor_trend(generation="rubin", table=table(**paths))
+    # steps 0.5 and 0.9; two steps from blackwell to rubin
+    assert trend.steps == (("ampere", "hopper", 0.5, 1), ("hopper", "blackwell", 0.9, 2))
+    assert trend.ratio == pytest.approx(0.7**2)
+    assert (trend.low, trend.high) == (pytest.approx(0.25), pytest.approx(0.81))
+    assert floor_s(generations=paths["b"], trend=trend) == pytest.approx(0.49 * 8e-6)
+
+
+def test_one_step_is_no_trend():
+    trend = floor_trend(generation="rubin", table=table(a=entry(hopper=4, blackwell=2, generic=3)))
+    assert (trend.base, trend.ratio) == ("blackwell", 1.0)
+
+
+@pytest.mark.parametrize("generation", ["cdna5", "ironwood"])
+def test_a_line_without_measured_floors_takes_the_mean(generation):
+    assert floor_trend(generation=generation, table=kernel_table()).base == "generic"
+
+
+def test_an_unmeasured_chip_starts_where_its_line_ends():
+    op = Op(name="x", component=Component.DENSE, kind=OpKind.GEMM, precision="bf16")
+
+    def floor(key):
+        sku = load_sku(key)
+        level = load_software(engine="vllm", sku=sku, model="deepseek-r1", specification=True)
+        return level.kernel(op=op).t0_s
+
+    trend = floor_trend(generation="rubin", table=kernel_table())
+    assert floor("vr200") == pytest.approx(trend.ratio * floor("gb300"))
+
+
+def test_the_sheet_of_a_chip_says_what_floor_it_assumes_and_from_what():
+    text = sheet_of("sku", "vr200")["floors"]
+    assert "of blackwell_ultra's" in text
+    assert "hopper to blackwell" in text
+    assert sheet_of("sku", "h100")["floors"].endswith("measured on hopper")
+    assert "assumed" in sheet_of("sku", "mi355x")["floors"]
