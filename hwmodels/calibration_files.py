@@ -33,6 +33,7 @@ PARAMETERS: dict[str, str] = {
     "collective_scale": "link efficiency of collectives over the kernel table's [-]",
     "host_step_s": "host time of a step that the GPU does not hide [s]",
     "eager_launch_s": "host time per kernel outside a graph that the GPU does not hide [s]",
+    "floor_limit_s": "most that a launch takes, where a persistent kernel steps on; 0: none [s]",
     "acceptance_scale": "accepted drafts over the recipe's source, where a run states none [-]",
 }
 """What a software level sets, with its meaning and unit; scales are 1 where a level is silent."""

@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 
 MEDIAN_LEVEL = MEDIAN_LEVEL_DATE
 
+PERSISTENT_FLOOR_S = 1.5e-6
+"""Barrier of a persistent kernel between two operations. [s]
+
+An estimate, 1 to 2 us: a grid-wide synchronisation takes 1.2 to 1.6 us on H100; counters
+between dependent tiles, as megakernels use them, less."""
+
+PERSISTENT_HOST_S = 2.0e-5
+"""What a step of a persistent kernel waits for the host: one launch and one token read. [s]
+
+An estimate."""
+
 _KIND_OF_BASIS: dict[Basis, str] = {
     "own runs": "calibrated",
     "sibling": "transferred",
@@ -142,6 +153,30 @@ class SoftwareLevel:
             **_derived(generation=self.generation, values=parameters, table=self.table),
         )
 
+    def as_persistent(self) -> SoftwareLevel:
+        """The same kernels inside one persistent kernel a step.
+
+        Notes
+        -----
+        Operations follow each other by a barrier across the multiprocessors in place of a launch:
+        `PERSISTENT_FLOOR_S` at the most for each. Sampling and drafts stay on the device, so that
+        the host waits for nothing but the tokens (`PERSISTENT_HOST_S`). Collectives keep their
+        latencies, matrix products and attention their efficiencies. An execution plan, not a
+        measured level.
+        """
+        changed = self.with_parameters(
+            {
+                "floor_limit_s": PERSISTENT_FLOOR_S,
+                "host_step_s": min(self.host_step_s, PERSISTENT_HOST_S),
+                "eager_launch_s": 0.0,
+            }
+        )
+        note = (
+            f"persistent kernel: an execution plan with {1e6 * PERSISTENT_FLOOR_S:g} us a barrier "
+            "in place of launches, not a release of the engine"
+        )
+        return replace(changed, name=f"{self.name}+persistent", messages=(*self.messages, note))
+
     def with_kernel_table(self, table: Mapping[str, Any], *, name: str) -> SoftwareLevel:
         """The same parameters on another kernel table than ``software/kernels.yaml``.
 
@@ -218,6 +253,7 @@ def _derived(
     kernels: dict[tuple[str, str], KernelFit] = {}
     table = kernel_table() if table is None else table
     trend = floor_trend(generation=generation, table=table)
+    limit_s = values.get("floor_limit_s", 0.0) or float("inf")
     for family, paths in table["families"].items():
         matrix = family in _MATRIX_FAMILIES
         compute = values.get("compute_scale", 1.0) if matrix else 1.0
@@ -230,7 +266,10 @@ def _derived(
         for path, generations in paths.items():
             fit = generations.get(generation, generations["generic"])
             kernels[family, path] = KernelFit(
-                t0_s=floor_s(generations=generations, trend=trend) * values.get("t0_scale", 1.0),
+                t0_s=min(
+                    limit_s,
+                    floor_s(generations=generations, trend=trend) * values.get("t0_scale", 1.0),
+                ),
                 compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
                 memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
                 weight_traffic=traffic,

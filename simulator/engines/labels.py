@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 SPECIFICATION = "specification"
+PERSISTENT = "persistent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,9 @@ class EngineLabel:
         Whose kernels run: the engine's own, or ATOM's where its plug-in is loaded.
     vendor:
         Of the chips that it is written for; empty for several vendors'.
+    persistent:
+        Whether one persistent kernel runs a whole decode step in place of a graph of kernels
+        (``vllm+persistent``): a plan of what the chip allows, not of a release of the engine.
     """
 
     label: str
@@ -51,6 +55,7 @@ class EngineLabel:
     orchestrator: str = ""
     kernels: str = ""
     vendor: str = ""
+    persistent: bool = False
 
     @property
     def software(self) -> str:
@@ -136,15 +141,21 @@ def load_engine(name: str) -> EngineLabel:
 def parse_engine(text: str) -> EngineRequest:
     """An engine with an optional date: ``sglang``, ``sglang@2026-05``, ``vllm@median-2026-07``.
 
-    ``vllm@specification`` is the engine with nothing fitted to serving runs.
+    ``vllm@specification`` is the engine with nothing fitted to serving runs, ``vllm+persistent``
+    (``vllm+persistent@2026-05``) one whose decode step is a single persistent kernel.
 
     Raises
     ------
     UserError
-        If the engine is unknown or what follows ``@`` is not a date.
+        If the engine or what follows ``+`` is unknown, or what follows ``@`` is not a date.
     """
     name, _, level_date = text.partition("@")
+    name, plus, plan = name.partition("+")
+    if plus and plan.strip().lower() != PERSISTENT:
+        raise unknown_name(field="execution plan", value=plan.strip(), known=[PERSISTENT])
     engine = load_engine(name)
+    if plus:
+        engine = replace(engine, persistent=True)
     level_date = level_date.strip()
     if level_date == MEDIAN_LEVEL:
         return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)

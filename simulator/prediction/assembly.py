@@ -323,6 +323,8 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
     elif measured != architecture.name and not configuration.specification:
         notes.append(f"no runs of {architecture.name} are fitted: efficiencies of {measured}")
     notes += architecture.unmeasured()
+    if configuration.engine.persistent:
+        level = level.as_persistent()
     return replace(level, messages=(*level.messages, *notes)) if notes else level
 
 

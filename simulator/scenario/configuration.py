@@ -105,6 +105,7 @@ class RunConfiguration:
             f"{pool.role} {pool.layout} {sorted(pool.plan.items())}" for pool in self.pools
         )
         level = f"{self.engine.label}@{self.level_date} {self.median} {self.specification}"
+        level += " persistent" * self.engine.persistent
         return (
             self.sku.fingerprint,
             level,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from hwmodels.economics import load_economics
@@ -110,7 +111,7 @@ def _engine(row: Mapping[str, object]) -> EngineRequest:
     if named.date is not None or named.specification or told:
         return named
     if date is not None:
-        return parse_engine(f"{named.engine.label}@{date}")
+        return replace(parse_engine(f"{named.engine.label}@{date}"), engine=named.engine)
     return EngineRequest(engine=named.engine, median=True)
 
 
