@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwmodels.collectives import collective_s, network_reduce
-from hwmodels.exchanges import default_library, exchange_s, load_library
+from hwmodels.exchange_libraries import default_library, load_library
+from hwmodels.exchanges import exchange_s
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ class ExecutionPlan:
         Wire format of the exchanged hidden states, scales included. [B]
     exchange_library:
         Communication library of ``dispatch_combine``, such as ``deepep`` or ``mori``; empty: the
-        engine's own choice (`hwmodels.exchanges`).
+        engine's own choice (`hwmodels.exchange_libraries`).
     exchange_mode:
         Its mode: ``normal`` for prefill, ``low_latency`` for decode, ``auto`` by the tokens of a
         step.

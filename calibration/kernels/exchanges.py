@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hwmodels.exchanges import OPERATIONS, copies_of_token, exchange_libraries_data, scope_of
+from hwmodels.exchange_libraries import OPERATIONS, exchange_libraries_data
+from hwmodels.exchanges import copies_of_token, scope_of
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:

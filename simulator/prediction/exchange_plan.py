@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hwmodels.exchanges import check_library, default_library, load_library
+from hwmodels.exchange_libraries import check_library, default_library, load_library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodels.exchanges import (
+from hwmodels.exchange_libraries import (
     check_library,
-    copies_of_token,
     default_library,
     exchange_libraries,
-    exchange_s,
     load_library,
-    place_share,
-    scope_of,
 )
+from hwmodels.exchanges import copies_of_token, exchange_s, place_share, scope_of
 from hwmodels.sku import load_sku
 from workloads.errors import UserError
 from workloads.ops import TokenExchange

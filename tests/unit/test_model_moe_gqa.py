@@ -19,8 +19,9 @@ from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.trtllm.engine import TrtllmSettings
 from simulator.engines.vllm.engine import VllmSettings
-from simulator.prediction.assembly import assemble, execution_plan, transfer_link
+from simulator.prediction.assembly import assemble, execution_plan
 from simulator.prediction.run import simulate_run
+from simulator.prediction.transfer_link import transfer_link
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.table_rows import configure_row
