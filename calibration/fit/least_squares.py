@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import linalg
 from scipy.sparse import csr_array, diags_array
 
 from calibration.fit.observations import METRICS, NOISE
@@ -111,7 +112,7 @@ class LinearSystem:
         for _ in range(rounds):
             before = solution
             pull = design.T @ (robust * scale**2 * targets)
-            solution = np.asarray(np.linalg.solve(normal, pull), dtype=np.float64)
+            solution = np.asarray(linalg.solve(normal, pull, assume_a="pos"), dtype=np.float64)
             if np.max(np.abs(self.design @ (solution - before)), initial=0.0) < SETTLED:
                 break
             moved = _huber((targets - design @ solution) * scale) - robust

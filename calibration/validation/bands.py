@@ -135,8 +135,9 @@ def _quantiles(values: FloatArray, *, widening: float = 1.0) -> tuple[float, flo
 
 def _widening(found: pd.DataFrame) -> float:
     """Least factor on the quantiles' distance at which other folds cover nine of ten. [-]"""
+    folds = _judged_folds(found)
     for widening in WIDENINGS:
-        covered = np.mean(_covered_by_others(found, widening=widening))
+        covered = np.mean(_covered(folds, widening=widening))
         if not covered < COVERED:
             return float(widening)
     return float(WIDENINGS[-1])
@@ -147,15 +148,31 @@ def _covered_by_others(found: pd.DataFrame, *, widening: float) -> FloatArray:
 
     Folds with too few runs outside them are not judged; NaN alone if that holds for all.
     """
-    judged = [np.array([])]
-    for _, fold in found.groupby(["scheme", "fold"]):
-        rest = found.loc[~found["run_id"].isin(fold["run_id"]), "residual"].to_numpy(float)
+    return _covered(_judged_folds(found), widening=widening)
+
+
+def _judged_folds(found: pd.DataFrame) -> list[tuple[FloatArray, FloatArray]]:
+    """Residuals of each fold, and the quantiles of all runs outside it: low, median, high."""
+    values = found["residual"].to_numpy(np.float64)
+    runs = pd.factorize(found["run_id"])[0]
+    judged = []
+    for rows in found.groupby(["scheme", "fold"]).indices.values():
+        rest = values[~np.isin(runs, runs[rows])]
         if len(rest) >= FEWEST:
-            low, high = _quantiles(rest, widening=widening)
-            own = fold["residual"].to_numpy(float)
-            judged.append(((own >= low) & (own <= high)).astype(np.float64))
-    inside = np.concatenate(judged)
-    return inside if len(inside) else np.array([np.nan])
+            ends = np.quantile(rest, (QUANTILES[0], 0.5, QUANTILES[1]))
+            judged.append((values[rows], ends))
+    return judged
+
+
+def _covered(folds: list[tuple[FloatArray, FloatArray]], *, widening: float) -> FloatArray:
+    inside = [
+        (
+            (own >= middle + widening * (low - middle))
+            & (own <= middle + widening * (high - middle))
+        ).astype(np.float64)
+        for own, (low, middle, high) in folds
+    ]
+    return np.concatenate(inside) if inside else np.array([np.nan])
 
 
 def _contained(inner: tuple[float, float], outer: tuple[float, float]) -> tuple[float, float]:
