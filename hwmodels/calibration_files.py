@@ -48,10 +48,11 @@ class _File(BaseModel):
 
 
 class FitForm(_File):
-    """Runs of one form of deployment, and its newest level."""
+    """Runs of one form of deployment, its newest level, and the pools that ran."""
 
     runs: _Count
     newest: str
+    deployments: list[str] = []
 
 
 class FitEntry(_File):

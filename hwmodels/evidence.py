@@ -32,6 +32,8 @@ class DeploymentForm:
         Fitted runs.
     newest:
         Level date of the newest of them, or the pseudo-date of undated medians.
+    deployments:
+        Labels of the pools that ran, the most frequent first.
     """
 
     model: str
@@ -41,6 +43,7 @@ class DeploymentForm:
     disaggregated: bool
     runs: int = 0
     newest: str = ""
+    deployments: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -55,7 +58,9 @@ class DeploymentForm:
         return f"{self.engine}{speculation}{', disaggregated' if self.disaggregated else ''}"
 
 
-def form_of(key: str, *, runs: int = 0, newest: str = "") -> DeploymentForm:
+def form_of(
+    key: str, *, runs: int = 0, newest: str = "", deployments: tuple[str, ...] = ()
+) -> DeploymentForm:
     """The form of a key of ``fitted.yaml``."""
     model, engine, sku, speculation, pools = key.split("/")
     return DeploymentForm(
@@ -66,6 +71,7 @@ def form_of(key: str, *, runs: int = 0, newest: str = "") -> DeploymentForm:
         disaggregated=pools == "disaggregated",
         runs=runs,
         newest=newest,
+        deployments=deployments,
     )
 
 
@@ -79,7 +85,12 @@ def fitted_forms(directory: Path | None = None) -> tuple[DeploymentForm, ...]:
         Of a user's own fit; ``None``: the shipped one.
     """
     forms = {
-        key: form_of(key, runs=int(entry["runs"]), newest=str(entry["newest"]))
+        key: form_of(
+            key,
+            runs=int(entry["runs"]),
+            newest=str(entry["newest"]),
+            deployments=tuple(map(str, entry.get("deployments", ()))),
+        )
         for fit in read_fits(directory)
         for key, entry in fit.get("forms", {}).items()
     }

@@ -11,6 +11,7 @@ import yaml
 from hwmodels.calibration_files import sealed
 from hwmodels.evidence import DeploymentForm
 from hwmodels.fitted import EFFECTS, FITTED_FILE, newest_level_date
+from simulator.engines.pools import deployment_label
 from simulator.output.text_file import write_text
 from workloads.architectures.catalog import architecture_names, load_architecture
 
@@ -63,8 +64,9 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
 
 
 def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
-    """Runs and newest level of each `hwmodels.evidence.DeploymentForm`, by its key."""
+    """Runs, newest level and pools of each `hwmodels.evidence.DeploymentForm`, by its key."""
     level_dates: dict[str, list[str]] = {}
+    pools: dict[str, Counter[str]] = {}
     for observation in observations:
         run = observation.configuration
         form = DeploymentForm(
@@ -75,8 +77,15 @@ def forms_of(observations: Sequence[Observation]) -> dict[str, dict[str, Any]]:
             disaggregated=len(run.pools) > 1,
         )
         level_dates.setdefault(form.key, []).append(observation.level.level_date)
+        pools.setdefault(form.key, Counter())[deployment_label(run.pools)] += 1
     return {
-        key: {"runs": len(each), "newest": newest_level_date(each)}
+        key: {
+            "runs": len(each),
+            "newest": newest_level_date(each),
+            "deployments": [
+                label for label, _ in sorted(pools[key].items(), key=lambda pair: (-pair[1], pair))
+            ],
+        }
         for key, each in sorted(level_dates.items())
     }
 

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 
 from hwmodels.evidence import fitted_forms
 from simulator.engines.labels import load_engine
+from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.recipes.files import load_recipes
-from simulator.scenario.target import runs_on
+from simulator.recipes.layouts import PoolRequest
+from simulator.scenario.candidates import Candidates, candidate_deployments
+from simulator.scenario.configure import parse_speculation
+from simulator.scenario.target import changed_sku, resolve_target, runs_on
+from workloads.architectures.catalog import load_architecture
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +26,10 @@ if TYPE_CHECKING:
     from hwmodels.evidence import DeploymentForm
     from hwmodels.sku import Sku
     from simulator.recipes.files import Recipe
+    from simulator.scenario.candidates import Pools
+    from simulator.scenario.grid import SweepSettings
+    from simulator.scenario.settings import Scenario
+    from simulator.scenario.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,8 @@ class DeployedForm:
         Key of the SKU that was run: the asked one, or its nearest relation with evidence.
     runs:
         Fitted runs of the form there; 0: a recipe alone. [runs]
+    deployments:
+        Labels of the pools that ran, the most frequent first.
     """
 
     engine: str
@@ -45,6 +57,7 @@ class DeployedForm:
     disaggregated: bool
     sku: str
     runs: int
+    deployments: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -99,6 +112,123 @@ def deployed_forms(
     return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Competitor:
+    """A scenario that competes for a SKU, and its deployments.
+
+    Parameters
+    ----------
+    load, target:
+        The scenario with engine and speculation, and what it names.
+    candidates:
+        Its deployments.
+    """
+
+    load: Scenario
+    target: Target
+    candidates: Candidates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Competition:
+    """What competes where a question leaves open how a SKU is deployed.
+
+    Parameters
+    ----------
+    competitors:
+        Scenarios with their deployments.
+    refused:
+        Why forms are left out, by their labels.
+    message:
+        Which forms compete and what each rests on; empty where the engine is named.
+    """
+
+    competitors: tuple[Competitor, ...]
+    refused: dict[str, str]
+    message: str
+
+
+def is_open(settings: SweepSettings, load: Scenario) -> bool:
+    """Whether a question leaves the engine, and so how a SKU is deployed, open."""
+    return load.engine is None and not settings.pools.is_stated
+
+
+def competing(settings: SweepSettings, load: Scenario) -> Competition:
+    """The forms in which a model was served on a SKU, or on its nearest relation.
+
+    Their deployments are those that ran; of a recipe without runs, those that it offers. Stated
+    layouts and speculation hold.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or nothing that is stated can be.
+    """
+    sku = changed_sku(load.sku, overrides=load.overrides)
+    model = load_architecture(load.model).name
+    pinned = "spec" in settings.origin
+    forms = deployed_forms(
+        sku=sku,
+        model=model,
+        calibration=load.calibration,
+        speculation=parse_speculation(load.spec)[0] if pinned else None,
+    )
+    if not forms:
+        target = resolve_target(load)
+        named = load.model_copy(update={"engine": target.engine.engine.label})
+        return Competition(
+            competitors=(
+                Competitor(
+                    load=named,
+                    target=target,
+                    candidates=candidate_deployments(settings=settings, load=named, target=target),
+                ),
+            ),
+            refused={},
+            message=f"{sku.key}: nobody is known to have run {model} on it or a relation, so its "
+            f"default engine {target.engine.engine.label}, {target.engine_reason}",
+        )
+    found: list[Competitor] = []
+    refused: dict[str, str] = {}
+    for form in forms:
+        spec = load.spec if pinned else form.speculation
+        one = load.model_copy(update={"engine": form.engine, "spec": spec})
+        try:
+            target = resolve_target(one)
+            candidates = _that_ran(form, settings=settings, load=one) or candidate_deployments(
+                settings=settings, load=one, target=target
+            )
+        except UserError as error:
+            refused[form.label] = str(error)
+            continue
+        found.append(Competitor(load=one, target=target, candidates=candidates))
+    if not found:
+        raise UserError("; ".join(f"{label}: {reason}" for label, reason in refused.items()))
+    told = ", ".join(f"{form.label} ({form.evidence})" for form in forms)
+    return Competition(
+        competitors=tuple(found),
+        refused=refused,
+        message=f"{sku.key} as best deployed, of {told}; pin one with --engine and --spec",
+    )
+
+
+def _that_ran(form: DeployedForm, *, settings: SweepSettings, load: Scenario) -> Candidates | None:
+    """Deployments of a form that ran and agree with stated layouts; ``None`` without any."""
+    asked = [
+        PoolRequest(tp=each.tp or each.gpus, ep=each.ep, dp_attention=each.dp_attention)
+        for each in settings.layouts_of(load)
+    ]
+    found: list[Pools] = []
+    for label in form.deployments:
+        try:
+            pools = parse_deployment(label)
+        except ValueError:
+            continue
+        if any(request.accepts(PoolLayout(layout=pools[-1].layout)) for request in asked):
+            found.append(pools)
+    return Candidates(deployments=tuple(found), refused=()) if found else None
+
+
 def _is_engine(label: str, pinned: str) -> bool:
     """Whether a stack is the pinned one, or an orchestrated form of the pinned bare engine."""
     stack, asked = load_engine(label), load_engine(pinned)
@@ -112,6 +242,7 @@ def _of_runs(form: DeploymentForm) -> DeployedForm:
         disaggregated=form.disaggregated,
         sku=form.sku,
         runs=form.runs,
+        deployments=form.deployments,
     )
 
 

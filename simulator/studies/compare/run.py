@@ -201,6 +201,7 @@ def run_comparison(
             directory=directory,
             workers=workers,
             ttft_p90_s=ttft_p90_s,
+            as_deployed=True,
             on_progress=_share_of(on_progress, position=position, of=len(systems)),
         )
         if swept.runs.empty:

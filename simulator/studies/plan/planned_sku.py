@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -18,7 +18,14 @@ from simulator.studies.plan.fleet import (
 )
 from simulator.studies.plan.loadtest import SEARCH_REPLICATIONS
 from simulator.studies.plan.result import PlanRow
-from simulator.studies.plan.sizing import CannotServeError, cell_size, load_test, sketch
+from simulator.studies.plan.sizing import (
+    SKETCH_LADDER,
+    CannotServeError,
+    cell_size,
+    load_test,
+    most_requests_per_s,
+    sketch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +56,12 @@ class _Sized:
     test: LoadTest
 
 
+class _Asked(TypedDict):
+    least_speed: float
+    ttft_limit_s: float
+    least_rate_per_s: float
+
+
 class PlannedLoad:
     """One SKU under one set of settings: how its deployments are judged and sized."""
 
@@ -69,18 +82,48 @@ class PlannedLoad:
 
     def sketch(self, pools: Pools) -> Sketch:
         """Closed loops of one deployment."""
-        asked = self.objectives
         return sketch(
+            self.load, pools, traffic=self.traffic, **self._asked_of(pools), ladder=self._ladder
+        )
+
+    def bound_per_gpu(self, pools: Pools) -> float:
+        """Requests per second and chip that no schedule of a deployment passes. [1/s]
+
+        Infinite where the fastest service within a price is asked for: there speed counts.
+
+        Raises
+        ------
+        CannotServeError
+            If bounds exclude the objectives.
+        DoesNotFitError
+            If the model does not fit.
+        """
+        most = most_requests_per_s(
             self.load,
             pools,
             traffic=self.traffic,
-            least_speed=asked.least_speed,
-            ttft_limit_s=min(asked.ttft_limits.values(), default=math.inf),
-            least_rate_per_s=0.0
+            **self._asked_of(pools),
+            largest=max(self._ladder),
+        )
+        return math.inf if self._seeks_speed else most / sum(pool.gpus for pool in pools)
+
+    def shown_per_gpu(self, one: Sketch) -> float:
+        """Requests per second and chip that a sketch shows at the speed asked for. [1/s]"""
+        return 0.0 if self._seeks_speed else one.rate_at(self.objectives.least_speed) / one.gpus
+
+    @property
+    def _ladder(self) -> tuple[int, ...]:
+        return self.load.concurrency or SKETCH_LADDER
+
+    def _asked_of(self, pools: Pools) -> _Asked:
+        """What every user, and the price, ask of a deployment."""
+        return {
+            "least_speed": self.objectives.least_speed,
+            "ttft_limit_s": min(self.objectives.ttft_limits.values(), default=math.inf),
+            "least_rate_per_s": 0.0
             if self.request.question.max_cost is None
             else self._paying_rate(sum(pool.gpus for pool in pools)),
-            **({} if self.load.concurrency is None else {"ladder": self.load.concurrency}),
-        )
+        }
 
     def estimate(self, one: Sketch) -> float:
         """How good a deployment looks: rate per chip that is bought, or speed within a price.

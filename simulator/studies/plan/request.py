@@ -10,11 +10,8 @@ from pydantic import model_validator
 from hwmodels.economics import load_economics
 from hwmodels.sku import list_skus, load_sku
 from simulator.analysis.objectives import Objectives
-from simulator.engines.labels import load_engine
-from simulator.recipes.files import load_recipes
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
-from simulator.scenario.target import resolve_target
 from simulator.studies.plan.declared import PLAN
 from simulator.studies.plan.traffic import RecordedTraffic, SyntheticTraffic
 from workloads.errors import UserError
@@ -121,16 +118,8 @@ class PlanRequest:
         return objectives.online(percentile="p90")
 
     def loads(self) -> Iterator[Scenario]:
-        """A scenario for each SKU, engine, and combination of other lists.
-
-        Where no engine is named: the SKU's own, and the orchestrators of that engine that have
-        a recorded recipe on the SKU.
-        """
-        for load in self.settings.loads():
-            yield load
-            if load.engine is None:
-                for label in orchestrated(load):
-                    yield load.model_copy(update={"engine": label})
+        """A scenario for each SKU, engine where named, and combination of other lists."""
+        yield from self.settings.loads()
 
     def traffic(self, load: Scenario) -> Traffic:
         """The fleet's traffic in a scenario."""
@@ -185,22 +174,6 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
         raise UserError("a trace brings its own arrivals; leave --burstiness and --peak out")
     RecordedTraffic(workload)
     return PlanRequest(question=question, settings=settings, resolved=resolved, workload=workload)
-
-
-def orchestrated(load: Scenario) -> list[str]:
-    """Labels of orchestrators of a scenario's engine with recipes of its SKU and model."""
-    target = resolve_target(load)
-    sku, model = target.sku, target.model
-    scheduler = target.engine.engine.engine
-    recipes = [
-        recipe
-        for recipe in load_recipes()
-        if recipe.engine == scheduler
-        and sku.key in recipe.skus
-        and model in (*recipe.models, *recipe.stands_in_for)
-    ]
-    labels = dict.fromkeys(label for recipe in recipes for label in recipe.engines)
-    return [label for label in labels if load_engine(label).orchestrator]
 
 
 def priced_skus(economics: str) -> list[str]:

@@ -10,6 +10,7 @@ from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.target import resolve_target
 from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
@@ -18,9 +19,10 @@ from simulator.studies.plan.sizing import CannotServeError
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from simulator.scenario.candidates import Pools
     from simulator.scenario.settings import Scenario
     from simulator.studies.plan.request import PlanRequest
     from simulator.studies.plan.result import PlanRow, Status
@@ -132,11 +134,7 @@ class _Planner:
 
     def add(self, loads: Sequence[Scenario], *, show: Callable[[str], None]) -> None:
         """Plan one SKU: sketch every deployment, test the best ones, size their fleets."""
-        sketches = [
-            (one, found)
-            for one in (PlannedLoad(request=self.request, load=load) for load in loads)
-            for found in self._sketches(one, show=show)
-        ]
+        sketches = self._sketches(loads, show=show)
         sketches.sort(key=lambda pair: -pair[0].estimate(pair[1]))
         best = sketches[0][0].estimate(sketches[0][1]) if sketches else 0.0
         kept = 0
@@ -166,25 +164,31 @@ class _Planner:
                 self._keep(one, row)
                 self.messages += each.messages
 
-    def _sketches(self, one: PlannedLoad, *, show: Callable[[str], None]) -> list[Sketch]:
-        try:
-            candidates = candidate_deployments(
-                settings=self.request.settings, load=one.load, target=resolve_target(one.load)
-            )
-        except UserError as error:
-            self._reject(one, "", "unsupported", str(error))
-            return []
-        if len(candidates.deployments) and len(candidates.deployments[0]) > 1:
-            self.messages.append(
-                "prefill and decode pools are those that recipes ran; name others with --prefill "
-                "and --decode"
-            )
-        for refused in candidates.refused:
-            self._reject(one, refused.label, "unsupported", refused.reason)
-        sketches: list[Sketch] = []
-        for pools in candidates.deployments:
+    def _sketches(
+        self, loads: Sequence[Scenario], *, show: Callable[[str], None]
+    ) -> list[tuple[PlannedLoad, Sketch]]:
+        """Closed loops of deployments, the most promising by its bound first.
+
+        A deployment whose bound on requests per chip stays behind what another has shown by more
+        than a load test is granted is not run.
+        """
+        bounded = [
+            (bound, one, pools)
+            for load in loads
+            for one, deployments in self._candidates(load)
+            for pools in deployments
+            if (bound := self._bound(one, pools, show=show)) is not None
+        ]
+        bounded.sort(key=lambda each: -each[0])
+        sketches: list[tuple[PlannedLoad, Sketch]] = []
+        best_per_gpu = 0.0
+        for bound, one, pools in bounded:
             label = deployment_label(pools)
-            show(f"{label} in a closed loop")
+            if bound < _NEAR_BEST * best_per_gpu:
+                reason = f"at most {bound:.3g} req/s a chip, {best_per_gpu:.3g} are shown by others"
+                self._reject(one, label, "behind", reason)
+                continue
+            show(f"{one.engine} {label} in a closed loop")
             try:
                 found = one.sketch(pools)
                 one.estimate(found)
@@ -195,8 +199,54 @@ class _Planner:
             except UserError as error:
                 self._reject(one, label, "unsupported", str(error))
             else:
-                sketches.append(found)
+                sketches.append((one, found))
+                best_per_gpu = max(best_per_gpu, one.shown_per_gpu(found))
         return sketches
+
+    def _candidates(self, load: Scenario) -> Iterator[tuple[PlannedLoad, tuple[Pools, ...]]]:
+        """Each way to serve a load with its deployments; all that was run where none is named."""
+        settings = self.request.settings
+        one = PlannedLoad(request=self.request, load=load)
+        try:
+            if is_open(settings, load):
+                field = competing(settings, load)
+                self.messages.append(field.message)
+                for label, reason in field.refused.items():
+                    self._reject(one, label, "unsupported", reason)
+                competitors = [(each.load, each.candidates) for each in field.competitors]
+            else:
+                target = resolve_target(load)
+                found = candidate_deployments(settings=settings, load=load, target=target)
+                competitors = [(load, found)]
+        except UserError as error:
+            self._reject(one, "", "unsupported", str(error))
+            return
+        for each, candidates in competitors:
+            one = PlannedLoad(request=self.request, load=each)
+            if any(len(pools) > 1 for pools in candidates.deployments):
+                self.messages.append(
+                    "prefill and decode pools are those that ran; name others with --prefill "
+                    "and --decode"
+                )
+            for refused in candidates.refused:
+                self._reject(one, refused.label, "unsupported", refused.reason)
+            yield one, candidates.deployments
+
+    def _bound(
+        self, one: PlannedLoad, pools: Pools, *, show: Callable[[str], None]
+    ) -> float | None:
+        """Most requests per second and chip at the speed asked for; ``None``: it cannot serve."""
+        label = deployment_label(pools)
+        show(f"{one.engine} {label}")
+        try:
+            return one.bound_per_gpu(pools)
+        except DoesNotFitError as error:
+            self._reject(one, label, "does_not_fit", str(error))
+        except CannotServeError as error:
+            self._reject(one, label, "misses", str(error))
+        except UserError as error:
+            self._reject(one, label, "unsupported", str(error))
+        return None
 
     def _keep(self, one: PlannedLoad, row: PlanRow) -> None:
         limit, cost = self.request.question.max_cost, row.usd_per_million_tokens

@@ -239,7 +239,7 @@ def sketch(
             latency_s=metrics.e2el.mean_s,
         )
 
-    check_bounds(
+    most_requests_per_s(
         load,
         pools,
         traffic=traffic,
@@ -273,7 +273,7 @@ def sketch(
     )
 
 
-def check_bounds(
+def most_requests_per_s(
     load: Scenario,
     pools: Pools,
     *,
@@ -282,13 +282,15 @@ def check_bounds(
     ttft_limit_s: float,
     least_rate_per_s: float,
     largest: int,
-) -> None:
-    """Whether bounds leave a chance; with a prefix cache those of TTFT and rate do not hold.
+) -> float:
+    """Requests per second that no schedule of a deployment passes at a speed. [1/s]
+
+    Infinite with a prefix cache, where the bounds of TTFT and rate do not hold.
 
     Raises
     ------
     CannotServeError
-        If they do not.
+        If the bounds exclude the objectives.
     """
     configuration, _ = configure_replica(load, pools, concurrency=largest, traffic=traffic)
     bounds = deployment_bounds(
@@ -302,12 +304,13 @@ def check_bounds(
     if reason:
         raise CannotServeError(reason)
     if shared:
-        return
+        return math.inf
     most = bounds.requests_per_s(concurrency=1 << 16, least_speed=least_speed)
     if most < least_rate_per_s:
         raise CannotServeError(
             f"it carries at most {most:.3g} req/s, {least_rate_per_s:.3g} are needed to pay"
         )
+    return most
 
 
 def cell_size(near: ClosedPoint) -> int:

@@ -11,14 +11,17 @@ import numpy as np
 
 from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
+from simulator.engines.pools import deployment_label
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments, orchestrated
 from simulator.scenario.configure import check_has_speed
+from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.target import resolve_target
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.executors import cluster_executor
 from simulator.studies.sweep.ladders import Ladder
+from simulator.studies.sweep.screening import screen
 from simulator.studies.sweep.store import (
     digest_of_inputs,
     frame_of,
@@ -217,12 +220,16 @@ def run_sweep(
     workers: int | None = None,
     executor: Executor | None = None,
     ttft_p90_s: float | None = None,
+    as_deployed: bool = False,
     on_progress: Progress | None = None,
 ) -> SweepResult:
     """`sweep` on settings that are built.
 
     Parameters
     ----------
+    as_deployed:
+        Whether, where no engine is named, all forms that were run on the SKU or its nearest
+        relation compete (`simulator.scenario.deployed_forms`) and not its default engine alone.
     executor:
         Runs the tasks; ``None``: ``workers`` processes of this machine.
 
@@ -242,7 +249,7 @@ def run_sweep(
         raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
     if ttft_p90_s is None:
         ttft_p90_s = settings.ttft_p90_s
-    plan = plan_sweep(settings)
+    plan = plan_sweep(settings, as_deployed=as_deployed, workers=workers)
     inputs = digest_of_inputs(skus=settings.values["sku"], calibration=settings.calibration)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) if directory is None else directory / RUNS_FOLDER
@@ -274,8 +281,15 @@ def run_sweep(
     )
 
 
-def plan_sweep(settings: SweepSettings) -> SweepPlan:
+def plan_sweep(
+    settings: SweepSettings, *, as_deployed: bool = False, workers: int | None = None
+) -> SweepPlan:
     """The ladders of a sweep; nothing runs yet.
+
+    Parameters
+    ----------
+    as_deployed, workers:
+        As `run_sweep`.
 
     Raises
     ------
@@ -288,6 +302,9 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
     for load in settings.loads():
         sku = load_sku(load.sku)
         check_has_speed(load)
+        if as_deployed and is_open(settings, load):
+            _compete(load, settings, ladders, refused, messages, workers=workers)
+            continue
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
         try:
@@ -322,6 +339,50 @@ def plan_sweep(settings: SweepSettings) -> SweepPlan:
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
+
+
+def _compete(
+    load: Scenario,
+    settings: SweepSettings,
+    ladders: dict[str, Ladder],
+    refused: dict[str, dict[str, Any]],
+    messages: list[str],
+    *,
+    workers: int | None,
+) -> None:
+    """Add the ladders of all forms that may be on the frontier, and what is left out."""
+    competition = competing(settings, load)
+    messages.append(competition.message)
+    named = [
+        Ladder(
+            load=each.load.model_copy(update={"economics": "latest"}),
+            target=each.target,
+            pools=pools,
+        )
+        for each in competition.competitors
+        for pools in each.candidates.deployments
+    ]
+    screened = screen(named, workers=workers)
+    for ladder in screened.kept:
+        ladders[ladder.file_name] = ladder
+    left_out = [(label, "", "unsupported", why) for label, why in competition.refused.items()]
+    left_out += [
+        (f"{one.load.engine} {one.load.spec}", deployment_label(one.pools), "behind", why)
+        for one, why in screened.dropped
+    ]
+    for form, label, status, reason in left_out:
+        refused[f"{load.sku} {form} {label}"] = {
+            "series": f"{load.sku} {form}",
+            "label": label,
+            "concurrencies": "",
+            "status": status,
+            "reason": reason,
+        }
+    if screened.dropped:
+        messages.append(
+            f"{len(screened.dropped)} of {len(named)} deployments are behind by their bounds at "
+            "every speed and were not run"
+        )
 
 
 def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:

@@ -1,0 +1,102 @@
+"""Which deployments may be on the frontier, judged by single steps before anything runs.
+
+Where everything that was ever run on a SKU competes, nine tenths of the runs would be dominated.
+A deployment's bound (`simulator.prediction.bounds`) gives, at each number of clients, a speed per
+user and a throughput that no schedule passes. A deployment stays if one of its points comes
+within a factor of the best bound at its speed: real runs lie under their bounds by factors that
+differ less than that between deployments of one model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.prediction.assembly import assemble
+from simulator.prediction.bounds import deployment_bounds
+from simulator.scenario.configure import configure_run
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.studies.sweep.ladders import Ladder
+
+KEPT_WITHIN = 0.6
+"""Share of the best bound at its speed that a deployment must reach somewhere. [-]"""
+
+CLIENTS_PER_8_GPUS = (1, 4, 16, 64, 256, 1024)
+"""Loads at which bounds are taken. [requests]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """Deployments that stay, and why each other one does not.
+
+    Parameters
+    ----------
+    kept:
+        In their order.
+    dropped:
+        Those that do not, with the reason.
+    """
+
+    kept: tuple[Ladder, ...]
+    dropped: tuple[tuple[Ladder, str], ...]
+
+
+def screen(ladders: Sequence[Ladder], *, workers: int | None = None) -> Screened:
+    """Drop deployments whose bounds stay behind those of others at every speed.
+
+    A deployment whose bounds cannot be worked out stays: its run says why it cannot be.
+
+    Parameters
+    ----------
+    workers:
+        Processes; ``None``: one per core. The result does not depend on their number.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    processes = min(workers or cpu_count(), max(1, len(ladders) // 4))
+    points = Parallel(n_jobs=processes)(delayed(bound_points)(each) for each in ladders)
+    known = np.array([point for each in points for point in each], dtype=float).reshape(-1, 2)
+    kept: list[Ladder] = []
+    dropped: list[tuple[Ladder, str]] = []
+    for ladder, own in zip(ladders, points, strict=True):
+        share = max((y / known[known[:, 0] >= x, 1].max() for x, y in own), default=1.0)
+        if share >= KEPT_WITHIN:
+            kept.append(ladder)
+        else:
+            dropped.append(
+                (ladder, f"its bound reaches {100 * share:.0f} % of others' at equal speed")
+            )
+    return Screened(kept=tuple(kept), dropped=tuple(dropped))
+
+
+def bound_points(ladder: Ladder) -> list[tuple[float, float]]:
+    """Speed per user [tok/s] and tokens per second and GPU that no schedule passes, by load.
+
+    Empty where the deployment cannot run.
+    """
+    gpus = sum(pool.gpus for pool in ladder.pools)
+    found: list[tuple[float, float]] = []
+    try:
+        configuration, _ = configure_run(
+            ladder.load,
+            target=ladder.target,
+            pools=ladder.pools,
+            concurrency=64 * max(1, gpus // 8),
+        )
+        bounds = deployment_bounds(configuration, assembly=assemble(configuration))
+    except UserError:
+        return []
+    tokens = bounds.prompt_tokens + bounds.output_tokens
+    for clients in CLIENTS_PER_8_GPUS:
+        concurrency = max(1, clients * gpus // 8)
+        per_worker = -(-concurrency // bounds.last.workers)
+        speed = bounds.tokens_per_s_of(per_worker)
+        rate = bounds.requests_per_s(concurrency=concurrency)
+        found.append((speed, rate * tokens / gpus))
+    return found
