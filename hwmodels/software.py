@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.calibration_files import PARAMETERS
+from hwmodels.calibration_files import PARAMETERS as PARAMETERS
 from hwmodels.collectives import CollectiveFit
 from hwmodels.fitted import MEDIAN_DATE, MEDIAN_LEVEL_DATE, Basis, fitted_level
 from hwmodels.floors import floor_s, floor_trend

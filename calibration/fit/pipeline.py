@@ -136,8 +136,9 @@ def gather_runs(
     if split is not None:
         runs = runs[runs["split"] == split]
     selection = select_for_fit(runs, own=own)
-    for line in selection.refused_lines if tell is not None else ():
-        tell(f"left out, cannot be simulated: {line}")
+    if tell is not None:
+        for line in selection.refused_lines:
+            tell(f"left out, cannot be simulated: {line}")
     if not selection.observations:
         raise UserError(f"no run of {', '.join(names)} can be fitted; add some with --add")
     return selection, names, tuple(note for each in imported for note in each.notes)

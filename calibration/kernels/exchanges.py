@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from hwmodels.exchanges import copies_of_token, scope_of
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
 ADDRESS = (
@@ -60,7 +62,7 @@ def read_exchanges() -> pd.DataFrame:
         for mode, node in entry["modes"].items()
     }
     rows = []
-    for row in frame.itertuples():
+    for row in cast("Iterator[Any]", frame.itertuples()):
         sku = load_sku(row.sku)
         pairs = per_pair[row.library, row.mode]
         up, network = copies_of_token(
@@ -104,7 +106,9 @@ def broken_series(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
     large = frame[(frame["network_s"] > 0) & (frame["tokens"] >= LARGE_TOKENS)]
     share = (large["network_s"] / large["time_s"]).groupby([large[c] for c in _SERIES]).median()
     broken = []
-    for (sku, library, ep), value in share.items():
+    for (sku, library, ep), value in cast(
+        "Iterator[tuple[tuple[str, str, int], float]]", share.items()
+    ):
         others = share[
             (share.index.get_level_values("library") == library)
             & (share.index.get_level_values("sku") != sku)
@@ -139,14 +143,17 @@ class ExchangeLaw:
         keys = ["library", "mode", "operation", "precision", "scope"]
         usual_e = float(np.median(list(self.efficiency.values())))
         usual_n = float(np.median(list(self.network.values())))
-        latency = [
-            self.latency_s.get(key, self._elsewhere(key))
-            for key in frame[keys].itertuples(index=False, name=None)
-        ]
+        rows = cast(
+            "Iterator[tuple[str, str, str, str, str]]",
+            frame[keys].itertuples(index=False, name=None),
+        )
+        latency = [self.latency_s.get(key, self._elsewhere(key)) for key in rows]
         e = frame["family"].map(self.efficiency).fillna(usual_e)
         n = frame["library"].map(self.network).fillna(usual_n)
-        links = np.maximum(frame["up_s"] / e, frame["network_s"] / n)
-        return np.asarray(latency, dtype=float) + links.to_numpy(float)
+        up_s = (frame["up_s"] / e).to_numpy(float)
+        network_s = (frame["network_s"] / n).to_numpy(float)
+        seconds: npt.NDArray[np.float64] = np.array(latency) + np.maximum(up_s, network_s)
+        return seconds
 
     def _elsewhere(self, key: tuple[str, str, str, str, str]) -> float:
         """A latency that was not measured: of another scope of the same kernel, scaled.
@@ -155,7 +162,8 @@ class ExchangeLaw:
         that no kernel was measured on counts as domains joined by the network.
         """
         *kernel, scope = key
-        own = {s: self.latency_s.get((*kernel, s)) for s in SCOPES}  # type: ignore[arg-type]
+        library, mode, operation, precision = kernel
+        own = {s: self.latency_s.get((library, mode, operation, precision, s)) for s in SCOPES}
         for other in ("islands", "island", "rack"):
             value = own[other]
             if value is None or other == scope:
@@ -181,9 +189,13 @@ def fit_exchanges(frame: pd.DataFrame) -> ExchangeLaw:
     from scipy.optimize import least_squares
 
     keys = ["library", "mode", "operation", "precision", "scope"]
-    kernels = list(dict.fromkeys(frame[keys].itertuples(index=False, name=None)))
+    named = cast(
+        "list[tuple[str, str, str, str, str]]",
+        list(frame[keys].itertuples(index=False, name=None)),
+    )
+    kernels = list(dict.fromkeys(named))
     place = {key: index for index, key in enumerate(kernels)}
-    of_row = np.array([place[key] for key in frame[keys].itertuples(index=False, name=None)])
+    of_row = np.array([place[key] for key in named])
     families, libraries = sorted(frame["family"].unique()), sorted(frame["library"].unique())
     family = frame["family"].map({name: i for i, name in enumerate(families)}).to_numpy()
     library = frame["library"].map({name: i for i, name in enumerate(libraries)}).to_numpy()
@@ -247,7 +259,8 @@ def left_out_errors(frame: pd.DataFrame) -> pd.DataFrame:
         own = frame[frame["sku"] == sku]
         law = fit_exchanges(frame[frame["sku"] != sku])
         parts.append(own.assign(error=relative_errors(law, own)))
-    return pd.concat(parts)
+    whole: pd.DataFrame = pd.concat(parts)
+    return whole
 
 
 def law_file(frame: pd.DataFrame) -> dict[str, Any]:

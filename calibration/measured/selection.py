@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -136,7 +136,7 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
     place = {row: position for position, row in enumerate(taken.index)}
     observations = [replace(o, row=place[o.row]) for o in found]
     taken = taken.reset_index(drop=True)
-    why = [_doubts(o, row=taken.loc[o.row]) for o in observations]
+    why = [_doubts(o, row=cast("pd.Series[Any]", taken.loc[o.row])) for o in observations]
     taken["trust"] = [float(np.prod([factor for factor, _ in doubts])) for doubts in why]
     taken["trust_reasons"] = ["; ".join(text for _, text in doubts) for doubts in why]
     left = pd.concat(excluded)[list(_EXCLUDED)]

@@ -144,7 +144,11 @@ def rival_rows(validation: Validation) -> str:
         if not len(own):
             continue
         errors = [
-            np.abs(np.expm1(own[f"predicted_{m}"] - own[f"measured_{m}"]).to_numpy(float))
+            np.abs(
+                np.expm1(
+                    own[f"predicted_{m}"].to_numpy(float) - own[f"measured_{m}"].to_numpy(float)
+                )
+            )
             for m in ("tpot", "ttft")
         ]
         rows.append([scheme, f"{len(own):,}", *(percent(float(np.nanmean(e))) for e in errors)])

@@ -256,7 +256,7 @@ def recorded_cell(row: RecordedSettings, *, scheduler: str, context: Mapping[str
     drafts = cell_value(row.cells.get("drafts", ""), context=context)
     speculation = None
     if row.speculation != "none" and drafts.isdigit() and int(drafts) > 0:
-        speculation = Speculation(drafts=int(drafts))
+        speculation = Speculation(drafts=int(drafts), acceptance_length=None)
     return Cell(
         settings=settings,
         plan=plan,

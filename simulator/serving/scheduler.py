@@ -100,6 +100,11 @@ class ServingEngine(Protocol):
         """How a worker spreads its requests over its attention ranks."""
         ...
 
+    @property
+    def mixes(self) -> bool:
+        """Whether prompt chunks and decoding requests share a step of a rank."""
+        ...
+
     def build_scheduler(self, *, worker: WorkerView) -> Scheduler:
         """The engine's scheduler, bound to a worker."""
         ...

@@ -97,7 +97,7 @@ class VllmScheduler(Scheduler):
                         limit = min(limit, throttled)
                 elif not preempted:
                     self.capacity_bound[rank.index] = bool(rank.waiting)
-            if self.charges_chunks and rank.blocked and sum(self.chunk_blocks[rank.index]):
+            if self.charges_chunks and rank.blocked and any(self.chunk_blocks[rank.index]):
                 limit = 1  # what chunks hold is free again soon
         if self.interval > 1 and self.local and any(rank.chunks for rank in worker.ranks):
             self.last_prefill = worker.engine_steps + 1

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
     from simulator.serving.deployment import Deployment
-    from simulator.serving.router import Routing, WorkerPool
+    from simulator.serving.router import WorkerPool
+    from simulator.serving.scheduler import Routing
     from simulator.studies.load.request import LoadRequest, LoadSettings
 
 

@@ -126,9 +126,17 @@ def build_mlperf(
         If a name is unknown, a number is out of range, or two settings contradict each other.
     """
     if submission is not None:
-        stated = {"flags": dict(flags), "benchmark": benchmark, "scenario": scenario}
-        stated |= {"deployment": deployment, "chips": chips, "rate": rate, "queries": queries}
-        stated |= {"arrivals_s": arrivals_s, "lengths": lengths}
+        stated: dict[str, Any] = {
+            "flags": dict(flags),
+            "benchmark": benchmark,
+            "scenario": scenario,
+            "deployment": deployment,
+            "chips": chips,
+            "rate": rate,
+            "queries": queries,
+            "arrivals_s": arrivals_s,
+            "lengths": lengths,
+        }
         return build_mlperf(**_with_submission(submission, stated))
     scenario = scenario or "server"
     if scenario not in SCENARIOS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -224,7 +225,7 @@ def _checked_points(points: pd.DataFrame, *, file: Path) -> pd.DataFrame:
                 f"{file} is not what {WRITERS} of this version write: column {name} is missing; "
                 "run the command again"
             )
-    for name in points:
+    for name in map(str, points.columns):
         column = points[name]
         if name in _TEXTS:
             points[name] = column.fillna("").astype(str)
@@ -232,7 +233,7 @@ def _checked_points(points: pd.DataFrame, *, file: Path) -> pd.DataFrame:
             numbers = pd.to_numeric(column, errors="coerce")
             wrong = numbers.isna() & column.notna()
             if name in _NEEDED and name not in _MAY_LACK:
-                wrong = ~np.isfinite(numbers.astype(float))
+                wrong = ~numbers.astype(float).map(math.isfinite)
             if wrong.any():
                 row = int(np.flatnonzero(wrong.to_numpy())[0])
                 raise UserError(
