@@ -203,6 +203,10 @@ class Moe:
             busiest = rank_tokens
             kind_in, kind_out = OpKind.ALL_GATHER, OpKind.REDUCE_SCATTER
             values = group_tokens * float(self.inner)
+        directions: tuple[tuple[Literal["dispatch", "combine"], OpKind, float], ...] = (
+            ("dispatch", kind_in, plan.dispatch_bytes_per_value),
+            ("combine", kind_out, plan.combine_bytes_per_value),
+        )
         exchange = [
             Op(
                 name=f"moe.{name}",
@@ -217,10 +221,7 @@ class Moe:
                 stage=stage,
                 stream=1 if self.fused else 0,
             )
-            for name, kind, bytes_per_value in (
-                ("dispatch", kind_in, plan.dispatch_bytes_per_value),
-                ("combine", kind_out, plan.combine_bytes_per_value),
-            )
+            for name, kind, bytes_per_value in directions
         ]
         return [exchange[0], *experts, exchange[1]]
 
