@@ -143,6 +143,12 @@ def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
     return next(iter([*own, *kin, *fits]), None)
 
 
+def model_family(model: str, *, directory: Path | None = None) -> str:
+    """Architecture that a model's kernels are written for, such as ``deepseek_v4``; else empty."""
+    fit = _fit_of(model, directory)
+    return "" if fit is None else str(fit["families"].get(model, ""))
+
+
 def is_fitted(model: str, *, directory: Path | None = None) -> bool:
     """Whether runs of a model or of its architecture's kin are in a fit."""
     return any(

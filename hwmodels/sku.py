@@ -187,8 +187,9 @@ class Sku(_Quantities):
     )
     scaleup_world: int = _quantity("chips", "one scale-up domain", required=True)
     scaleout_bytes_per_s: float | None = _quantity("B/s", "network")
-    host_link_bytes_per_s: float | None = _quantity(
-        "B/s", "host memory link", informative="transfers from host memory are not simulated"
+    host_link_bytes_per_s: float | None = _quantity("B/s", "host memory link")
+    host_memory_bytes: float | None = _quantity(
+        "B", "host memory of one chip's share of its server that engines may take for KV"
     )
     node_gpus: int = _quantity("chips", "one server or tray as sold", required=True)
     rack_gpus: int | None = _quantity("chips", "one rack, where the rack is the product")

@@ -54,6 +54,22 @@ class EngineSettings(BaseModel):
     data_parallel_routing: DataParallelRouting = "round_robin"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedOffload:
+    """Host memory for KV blocks as a server was set up.
+
+    Parameters
+    ----------
+    write_through:
+        Whether new blocks are copied at once; else as the pool evicts them.
+    pool_ratio:
+        Host pool over device pool; ``None``: all the memory that there is. [-]
+    """
+
+    write_through: bool
+    pool_ratio: float | None = None
+
+
 SettingsT = TypeVar("SettingsT", bound=EngineSettings)
 
 
@@ -122,6 +138,19 @@ class Engine(ABC, Generic[SettingsT]):
     def caches_prefixes(self) -> bool:
         """Whether the blocks of finished prompts are kept for later ones."""
         return False
+
+    def prefix_retention(self, *, charge: KvPoolLayout) -> int | None:
+        """Where window state of cached prompts is kept beside the latest boundary. [tokens]
+
+        See `simulator.serving.kv_pool.KvPoolSpec.prefix_hit_interval_tokens`.
+        """
+        del charge
+        return None
+
+    @property
+    def kv_offload(self) -> RecordedOffload | None:
+        """Host memory for KV blocks as the settings have it; ``None``: none."""
+        return None
 
     def with_prefix_cache(self) -> SettingsT:
         """The settings with prefix caching on, where the engine has such a setting."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simulator.engines.kv_accounting import KvPoolLayout
     from simulator.engines.memory import MemoryPlan
     from simulator.engines.registry import AnyEngine
+    from simulator.serving.kv_pool import OffloadTier
     from workloads.architectures.base import Architecture
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
@@ -51,8 +52,9 @@ def size_pool(
     drafts: int,
     longest_context: int,
     label: str,
+    offload: tuple[OffloadTier, ...] = (),
 ) -> KvPoolSpec:
-    """The KV pool that the memory of a rank holds.
+    """The KV pool that the memory of a rank holds; ``offload`` are the tiers behind it.
 
     Raises
     ------
@@ -70,7 +72,8 @@ def size_pool(
         pool_bytes=memory.pool_bytes,
     )
     pool_bytes = memory.pool_bytes - reserve.bytes
-    total = int(pool_bytes // (charge.block_bytes / layout.pp)) if pool_bytes > 0 else 0
+    block_bytes = charge.block_bytes / layout.pp
+    total = int(pool_bytes // block_bytes) if pool_bytes > 0 else 0
     if total < 1:
         raise DoesNotFitError(
             f"{label} does not fit: {memory.pool_bytes / 1e9:.1f} GB of "
@@ -90,4 +93,7 @@ def size_pool(
         in_flight_tokens=reserve.in_flight_tokens,
         request_slots=slots,
         windows_apart=bool(charge.slot_tokens),
+        block_bytes=block_bytes if offload else 0.0,
+        prefix_hit_interval_tokens=engine.prefix_retention(charge=charge),
+        offload=offload,
     )

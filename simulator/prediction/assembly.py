@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.fitted import is_fitted
+from hwmodels.agentic_levels import agentic_level
+from hwmodels.fitted import is_fitted, model_family
 from hwmodels.software import load_software
+from simulator.engines.kv_offload import host_tiers
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from simulator.engines.memory import MemoryPlan
     from simulator.engines.pools import PoolConfiguration
     from simulator.scenario.configuration import RunConfiguration
+    from simulator.serving.kv_pool import OffloadTier
     from workloads.architectures.base import Architecture
     from workloads.costmodel import CostModel
     from workloads.execution_plan import ExecutionPlan
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 class Assembly:
     """A configuration bound to cost models: all that the event simulation needs.
 
-    ``models``, ``memory`` and ``pools`` stand in the order of the configuration's pools.
+    ``models``, ``memory`` and ``pools`` stand in the order of the configuration's pools;
+    ``messages`` say what was assumed of memory behind them.
     """
 
     sku: Sku
@@ -48,6 +52,7 @@ class Assembly:
     pools: tuple[WorkerPool, ...]
     deployment: Deployment
     longest_context: int
+    messages: tuple[str, ...] = ()
 
     @property
     def kv_tokens(self) -> tuple[int, ...]:
@@ -93,6 +98,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
     models: list[CostModel] = []
     memory: list[MemoryPlan] = []
     pools: list[WorkerPool] = []
+    notes: list[str] = []
     for pool in configuration.pools:
         engine = bind_engine(pool.settings)
         plan = execution_plan(
@@ -116,7 +122,18 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             architecture=architecture,
             drafts=configuration.drafts,
         )
+        tiers: tuple[OffloadTier, ...] = ()
+        if engine.caches_prefixes and pool.role != "decode":
+            tiers, note = host_tiers(
+                engine=engine,
+                asked=configuration.kv_offload,
+                sku=sku,
+                layout=pool.layout,
+                pool_bytes=budget.pool_bytes,
+            )
+            notes += [note] if note else []
         kv_pool = size_pool(
+            offload=tiers,
             memory=budget,
             architecture=architecture,
             layout=pool.layout,
@@ -156,6 +173,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         models=tuple(models),
         memory=tuple(memory),
         pools=tuple(pools),
+        messages=tuple(dict.fromkeys(notes)),
         deployment=_deployment(
             configuration=configuration,
             architecture=architecture,
@@ -222,6 +240,10 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         specification=configuration.specification or unlike,
         directory=configuration.calibration,
     )
+    if configuration.traffic == "agentic" and not configuration.specification:
+        level = agentic_level(
+            level, family=model_family(configuration.model), date=configuration.level_date
+        )
     release = architecture.release(configuration.precision)
     notes = [] if release is None else release_messages(release, sku=sku)
     if architecture.routed_experts:

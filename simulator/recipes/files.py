@@ -135,6 +135,10 @@ class OfferedLayout(_Conditional):
     layout: str
     concurrency: list[int] = Field(min_length=1)
 
+    def serves(self, traffic: str) -> bool:
+        """Whether it was run with this traffic, ``fixed`` lengths unless it says otherwise."""
+        return holds(self.when.get("scenario", "fixed"), traffic)
+
     @property
     def pools(self) -> tuple[PoolLayout, ...]:
         """The pools of the deployment."""

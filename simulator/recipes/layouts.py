@@ -95,6 +95,10 @@ def fill_layouts(
     parallel. Where nothing at all is known of a disaggregated deployment an aggregated offer may
     answer: orchestrators run such servers too.
 
+    An offer answers for the traffic that it was run with: one without a ``scenario`` condition
+    for fixed lengths. Only where the level has none of the traffic's own do the others answer,
+    and a message says so.
+
     Raises
     ------
     UserError
@@ -102,12 +106,18 @@ def fill_layouts(
     """
     if not any(request.blanks for request in requests):
         return tuple(_complete(request) for request in requests), []
+    traffic = str(context.get("scenario", "fixed"))
+    own = [offer for offer in level.layouts if offer.serves(traffic)]
+    offers = own or level.layouts
+    borrowed = ""
+    if not own and offers:
+        borrowed = f"; recipe {level.name} has no layout run with {traffic} traffic"
     if all(request.is_blank for request in requests):
-        agreeing = [offer for offer in level.layouts if len(offer.pools) <= len(requests)]
+        agreeing = [offer for offer in offers if len(offer.pools) <= len(requests)]
     else:
         agreeing = [
             offer
-            for offer in level.layouts
+            for offer in offers
             if len(offer.pools) == len(requests)
             and all(r.accepts(p) for r, p in zip(requests, offer.pools, strict=True))
         ]
@@ -116,7 +126,7 @@ def fill_layouts(
         at = min(offer.concurrency, key=lambda each: abs(math.log(each / concurrency)))
         blanks = _names_of_blanks(requests)
         where = f"{offer.layout}, run at concurrency {at}"
-        return offer.pools, [f"{blanks} from recipe {level.name}: {where}"]
+        return offer.pools, [f"{blanks} from recipe {level.name}: {where}{borrowed}"]
     if any(request.tp is None for request in requests):
         raise UserError(
             f"the layout is blank and recipe {level.name} offers none that agrees with the rest; "

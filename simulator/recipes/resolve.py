@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
@@ -419,7 +419,8 @@ class _Cells:
             return self.stated[name]
         field_info = engine_class(self.recipe.engine).settings_class.model_fields[name]
         value = raw.get(name, field_info.default)
-        if not isinstance(value, str) or value == field_info.default:
+        is_option = value in get_args(field_info.annotation)
+        if not isinstance(value, str) or is_option or value == field_info.default:
             return value  # type: ignore[no-any-return]
         try:
             reads = expression_names(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from simulator.serving.client import CLIENT_TURNAROUND_S
 from workloads.models.expert_load import UNIFORM, ExpertLoad
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
     from hwmodels.sku import Sku
     from simulator.analysis.metrics import RunMetrics
+    from simulator.engines.kv_offload import KvOffload
     from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolConfiguration, SpeculationMethod
     from workloads.architectures.base import Architecture
+
+Traffic = Literal["fixed", "agentic"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,11 @@ class RunConfiguration:
         Rate at which the clients send their first requests; ``None``: all at once. [1/s]
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
+    kv_offload:
+        Host memory for KV blocks; ``None``: as the server settings have it.
+    traffic:
+        Kind of requests, by which recipes and software levels are chosen: ``fixed`` lengths, or
+        ``agentic`` where prompts share prefixes.
     expert_load:
         How tokens fall on the experts; uniform for InferenceX's random tokens.
     turnaround_s:
@@ -82,6 +90,8 @@ class RunConfiguration:
     calibration: Path | None = None
     expert_load: ExpertLoad = UNIFORM
     turnaround_s: float = CLIENT_TURNAROUND_S
+    kv_offload: KvOffload | None = None
+    traffic: Traffic = "fixed"
 
     @property
     def model(self) -> str:
@@ -114,6 +124,7 @@ class RunConfiguration:
             pools,
             str(self.drafts),
             str(self.expert_load),
+            self.traffic,
         )
 
 

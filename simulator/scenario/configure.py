@@ -175,6 +175,7 @@ def configure(
         request_rate_per_s=load.request_rate_per_s,
         seed=load.seed,
         calibration=load.calibration,
+        traffic=load.traffic,
     )
     return configuration, recipe
 

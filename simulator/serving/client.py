@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.serving.clock import ARRIVAL
+from simulator.serving.session_lanes import LaneClients, SessionLanes
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class OpenLoop:
     """
 
 
-Load: TypeAlias = ClosedLoop | OpenLoop
+Load: TypeAlias = ClosedLoop | OpenLoop | SessionLanes
 
 
 class ClosedLoopClients:
@@ -109,6 +110,8 @@ class ClosedLoopClients:
     UserError
         When a conversation comes up that does not begin with its first turn.
     """
+
+    cuts_off = False
 
     def __init__(
         self,
@@ -201,6 +204,8 @@ class OpenLoopClients:
         When an arrival is missing, negative or before the last.
     """
 
+    cuts_off = False
+
     def __init__(
         self, *, clock: Clock, requests: Iterable[Request], send: Callable[[Request], None]
     ) -> None:
@@ -260,13 +265,34 @@ class OpenLoopClients:
         self._set_arrival(self._clock.now)
 
 
-Clients: TypeAlias = ClosedLoopClients | OpenLoopClients
+Clients: TypeAlias = ClosedLoopClients | OpenLoopClients | LaneClients
 
 
 def build_clients(
-    *, clock: Clock, requests: Iterable[Request], load: Load, send: Callable[[Request], None]
+    *,
+    clock: Clock,
+    requests: Iterable[Request],
+    load: Load,
+    send: Callable[[Request], None],
+    pool_block_tokens: int,
+    longest_tokens: int,
 ) -> Clients:
-    """The clients of a load."""
+    """The clients of a load; lanes of sessions bring their own requests.
+
+    Parameters
+    ----------
+    pool_block_tokens, longest_tokens:
+        Blocks in which the deployment caches prompts, and the longest context that it takes.
+        [tokens]
+    """
+    if isinstance(load, SessionLanes):
+        return LaneClients(
+            clock=clock,
+            load=load,
+            send=send,
+            pool_block_tokens=pool_block_tokens,
+            longest_tokens=longest_tokens,
+        )
     if isinstance(load, ClosedLoop):
         return ClosedLoopClients(
             clock=clock,

@@ -151,9 +151,6 @@ class Simulation:
         assert last is not None
         self.clock = Clock()
         self._collector = _Collector(sink)
-        self._clients = build_clients(
-            clock=self.clock, requests=requests, load=load, send=self._send
-        )
         self._in_flight = 0
         self._step_by_step = step_by_step
         self._entry_pool = _lane_pool(entry)
@@ -188,6 +185,14 @@ class Simulation:
             transfers.router = Router(pool=last, workers=decoders)
             self.workers += decoders
         self._router = Router(pool=entry, workers=self.workers[: entry.workers])
+        self._clients = build_clients(
+            clock=self.clock,
+            requests=requests,
+            load=load,
+            send=self._send,
+            pool_block_tokens=self._entry_pool.block_tokens,
+            longest_tokens=min(self._longest_tokens, self._entry_pool.longest_tokens),
+        )
 
     def run(self) -> Records:
         """Serve all requests; see `run_deployment`.
@@ -200,7 +205,7 @@ class Simulation:
         self._clients.start()
         with _without_cycle_collection():
             self.clock.run()
-        if self._in_flight:
+        if self._in_flight and not self._clients.cuts_off:
             raise RuntimeError(f"{self._in_flight} requests are stuck and will never finish")
         return self._collector.close()
 
@@ -238,7 +243,8 @@ class Simulation:
 
     def _finished(self, sequence: RequestState) -> None:
         self._in_flight -= 1
-        self._collector.add(sequence)
+        if sequence.request.index >= 0:  # below zero: warm-up
+            self._collector.add(sequence)
         self._clients.finished(sequence.request)
 
 
@@ -310,6 +316,7 @@ def _records(rows: list[RequestState]) -> Records:
         prompt_tokens=np.array([r.prompt_tokens for r in requests], dtype=np.int64),
         output_tokens=np.array([r.output_tokens for r in requests], dtype=np.int64),
         cached_tokens=np.array([row.cached_tokens for row in rows], dtype=np.int64),
+        loaded_tokens=np.array([row.loaded_tokens for row in rows], dtype=np.int64),
         preemptions=np.array([row.preemptions for row in rows], dtype=np.int32),
         accepted_drafts=np.array(
             [r.output_tokens - 1 - r.decode_steps for r in requests], dtype=np.int64

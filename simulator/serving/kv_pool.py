@@ -22,6 +22,10 @@ class OffloadTier:
         Of the way back into the pool, for one rank. [B/s]
     latency_s:
         Fixed time of one load. [s]
+    inclusive:
+        Whether it also has a copy of every cached block that the pool holds (write-through), so
+        that only what it holds beyond them is left for blocks that the pool has lost; else it
+        takes blocks as the pool evicts them (write-back, vLLM's lazy offloading).
 
     Raises
     ------
@@ -33,6 +37,7 @@ class OffloadTier:
     capacity_bytes: float
     bandwidth_bytes_per_s: float
     latency_s: float = 0.0
+    inclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.capacity_bytes < 0 or self.bandwidth_bytes_per_s <= 0 or self.latency_s < 0:

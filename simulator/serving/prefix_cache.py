@@ -44,12 +44,15 @@ class PrefixCache:
 
     A block that a running request holds cannot be evicted. One that nobody holds stays until
     its room is needed, least recently released first, the tail of a prompt before its head; it
-    then falls to the first offload tier, from there to the next, and out of the last.
+    then falls to the first offload tier, from there to the next, and out of the last. A tier that
+    is inclusive has copies of all that the pool caches too, so that much less room for the rest.
 
     Sliding-window and compressor state exists only at some boundaries. With
     ``prefix_hit_interval_tokens`` n it is kept at multiples of n and at the last pool block of
     a prompt (0: only there), in ``fixed_blocks_per_request`` blocks of its own that nobody
-    holds, and a prompt can be resumed only where it still exists. Without the setting, prompts
+    holds, and a prompt can be resumed only where it still exists. The state at the end of a prompt
+    that a longer one has come to extend is the first to be evicted, as is that at the end of what
+    a request generated. Without the setting, prompts
     can be resumed at every pool block.
 
     A block's identity is taken to imply that of all before it, as the engines' chained hashes
@@ -169,8 +172,14 @@ class PrefixCache:
         last = (request.prompt_tokens + request.output_tokens - 1) // size
         output = (private_block(request.session, position) for position in range(first, last))
         keys = (*request.block_hashes[:first], *output)
-        self._place(keys)
-        self._keep_states(keys)
+        node = self._place(keys)
+        if self._keeps_states and keys and not last * size % self.pool.block_tokens:
+            # the window has slid past the prompt: its end is kept, this goes first
+            state = node.states.get(len(node.keys))
+            if state is None or state.level == GONE:
+                node.states[len(node.keys)] = state = BoundaryState(-1)
+                self._idle_tokens[POOL] += self._state_tokens
+                self._push(POOL, state)
 
     # references --------------------------------------------------------------------------------
 
@@ -279,7 +288,12 @@ class PrefixCache:
         if not keeps_end:
             last = 0
         depth = 0
+        interval = self.pool.prefix_hit_interval_tokens
         for node, count in self._tree.walk(keys):
+            for n, older in node.states.items():
+                tokens = (depth + n) * self._size
+                if n <= count and depth + n < last and (not interval or tokens % interval):
+                    self._evict_first(older)
             for n in self._state_positions(depth, count, last):
                 state = node.states.get(n)
                 if state is None or state.level == GONE:
@@ -301,6 +315,12 @@ class PrefixCache:
                 tokens += interval
         if depth < last <= depth + count:
             yield last - depth
+
+    def _evict_first(self, state: BoundaryState) -> None:
+        """Put a state at the front of the queue of what is evicted."""
+        if state.level == POOL and state.time >= 0:
+            state.time = -1
+            self._push(POOL, state)
 
     def _raise_state(self, state: BoundaryState) -> None:
         """Bring a state to the pool and to the end of the queue of what is evicted."""
@@ -339,7 +359,10 @@ class PrefixCache:
     def _make_room(self, level: int) -> None:
         """Evict from a level until it fits."""
         queue = self._queues[level]
-        while self._idle_tokens[level] > self._room_tokens[level]:
+        room = self._room_tokens[level]
+        if level and self.pool.offload[level - 1].inclusive:
+            room = max(0.0, room - self._held_tokens - self._idle_tokens[POOL])
+        while self._idle_tokens[level] > room:
             entry = heappop(queue)
             if not self._evictable(entry, level):
                 continue
@@ -347,7 +370,7 @@ class PrefixCache:
             if isinstance(item, BoundaryState):
                 self._move_state(item, level)
                 continue
-            excess = self._idle_tokens[level] - self._room_tokens[level]
+            excess = self._idle_tokens[level] - room
             blocks = int(-(-excess // self._size))
             if blocks < len(item.keys):
                 self._tree.split(item, len(item.keys) - blocks)
@@ -355,7 +378,7 @@ class PrefixCache:
 
     def _move_state(self, state: BoundaryState, level: int) -> None:
         self._idle_tokens[level] -= self._state_tokens
-        if level + 1 == len(self._queues):
+        if level + 1 == len(self._queues) or state.time < 0:
             state.level = GONE
             return
         self._time += 1

@@ -173,6 +173,7 @@ class Rank:
         sequence.order = order
         self.safe_step = -1
         load_s = 0.0
+        loaded = 0
         match = sequence.match
         if match is not None:
             assert self.cache is not None
@@ -182,6 +183,7 @@ class Rank:
             sequence.shared_blocks = match.pool_tokens // self.pool.block_tokens
             sequence.computed = match.tokens
             load_s = match.load_s
+            loaded = match.tokens - match.pool_tokens
             sequence.match = None
         elif sequence.swapped:
             assert self.pool.swap is not None
@@ -193,6 +195,7 @@ class Rank:
         if sequence.scheduled_s < 0:
             sequence.scheduled_s = now
             sequence.cached_tokens = sequence.computed
+            sequence.loaded_tokens = loaded
         sequence.blocks = self.pool.blocks(sequence.target) - sequence.shared_blocks
         self.held += sequence.blocks
         if self.cache is not None:

@@ -42,6 +42,7 @@ COLUMNS = (
     Column("prompt_tokens", "int64", "tokens", "prompt length"),
     Column("output_tokens", "int64", "tokens", "output length"),
     Column("cached_tokens", "int64", "tokens", "prompt tokens found in the prefix cache"),
+    Column("loaded_tokens", "int64", "tokens", "those of them that came from offload tiers"),
     Column("preemptions", "int32", "-", "times it lost its KV blocks and started again"),
     Column("accepted_drafts", "int64", "tokens", "draft tokens accepted under speculation"),
 )
@@ -70,6 +71,7 @@ class Records:
     prompt_tokens: IntArray
     output_tokens: IntArray
     cached_tokens: IntArray
+    loaded_tokens: IntArray
     preemptions: IntArray
     accepted_drafts: IntArray
 

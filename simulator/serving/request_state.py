@@ -36,6 +36,9 @@ class RequestState:
     prefix, shared_blocks:
         Leading prompt blocks that it holds through the prefix cache: their end in its tree, and
         how many pool blocks they are.
+    cached_tokens, loaded_tokens:
+        Prompt tokens found in the prefix cache when it was first admitted, and those of them that
+        came from offload tiers. [tokens]
     match:
         What the prefix cache has of its prompt, as of the instant of its admission.
     swapped:
@@ -54,6 +57,7 @@ class RequestState:
         "finish_s",
         "first_token_s",
         "life_blocks",
+        "loaded_tokens",
         "match",
         "order",
         "preemptions",
@@ -98,6 +102,7 @@ class RequestState:
         self.match: PrefixMatch | None = None
         self.swapped = False
         self.cached_tokens = 0
+        self.loaded_tokens = 0
         self.preemptions = 0
         self.order = 0
         self.worker = 0

@@ -66,7 +66,10 @@ class Router:
     ``round_robin`` takes turns, ``least_loaded`` picks the fewest requests (queued and running).
     ``kv_aware`` picks the least work in blocks, as Dynamo's KV router does: prompt blocks that
     are neither cached there nor computed yet, the request's own and the queue's, plus the
-    blocks of the decode batch.
+    blocks of the decode batch. ``session`` always takes a conversation to the same place, picked
+    by a hash of its identity, as vllm-router and SGLang's router do by consistent hashing of
+    ``X-Session-ID``: affinity, whatever the load. Requests without a conversation are hashed by
+    their own number.
 
     Between ranks there are two more. ``least_loaded_rotating`` is vLLM's balancer: the fewest
     requests, each that waits counted up to four times on a rank whose KV pool is more than half
@@ -84,6 +87,7 @@ class Router:
     def route(self, request: Request) -> tuple[Worker, Rank]:
         """The worker and the rank that serve a request."""
         workers = self.workers
+        spread = session_hash(request) if "session" in (self.routing, self.rank_routing) else 0
         index = 0
         if len(workers) > 1:
             if self.routing == "round_robin":
@@ -92,6 +96,8 @@ class Router:
             elif self.routing == "least_loaded":
                 loads = [worker.total_load for worker in workers]
                 index = loads.index(min(loads))
+            elif self.routing == "session":
+                index = spread % len(workers)
             else:
                 index = min(
                     range(len(workers)),
@@ -107,6 +113,8 @@ class Router:
             return worker, ranks[position]
         if self.rank_routing == "least_loaded":
             return worker, ranks[worker.loads.index(min(worker.loads))]
+        if self.rank_routing == "session":
+            return worker, ranks[spread // len(workers) % len(ranks)]
         if self.rank_routing == "kv_aware":
             return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
         scores: list[float]
@@ -140,6 +148,20 @@ def _vllm_score(rank: Rank, load: int, worker: Worker) -> float:
         return float(load)
     used = rank.used_blocks(worker.current_step() - rank.lag) / rank.pool.total_blocks
     return load + waiting * 6.0 * max(0.0, used - 0.5)
+
+
+def session_hash(request: Request) -> int:
+    """A number that a request shares with all others of its conversation, spread evenly.
+
+    The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    """
+    value = (request.session if request.session >= 0 else ~request.index) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+_MASK = (1 << 64) - 1
 
 
 def _work_blocks(rank: Rank, request: Request) -> float:

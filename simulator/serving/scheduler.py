@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from simulator.serving.step_cost import StepCost
 
 
-Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware"]
+Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware", "session"]
 RankRouting: TypeAlias = Literal[
-    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests", "kv_aware"
+    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests", "kv_aware", "session"
 ]
 """How requests are spread over workers and over ranks, see `simulator.serving.router.Router`."""
 

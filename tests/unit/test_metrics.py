@@ -41,6 +41,7 @@ def records_of(rows, **changes):
             "worker": zeros,
             "rank": zeros,
             "cached_tokens": zeros,
+            "loaded_tokens": zeros,
             "preemptions": zeros,
             "accepted_drafts": zeros,
         }

@@ -24,6 +24,7 @@ class AtomSettings(EngineSettings):
     block_size: int = Field(256, ge=1, description="tokens of a KV block [tokens]")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of device memory")
     enable_tbo: bool = False
+    enable_prefix_caching: bool = False
     enable_chunked_prefill: bool = True
     deferred_output: bool = True
     prefill_alignment: Literal["none", "some_ranks", "full_budget", "coalescer"] = "coalescer"
@@ -55,6 +56,15 @@ class AtomEngine(Engine[AtomSettings]):
     def build_scheduler(self, *, worker: WorkerView) -> AtomScheduler:
         """See `Engine.build_scheduler`."""
         return AtomScheduler(worker=worker, settings=self.settings)
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """See `Engine.caches_prefixes`."""
+        return self.settings.enable_prefix_caching
+
+    def with_prefix_cache(self) -> AtomSettings:
+        """See `Engine.with_prefix_cache`."""
+        return self.settings.model_copy(update={"enable_prefix_caching": True})
 
     def step_token_budget(self, *, attention_dp: int) -> int:
         """See `Engine.step_token_budget`."""

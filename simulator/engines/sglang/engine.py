@@ -12,6 +12,7 @@ from simulator.engines.base import (
     Engine,
     EngineSettings,
     PoolReserve,
+    RecordedOffload,
 )
 from simulator.engines.kv_accounting import sglang_pool
 from simulator.engines.kv_accounting_hybrid import sglang_hybrid_pool
@@ -55,6 +56,9 @@ class SglangSettings(EngineSettings):
     enable_two_batch_overlap: bool = False
     enable_prefill_delayer: bool = False
     prefill_delayer_max_delay_passes: int = Field(30, ge=0, description="longest wait [steps]")
+    prefill_decode_interval: int = Field(
+        0, ge=0, description="decode steps between two prefills while requests decode [steps]"
+    )
     prefill_delayer_bounds_slots: bool = True
     prefill_delayer_window: int | None = Field(
         16, ge=1, description="attempts over which the largest prefill batch counts; None: all"
@@ -65,6 +69,12 @@ class SglangSettings(EngineSettings):
         1, ge=1, description="decode steps between looks at the queue of new requests"
     )
     disable_radix_cache: bool = True
+    hicache_ratio: float = Field(
+        0.0, ge=0, description="host pool over device pool of the hierarchical cache; 0: none"
+    )
+    hicache_write_policy: Literal["write_through", "write_through_selective", "write_back"] = (
+        "write_through"
+    )
     disable_overlap_schedule: bool = False
     enable_piecewise_cuda_graph: bool | None = Field(
         None, description="graphs of prompts; null: those of the recipe or the level"
@@ -96,6 +106,16 @@ class SglangEngine(Engine[SglangSettings]):
     def caches_prefixes(self) -> bool:
         """See `Engine.caches_prefixes`."""
         return not self.settings.disable_radix_cache
+
+    @property
+    def kv_offload(self) -> RecordedOffload | None:
+        """See `Engine.kv_offload`: the hierarchical cache."""
+        if not self.settings.hicache_ratio:
+            return None
+        return RecordedOffload(
+            write_through=self.settings.hicache_write_policy != "write_back",
+            pool_ratio=self.settings.hicache_ratio,
+        )
 
     def with_prefix_cache(self) -> SglangSettings:
         """See `Engine.with_prefix_cache`."""

@@ -95,7 +95,9 @@ class SglangScheduler(PrefillFirstScheduler):
        (`simulator.engines.prefill_delay.SlotDelayer`); a prompt in progress goes on.
     5. With ``scheduler_recv_interval`` n, new requests are seen every n decode steps after the
        last prefill, and at once after a prefill or when idle (``SchedulerRecvSkipper``).
-    6. Attention ranks without a prefill decode beside those that have one; with speculation
+    6. With ``prefill_decode_interval`` n, a prefill starts n decode steps after the last one at the
+       earliest; at once where nothing decodes.
+    7. Attention ranks without a prefill decode beside those that have one; with speculation
        prefill and decode do not share a step, so they idle.
     """
 
@@ -130,6 +132,8 @@ class SglangScheduler(PrefillFirstScheduler):
         self._negotiated = False
         self.looks = Looks(settings.scheduler_recv_interval)
         self.looks_at_intervals = self.looks.interval > 1
+        self.pause = settings.prefill_decode_interval
+        self._last_prefill_step = -self.pause
         self.ratios = [(INITIAL_NEW_TOKEN_RATIO, 0)] * len(worker.ranks)
 
     def schedule(self) -> int:
@@ -139,6 +143,8 @@ class SglangScheduler(PrefillFirstScheduler):
         ranks = self.worker.ranks
         if self._negotiated and self.delayer is not None:
             self.delayer.started([len(rank.chunks) for rank in ranks])
+        if self.pause and any(rank.chunks for rank in ranks):
+            self._last_prefill_step = self.worker.steps
         if not self.looks_at_intervals:
             return limit
         self.looks.after_prefill = any(rank.chunks for rank in ranks)
@@ -147,6 +153,10 @@ class SglangScheduler(PrefillFirstScheduler):
     def steps_to_wait(self) -> int:
         """See `PrefillFirstScheduler.steps_to_wait`."""
         worker = self.worker
+        if self.pause and self.worker.is_decoding():
+            left = self._last_prefill_step + self.pause - self.worker.steps
+            if left > 0:
+                return left
         if self.looks_at_intervals:
             heads = [rank.waiting[0].arrival_s for rank in worker.ranks if rank.waiting]
             looked = self.looks.look(

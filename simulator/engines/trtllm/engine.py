@@ -30,6 +30,7 @@ class TrtllmSettings(EngineSettings):
     kv_free_gpu_memory_fraction: float = Field(0.9, gt=0, le=1, description="of what is free")
     capacity_policy: Literal["max_utilization", "guaranteed_no_evict"] = "guaranteed_no_evict"
     enable_chunked_prefill: bool = False
+    enable_block_reuse: bool = False
     attention_dp_enable_balance: bool = False
     attention_dp_timeout_iters: int = Field(
         50, ge=0, description="longest wait until all data-parallel ranks have a prompt [steps]"
@@ -82,6 +83,15 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     def mixes(self) -> bool:
         """See `Engine.mixes`."""
         return True
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """See `Engine.caches_prefixes`."""
+        return self.settings.enable_block_reuse
+
+    def with_prefix_cache(self) -> TrtllmSettings:
+        """See `Engine.with_prefix_cache`."""
+        return self.settings.model_copy(update={"enable_block_reuse": True})
 
     def step_token_budget(self, *, attention_dp: int) -> int:
         """See `Engine.step_token_budget`."""

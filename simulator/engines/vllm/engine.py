@@ -14,6 +14,7 @@ from simulator.engines.base import (
     Engine,
     EngineSettings,
     PoolReserve,
+    RecordedOffload,
 )
 from simulator.engines.kv_accounting import vllm_pool
 from simulator.engines.kv_accounting_hybrid import vllm_hybrid_pool
@@ -54,6 +55,15 @@ class VllmSettings(EngineSettings):
     prefill_schedule_interval: int = Field(
         1, ge=1, description="prompts are computed only every n-th step [steps]"
     )
+    long_prefill_token_threshold: int = Field(
+        0, ge=0, description="most tokens of one prompt in a step; 0: no such bound [tokens]"
+    )
+    prefix_retention_interval: int | None = Field(
+        None,
+        ge=0,
+        description="where window state of cached prompts is kept beside the latest boundary; "
+        "0: nowhere else; None: at every block [tokens]",
+    )
     prefill_interval_without_dp: bool = True
     admission_steps_in_flight: int = Field(
         2, ge=1, le=2, description="steps whose budget admission charges windows for"
@@ -65,6 +75,9 @@ class VllmSettings(EngineSettings):
         "auto", description="graphs of steps with prompts; auto: those of the recipe or the level"
     )
     async_scheduling: bool = True
+    kv_offloading: Literal["none", "eager", "lazy"] = Field(
+        "none", description="host copies of KV blocks: at once, or when the pool runs low"
+    )
     offload_group_size: int = Field(
         0, ge=0, description="layers of a group with weights in host memory; 0: no offloading"
     )
@@ -94,6 +107,16 @@ class VllmEngine(Engine[VllmSettings]):
     def caches_prefixes(self) -> bool:
         """See `Engine.caches_prefixes`."""
         return self.settings.enable_prefix_caching
+
+    def prefix_retention(self, *, charge: KvPoolLayout) -> int | None:
+        """See `Engine.prefix_retention`; nothing to keep without windows."""
+        return self.settings.prefix_retention_interval if charge.windows else None
+
+    @property
+    def kv_offload(self) -> RecordedOffload | None:
+        """See `Engine.kv_offload`: the simple CPU connector, eager or lazy."""
+        how = self.settings.kv_offloading
+        return None if how == "none" else RecordedOffload(write_through=how == "eager")
 
     def with_prefix_cache(self) -> VllmSettings:
         """See `Engine.with_prefix_cache`."""
@@ -255,6 +278,11 @@ class VllmEngine(Engine[VllmSettings]):
             "--prefill-schedule-interval",
             settings.prefill_schedule_interval,
             when=settings.prefill_schedule_interval > 1,
+        )
+        flags.add(
+            "--long-prefill-token-threshold",
+            settings.long_prefill_token_threshold,
+            when=settings.long_prefill_token_threshold > 0,
         )
         if settings.enforce_eager:
             flags.add("--enforce-eager")

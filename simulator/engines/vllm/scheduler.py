@@ -39,6 +39,8 @@ class VllmScheduler(Scheduler):
        data parallelism: until n steps after the last that held a prompt), unless its last pass
        that did not defer left requests waiting. A request with one token to compute is admitted.
     5. With ``async_scheduling`` a step is composed when the one before it starts.
+    6. With ``long_prefill_token_threshold`` no prompt gets more tokens than that in a step; what
+       is left of the budget goes to the prompts behind it.
     """
 
     def __init__(self, *, worker: WorkerView, settings: VllmSettings) -> None:
@@ -57,6 +59,7 @@ class VllmScheduler(Scheduler):
         self.capacity_bound = [False] * len(worker.ranks)
         self.last_prefill = -self.interval
         self.wave_start = 0
+        self.longest_chunk = settings.long_prefill_token_threshold or NEVER
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
@@ -86,7 +89,7 @@ class VllmScheduler(Scheduler):
                 for sequence in rank.prefilling:
                     if budget <= 0:
                         break
-                    tokens = min(sequence.target - sequence.computed, budget)
+                    tokens = min(sequence.target - sequence.computed, budget, self.longest_chunk)
                     self._take(rank, sequence, tokens)
                     budget -= tokens
             if rank.waiting and not preempted and budget > 0:
@@ -159,7 +162,7 @@ class VllmScheduler(Scheduler):
             if left == NO_ROOM:
                 return
             if left:
-                tokens = min(left, budget)
+                tokens = min(left, budget, self.longest_chunk)
                 self._take(rank, sequence, tokens)
                 budget -= tokens
             running += 1

@@ -1,0 +1,61 @@
+"""Software levels of builds that only agentic runs have measured.
+
+Published fixed-length runs end before the builds that AgentX was run with. Where step records or
+agentic runs of a later build exist, ``software/agentic.yaml`` states what they say of the
+parameters of ``software/fitted.yaml``, per engine and chip generation, never per run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.datafiles import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from hwmodels.software import SoftwareLevel
+
+
+@lru_cache(maxsize=1)
+def _levels() -> tuple[dict[str, Any], ...]:
+    path = Path(str(resources.files("hwmodels") / "software" / "agentic.yaml"))
+    return tuple(read_yaml_mapping(path)["levels"])
+
+
+def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) -> SoftwareLevel:
+    """The level of an engine's agentic builds in place of one from fixed-length runs.
+
+    Parameters
+    ----------
+    level:
+        From fixed-length runs; returned as it is where no agentic build is known.
+    family:
+        Architecture that kernels are written for, such as ``deepseek_v4``.
+    date:
+        Day that is asked for; ``None``: the latest. An earlier day than that of the agentic
+        build keeps the level.
+    """
+    for one in _levels():
+        if (
+            one["engine"] == level.engine
+            and level.generation in one["generations"]
+            and one["family"] == family
+            and (date is None or one["date"] <= date)
+        ):
+            values = {name: float(each["value"]) for name, each in one["parameters"].items()}
+            changed = level.with_parameters(values)
+            source = f"fitted: {one['source']}"
+            return replace(
+                changed,
+                name=f"{level.engine}@{one['date']}-agentic",
+                messages=(
+                    f"step times of the agentic build of {one['date']}, fitted to the step "
+                    f"records of {one['runs']} run",
+                ),
+                provenance={**level.provenance, **dict.fromkeys(values, source)},
+            )
+    return level

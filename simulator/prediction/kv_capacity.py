@@ -1,0 +1,72 @@
+"""What KV pools hold, in tokens and in the server's own terms, and how many sessions that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulator.prediction.assembly import Assembly
+    from simulator.scenario.configuration import RunConfiguration
+    from simulator.serving.kv_pool import KvPoolSpec
+
+SESSION_TOKENS = 300_000
+"""Tokens that a live AgentX session keeps at steady state, its sub-agents included. [tokens]
+
+Estimate: 141,000 to 177,000 tokens a lane are referenced by running requests (pool usage of
+published runs); cached contexts that wait for their next turn come on top, .25 to .4 M in all.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvCapacity:
+    """KV pools of a deployment's prefill side and the tiers behind them.
+
+    Parameters
+    ----------
+    pool_tokens:
+        Context tokens of all pools. [tokens]
+    logged_tokens:
+        What the server prints at its start: vLLM's ``GPU KV cache size`` is the number of
+        requests of the longest context that fit, times that context. [tokens]
+    host_tokens:
+        Context tokens of the host tiers beyond what the pools hold. [tokens]
+    """
+
+    pool_tokens: float
+    logged_tokens: float
+    host_tokens: float
+
+    @property
+    def sessions_device(self) -> float:
+        """Live sessions whose contexts fill the pools. [sessions]"""
+        return self.pool_tokens / SESSION_TOKENS
+
+    @property
+    def sessions_host(self) -> float:
+        """Live sessions whose contexts fill pools and host tiers. [sessions]"""
+        return (self.pool_tokens + self.host_tokens) / SESSION_TOKENS
+
+
+def kv_capacity(assembly: Assembly, *, configuration: RunConfiguration) -> KvCapacity:
+    """Capacity of the pools that cache prompts."""
+    pool = assembly.pools[0]
+    spec = pool.kv_pool
+    ranks = pool.workers * pool.layout.attention_dp * pool.layout.pp
+    tokens = float(spec.total_blocks * spec.block_tokens)
+    logged = tokens
+    if spec.admission_blocks:
+        logged = _vllm_log(spec, longest=configuration.isl + configuration.osl)
+    host = 0.0
+    for tier in spec.offload:
+        held = tier.capacity_bytes / spec.token_bytes
+        host += max(0.0, held - tokens) if tier.inclusive else held
+    return KvCapacity(
+        pool_tokens=ranks * tokens, logged_tokens=ranks * logged, host_tokens=ranks * host
+    )
+
+
+def _vllm_log(spec: KvPoolSpec, *, longest: int) -> float:
+    """Requests of the longest context that one pool holds, times that context. [tokens]"""
+    blocks = spec.blocks(longest) + spec.admission_blocks
+    return spec.total_blocks / blocks * longest

@@ -1,0 +1,1 @@
+"""AgentX: recorded or generated coding-agent sessions, as trees of requests."""

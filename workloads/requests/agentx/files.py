@@ -1,0 +1,78 @@
+"""Session trees of a user's own files: AgentX (Weka), AIPerf DAG, Mooncake with sessions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from workloads.errors import UserError
+from workloads.requests.agentx.dag import aiperf_dag_trees, mooncake_trees
+from workloads.requests.agentx.protocol import AGENTX
+from workloads.requests.agentx.source import RecordedTrees
+from workloads.requests.agentx.weka import weka_trees
+from workloads.requests.agentx.workload import AgentxWorkload
+from workloads.requests.traces.rows import TraceOptions, TraceSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workloads.requests.agentx.forest import SessionTree
+    from workloads.requests.agentx.protocol import AgentxProtocol
+
+
+def read_session_trees(
+    path: Path, *, options: TraceOptions | None = None, protocol: AgentxProtocol = AGENTX
+) -> AgentxWorkload | None:
+    """The workload of a file of agent sessions; ``None`` if the file is of another kind.
+
+    Raises
+    ------
+    UserError
+        If a session, a call or a conversation is bad, with its line, or none is left.
+    """
+    source = TraceSource(path, options or TraceOptions())
+    trees = _trees(source)
+    if trees is None:
+        return None
+    if not trees:
+        raise UserError(
+            f"{path} holds no usable session ({len(source.bad_rows)} bad rows skipped)"
+        )
+    return AgentxWorkload(
+        name=str(path),
+        source=RecordedTrees(trees=tuple(trees)),
+        protocol=protocol,
+        skipped=len(source.bad_rows),
+    )
+
+
+def _trees(source: TraceSource) -> list[SessionTree] | None:
+    first = next((line for line in source.lines() if line.strip()), "").lstrip()
+    if not first or first[0] not in "{[":
+        return None
+    try:
+        head = json.loads(first)
+    except json.JSONDecodeError:
+        head = None
+    if isinstance(head, dict):
+        if {"requests", "block_size"} <= head.keys():
+            return weka_trees(source, source.json_lines())
+        if {"session_id", "turns"} <= head.keys() and _is_dag(head):
+            return aiperf_dag_trees(source)
+        if {"session_id", "input_length"} <= head.keys() and "timestamp" not in head:
+            return mooncake_trees(source)
+        return None
+    document = head if isinstance(head, list) else None
+    if document is None and first[0] in "{[" and source.path.suffix != ".jsonl":
+        document = source.json_document()
+    sessions = document if isinstance(document, list) else [document]
+    if sessions and isinstance(sessions[0], dict) and "block_size" in sessions[0]:
+        return weka_trees(source, enumerate(sessions, start=1))
+    return None
+
+
+def _is_dag(row: dict[str, object]) -> bool:
+    turns = row.get("turns")
+    return isinstance(turns, list) and bool(turns) and isinstance(turns[0], dict) and (
+        "messages" in turns[0]
+    )

@@ -1,0 +1,376 @@
+"""Session trees: what each request of an agent session waits for, and what its prompt repeats.
+
+A session is a main agent and groups of sub-agent calls. Its calls fall into chains, each of
+which extends one growing conversation; `build_tree` turns the recorded times into delays and
+barriers as the AgentX client does, so that a replay keeps the order whatever the server's speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Content: TypeAlias = tuple[tuple[int, int], ...]
+"""Prompt blocks as runs ``(first identity, blocks)``; identities mean something in one session."""
+
+CONTENT_BLOCK_TOKENS = 64
+"""Tokens of the blocks in which AgentX's traces hash prompts. [tokens]"""
+
+_PLAY_SHIFT = 40
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One recorded or generated model call.
+
+    Parameters
+    ----------
+    start_s, duration_s:
+        When it was sent, on the session's clock, and how long it took. [s]
+    prompt_tokens, output_tokens:
+        Lengths. [tokens]
+    chain:
+        Conversation within the session that it extends; the main agent's first chain is 0.
+    content:
+        Its full prompt blocks.
+    line:
+        Where it stands in a trace file, for messages; 0 if generated.
+    """
+
+    start_s: float
+    duration_s: float
+    prompt_tokens: int
+    output_tokens: int
+    chain: int
+    content: Content
+    line: int = 0
+
+    @property
+    def end_s(self) -> float:
+        """When it returned, on the session's clock. [s]"""
+        return self.start_s + self.duration_s
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Calls of one sub-agent; ``end_s`` is when the main agent had its answer. [s]"""
+
+    calls: list[Call]
+    start_s: float
+    end_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A session as recorded: the main agent's calls and its sub-agent groups."""
+
+    name: str
+    main: list[Call]
+    groups: list[Group] = field(default_factory=list)
+    block_tokens: int = CONTENT_BLOCK_TOKENS
+
+    @property
+    def entries(self) -> int:
+        """Main calls and groups, as a trace file lists them."""
+        return len(self.main) + len(self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeRequest:
+    """One request of a tree.
+
+    Parameters
+    ----------
+    call:
+        Lengths, recorded times and content.
+    agent:
+        0 for the main agent, from 1 for each sub-agent group: what a router takes for one
+        conversation.
+    after:
+        Request whose return starts the delay; -1 for the first of a tree.
+    delay_s:
+        Time from that return to the earliest sending. [s]
+    waits_for:
+        Further requests that must have returned.
+    """
+
+    call: Call
+    agent: int
+    after: int
+    delay_s: float
+    waits_for: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTree:
+    """A session ready for replay; requests stand in the order of their recorded starts.
+
+    Parameters
+    ----------
+    name:
+        Of the trace.
+    requests:
+        Its requests.
+    block_tokens:
+        Tokens of a content block. [tokens]
+    dropped:
+        Calls of groups that no main call precedes, which are not replayed.
+    children, parents:
+        Requests that wait for each one, and how many it waits for itself.
+    """
+
+    name: str
+    requests: tuple[TreeRequest, ...]
+    block_tokens: int
+    dropped: int
+    children: tuple[tuple[int, ...], ...]
+    parents: tuple[int, ...]
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """First and last recorded request start. [s]"""
+        return self.requests[0].call.start_s, self.requests[-1].call.start_s
+
+    def before(self, time_s: float) -> int:
+        """How many requests were recorded as sent before a time."""
+        low, high = 0, len(self.requests)
+        while low < high:
+            middle = (low + high) // 2
+            if self.requests[middle].call.start_s < time_s:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def primers(self, sent: int) -> list[int]:
+        """Last of the first `sent` requests of every chain that goes on after them."""
+        last: dict[int, int] = {}
+        for index in range(sent):
+            last[self.requests[index].call.chain] = index
+        alive = {request.call.chain for request in self.requests[sent:]}
+        return sorted(index for chain, index in last.items() if chain in alive)
+
+
+def block_ids(
+    content: Content, *, play: int, stride: int, full_blocks: int | None = None
+) -> tuple[int, ...]:
+    """Identities of a prompt's pool blocks in one play of its tree.
+
+    Parameters
+    ----------
+    content:
+        Content blocks.
+    play:
+        Number of the play; plays share no identity.
+    stride:
+        Content blocks in a pool block, whose identity is that of its last content block.
+    full_blocks:
+        Content blocks to take; all if not given.
+    """
+    base = play << _PLAY_SHIFT
+    left = sum(count for _, count in content) if full_blocks is None else full_blocks
+    ids: list[int] = []
+    skip = stride - 1
+    for first, count in content:
+        count = min(count, left)
+        left -= count
+        if skip < count:
+            ids.extend(range(base + first + skip, base + first + count, stride))
+            skip = (skip - count) % stride
+        else:
+            skip -= count
+        if not left:
+            break
+    return tuple(ids)
+
+
+def common_blocks(one: Content, other: Content) -> int:
+    """Leading blocks that two contents have in common. [blocks]"""
+    common = 0
+    for (first, count), (other_first, other_count) in zip(one, other, strict=False):
+        if first != other_first:
+            break
+        shared = min(count, other_count)
+        common += shared
+        if count != other_count:
+            break
+    return common
+
+
+def trimmed(content: Content, blocks: int) -> Content:
+    """The first `blocks` blocks of a content."""
+    kept: list[tuple[int, int]] = []
+    for first, count in content:
+        if blocks <= 0:
+            break
+        kept.append((first, min(count, blocks)))
+        blocks -= count
+    return tuple(kept)
+
+
+class SeenContent:
+    """What an infinite cache of one session holds: runs of blocks that follow each other."""
+
+    def __init__(self) -> None:
+        self._longest: dict[int, int] = {}
+
+    def match(self, content: Content) -> int:
+        """Leading blocks that are there. [blocks]"""
+        found = 0
+        for first, count in content:
+            known = min(self._longest.get(first, 0), count)
+            found += known
+            if known < count:
+                break
+        return found
+
+    def add(self, content: Content) -> None:
+        """Have all of a content."""
+        for first, count in content:
+            if self._longest.get(first, 0) < count:
+                self._longest[first] = count
+
+
+def build_tree(session: Session) -> SessionTree:
+    """Delays and barriers of a session's calls.
+
+    Raises
+    ------
+    UserError
+        If the session has no main call, or a time or a length is out of range.
+
+    Notes
+    -----
+    With start ``t`` and duration ``a`` as recorded, turn ``k`` of a chain is sent
+    ``max(0, t_k - t_(k-1) - a_(k-1))`` after the replayed return of turn ``k - 1``. A group is
+    spawned by the last main turn that had returned before its first call, and any other new
+    chain by the last call of its scope that had returned; where none had, by the last that had
+    been sent. The first main call that starts after a group's end waits for all of its chains.
+    Every request also waits for the last request of each other chain of its scope that had
+    returned at its recorded start (InferenceX AgentX; its client's conflux replay).
+    """
+    _check(session)
+    main = sorted(session.main, key=lambda call: call.start_s)
+    first_s = main[0].start_s
+    groups = [group for group in session.groups if group.calls and _start_s(group) >= first_s]
+    dropped = sum(len(g.calls) for g in session.groups) - sum(len(g.calls) for g in groups)
+    flat = [(call, 0) for call in main]
+    for number, group in enumerate(groups, start=1):
+        flat += [(call, number) for call in group.calls]
+    flat.sort(key=lambda item: item[0].start_s)
+    scopes: dict[int, _Scope] = {agent: _Scope() for agent in range(len(groups) + 1)}
+    joins = sorted((group.end_s, number) for number, group in enumerate(groups, start=1))
+    joined = 0
+    requests: list[TreeRequest] = []
+    for index, (call, agent) in enumerate(flat):
+        scope = scopes[agent]
+        after, waits = scope.parents(call)
+        if after < 0 and agent:
+            after = scopes[0].last_returned(call.start_s)
+        if agent == 0 and call.chain == main[0].chain:
+            while joined < len(joins) and joins[joined][0] <= call.start_s:
+                waits |= scopes[joins[joined][1]].last_requests()
+                joined += 1
+        waits.discard(after)
+        delay_s = 0.0 if after < 0 else max(0.0, call.start_s - flat[after][0].end_s)
+        requests.append(
+            TreeRequest(
+                call=call,
+                agent=agent,
+                after=after,
+                delay_s=delay_s,
+                waits_for=tuple(sorted(waits)),
+            )
+        )
+        scope.add(call, index)
+    children: list[list[int]] = [[] for _ in requests]
+    parents = []
+    for index, request in enumerate(requests):
+        above = [*request.waits_for, *((request.after,) if request.after >= 0 else ())]
+        parents.append(len(above))
+        for parent in above:
+            children[parent].append(index)
+    return SessionTree(
+        name=session.name,
+        requests=tuple(requests),
+        block_tokens=session.block_tokens,
+        dropped=dropped,
+        children=tuple(map(tuple, children)),
+        parents=tuple(parents),
+    )
+
+
+class _Scope:
+    """The chains of one agent as far as they have been replayed."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[Call, int]] = {}
+        self._waited: dict[int, dict[int, int]] = {}
+        self._returned: list[tuple[float, int]] = []
+        self._sent: tuple[float, int] = (0.0, -1)
+
+    def parents(self, call: Call) -> tuple[int, set[int]]:
+        """What a call's delay counts from, and what else it waits for."""
+        previous = self._last.get(call.chain)
+        waits: set[int] = set()
+        known = self._waited.setdefault(call.chain, {})
+        latest_s, latest = -1.0, -1
+        for chain, (other, index) in self._last.items():
+            if chain == call.chain or other.end_s > call.start_s:
+                continue
+            if other.end_s > latest_s:
+                latest_s, latest = other.end_s, index
+            if known.get(chain) != index:
+                known[chain] = index
+                waits.add(index)
+        if previous is not None:
+            return previous[1], waits
+        if latest >= 0:
+            return latest, waits
+        return self._sent[1], waits
+
+    def last_returned(self, time_s: float) -> int:
+        """Last request that had returned at a time, else the last that had been sent."""
+        best_s, best = -1.0, -1
+        for end_s, index in reversed(self._returned):
+            if end_s <= time_s and end_s > best_s:
+                best_s, best = end_s, index
+                break
+        return best if best >= 0 else self._sent[1]
+
+    def last_requests(self) -> set[int]:
+        """The last request of every chain."""
+        return {index for _, index in self._last.values()}
+
+    def add(self, call: Call, index: int) -> None:
+        """Note a call of the scope."""
+        self._last[call.chain] = (call, index)
+        self._sent = (call.start_s, index)
+        self._returned.append((call.end_s, index))
+
+
+def _start_s(group: Group) -> float:
+    return min(call.start_s for call in group.calls)
+
+
+def _check(session: Session) -> None:
+    if not session.main:
+        raise UserError(f"session {session.name} has no call of its main agent")
+    calls: Sequence[Call] = [*session.main, *(c for group in session.groups for c in group.calls)]
+    for call in calls:
+        where = f"session {session.name}" + (f", line {call.line}" if call.line else "")
+        if not (call.start_s >= 0 and call.duration_s >= 0):
+            raise UserError(
+                f"{where}: a call starts at {call.start_s} s and takes {call.duration_s} s; "
+                "neither may be negative"
+            )
+        if call.prompt_tokens < 1 or call.output_tokens < 1:
+            raise UserError(
+                f"{where}: a call has {call.prompt_tokens} + {call.output_tokens} tokens; "
+                "both must be at least 1"
+            )

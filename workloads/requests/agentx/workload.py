@@ -1,0 +1,70 @@
+"""AgentX by name or by file: the trees of a replay and the rules of its client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from workloads.requests.agentx.protocol import AGENTX, AGENTX_FAST, AgentxProtocol
+from workloads.requests.agentx.source import GeneratedTrees, RecordedTrees
+
+if TYPE_CHECKING:
+    from workloads.requests.agentx.forest import SessionTree
+
+LONGEST_TOKENS = 1_048_576
+"""Longest context of generated sessions: a prompt of 990,016 tokens and its output. [tokens]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentxWorkload:
+    """Session trees and the protocol by which they are replayed.
+
+    ``skipped`` are rows of a file that were bad and left out.
+    """
+
+    name: str
+    source: GeneratedTrees | RecordedTrees = field(default_factory=GeneratedTrees)
+    protocol: AgentxProtocol = AGENTX
+    skipped: int = 0
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether requests carry arrival times: lanes of sessions send them, so never."""
+        return False
+
+    @property
+    def longest_tokens(self) -> int:
+        """Longest prompt and output together. [tokens]"""
+        if isinstance(self.source, GeneratedTrees):
+            return LONGEST_TOKENS
+        return max(
+            one.call.prompt_tokens + one.call.output_tokens
+            for tree in self.source.trees
+            for one in tree.requests
+        )
+
+    @property
+    def description(self) -> str:
+        """One line: what is sent and where it comes from."""
+        if isinstance(self.source, GeneratedTrees):
+            what = (
+                "generated session trees with the published statistics of AgentX v1.0 "
+                "(cc-traces-weka-062126; estimate)"
+            )
+        else:
+            trees: tuple[SessionTree, ...] = self.source.trees
+            count = sum(len(tree.requests) for tree in trees)
+            what = f"{len(trees)} recorded session trees of {self.name}, {count} requests"
+            dropped = sum(tree.dropped for tree in trees)
+            if self.skipped:
+                what += f", {self.skipped} bad rows left out"
+            if dropped:
+                what += f", {dropped} calls before any main call left out"
+        return f"{what}; {self.protocol.text}"
+
+
+AGENTX_WORKLOADS: dict[str, AgentxWorkload] = {
+    "agentx": AgentxWorkload(name="agentx"),
+    "agentx-fast": AgentxWorkload(name="agentx-fast", protocol=AGENTX_FAST),
+}
+"""Named workloads of session trees."""
