@@ -7,7 +7,6 @@ parameters of ``software/fitted.yaml``, per engine and chip generation, never pe
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from hwmodels.software import SoftwareLevel
 
 

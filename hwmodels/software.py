@@ -217,7 +217,7 @@ def list_engines() -> list[str]:
     """Engines that software levels exist for."""
     folder = resources.files("hwmodels") / "software"
     names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
-    return [name for name in names if name not in ("kernels", "fitted")]
+    return [name for name in names if name not in ("kernels", "fitted", "agentic")]
 
 
 def _engine_file(engine: str) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def configure_agentic(
     )
     messages = list(recipe.messages)
     cached = tuple(
-        replace(pool, settings=bind_engine(pool.settings).with_prefix_cache()) for pool in configuration.pools
+        replace(pool, settings=bind_engine(pool.settings).with_prefix_cache())
+        for pool in configuration.pools
     )
     if cached != configuration.pools:
         messages.append("prefix caching switched on: session trees share prefixes")
@@ -186,6 +187,4 @@ def by_session(deployment: Deployment) -> Deployment:
     def of(pool: WorkerPool | None) -> WorkerPool | None:
         return pool and replace(pool, routing="session", rank_routing="session")
 
-    return replace(
-        deployment, aggregated=of(deployment.aggregated), prefill=of(deployment.prefill)
-    )
+    return replace(deployment, aggregated=of(deployment.aggregated), prefill=of(deployment.prefill))

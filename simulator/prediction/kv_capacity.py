@@ -67,6 +67,9 @@ def kv_capacity(assembly: Assembly, *, configuration: RunConfiguration) -> KvCap
 
 
 def _vllm_log(spec: KvPoolSpec, *, longest: int) -> float:
-    """Requests of the longest context that one pool holds, times that context. [tokens]"""
-    blocks = spec.blocks(longest) + spec.admission_blocks
+    """Requests of the longest context that one pool holds, times that context. [tokens]
+
+    Asynchronous scheduling has two steps in flight, whose tokens are charged.
+    """
+    blocks = spec.blocks(longest) + 2 * spec.admission_blocks
     return spec.total_blocks / blocks * longest

@@ -108,9 +108,7 @@ class SessionLanes:
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
-            raise UserError(
-                f"concurrency is {self.concurrency}; sessions need at least one lane"
-            )
+            raise UserError(f"concurrency is {self.concurrency}; sessions need at least one lane")
 
 
 class _Play:
@@ -167,7 +165,7 @@ class LaneClients:
     send:
         Called with a request at the time it is sent.
     pool_block_tokens:
-        Tokens of a block of the pool that caches prompts: blocks are compared in this size. [tokens]
+        Block of the pool that caches prompts, in which blocks are compared. [tokens]
     longest_tokens:
         Longest context that the deployment takes; longer requests are answered with an error.
         [tokens]
@@ -230,9 +228,7 @@ class LaneClients:
                 for child in tree.children[index]:
                     play.missing[child] -= 1
             play.ready = [
-                index
-                for index in range(sent, len(tree.requests))
-                if not play.missing[index]
+                index for index in range(sent, len(tree.requests)) if not play.missing[index]
             ]
             play.allowed = sent
             primers += [(lane, index) for index in tree.primers(sent)]

@@ -60,7 +60,9 @@ def aiperf_dag_trees(source: TraceSource) -> list[SessionTree]:
         try:
             one = _aiperf_conversation(source, line, row)
             if one.name in found:
-                raise RowError(f"session_id '{one.name}' is also that of line {found[one.name].line}")
+                raise RowError(
+                    f"session_id '{one.name}' is also that of line {found[one.name].line}"
+                )
             found[one.name] = one
         except RowError as error:
             source.reject(line, str(error))
@@ -169,9 +171,7 @@ def _trees(source: TraceSource, found: dict[str, _Conversation]) -> list[Session
                 source.reject(one.line, f"child '{child}' of '{one.name}' is no line of the file")
                 _forget(one, child)
             elif child in parents:
-                source.reject(
-                    one.line, f"child '{child}' already belongs to '{parents[child]}'"
-                )
+                source.reject(one.line, f"child '{child}' already belongs to '{parents[child]}'")
                 _forget(one, child)
             else:
                 parents[child] = one.name

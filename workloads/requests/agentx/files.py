@@ -35,9 +35,7 @@ def read_session_trees(
     if trees is None:
         return None
     if not trees:
-        raise UserError(
-            f"{path} holds no usable session ({len(source.bad_rows)} bad rows skipped)"
-        )
+        raise UserError(f"{path} holds no usable session ({len(source.bad_rows)} bad rows skipped)")
     return AgentxWorkload(
         name=str(path),
         source=RecordedTrees(trees=tuple(trees)),
@@ -73,6 +71,9 @@ def _trees(source: TraceSource) -> list[SessionTree] | None:
 
 def _is_dag(row: dict[str, object]) -> bool:
     turns = row.get("turns")
-    return isinstance(turns, list) and bool(turns) and isinstance(turns[0], dict) and (
-        "messages" in turns[0]
+    return (
+        isinstance(turns, list)
+        and bool(turns)
+        and isinstance(turns[0], dict)
+        and ("messages" in turns[0])
     )
