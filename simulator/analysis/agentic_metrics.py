@@ -18,7 +18,6 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from simulator.serving.records import FloatArray, Records
-    from simulator.serving.session_lanes import LaneCounts
 
 PERCENTILES = (50, 75, 90, 95)
 """What AgentX publishes beside mean and standard deviation."""
@@ -107,7 +106,13 @@ class AgenticMetrics:
 
 
 def agentic_metrics(
-    records: Records, *, counts: LaneCounts, sessions: int, gpus: int
+    records: Records,
+    *,
+    sessions: int,
+    gpus: int,
+    hit_infinite: float = float("nan"),
+    overflows: int = 0,
+    open_at_end: int = 0,
 ) -> AgenticMetrics:
     """Metrics of the window of a run.
 
@@ -115,8 +120,8 @@ def agentic_metrics(
     ----------
     records:
         Requests of the window, those that were cut off left out.
-    counts:
-        What the lanes did beside.
+    hit_infinite, overflows, open_at_end:
+        What the lanes counted beside.
 
     Raises
     ------
@@ -146,8 +151,8 @@ def agentic_metrics(
         sessions=sessions,
         gpus=gpus,
         requests=len(records),
-        overflows=counts.overflows,
-        open_at_end=counts.open_at_end,
+        overflows=overflows,
+        open_at_end=open_at_end,
         duration_s=duration_s,
         requests_per_s=len(records) / duration_s,
         total_tokens_per_s_per_gpu=(prompt + output) / per,
@@ -157,7 +162,7 @@ def agentic_metrics(
         hit_device=(cached - loaded) / prompt,
         hit_host=loaded / prompt,
         hit_total=cached / prompt,
-        hit_infinite=counts.infinite_cache_hit,
+        hit_infinite=hit_infinite,
         in_flight=float(records.e2el_s.sum()) / duration_s,
         mean_prompt_tokens=prompt / len(records),
         mean_output_tokens=output / len(records),

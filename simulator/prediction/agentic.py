@@ -155,7 +155,9 @@ def simulate_agentic(
     )
     metrics = agentic_metrics(
         records,
-        counts=load.counts,
+        hit_infinite=load.counts.infinite_cache_hit,
+        overflows=load.counts.overflows,
+        open_at_end=load.counts.open_at_end,
         sessions=configuration.concurrency,
         gpus=configuration.gpus,
     )
