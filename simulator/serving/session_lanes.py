@@ -15,7 +15,7 @@ from simpy.core import StopSimulation
 
 from simulator.serving.clock import ARRIVAL
 from workloads.errors import UserError
-from workloads.requests.agentx.forest import SeenContent, block_ids
+from workloads.requests.agentx.forest import BlockIds, SeenContent
 from workloads.requests.request import Request
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ class _Play:
     __slots__ = (
         "agents",
         "allowed",
+        "block_tokens",
         "ended_s",
+        "ids",
         "in_flight",
         "left",
         "missing",
@@ -129,10 +131,16 @@ class _Play:
         "tree",
     )
 
-    def __init__(self, tree: SessionTree, number: int, steps: list[int]) -> None:
+    def __init__(
+        self, tree: SessionTree, number: int, steps: list[int], pool_block_tokens: int
+    ) -> None:
         self.tree = tree
         self.number = number
         self.steps = steps
+        whole, rest = divmod(pool_block_tokens, tree.block_tokens)
+        stride = whole if whole and not rest else 1
+        self.block_tokens = tree.block_tokens * stride
+        self.ids = BlockIds(play=number, stride=stride)
         self.missing = list(tree.parents)
         self.ready = [index for index, count in enumerate(tree.parents) if not count]
         self.left = len(tree.requests)
@@ -382,7 +390,7 @@ class LaneClients:
         draw = self._load.decode_steps
         steps = outputs - 1 if draw is None else draw(outputs)
         self._number += 1
-        play = _Play(tree, self._number, steps.tolist())
+        play = _Play(tree, self._number, steps.tolist(), self._pool_block_tokens)
         if lane == len(self._plays):
             self._plays.append(play)
         else:
@@ -406,11 +414,7 @@ class LaneClients:
         else:
             self._before += 1
             number = -self._before
-        size = play.tree.block_tokens
-        stride = max(self._pool_block_tokens // size, 1)
-        if self._pool_block_tokens % size:
-            stride = 1
-        content_blocks = call.prompt_tokens // size
+        content_blocks = call.prompt_tokens // play.tree.block_tokens
         if in_window:
             self._counts.prompt_blocks += content_blocks
             self._counts.repeated_blocks += min(play.seen.match(call.content), content_blocks)
@@ -423,10 +427,8 @@ class LaneClients:
             prompt_tokens=call.prompt_tokens,
             output_tokens=output_tokens,
             decode_steps=play.steps[index] if in_window else 0,
-            block_hashes=block_ids(
-                call.content, play=play.number, stride=stride, full_blocks=content_blocks
-            ),
-            block_tokens=size * stride,
+            block_hashes=play.ids.of(call.content, full_blocks=content_blocks),
+            block_tokens=play.block_tokens,
             session=(play.number << _AGENT_SHIFT) | one.agent,
         )
         if call.prompt_tokens + output_tokens > self._longest_tokens:

@@ -156,37 +156,51 @@ class SessionTree:
         return sorted(index for chain, index in last.items() if chain in alive)
 
 
-def block_ids(
-    content: Content, *, play: int, stride: int, full_blocks: int | None = None
-) -> tuple[int, ...]:
-    """Identities of a prompt's pool blocks in one play of its tree.
+class BlockIds:
+    """Identities of pool blocks in one play of a tree.
+
+    Equal blocks are the same objects, so that comparing prompts takes little time.
 
     Parameters
     ----------
-    content:
-        Content blocks.
     play:
         Number of the play; plays share no identity.
     stride:
         Content blocks in a pool block, whose identity is that of its last content block.
-    full_blocks:
-        Content blocks to take; all if not given.
     """
-    base = play << _PLAY_SHIFT
-    left = sum(count for _, count in content) if full_blocks is None else full_blocks
-    ids: list[int] = []
-    skip = stride - 1
-    for first, count in content:
-        count = min(count, left)
-        left -= count
-        if skip < count:
-            ids.extend(range(base + first + skip, base + first + count, stride))
-            skip = (skip - count) % stride
-        else:
-            skip -= count
-        if not left:
-            break
-    return tuple(ids)
+
+    def __init__(self, *, play: int, stride: int) -> None:
+        self._base = play << _PLAY_SHIFT
+        self._stride = stride
+        self._runs: dict[int, list[int]] = {}
+
+    def of(self, content: Content, *, full_blocks: int | None = None) -> tuple[int, ...]:
+        """Identities of a prompt's pool blocks.
+
+        Parameters
+        ----------
+        content:
+            Content blocks.
+        full_blocks:
+            Content blocks to take; all if not given.
+        """
+        left = sum(count for _, count in content) if full_blocks is None else full_blocks
+        stride = self._stride
+        ids: list[int] = []
+        position = 0
+        for first, count in content:
+            count = min(count, left - position)
+            if count <= 0:
+                break
+            skip = (-position - 1) % stride  # content blocks before the run's first identity
+            wanted = len(range(skip, count, stride))
+            run = self._runs.setdefault(first, [])
+            if wanted > len(run):
+                start = self._base + first + skip
+                run.extend(range(start + len(run) * stride, start + wanted * stride, stride))
+            ids += run[:wanted]
+            position += count
+        return tuple(ids)
 
 
 def common_blocks(one: Content, other: Content) -> int:
