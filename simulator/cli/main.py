@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from simulator.cli.agentx import agentx
 from simulator.cli.calibrate import calibrate_app
 from simulator.cli.compare import compare
 from simulator.cli.curve import curve
@@ -51,6 +52,7 @@ app.callback(invoke_without_command=True)(curve)
 app.command()(predict)
 app.command()(explain)
 app.command()(load)
+app.command()(agentx)
 app.command()(sweep)
 app.command()(compare)
 app.command()(timeline)

@@ -1,0 +1,89 @@
+"""``simulate agentx``: coding-agent sessions on one or more systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli import options
+from simulator.cli.flags import one_each, takes
+from simulator.scenario.declared import SCENARIO
+from simulator.studies.agentx.declared import AGENTX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@takes(
+    *one_each(AGENTX, "trees"),
+    *one_each(SCENARIO, "concurrency", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention", "spec", "acceptance_length"),
+    *one_each(AGENTX, "kv_offload", "protocol", "x", "on_error", "characters_per_token"),
+    *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
+    command="agentx",
+)
+def agentx(
+    *,
+    systems: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SKU[:ENGINE[@DATE]]...",
+            help="One or more: b200:vllm mi355x:sglang.",
+            show_default=False,
+        ),
+    ],
+    given: dict[str, Any],
+    scenario: options.ScenarioFile = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
+) -> None:
+    """Replay coding-agent sessions as InferenceX AgentX does, on one or more systems.
+
+    Live sessions are --concurrency: 64 or 8,32,128; default: those that recipes were run with.
+
+    Start with: simulate agentx b200:vllm --concurrency 64
+    """
+    options.check_output(as_json=as_json, as_csv=as_csv)
+    replay(systems, flags=given, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
+
+
+def replay(
+    systems: list[str],
+    *,
+    flags: dict[str, Any],
+    scenario: Path | None,
+    out: Path | None,
+    as_json: bool,
+    as_csv: bool = False,
+) -> None:
+    """Run a replay, write its files and print it; other commands hand session trees here."""
+    import json
+
+    from simulator.cli.progress import progress_bar
+    from simulator.output.run_directory import RunDirectory
+    from simulator.output.run_files import default_directory, write_result
+    from simulator.studies.agentx.request import build_agentx
+    from simulator.studies.agentx.run import run_agentx
+    from simulator.studies.agentx.text import print_agentx
+
+    asked = build_agentx(systems, flags=flags, file=scenario)
+    path = out or default_directory("agentx", list(systems), settings=asked.resolved)
+    with RunDirectory(path) as directory, progress_bar() as on_progress:
+        result = run_agentx(asked, on_progress=on_progress)
+        write_result(
+            directory,
+            tables={"points": result.frame()},
+            resolved=asked.resolved,
+            summary=result.summary(),
+            pictures={"agentx": result.plot},
+        )
+    if as_json:
+        typer.echo(json.dumps(result.summary(), indent=2, ensure_ascii=False, default=str))
+    elif as_csv:
+        from simulator.output.text_tables import csv_of
+
+        typer.echo(csv_of(result.frame()), nl=False)
+    else:
+        print_agentx(result, directory=path)

@@ -1,0 +1,1 @@
+"""Session trees on one or more SKUs: AgentX's chart, predicted."""

@@ -1,0 +1,39 @@
+"""The agentic chart: throughput per GPU over what one user sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.analysis.agentic_metrics import X_AXES
+from simulator.output.figure import ResultFigure
+
+if TYPE_CHECKING:
+    from simulator.studies.agentx.result import AgentxResult
+
+
+def agentx_figure(result: AgentxResult) -> ResultFigure:
+    """Total tok/s/GPU over the chosen axis, one line a system, points named by live sessions."""
+    figure = ResultFigure(width=8.5, height=5.2)
+    axes = figure.add_subplot()
+    column, label = X_AXES[result.asked.x]
+    for one in result.asked.systems:
+        points = [point for point in result.points if point.system == one.name]
+        x = [float(point.to_dict()[column]) for point in points]
+        y = [point.metrics.total_tokens_per_s_per_gpu for point in points]
+        axes.plot(x, y, marker="o", label=one.name)
+        for point, left, height in zip(points, x, y, strict=True):
+            axes.annotate(
+                str(point.metrics.sessions),
+                (left, height),
+                textcoords="offset points",
+                xytext=(4, 4),
+                fontsize=8,
+            )
+    axes.set_xlabel(label)
+    axes.set_ylabel("total tok/s/GPU, cached prompt tokens included")
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(title="points: live sessions")
+    axes.set_title(f"Coding agents, {result.asked.workload.protocol.name}; simulated", fontsize=11)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,187 @@
+"""What a replay of session trees is asked: systems, trees, protocol, live sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwmodels.sku import load_sku
+from simulator.analysis.agentic_metrics import X_AXES
+from simulator.engines.kv_offload import parse_kv_offload
+from simulator.engines.labels import canonical_model
+from simulator.recipes.resolve import choose_level, find_recipe
+from simulator.scenario.configure import engine_of
+from simulator.scenario.settings import build_scenario
+from workloads.errors import UserError, unknown_name
+from workloads.requests.agentx.files import read_session_trees
+from workloads.requests.agentx.protocol import load_protocol
+from workloads.requests.agentx.workload import AGENTX_WORKLOADS, AgentxWorkload
+from workloads.requests.traces.rows import TraceOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from simulator.engines.kv_offload import KvOffload
+    from simulator.recipes.layouts import PoolRequest
+    from simulator.scenario.settings import Scenario
+
+DEFAULT_SESSIONS = (1, 4, 8, 16, 32, 64, 128, 256)
+"""Live sessions where no recipe was run with agentic traffic. [sessions]"""
+
+MOST_POINTS = 8
+"""Points of one system whose sessions are not stated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentxSystem:
+    """One system: a name, its scenario and the pools that it is given, as far as they are known."""
+
+    name: str
+    scenario: Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentxRequest:
+    """A validated replay.
+
+    Parameters
+    ----------
+    systems:
+        What is compared.
+    workload:
+        Trees and protocol.
+    sessions:
+        Live sessions of every system; ``None``: those that its recipe was run with.
+    kv_offload:
+        Host memory; ``None``: the recipe's.
+    x:
+        Name of the horizontal axis.
+    """
+
+    systems: tuple[AgentxSystem, ...]
+    workload: AgentxWorkload
+    sessions: tuple[int, ...] | None
+    kv_offload: KvOffload | None
+    x: str
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The settings that are not those of a scenario."""
+        return {
+            "workload": self.workload.name,
+            "protocol": self.workload.protocol.name,
+            "sessions": self.sessions,
+            "x": self.x,
+            "systems": {one.name: one.scenario.model_dump(mode="json") for one in self.systems},
+        }
+
+
+def build_agentx(
+    systems: Sequence[str], *, flags: Mapping[str, Any], file: Path | None = None
+) -> AgentxRequest:
+    """A replay from names of systems and settings.
+
+    Parameters
+    ----------
+    systems:
+        ``SKU``, ``SKU:ENGINE`` or ``SKU:ENGINE@DATE``.
+    flags:
+        Settings of a scenario and of `simulator.studies.agentx.declared`; ``None``: not given.
+    file:
+        YAML file of a scenario.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, a file cannot be used, or a setting has no meaning here.
+    """
+    own = {name: flags.get(name) for name in ("trees", "protocol", "kv_offload", "x")}
+    options = {name: flags.get(name) for name in ("on_error", "characters_per_token")}
+    rest = {k: v for k, v in flags.items() if k not in own and k not in options and v is not None}
+    for name in ("isl", "osl"):
+        if rest.get(name) is not None:
+            raise UserError(f"{name} has no meaning for session trees, which bring their lengths")
+    sessions = rest.pop("concurrency", None)
+    sides = []
+    for text in systems:
+        sku, _, engine = text.partition(":")
+        stated = {**rest, "sku": sku} | ({"engine": engine} if engine else {})
+        sides.append(
+            AgentxSystem(name=text, scenario=build_scenario(flags=stated, file=file).scenario)
+        )
+    if not sides:
+        raise UserError("no system is given; name SKUs, as in simulate agentx b200:vllm mi355x")
+    x = own["x"] or "interactivity-p90"
+    if x not in X_AXES:
+        raise unknown_name(field="x", value=x, known=X_AXES)
+    text = own["kv_offload"]
+    return AgentxRequest(
+        systems=tuple(sides),
+        workload=load_trees(own["trees"] or "agentx", protocol=own["protocol"], options=options),
+        sessions=None if sessions is None else tuple(sessions),
+        kv_offload=None if text is None else parse_kv_offload(text),
+        x=x,
+    )
+
+
+def load_trees(
+    name_or_path: str, *, protocol: str | None = None, options: Mapping[str, Any] | None = None
+) -> AgentxWorkload:
+    """The session trees of a name or a file.
+
+    Raises
+    ------
+    UserError
+        If there is neither, or the file holds no sessions.
+    """
+    found: AgentxWorkload | None = AGENTX_WORKLOADS.get(name_or_path)
+    if found is None:
+        path = Path(name_or_path)
+        if not path.exists():
+            raise UserError(
+                f"workload '{name_or_path}' is no file; give one, or one of "
+                f"{', '.join(AGENTX_WORKLOADS)}"
+            )
+        stated = {name: value for name, value in (options or {}).items() if value is not None}
+        found = read_session_trees(path, options=TraceOptions(**stated))
+        if found is None:
+            raise UserError(
+                f"workload '{path}' holds no agent sessions (AgentX (Weka), AIPerf DAG, Mooncake "
+                "with sessions); simulate load serves other traces"
+            )
+    return found if protocol is None else replace(found, protocol=load_protocol(protocol))
+
+
+def points_of(
+    system: AgentxSystem, *, sessions: tuple[int, ...] | None, pool: PoolRequest
+) -> tuple[tuple[int, tuple[PoolRequest, ...]], ...]:
+    """Live sessions and pools of each point of a system.
+
+    Where neither sessions nor a layout are stated: what the recipe was run with, at most
+    `MOST_POINTS` of it, spread evenly.
+    """
+    scenario = system.scenario
+    if sessions is not None:
+        return tuple((one, (pool,)) for one in sorted(sessions))
+    sku = load_sku(scenario.sku)
+    engine, _ = engine_of(scenario, sku=sku)
+    recipe, _ = find_recipe(
+        engine=engine.engine, sku=sku.key, model=canonical_model(scenario.model), kin=sku.kin
+    )
+    level, _ = choose_level(recipe, date=engine.date, median=engine.median)
+    offered = []
+    for offer in level.layouts:
+        if not offer.serves("agentic") or len(offer.pools) != 1:
+            continue
+        if pool.accepts(replace(offer.pools[0])):
+            request = type(pool).of(offer.pools[0].layout, workers=offer.pools[0].workers)
+            offered += [(count, (request,)) for count in offer.concurrency]
+    offered.sort(key=lambda point: (point[0], point[1][0].tp or 0))
+    if not offered:
+        return tuple((one, (pool,)) for one in DEFAULT_SESSIONS)
+    count = min(len(offered), MOST_POINTS)
+    if count == 1:
+        return tuple(offered)
+    step = (len(offered) - 1) / (count - 1)
+    return tuple(offered[round(position * step)] for position in range(count))

@@ -1,0 +1,70 @@
+"""Session trees on every system, point by point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwmodels.sku import load_sku
+from simulator.engines.pools import DoesNotFitError
+from simulator.prediction.agentic import configure_agentic, simulate_agentic
+from simulator.recipes.layouts import PoolRequest
+from simulator.studies.agentx.request import points_of
+from simulator.studies.agentx.result import AgentxPoint, AgentxResult
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.studies.agentx.request import AgentxRequest, AgentxSystem
+
+    Progress = Callable[[int, int, str], None]
+
+
+def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> AgentxResult:
+    """Replay session trees on every system at every number of live sessions.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or no point of a system can be served.
+    """
+    tasks = []
+    for system in asked.systems:
+        for sessions, pools in points_of(system, sessions=asked.sessions, pool=_pool(system)):
+            tasks.append((system, sessions, pools))
+    points: list[AgentxPoint] = []
+    refused: list[tuple[str, int, str]] = []
+    messages: dict[str, None] = {}
+    for done, (system, sessions, pools) in enumerate(tasks):
+        if on_progress is not None:
+            on_progress(done, len(tasks), f"{system.name}, {sessions} sessions")
+        try:
+            configuration, notes = configure_agentic(
+                system.scenario,
+                sku=load_sku(system.scenario.sku),
+                pools=pools,
+                sessions=sessions,
+                workload=asked.workload,
+                kv_offload=asked.kv_offload,
+            )
+            outcome = simulate_agentic(configuration, workload=asked.workload, messages=notes)
+        except (DoesNotFitError, UserError) as error:
+            if len(tasks) == 1:
+                raise
+            refused.append((system.name, sessions, str(error).splitlines()[0]))
+            continue
+        points.append(AgentxPoint.of(system.name, outcome, economics=system.scenario.economics))
+        for text in outcome.messages:
+            messages[f"{system.name}: {text}" if len(asked.systems) > 1 else text] = None
+    if not points:
+        name, sessions, reason = refused[0]
+        raise UserError(f"no point can be served; {name} at {sessions} sessions: {reason}")
+    return AgentxResult(
+        asked=asked, points=tuple(points), refused=tuple(refused), messages=tuple(messages)
+    )
+
+
+def _pool(system: AgentxSystem) -> PoolRequest:
+    one = system.scenario
+    workers = 1 if one.gpus is None or one.tp is None else max(1, one.gpus // one.tp)
+    return PoolRequest(workers=workers, tp=one.tp, ep=one.ep, dp_attention=one.dp_attention)

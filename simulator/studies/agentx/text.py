@@ -1,0 +1,83 @@
+"""What a replay of session trees prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.output.text_tables import console, number, table_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulator.studies.agentx.result import AgentxPoint, AgentxResult
+
+
+def print_agentx(result: AgentxResult, *, directory: Path) -> None:
+    """Print the points of every system, their capacities and what they rest on."""
+    out = console()
+    out.print(f"workload: {result.asked.workload.description}", soft_wrap=True)
+    for text in result.messages:
+        out.print(f"note: {text}", soft_wrap=True)
+    for one in result.asked.systems:
+        points = [point for point in result.points if point.system == one.name]
+        if points:
+            _print_system(result, one.name, points)
+    for name, sessions, reason in result.refused:
+        out.print(f"not served: {name} at {sessions} sessions: {reason}", soft_wrap=True)
+    out.print(f"results in {directory}", soft_wrap=True)
+
+
+def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) -> None:
+    out = console()
+    first = points[0]
+    out.print()
+    out.print(f"{name}: {first.engine} on {first.sku}, {first.level} ({first.kind})")
+    speed = table_of(
+        title="tok/s/GPU: cached prompt tokens count; speeds are inverses of percentiles",
+        headers=(
+            *("sessions", "layout", "tok/s/GPU", "out", "computed"),
+            *("P75 tok/s", "P90 tok/s", "E2E P90", "TTFT P50 s", "P90 s", "P95 s"),
+            *("requests", "in flight", "$/Mtok", "Mtok/s/MW"),
+        ),
+        left=("layout",),
+    )
+    for point in points:
+        m = point.metrics
+        speed.add_row(
+            str(m.sessions),
+            point.layout,
+            f"{m.total_tokens_per_s_per_gpu:,.0f}",
+            number(m.output_tokens_per_s_per_gpu),
+            f"{m.computed_tokens_per_s_per_gpu:,.0f}",
+            number(m.interactivity_p75),
+            number(m.interactivity_p90),
+            number(m.e2e_norm_p90),
+            number(m.ttft_p50_s),
+            number(m.ttft_p90_s),
+            number(m.ttft_p95_s),
+            f"{m.requests:,}",
+            number(m.in_flight),
+            number(point.usd_per_million_tokens),
+            number(point.tokens_per_s_per_utility_mw / 1e6),
+        )
+    out.print(speed)
+    cache = table_of(
+        title="prompt tokens from cache, %; KV pools in M tokens",
+        headers=(
+            *("sessions", "device", "host", "all", "infinite"),
+            *("pool", "as logged", "host", "fills at", "with host"),
+        ),
+    )
+    for point in points:
+        m, c = point.metrics, point.capacity
+        cache.add_row(
+            str(m.sessions),
+            *(f"{100 * hit:.1f}" for hit in (m.hit_device, m.hit_host, m.hit_total)),
+            f"{100 * m.hit_infinite:.1f}",
+            *(number(tokens / 1e6) for tokens in (c.pool_tokens, c.logged_tokens, c.host_tokens)),
+            *(f"{sessions:.0f}" for sessions in (c.sessions_device, c.sessions_host)),
+        )
+    out.print(cache)
+    cliff = result.cliff(name)
+    if cliff is not None:
+        out.print(f"cliff: the hit rate falls below 80 % at {cliff} sessions")
