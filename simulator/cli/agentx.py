@@ -49,6 +49,37 @@ def agentx(
     replay(systems, flags=given, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
 
 
+SESSION_FLAGS = ("kv_offload", "protocol", "x")
+
+
+def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str, Any] | None:
+    """What a command was given for session trees, taken out; ``None`` if it serves others.
+
+    Raises
+    ------
+    UserError
+        If a setting of session trees is given with another workload.
+    """
+    from workloads.errors import UserError
+    from workloads.requests.agentx.files import holds_sessions
+
+    name = given.get(workload)
+    own = {key: given.pop(key) for key in SESSION_FLAGS}
+    if name is not None and holds_sessions(name):
+        given.pop(workload)
+        return {**own, "trees": name}
+    for key, value in own.items():
+        if value is not None:
+            flag = AGENTX[key].option
+            raise UserError(f"--{flag} belongs to session trees; add --workload agentx, or a file")
+    if workload == "trees" and given.pop("trees") is not None:
+        raise UserError(
+            f"workload '{name}' holds no agent sessions; this command takes agentx or a file "
+            "of sessions, simulate load takes others"
+        )
+    return None
+
+
 def replay(
     systems: list[str],
     *,

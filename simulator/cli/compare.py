@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.cli.parsing import numbers
 from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.studies.agentx.declared import AGENTX
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     *one_each(
         SCENARIO, "overrides", "engine_settings", "kv_precision", "economics", "seed", "calibration"
     ),
+    *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="compare",
 )
 def compare(
@@ -88,6 +92,18 @@ def compare(
     from simulator.studies.compare.request import build_systems, question_of
 
     options.check_output(as_json=as_json, as_csv=as_csv)
+    trees = session_flags(given)
+    if trees is not None:
+        flags = {name: _only(name, value) for name, value in given.items()}
+        replay(
+            contestants,
+            flags={**flags, **trees},
+            scenario=scenario,
+            out=out,
+            as_json=as_json,
+            as_csv=as_csv,
+        )
+        return
     question = {
         "at": tuple(numbers(at, flag="--at") or ()),
         "denominator": denominator,
@@ -114,6 +130,17 @@ def compare(
         from simulator.studies.compare.text import print_comparison
 
         print_comparison(result, directory=directory)
+
+
+def _only(name: str, value: Any) -> Any:
+    """The one value of a list of layouts that session trees take."""
+    if name in POOLS and value is not None:
+        raise UserError(f"{name} has no meaning for session trees yet; state tp, ep, dp_attention")
+    if name in ("tp", "ep") and isinstance(value, list | tuple):
+        if len(value) > 1:
+            raise UserError(f"{name} has several values; session trees take one layout a system")
+        return int(value[0])
+    return value
 
 
 def _run(

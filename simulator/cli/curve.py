@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import one_each, takes
 from simulator.scenario.declared import SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def _print_version(wanted: bool) -> None:
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
+    *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="curve",
 )
 def curve(
@@ -66,6 +69,11 @@ def curve(
         typer.echo(context.get_help())
     elif given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
+    elif (trees := session_flags(given)) is not None:
+        if given["sku"] is None:
+            raise UserError("session trees need --sku, as in --sku b200 --workload agentx")
+        sku = given.pop("sku")
+        replay([sku], flags={**given, **trees}, scenario=scenario, out=out, as_json=as_json)
     else:
         own_runs = options.read_overlay(context, overlay)
         _draw(flags=given, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)

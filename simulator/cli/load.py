@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from simulator.cli import options  # noqa: TC001 - typer reads the annotations
+from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import flag, one_each, takes
 from simulator.scenario.declared import SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.load.declared import LOAD
 from workloads.errors import UserError
 
@@ -27,6 +29,7 @@ from workloads.errors import UserError
         SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision"
     ),
     *one_each(SCENARIO, "seed", "calibration"),
+    *one_each(AGENTX, *SESSION_FLAGS),
     command="load",
 )
 def load(
@@ -58,6 +61,20 @@ def load(
 
     Start with: simulate load --sku mi355x --rate 0.5 --ttft-slo 5 --tpot-slo 0.05
     """
+    trees = session_flags(given, workload="workload")
+    if trees is not None:
+        if given["sku"] is None or given["concurrency"] is None:
+            raise UserError(
+                "session trees need --sku and --concurrency, the sessions that are live"
+            )
+        kept = {name: given[name] for name in SCENARIO if name in given and name != "sku"}
+        kept |= {name: given[name] for name in ("on_error", "characters_per_token")}
+        kept["concurrency"] = (given["concurrency"],)
+        for name, value in given.items():
+            if value is not None and name not in kept and name != "sku":
+                raise UserError(f"{name} has no meaning for session trees; leave it out")
+        replay([given["sku"]], flags={**kept, **trees}, scenario=scenario, out=out, as_json=as_json)
+        return
     if given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
     if trace_until is not None and not trace_until > 0:

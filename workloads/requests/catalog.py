@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -188,6 +188,16 @@ class TraceWorkload:
                 arrival_s=None if request.arrival_s is None else request.arrival_s / speedup,
                 decode_steps=request.decode_steps if steps is None else int(steps[position]),
             )
+
+
+def traffic_kind(workload: Workload) -> Literal["fixed", "agentic"]:
+    """Which recipes a workload is served with: ``agentic`` where its prompts share prefixes.
+
+    The one place that decides it, for generated sessions and for traces.
+    """
+    if isinstance(workload, TraceWorkload):
+        return "agentic" if workload.shares_prefixes else "fixed"
+    return "agentic" if isinstance(workload, ConversationWorkload) else "fixed"
 
 
 AGENTIC = Conversations(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.scenario.declared import Setting, table
 
 ARRIVALS = ("poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace")
-ROUTING = ("round_robin", "least_loaded", "kv_aware")
+ROUTING = ("round_robin", "least_loaded", "kv_aware", "session")
 ON_ERROR = ("raise", "skip")
 
 LOAD = table(
@@ -40,8 +40,8 @@ LOAD = table(
     ),
     Setting(
         name="routing",
-        text="Requests over workers: round-robin (default), least-loaded or kv-aware.",
-        default="round_robin",
+        text="Requests over workers: round-robin, least-loaded, kv-aware or session; default: by "
+        "session where conversations share prefixes, else in turn.",
         metavar="NAME",
         choices=ROUTING,
     ),

@@ -11,9 +11,14 @@ from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.studies.load.request import TUNED_FOR
-from simulator.studies.load.requests import longest_tokens, shares_prefixes, typical_tokens
+from simulator.studies.load.requests import (
+    has_conversations,
+    longest_tokens,
+    shares_prefixes,
+    typical_tokens,
+)
 from workloads.errors import UserError, shown
-from workloads.requests.catalog import ConversationWorkload
+from workloads.requests.catalog import traffic_kind
 
 if TYPE_CHECKING:
     from simulator.scenario.configuration import RunConfiguration
@@ -54,7 +59,7 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         asked.scenario.model_copy(update={"isl": isl, "osl": osl}),
         pools=_pools(asked.scenario, settings),
         concurrency=tuned_for,
-        traffic="agentic" if isinstance(asked.workload, ConversationWorkload) else "fixed",
+        traffic=traffic_kind(asked.workload),
         longest_prompt=longest_isl,
     )
     messages += recipe.messages
@@ -98,12 +103,25 @@ def _check_reported(asked: LoadRequest, configuration: RunConfiguration) -> None
                 )
 
 
+def routing_of(asked: LoadRequest) -> tuple[Routing, str]:
+    """The routing that is asked for, or the default of the traffic, with what was assumed.
+
+    Servers of agentic traffic are run behind routers that keep a conversation in its place.
+    """
+    if asked.settings.routing is not None:
+        return asked.settings.routing, ""
+    if shares_prefixes(asked.workload) and has_conversations(asked.workload):
+        return "session", "conversations are routed by session; --routing names another way"
+    return "round_robin", ""
+
+
 def routed(deployment: Deployment, routing: Routing) -> Deployment:
     """The deployment with a routing of requests over workers.
 
-    A router that knows the KV caches also picks the attention rank, as Dynamo's does.
+    A router that knows the KV caches also picks the attention rank, as Dynamo's does, and so does
+    one that keeps a conversation in its place.
     """
-    rank_routing = routing if routing == "kv_aware" else None
+    rank_routing = routing if routing in ("kv_aware", "session") else None
 
     def of(pool: WorkerPool | None) -> WorkerPool | None:
         return pool and replace(pool, routing=routing, rank_routing=rank_routing)

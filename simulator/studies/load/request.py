@@ -64,7 +64,9 @@ class LoadSettings(BaseModel):
     prefill_workers: int | None = field(LOAD["prefill_workers"])
     decode_workers: int | None = field(LOAD["decode_workers"])
     replicas: int = field(LOAD["replicas"])
-    routing: Literal["round_robin", "least_loaded", "kv_aware"] = field(LOAD["routing"])
+    routing: Literal["round_robin", "least_loaded", "kv_aware", "session"] | None = field(
+        LOAD["routing"]
+    )
     tuned_for: int | None = field(LOAD["tuned_for"])
     replications: int = field(LOAD["replications"])
     ttft_slo: float | None = field(LOAD["ttft_slo"])

@@ -9,7 +9,12 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
-from workloads.requests.catalog import ConversationWorkload, FixedLengthWorkload, TraceWorkload
+from workloads.requests.catalog import (
+    ConversationWorkload,
+    FixedLengthWorkload,
+    TraceWorkload,
+    traffic_kind,
+)
 from workloads.requests.lengths import length_distribution
 from workloads.requests.synthetic import inferencex_requests, open_loop_requests
 
@@ -89,8 +94,13 @@ def typical_tokens(workload: Workload) -> tuple[int, int]:
 
 def shares_prefixes(workload: Workload) -> bool:
     """Whether prompts say which blocks they have in common."""
+    return traffic_kind(workload) == "agentic"
+
+
+def has_conversations(workload: Workload) -> bool:
+    """Whether some requests are turns of one conversation."""
     if isinstance(workload, TraceWorkload):
-        return workload.shares_prefixes
+        return any(request.session >= 0 for request in workload.recorded)
     return isinstance(workload, ConversationWorkload)
 
 

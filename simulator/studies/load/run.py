@@ -17,7 +17,7 @@ from simulator.serving.client import CLIENT_TURNAROUND_S, ClosedLoop, OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.records import Records, RecordWriter
 from simulator.serving.step_log import StepLog
-from simulator.studies.load.deployment import configure_load, routed
+from simulator.studies.load.deployment import configure_load, routed, routing_of
 from simulator.studies.load.request import build_load
 from simulator.studies.load.requests import load_requests
 from simulator.studies.load.result import LoadRun, Replication, summary_json
@@ -99,11 +99,23 @@ def serve_load(
     """`run_load` on a validated load."""
     configuration, messages = configure_load(asked)
     assembly = assemble(configuration)
-    deployment = routed(assembly.deployment, asked.settings.routing)
+    routing, routing_note = routing_of(asked)
+    deployment = routed(assembly.deployment, routing)
     acceptance = acceptance_of(configuration, software=assembly.software)
     count = asked.settings.replications
     replications: list[Replication] = []
-    notes = dict.fromkeys((*messages, *assembly.software.messages, *assembly.kv_messages))
+    notes = dict.fromkeys(
+        filter(
+            None,
+            (
+                *messages,
+                routing_note,
+                *assembly.messages,
+                *assembly.software.messages,
+                *assembly.kv_messages,
+            ),
+        )
+    )
     for index in range(count):
         if on_progress is not None:
             on_progress(index, count, f"replication {index + 1}")

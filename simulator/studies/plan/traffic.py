@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workloads.requests.arrivals import ArrivalProcess, FloatArray
-    from workloads.requests.catalog import TraceWorkload
+    from workloads.requests.catalog import TraceWorkload, traffic_kind
     from workloads.requests.request import Request
     from workloads.requests.synthetic import DecodeSteps
 
@@ -330,7 +330,7 @@ class RecordedTraffic:
     @property
     def shares_prefixes(self) -> bool:
         """Whether prompts say which blocks they have in common."""
-        return self.workload.shares_prefixes
+        return traffic_kind(self.workload) == "agentic"
 
     @property
     def is_steady(self) -> bool:

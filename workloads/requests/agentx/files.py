@@ -10,7 +10,7 @@ from workloads.requests.agentx.dag import aiperf_dag_trees, mooncake_trees
 from workloads.requests.agentx.protocol import AGENTX
 from workloads.requests.agentx.source import RecordedTrees
 from workloads.requests.agentx.weka import weka_trees
-from workloads.requests.agentx.workload import AgentxWorkload
+from workloads.requests.agentx.workload import AGENTX_WORKLOADS, AgentxWorkload
 from workloads.requests.traces.rows import TraceOptions, TraceSource
 
 if TYPE_CHECKING:
@@ -42,6 +42,26 @@ def read_session_trees(
         protocol=protocol,
         skipped=len(source.bad_rows),
     )
+
+
+def holds_sessions(name_or_path: str) -> bool:
+    """Whether a name or a file means session trees, judged by the file's first 64 KiB."""
+    from pathlib import Path
+
+    if name_or_path in AGENTX_WORKLOADS:
+        return True
+    path = Path(name_or_path)
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        head = stream.read(1 << 16)
+    if '"requests"' in head and '"block_size"' in head:
+        return True
+    try:
+        row = json.loads(head.lstrip().splitlines()[0])
+    except (json.JSONDecodeError, IndexError):
+        return False
+    return isinstance(row, dict) and {"session_id", "turns"} <= row.keys() and _is_dag(row)
 
 
 def _trees(source: TraceSource) -> list[SessionTree] | None:
