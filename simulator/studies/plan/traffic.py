@@ -11,13 +11,14 @@ import numpy as np
 from workloads.errors import UserError
 from workloads.requests.arrivals import CHUNK, Gamma, Sinusoidal, poisson
 from workloads.requests.lengths import length_distribution
+from workloads.requests.catalog import traffic_kind
 from workloads.requests.synthetic import open_loop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workloads.requests.arrivals import ArrivalProcess, FloatArray
-    from workloads.requests.catalog import TraceWorkload, traffic_kind
+    from workloads.requests.catalog import TraceWorkload
     from workloads.requests.request import Request
     from workloads.requests.synthetic import DecodeSteps
 
