@@ -10,8 +10,8 @@ import numpy as np
 
 from workloads.errors import UserError
 from workloads.requests.arrivals import CHUNK, Gamma, Sinusoidal, poisson
-from workloads.requests.lengths import length_distribution
 from workloads.requests.catalog import traffic_kind
+from workloads.requests.lengths import length_distribution
 from workloads.requests.synthetic import open_loop_requests
 
 if TYPE_CHECKING:
