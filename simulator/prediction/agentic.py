@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.analysis.agentic_metrics import AgenticMetrics, agentic_metrics
-from simulator.engines.registry import bind_engine
 from simulator.prediction.assembly import assemble
 from simulator.prediction.kv_capacity import KvCapacity, kv_capacity
 from simulator.prediction.run import acceptance_of
+from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.serving.deployment import run_deployment
 from simulator.serving.session_lanes import SessionLanes
-from workloads.architectures.catalog import load_architecture
 from workloads.speculation import draw_decode_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hwmodels.sku import Sku
     from simulator.engines.kv_offload import KvOffload
+    from simulator.engines.pools import PoolLayout
     from simulator.prediction.assembly import Assembly
     from simulator.recipes.layouts import PoolRequest
     from simulator.scenario.configuration import RunConfiguration
@@ -72,8 +71,7 @@ class AgenticOutcome:
 def configure_agentic(
     scenario: Scenario,
     *,
-    sku: Sku,
-    pools: Sequence[PoolRequest],
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
     sessions: int,
     workload: AgentxWorkload,
     kv_offload: KvOffload | None = None,
@@ -89,19 +87,15 @@ def configure_agentic(
     """
     configuration, recipe = configure_run(
         scenario.model_copy(update={"isl": TYPICAL_ISL, "osl": TYPICAL_OSL}),
-        sku=sku,
         pools=pools,
         concurrency=sessions,
         traffic="agentic",
     )
     messages = list(recipe.messages)
-    cached = tuple(
-        replace(pool, settings=bind_engine(pool.settings).with_prefix_cache())
-        for pool in configuration.pools
-    )
+    cached = with_prefix_caches(configuration.pools, stated=scenario.engine_settings)
     if cached != configuration.pools:
         messages.append("prefix caching switched on: session trees share prefixes")
-    limit = load_architecture(configuration.model).max_position_embeddings
+    limit = configuration.architecture.max_position_embeddings
     longest = min(workload.longest_tokens, limit)
     if longest < workload.longest_tokens:
         messages.append(
@@ -175,7 +169,7 @@ def simulate_agentic(
         workload=workload,
         records=records,
         metrics=metrics,
-        capacity=kv_capacity(assembly, configuration=configuration),
+        capacity=kv_capacity(assembly),
         messages=tuple(dict.fromkeys(notes)),
     )
 

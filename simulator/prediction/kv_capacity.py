@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulator.prediction.assembly import Assembly
-    from simulator.scenario.configuration import RunConfiguration
-    from simulator.serving.kv_pool import KvPoolSpec
 
 SESSION_TOKENS = 300_000
 """Tokens that a live AgentX session keeps at steady state, its sub-agents included. [tokens]
@@ -48,15 +46,13 @@ class KvCapacity:
         return (self.pool_tokens + self.host_tokens) / SESSION_TOKENS
 
 
-def kv_capacity(assembly: Assembly, *, configuration: RunConfiguration) -> KvCapacity:
+def kv_capacity(assembly: Assembly) -> KvCapacity:
     """Capacity of the pools that cache prompts."""
     pool = assembly.pools[0]
     spec = pool.kv_pool
     ranks = pool.workers * pool.layout.attention_dp * pool.layout.pp
     tokens = float(spec.total_blocks * spec.block_tokens)
-    logged = tokens
-    if spec.admission_blocks:
-        logged = _vllm_log(spec, longest=configuration.isl + configuration.osl)
+    logged = float(assembly.kv_tokens[0])
     host = 0.0
     for tier in spec.offload:
         held = tier.capacity_bytes / spec.token_bytes
@@ -64,12 +60,3 @@ def kv_capacity(assembly: Assembly, *, configuration: RunConfiguration) -> KvCap
     return KvCapacity(
         pool_tokens=ranks * tokens, logged_tokens=ranks * logged, host_tokens=ranks * host
     )
-
-
-def _vllm_log(spec: KvPoolSpec, *, longest: int) -> float:
-    """Requests of the longest context that one pool holds, times that context. [tokens]
-
-    Asynchronous scheduling has two steps in flight, whose tokens are charged.
-    """
-    blocks = spec.blocks(longest) + 2 * spec.admission_blocks
-    return spec.total_blocks / blocks * longest

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwmodels.sku import load_sku
 from simulator.analysis.agentic_metrics import X_AXES
 from simulator.engines.kv_offload import parse_kv_offload
-from simulator.engines.labels import canonical_model
 from simulator.recipes.resolve import choose_level, find_recipe
-from simulator.scenario.configure import engine_of
 from simulator.scenario.settings import build_scenario
+from simulator.scenario.target import resolve_target
 from workloads.errors import UserError, unknown_name
 from workloads.requests.agentx.files import read_session_trees
 from workloads.requests.agentx.protocol import load_protocol
@@ -164,10 +162,10 @@ def points_of(
     scenario = system.scenario
     if sessions is not None:
         return tuple((one, (pool,)) for one in sorted(sessions))
-    sku = load_sku(scenario.sku)
-    engine, _ = engine_of(scenario, sku=sku)
+    target = resolve_target(scenario)
+    engine = target.engine
     recipe, _ = find_recipe(
-        engine=engine.engine, sku=sku.key, model=canonical_model(scenario.model), kin=sku.kin
+        engine=engine.engine, sku=target.sku.key, model=target.model, kin=target.sku.kin
     )
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)
     offered = []

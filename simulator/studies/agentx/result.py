@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodels.economics import tokens_per_s_per_mw, usd_per_million_tokens
+from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.agentic_metrics import X_AXES
-from simulator.analysis.costs import costs_of
 from simulator.engines.pools import deployment_label
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class AgentxPoint:
     def of(cls, system: str, outcome: AgenticOutcome, *, economics: str) -> AgentxPoint:
         """The point of a run."""
         configuration = outcome.configuration
-        costs = costs_of(configuration.sku, economics=economics)
+        costs = load_economics(economics).for_sku(configuration.sku.key)
         rate = outcome.metrics.total_tokens_per_s_per_gpu
         price, kw = costs.usd_per_gpu_hour(), costs.utility_kw
         usd = mw = float("nan")
@@ -57,8 +56,8 @@ class AgentxPoint:
             mw = float(np.asarray(tokens_per_s_per_mw(tokens_per_s_per_gpu=rate, kw_per_gpu=kw)))
         return cls(
             system=system,
-            sku=configuration.sku,
-            engine=configuration.engine,
+            sku=configuration.sku.key,
+            engine=configuration.engine.label,
             layout=deployment_label(configuration.pools),
             level=outcome.assembly.software.name,
             kind=outcome.kind,

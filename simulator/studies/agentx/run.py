@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.agentic import configure_agentic, simulate_agentic
 from simulator.recipes.layouts import PoolRequest
@@ -41,7 +40,6 @@ def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> 
         try:
             configuration, notes = configure_agentic(
                 system.scenario,
-                sku=load_sku(system.scenario.sku),
                 pools=pools,
                 sessions=sessions,
                 workload=asked.workload,
