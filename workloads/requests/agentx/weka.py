@@ -8,7 +8,7 @@ variant included). A call without output sends one token, as the client does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workloads.requests.agentx.forest import Call, Content, Group, Session, build_tree, trimmed
 from workloads.requests.traces.rows import RowError, hash_ids, number, whole_number
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from workloads.requests.agentx.forest import SessionTree
     from workloads.requests.traces.rows import TraceSource
 
+_Raw: TypeAlias = "tuple[Call, tuple[int, ...], str]"
 _EPOCH_SHIFT = 20
+_LOOK_AHEAD = 200
 SEAM_GAP_S = 3600.0
 """A main agent's call after a longer pause that repeats less than `SEAM_OVERLAP` of the context
 begins a chain of its own. [s]"""
@@ -50,26 +52,26 @@ def _session(source: TraceSource, line: int, session: Any) -> Session:
         raise RowError("a session without requests")
     block_tokens = whole_number(session, "block_size")
     chains = _Chains()
-    main: list[Call] = []
+    main_calls: list[_Raw] = []
     groups: list[Group] = []
-    scope = chains.scope(joins_seams=True)
     for start_s, entry in _timed(session["requests"]):
         if entry.get("type") != "subagent":
             call = _call(source, line, entry, start_s, block_tokens=block_tokens)
             if call is not None:
-                main.append(scope.add(*call))
+                main_calls.append(call)
             continue
-        inner = chains.scope(joins_seams=False)
-        calls: list[Call] = []
+        inner: list[_Raw] = []
         for inner_s, each in _timed(entry.get("requests") or []):
             # older recordings count a sub-agent's time from its start
             at_s = inner_s if inner_s >= start_s else start_s + inner_s
             call = _call(source, line, each, at_s, block_tokens=block_tokens)
             if call is not None:
-                calls.append(inner.add(*call))
+                inner.append(call)
+        calls = _ScopeChains(chains, joins_seams=False).sorted_into_chains(inner)
         if calls:
             end_s = max(each.end_s for each in calls)
             groups.append(Group(calls=calls, start_s=start_s, end_s=end_s))
+    main = _ScopeChains(chains, joins_seams=True).sorted_into_chains(main_calls)
     if not main:
         raise RowError("a session without a call of its main agent")
     name = str(session.get("id", session.get("session_id", line)))
@@ -90,7 +92,7 @@ def _timed(entries: list[Any]) -> list[tuple[float, dict[str, Any]]]:
 
 def _call(
     source: TraceSource, line: int, entry: dict[str, Any], start_s: float, *, block_tokens: int
-) -> tuple[Call, tuple[int, ...], str] | None:
+) -> _Raw | None:
     """A call, its block hashes and its model; ``None`` if it was bad and is skipped."""
     try:
         prompt = whole_number(entry, "in")
@@ -132,9 +134,6 @@ class _Chains:
         self.chains = 0
         self.epochs = 0
 
-    def scope(self, *, joins_seams: bool) -> _ScopeChains:
-        return _ScopeChains(self, joins_seams=joins_seams)
-
     def fresh(self, blocks: int) -> tuple[int, int]:
         self.epochs += 1
         return self.epochs << _EPOCH_SHIFT, blocks
@@ -144,9 +143,9 @@ class _ScopeChains:
     """Sorts the calls of one agent into chains by their longest common prefix.
 
     A call extends the chain whose whole tail it repeats, if the model is the same and the tail had
-    returned. The first chain of a main agent also goes on across a compaction, unless after a
-    long pause with little overlap. Everything else begins a chain, repeating what it has in
-    common with another.
+    returned. The first chain of a main agent also goes on across a compaction, which no later
+    call goes back behind, unless after a long pause with little overlap. Everything else begins
+    a chain, repeating what it has in common with another.
     """
 
     def __init__(self, session: _Chains, *, joins_seams: bool) -> None:
@@ -154,8 +153,14 @@ class _ScopeChains:
         self._joins_seams = joins_seams
         self._chains: list[_Chain] = []
 
-    def add(self, call: Call, ids: tuple[int, ...], model: str) -> Call:
-        """The call with its chain and its content."""
+    def sorted_into_chains(self, calls: list[_Raw]) -> list[Call]:
+        """The calls, in order of time, each with its chain and its content."""
+        return [
+            self._add(*one, later=calls[position + 1 : position + 1 + _LOOK_AHEAD])
+            for position, one in enumerate(calls)
+        ]
+
+    def _add(self, call: Call, ids: tuple[int, ...], model: str, *, later: list[_Raw]) -> Call:
         best, common = None, 0
         for chain in self._chains:
             shared = _common(ids, chain.ids)
@@ -167,7 +172,7 @@ class _ScopeChains:
             best is not None
             and best.model == model
             and best.end_s <= call.start_s
-            and (common == len(best.ids) or self._is_seam(best, call, common))
+            and (common == len(best.ids) or self._is_seam(best, call, common, later))
         )
         base = () if best is None else trimmed(best.content, common)
         if extends and best is not None:
@@ -189,9 +194,12 @@ class _ScopeChains:
         call.chain, call.content = chain.number, base
         return call
 
-    def _is_seam(self, chain: _Chain, call: Call, common: int) -> bool:
+    def _is_seam(self, chain: _Chain, call: Call, common: int, later: list[_Raw]) -> bool:
         if not self._joins_seams or chain is not self._chains[0] or not common:
             return False
+        length = len(chain.ids)
+        if any(ids[:length] == chain.ids for _, ids, _ in later):
+            return False  # the conversation goes on as it was: this is a call on the side
         overlap = common / max(len(chain.ids), 1)
         return call.start_s - chain.end_s <= SEAM_GAP_S or overlap >= SEAM_OVERLAP
 

@@ -1,0 +1,1 @@
+"""Public AgentX runs beside predictions of them."""

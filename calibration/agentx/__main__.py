@@ -1,0 +1,120 @@
+"""``python -m calibration.agentx``: predictions of public AgentX runs beside what was measured.
+
+Takes names of rows, or none for all of them; ``--csv FILE`` also writes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibration.agentx.rows import MeasuredRow, measured_rows
+from simulator.studies.agentx.request import build_agentx
+from simulator.studies.agentx.run import run_agentx
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.analysis.agentic_metrics import AgenticMetrics
+
+BARS = {
+    "total_tok_s_gpu": (0.15, 0.10),
+    "itl_p90_ms": (0.20, 0.15),
+    "ttft_p50_s": (0.40, 0.30),
+    "requests": (0.10, 0.05),
+}
+"""Largest median error below the cliff, and the aim. [-]"""
+
+HIT_BAR = (0.03, 0.01)
+"""The same for the hit rate of device and host, absolute. [-]"""
+
+
+def predicted(row: MeasuredRow) -> AgenticMetrics:
+    """Figures of a simulated run of a row's system.
+
+    Raises
+    ------
+    UserError
+        If it cannot be simulated.
+    """
+    settings = dict(row.settings)
+    system = settings.pop("system")
+    flags = {**settings, "kv_offload": row.kv_offload, "protocol": row.protocol}
+    return run_agentx(build_agentx([system], flags=flags)).points[0].metrics
+
+
+def counterparts(metrics: AgenticMetrics) -> dict[str, float]:
+    """Predicted figures under the names of the measured ones."""
+    return {
+        "total_tok_s_gpu": metrics.total_tokens_per_s_per_gpu,
+        "out_tok_s_gpu": metrics.output_tokens_per_s_per_gpu,
+        "ttft_p50_s": metrics.ttft_p50_s,
+        "ttft_p90_s": metrics.ttft_p90_s,
+        "itl_p90_ms": 1e3 * metrics.itl_p90_s,
+        "requests": float(metrics.requests),
+        "gpu_hit": metrics.hit_device,
+        "host_hit": metrics.hit_host,
+    }
+
+
+def main() -> None:
+    """Print the table, the rows left out, and the bars."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--csv", type=Path)
+    asked = parser.parse_args()
+    table: list[dict[str, str | float]] = []
+    errors: dict[str, list[float]] = {}
+    skipped: list[tuple[str, str]] = []
+    for row in measured_rows():
+        if asked.names and row.name not in asked.names:
+            continue
+        reason = row.skipped
+        if not reason:
+            try:
+                found = counterparts(predicted(row))
+            except UserError as error:
+                reason = str(error).splitlines()[0]
+        if reason:
+            skipped.append((row.name, reason))
+            continue
+        _print_row(row, found)
+        for name, value in row.figures.items():
+            table.append(
+                {"row": row.name, "figure": name, "measured": value, "predicted": found[name]}
+            )
+            if name in BARS:
+                errors.setdefault(name, []).append(abs(found[name] / value - 1.0))
+        if row.hit_total is not None:
+            hit = found["gpu_hit"] + found["host_hit"]
+            errors.setdefault("hit", []).append(abs(hit - row.hit_total))
+    for name, reason in skipped:
+        print(f"left out: {name}: {reason}")
+    for name, (must, aim) in {**BARS, "hit": HIT_BAR}.items():
+        if name in errors:
+            median = statistics.median(errors[name])
+            print(
+                f"{name}: median error {100 * median:.1f} % over {len(errors[name])} rows "
+                f"(must {100 * must:.0f}, aim {100 * aim:.0f})"
+            )
+    if asked.csv is not None and table:
+        with asked.csv.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+
+
+def _print_row(row: MeasuredRow, found: dict[str, float]) -> None:
+    parts = [
+        f"{name} {value:g} -> {found[name]:.4g} ({100 * (found[name] / value - 1.0):+.0f} %)"
+        if "hit" not in name
+        else f"{name} {value:g} -> {found[name]:.3f}"
+        for name, value in row.figures.items()
+    ]
+    print(f"{row.name} [{row.kind}]: " + "; ".join(parts), flush=True)
+
+
+if __name__ == "__main__":
+    main()

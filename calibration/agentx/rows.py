@@ -1,0 +1,118 @@
+"""Public AgentX runs: which system, layout and settings each row is of.
+
+``measured.csv`` holds published runs, third-party repetitions and vendors' figures of InferenceX
+AgentX with their sources; a figure that a source does not state is blank.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+FIGURES = (
+    *("total_tok_s_gpu", "out_tok_s_gpu", "ttft_p50_s", "ttft_p90_s", "itl_p90_ms"),
+    *("requests", "gpu_hit", "host_hit"),
+)
+"""Columns that a prediction has a counterpart of."""
+
+_ENGINES = {"vllm": "vllm", "sglang": "sglang", "atom": "atom"}
+_LAYOUT = re.compile(r"^(TP(\d+)DP\d+EP\d+|DEP(\d+)|DPA(\d+)\+EP\d+|DPA?(\d+)|TP(\d+))")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRow:
+    """One published run.
+
+    Parameters
+    ----------
+    name, kind, source:
+        Identity, class and public source.
+    settings:
+        What simulates it: ``system``, ``concurrency`` and settings of a scenario.
+    kv_offload, protocol:
+        Host memory, ``None``: the recipe's; and the client's rules.
+    figures:
+        Measured figures by the columns of `FIGURES`.
+    skipped:
+        Why it cannot be simulated; empty if it can.
+    """
+
+    name: str
+    kind: str
+    source: str
+    settings: dict[str, Any]
+    kv_offload: str | None
+    protocol: str
+    figures: dict[str, float]
+    skipped: str
+
+    @property
+    def hit_total(self) -> float | None:
+        """Share of prompt tokens from device and host; ``None`` where not published. [-]"""
+        device = self.figures.get("gpu_hit")
+        return None if device is None else device + self.figures.get("host_hit", 0.0)
+
+
+def measured_rows() -> list[MeasuredRow]:
+    """All rows of ``measured.csv``."""
+    path = Path(str(resources.files("calibration") / "agentx" / "measured.csv"))
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [_row(row) for row in csv.DictReader(stream)]
+
+
+def _row(row: dict[str, str]) -> MeasuredRow:
+    figures = {name: float(row[name]) for name in FIGURES if row[name]}
+    if "itl_p90_ms" not in figures and row["intvty_p90"]:
+        figures["itl_p90_ms"] = 1000.0 / float(row["intvty_p90"])
+    engine = _ENGINES.get(row["engine"].split(" ")[0])
+    layout = _layout(row["layout"])
+    skipped = ""
+    if row["class"] in ("agentx-perMW", "agentx-extreme", "agentx-other", "agentx-stratum"):
+        skipped = f"class {row['class']} has no run of its own"
+    elif not row["conc"] or not row["sku"] or row["sku"] == "unknown":
+        skipped = "sessions or hardware are not stated"
+    elif engine is None:
+        skipped = f"engine {row['engine'] or 'not stated'} is not simulated here"
+    elif layout is None:
+        skipped = f"layout {row['layout'] or 'not stated'} is none"
+    settings: dict[str, Any] = {}
+    if not skipped and layout is not None:
+        settings = {
+            "system": f"{row['sku']}:{engine}",
+            "model": row["model"],
+            "concurrency": (int(row["conc"]),),
+            **layout,
+        }
+        if row["spec"] and ":" in row["spec"]:
+            settings["spec"] = row["spec"]
+        if row["al"]:
+            settings["acceptance_length"] = float(row["al"])
+    offload = row["offload"]
+    return MeasuredRow(
+        name=row["id"],
+        kind=row["class"],
+        source=row["source"],
+        settings=settings,
+        kv_offload="none" if offload == "none" else None,
+        protocol="agentx-fast" if row["duration_s"] in ("600", "1200") else "agentx",
+        figures=figures,
+        skipped=skipped,
+    )
+
+
+def _layout(text: str) -> dict[str, Any] | None:
+    match = _LAYOUT.match(text)
+    if match is None:
+        return None
+    label, joint, expert, attention, data, tensor = match.groups()
+    del label
+    if tensor:
+        return {"tp": int(tensor), "ep": 1, "dp_attention": False}
+    if data:
+        return {"tp": int(data), "ep": 1, "dp_attention": True}
+    ranks = int(joint or expert or attention)
+    return {"tp": ranks, "ep": ranks, "dp_attention": True}
