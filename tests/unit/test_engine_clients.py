@@ -167,3 +167,13 @@ def test_bad_sizes_are_refused() -> None:
     with pytest.raises(UserError, match="either an aggregated pool"):
         Deployment(prefill=pool(VLLM))
     assert isinstance(pool(VLLM), WorkerPool)
+
+
+def test_a_conversation_stays_at_its_rank_whatever_the_load() -> None:
+    deployment = pool(VLLM, dp=4, workers=2, routing="session", rank_routing="session")
+    workload = [r for s in range(40) for r in conversation(s, *[(4, 2)] * 3, first_index=3 * s)]
+    _, records = trace(deployment, workload, load=closed(40))
+    places = placed(records)
+    for session in range(40):
+        assert len(set(places[3 * session : 3 * session + 3])) == 1
+    assert len(set(places)) == 8  # the hash spreads 40 conversations over all ranks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,7 +122,7 @@ class _Counted:
                     turns.append((call.start_s, call.end_s))
         self.chains += len(last)
         self.main_counts.append(main)
-        gaps = [max(0.0, b[0] - a[1]) for a, b in zip(turns, turns[1:], strict=False)]
+        gaps = [max(0.0, b[0] - a[1]) for a, b in pairwise(turns)]
         self.gaps_s += gaps
         self.waiting_s += sum(gaps)
         self.spans_s += turns[-1][1] - turns[0][0]

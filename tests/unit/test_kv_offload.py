@@ -1,0 +1,113 @@
+"""Host memory behind the KV pool: what is stated, what a SKU has, and what tiers then hold."""
+
+from dataclasses import replace
+
+import pytest
+from engine_traces import requests
+
+from hwmodels.sku import load_sku
+from simulator.engines.kv_offload import host_tiers, parse_kv_offload
+from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.vllm.engine import VllmSettings
+from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
+from simulator.serving.prefix_cache import PrefixCache
+from workloads.errors import UserError
+from workloads.layout import Layout
+
+B200 = load_sku("b200")
+DEP8 = Layout(tp=8, ep=8, dp_attention=True)
+
+
+def tiers(settings, asked=None, sku=B200, pool_bytes=50e9):
+    return host_tiers(
+        engine=bind_engine(settings),
+        asked=None if asked is None else parse_kv_offload(asked),
+        sku=sku,
+        layout=DEP8,
+        pool_bytes=pool_bytes,
+    )
+
+
+def test_recipes_settings_say_how_blocks_are_copied() -> None:
+    (eager,), note = tiers(VllmSettings(kv_offloading="eager"))
+    assert (eager.inclusive, eager.capacity_bytes) == (True, 356.1e9)
+    assert "write-through: 356 GB a chip" in note
+    (lazy,), _ = tiers(VllmSettings(kv_offloading="lazy"))
+    assert not lazy.inclusive
+    (hicache,), _ = tiers(SglangSettings(hicache_ratio=3.0, disable_radix_cache=False))
+    assert hicache.capacity_bytes == 150e9
+    assert tiers(VllmSettings()) == ((), "")
+
+
+def test_stated_memory_is_of_one_server_and_bounded_by_what_it_has() -> None:
+    (tier,), _ = tiers(VllmSettings(), "cpu:1600GB:lazy")
+    assert (tier.capacity_bytes, tier.inclusive) == (200e9, False)
+    assert tiers(VllmSettings(kv_offloading="eager"), "none")[0] == ()
+    with pytest.raises(UserError, match="a server of 8 x b200 has 2849 GB of host memory"):
+        tiers(VllmSettings(), "cpu:4TB")
+    with pytest.raises(UserError, match="states no host_memory_bytes"):
+        tiers(VllmSettings(kv_offloading="eager"), sku=load_sku("a100"))
+
+
+@pytest.mark.parametrize("text", ["dram", "cpu:12", "cpu:3GB:sometimes", "cpu:-3GB"])
+def test_unreadable_memory_is_refused(text) -> None:
+    with pytest.raises(UserError, match="kv_offload"):
+        parse_kv_offload(text)
+
+
+def cache_with(tier):
+    pool = KvPoolSpec(total_blocks=10, block_tokens=4, block_bytes=4.0, offload=(tier,))
+    cache = PrefixCache(pool)
+    prompts = requests(*[(16, 1)] * 4)
+    for number, request in enumerate(prompts):
+        request.block_tokens = 4
+        request.block_hashes = tuple(range(100 * number, 100 * number + 4))
+        cache.release(cache.insert(request, None))
+        cache.shrink(8)
+    return cache, prompts
+
+
+def test_a_write_back_tier_adds_its_room_to_the_pools() -> None:
+    tier = OffloadTier(name="host", capacity_bytes=16.0, bandwidth_bytes_per_s=1.0)
+    cache, prompts = cache_with(tier)
+    # 32 tokens in the pool and 16 behind it: of four prompts the first is gone but for its start
+    found = [cache.match(request, 17).tokens for request in prompts]
+    assert found == [0, 16, 16, 16]
+    assert cache.match(prompts[1], 17).pool_tokens == 0
+
+
+@pytest.mark.parametrize(("capacity", "second"), [(32.0, 0), (48.0, 16)])
+def test_a_write_through_tier_first_holds_what_the_pool_holds(capacity, second) -> None:
+    tier = OffloadTier(
+        name="host", capacity_bytes=capacity, bandwidth_bytes_per_s=1.0, inclusive=True
+    )
+    cache, prompts = cache_with(tier)
+    assert cache.match(prompts[1], 17).tokens == second
+    assert cache.match(prompts[3], 17).tokens == 16
+
+
+def test_window_state_of_an_extended_prompt_goes_first() -> None:
+    pool = KvPoolSpec(
+        total_blocks=40, block_tokens=4, fixed_blocks_per_request=3, prefix_hit_interval_tokens=0
+    )
+    cache = PrefixCache(pool)
+    first, longer, other = requests((16, 1), (32, 1), (16, 1))
+    for request, base in ((first, 0), (longer, 0), (other, 500)):
+        request.block_tokens = 4
+        request.block_hashes = tuple(range(base, base + request.prompt_tokens // 4))
+        cache.release(cache.insert(request, None))
+    fork = replace(longer, prompt_tokens=20, block_hashes=(*range(4), 77))
+    assert cache.match(fork, 21).tokens == 16  # the end of the first prompt is still there
+    cache.shrink(12 + 3 * 2)  # room for 12 blocks and two states of three
+    assert cache.match(fork, 21).tokens == 0
+    assert (
+        cache.match(replace(longer, prompt_tokens=36, block_hashes=tuple(range(9))), 37).tokens
+        == 32
+    )
+    assert (
+        cache.match(
+            replace(other, block_hashes=(*other.block_hashes, 9), prompt_tokens=20), 21
+        ).tokens
+        == 16
+    )
