@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from simulator.engines.kv_offload import KvOffload
+    from simulator.engines.pools import PoolLayout
     from simulator.recipes.layouts import PoolRequest
     from simulator.scenario.settings import Scenario
 
@@ -113,12 +114,12 @@ def build_agentx(
     x = own["x"] or "interactivity-p90"
     if x not in X_AXES:
         raise unknown_name(field="x", value=x, known=X_AXES)
-    text = own["kv_offload"]
+    offload = own["kv_offload"]
     return AgentxRequest(
         systems=tuple(sides),
         workload=load_trees(own["trees"] or "agentx", protocol=own["protocol"], options=options),
         sessions=None if sessions is None else tuple(sessions),
-        kv_offload=None if text is None else parse_kv_offload(text),
+        kv_offload=None if offload is None else parse_kv_offload(offload),
         x=x,
     )
 
@@ -153,7 +154,7 @@ def load_trees(
 
 def points_of(
     system: AgentxSystem, *, sessions: tuple[int, ...] | None, pool: PoolRequest
-) -> tuple[tuple[int, tuple[PoolRequest, ...]], ...]:
+) -> tuple[tuple[int, tuple[PoolRequest, ...] | tuple[PoolLayout, ...]], ...]:
     """Live sessions and pools of each point of a system.
 
     Where neither sessions nor a layout are stated: what the recipe was run with, at most
@@ -168,14 +169,13 @@ def points_of(
         engine=engine.engine, sku=target.sku.key, model=target.model, kin=target.sku.kin
     )
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)
-    offered = []
+    offered: list[tuple[int, tuple[PoolLayout, ...]]] = []
     for offer in level.layouts:
         if not offer.serves("agentic") or len(offer.pools) != 1:
             continue
-        if pool.accepts(replace(offer.pools[0])):
-            request = type(pool).of(offer.pools[0].layout, workers=offer.pools[0].workers)
-            offered += [(count, (request,)) for count in offer.concurrency]
-    offered.sort(key=lambda point: (point[0], point[1][0].tp or 0))
+        if pool.accepts(offer.pools[0]):
+            offered += [(count, offer.pools) for count in offer.concurrency]
+    offered.sort(key=lambda point: (point[0], point[1][0].layout.tp))
     if not offered:
         return tuple((one, (pool,)) for one in DEFAULT_SESSIONS)
     count = min(len(offered), MOST_POINTS)

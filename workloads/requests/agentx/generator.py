@@ -239,8 +239,8 @@ class _Generator:
             follow = one.groups_follow_turns
             score = log(entries / one.turns[0]) / one.turns[1] * follow
             score += (1.0 - follow**2) ** 0.5 * NormalDist().inv_cdf(self._share(3))
-            drawn = one.groups[0] * exp(one.groups[1] * score)
-            groups = min(max(1, round(drawn)), entries // 2, one.most_groups)
+            wanted = one.groups[0] * exp(one.groups[1] * score)
+            groups = min(max(1, round(wanted)), entries // 2, one.most_groups)
         calls = max(entries - groups, 2)
         aux_chains = int(rng.poisson(one.aux_chains_per_turn * calls))
         aux_calls = [int(rng.geometric(1.0 / one.aux_calls)) for _ in range(aux_chains)]

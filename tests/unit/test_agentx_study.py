@@ -1,0 +1,92 @@
+"""``simulate agentx``: what is asked, which points, and a small replay end to end."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from simulator.cli.main import app
+from simulator.recipes.layouts import PoolRequest
+from simulator.studies.agentx.request import build_agentx, points_of
+from simulator.studies.agentx.run import run_agentx
+from workloads.errors import UserError
+
+TRACE = {
+    "id": "s",
+    "block_size": 64,
+    "requests": [
+        {
+            "t": 10.0 * turn,
+            "in": 64 * (40 + turn),
+            "out": 20,
+            "hash_ids": list(range(40 + turn)),
+            "api_time": 2.0,
+        }
+        for turn in range(40)
+    ],
+}
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "sessions.jsonl"
+    path.write_text(json.dumps(TRACE) + "\n")
+    return str(path)
+
+
+def test_points_are_those_that_the_recipe_was_run_with() -> None:
+    asked = build_agentx(["b200:vllm"], flags={"spec": "mtp:3"})
+    points = points_of(asked.systems[0], sessions=None, pool=PoolRequest(workers=1))
+    assert len(points) <= 8
+    assert (points[0][0], points[-1][0]) == (1, 196)
+    assert [pools[0].layout.label for _, pools in (points[0], points[-1])] == ["TP8", "DEP8"]
+    stated = points_of(asked.systems[0], sessions=(64, 8), pool=PoolRequest(workers=1))
+    assert [sessions for sessions, _ in stated] == [8, 64]
+
+
+def test_a_users_sessions_are_replayed_and_hit_what_they_repeat(trace) -> None:
+    flags = {"trees": trace, "concurrency": (2,), "protocol": "agentx-fast", "spec": "mtp:3"}
+    point = run_agentx(build_agentx(["b200:vllm"], flags=flags)).points[0]
+    m = point.metrics
+    assert m.requests > 50
+    assert m.mean_output_tokens == pytest.approx(20)
+    assert 0.9 < m.hit_total < m.hit_infinite <= 1.0
+    assert point.capacity.pool_tokens > point.capacity.logged_tokens > 0
+    assert m.duration_s == pytest.approx(1200, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"isl": 100}, "isl has no meaning for session trees"),
+        ({"trees": "nothing.jsonl"}, "'nothing.jsonl' is no file"),
+        ({"protocol": "agentx-slow"}, "protocol"),
+        ({"kv_offload": "dram"}, "kv_offload 'dram'"),
+        ({"x": "speed"}, "x"),
+    ],
+)
+def test_settings_without_meaning_are_refused(flags, reason) -> None:
+    with pytest.raises(UserError, match=reason):
+        build_agentx(["b200"], flags=flags)
+
+
+@pytest.mark.slow
+def test_every_door_leads_to_the_same_replay(trace, tmp_path) -> None:
+    common = ["--workload", trace, "--concurrency", "2", "--protocol", "agentx-fast", "--json"]
+    doors = (
+        ["agentx", "b200:vllm"],
+        ["load", "--sku", "b200", "--engine", "vllm"],
+        ["--sku", "b200", "--engine", "vllm"],
+        ["compare", "b200:vllm"],
+    )
+    found = []
+    for number, door in enumerate(doors):
+        run = CliRunner().invoke(
+            app, [*door, *common, "--spec", "mtp:3", "--out", str(tmp_path / str(number))]
+        )
+        assert run.exit_code == 0, run.output
+        point = json.loads(run.stdout)["points"][0]
+        found.append({name: value for name, value in point.items() if name != "system"})
+    assert all(one == found[0] for one in found)
+    assert (tmp_path / "0" / "agentx.png").exists()
+    assert (tmp_path / "0" / "points.csv").exists()
