@@ -49,14 +49,11 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
         ):
             values = {name: float(each["value"]) for name, each in one["parameters"].items()}
             changed = level.with_parameters(values)
-            source = f"fitted: {one['source']}"
+            source = f"{one['kind']}: {one['source']}"
             return replace(
                 changed,
                 name=f"{level.engine}@{one['date']}-agentic",
-                messages=(
-                    f"step times of the agentic build of {one['date']}, fitted to the step "
-                    f"records of {one['runs']} run",
-                ),
+                messages=(f"step times of the agentic build of {one['date']}: {one['basis']}",),
                 provenance={**level.provenance, **dict.fromkeys(values, source)},
             )
     return level
