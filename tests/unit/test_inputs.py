@@ -12,8 +12,12 @@ from simulator.analysis.costs import with_costs
 from simulator.cli.main import run
 from simulator.engines.registry import ENGINES
 from simulator.engines.settings import INFORMATIVE
+from simulator.prediction.agentic import configure_agentic
+from simulator.prediction.assembly import assemble
+from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.declared import SCENARIO
 from simulator.scenario.settings import Scenario, build_scenario
+from simulator.studies.agentx.request import build_agentx
 from simulator.studies.plan.fleet import Fleet, buying_unit
 from workloads.errors import UserError
 
@@ -65,6 +69,9 @@ MOVED = {
         "enable_chunked_prefill": (False, True),
         "enable_prefix_caching": (False, True, SHARED),
         "prefill_schedule_interval": (1, 8),
+        "long_prefill_token_threshold": (0, 256),
+        "prefix_retention_interval": (0, 512, SHARED),
+        "kv_offloading": ("none", "eager", SHARED),
         "max_cudagraph_capture_size": (0, 512),
         "enforce_eager": (False, True),
     },
@@ -86,6 +93,9 @@ MOVED = {
         "enable_prefill_delayer": (False, True),
         "prefill_delayer_max_delay_passes": (1, 30),
         "scheduler_recv_interval": (1, 8),
+        "prefill_decode_interval": (0, 20),
+        "hicache_ratio": (1.0, 2.0, SHARED),
+        "hicache_write_policy": ("write_back", "write_through", SHARED),
         "disable_radix_cache": (False, True, SHARED),
         "cuda_graph_max_bs": (1, 256),
     },
@@ -104,6 +114,7 @@ MOVED = {
         "kv_free_gpu_memory_fraction": (0.5, 0.9),
         "capacity_policy": ("max_utilization", "guaranteed_no_evict"),
         "enable_chunked_prefill": (False, True),
+        "enable_block_reuse": (False, True, SHARED),
         "attention_dp_batching_wait_iters": (0, 16),
         "cuda_graph_max_batch_size": (1, 256),
     },
@@ -121,6 +132,7 @@ MOVED = {
         "max_num_seqs": (1, 64),
         "block_size": (64, 256),
         "gpu_memory_utilization": (0.8, 0.9),
+        "enable_prefix_caching": (False, True, SHARED),
         "cudagraph_max_capture_size": (0, 512),
     },
 }
@@ -128,9 +140,9 @@ MOVED = {
 
 
 def figures(**settings):
-    """What a load gives: latencies, rates, memory and the blocks that it leaves."""
+    """What a load gives: latencies, rates, memory, the blocks that it leaves and the host's."""
     result = sim.run_load(**settings)
-    pools = [pool.kv_pool.total_blocks for pool in result.assembly.pools]
+    pools = [(pool.kv_pool.total_blocks, pool.kv_pool.offload) for pool in result.assembly.pools]
     return str((result.metrics, result.assembly.memory, pools))
 
 
@@ -165,6 +177,8 @@ def test_an_engine_setting_moves_a_figure(engine, name, tmp_path, request):
     if name == "capacity_policy":
         base |= SMALL | {"overrides": {"hbm_usable_bytes": 115e9}}
     extra = {"max_num_tokens": 16384} if name == "capacity_policy" else {}
+    if engine == "vllm" and name == "enable_prefix_caching":
+        extra = {"prefix_retention_interval": 512}  # the prompts share less than a recipe's
 
     def moves(changes):
         asked = {key: value for key, value in {**base, **changes}.items() if value is not None}
@@ -204,9 +218,29 @@ STEPS = {
 FLEETS = {"node_gpus": "b200", "rack_gpus": "gb200"}
 
 
+HOST = {"host_memory_bytes": 100e9, "host_link_bytes_per_s": 30e9}
+"""Figures of the memory behind the KV pool, and other values of them than B200's."""
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_a_figure_of_the_host_moves_what_is_behind_the_pool(name):
+    asked = {"spec": "mtp:3", "concurrency": (4,)}
+    found = []
+    for overrides in ({}, {name: HOST[name]}):
+        request = build_agentx(["b200:vllm"], flags=asked | {"overrides": overrides})
+        configuration, _ = configure_agentic(
+            request.systems[0].scenario,
+            pools=(PoolRequest(workers=1),),
+            sessions=4,
+            workload=request.workload,
+        )
+        found.append(assemble(configuration).pools[0].kv_pool.offload)
+    assert found[0] != found[1]
+
+
 def test_every_sku_figure_is_moved_or_refused():
-    assert {*STEPS, *FLEETS, *informative_fields()} == set(figure_fields())
-    assert not {*STEPS, *FLEETS} & set(informative_fields())
+    assert {*STEPS, *FLEETS, *HOST, *informative_fields()} == set(figure_fields())
+    assert not {*STEPS, *FLEETS, *HOST} & set(informative_fields())
 
 
 @pytest.mark.parametrize("name", STEPS)
