@@ -96,7 +96,7 @@ def compare(
     if trees is not None:
         flags = {name: _only(name, value) for name, value in given.items()}
         replay(
-            contestants,
+            systems or [],
             flags={**flags, **trees},
             scenario=scenario,
             out=out,
