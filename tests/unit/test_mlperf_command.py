@@ -5,7 +5,12 @@ import json
 import pytest
 
 from simulator.cli.main import run
+from simulator.engines.pools import parse_deployment
+from simulator.scenario.target import resolve_target
 from simulator.studies.mlperf.request import build_mlperf, submissions
+from simulator.studies.mlperf.run import TUNED_FOR
+from simulator.studies.mlperf.trial import prepare_copy
+from workloads.errors import UserError
 
 
 def mlperf(capsys, *flags):
@@ -53,11 +58,44 @@ def test_what_cannot_be_asked_is_named(capsys, flags, message):
     assert message in capsys.readouterr().err
 
 
+def prepared(asked):
+    return prepare_copy(
+        asked,
+        target=resolve_target(asked.base),
+        pools=parse_deployment(asked.deployment),
+        tuned_for=TUNED_FOR,
+    )
+
+
 @pytest.mark.parametrize("name", submissions())
-def test_a_submission_states_settings_that_its_engine_has(name):
+def test_a_submission_runs_on_the_settings_that_it_states(name):
     asked = build_mlperf(flags={}, submission=name)
-    assert asked.chips == submissions()[name]["chips"]
-    assert asked.base.engine_settings == submissions()[name]["engine_settings"]
+    entry = submissions()[name]
+    assert asked.chips == entry["chips"]
+    copy = prepared(asked)
+    assert asked.chips % copy.configuration.gpus == 0
+    pools = copy.assembly.pools
+    for setting, value in entry["engine_settings"].items():
+        pool, _, own = setting.rpartition(".")
+        chosen = {"": pools, "prefill": pools[:1], "decode": pools[-1:]}[pool]
+        assert [getattr(one.engine.settings, own) for one in chosen] == [value] * len(chosen)
+
+
+def test_amds_cadence_and_balance_are_those_of_the_submissions():
+    settings = {name: entry["engine_settings"] for name, entry in submissions().items()}
+    server = settings["v6.0-amd-mi355x-gpt-oss-120b-server"]
+    assert (server["prefill_cadence_steps"], server["prefill_cadence_min_running"]) == (10, 128)
+    for name, own in settings.items():
+        if "attention_dp_batching_wait_iters" in own:
+            assert own["attention_dp_enable_balance"], name
+            assert own["attention_dp_timeout_iters"] in (6, 9, 500), name
+
+
+def test_a_setting_that_no_engine_has_is_refused():
+    flags = {"engine_settings": {"prefill_cadence_step": 3}}
+    asked = build_mlperf(flags=flags, submission="v6.0-amd-mi355x-gpt-oss-120b-server")
+    with pytest.raises(UserError, match="prefill_cadence_step"):
+        prepared(asked)
 
 
 def test_what_is_stated_comes_before_the_submission():

@@ -132,3 +132,40 @@ def test_data_parallel_ranks_start_prompts_every_nth_step() -> None:
         (5.0, 2, (0, 0), (2, 0)),
         (7.0, 2, (0, 0), (1, 0)),
     ]
+
+
+def test_amds_cadence_admits_every_nth_step_once_enough_run() -> None:
+    # D = 3: steps 0, 4, 8 ... admit; below the threshold any step does
+    engine = vllm(prefill_cadence_steps=3, prefill_cadence_min_running=2)
+    steps, records = trace(
+        pool(engine), requests((4, 20), (4, 20), (4, 2), (4, 2), at=[0, 0.5, 1.5, 4.5])
+    )
+    assert steps == [
+        (0.0, 1, 4, 0),
+        (1.0, 1, 4, 1),  # one runs: fewer than the threshold
+        (2.0, 2, 0, 2),
+        (4.0, 1, 4, 2),
+        (5.0, 1, 0, 3),
+        (6.0, 2, 0, 2),
+        (8.0, 1, 4, 2),
+        (9.0, 1, 0, 3),
+        (10.0, 10, 0, 2),
+        (20.0, 1, 0, 1),
+    ]
+    assert first_tokens(records) == {0: 1.0, 1: 2.0, 2: 5.0, 3: 9.0}
+
+
+def test_prompts_in_progress_go_on_under_the_cadence() -> None:
+    steps, _ = trace(
+        pool(vllm(prefill_cadence_steps=9)), requests((40, 2), (4, 2), (4, 2), at=[0, 0.5, 20.5])
+    )
+    assert steps == [
+        (0.0, 1, 16, 0),  # the counter is 0
+        (1.0, 1, 16, 0),
+        (2.0, 1, 8, 0),
+        (3.0, 1, 0, 1),
+        (4.0, 1, 4, 0),  # nothing runs any more: the passes up to the next 0 take no time
+        (5.0, 1, 0, 1),
+        (20.5, 1, 4, 0),
+        (21.5, 1, 0, 1),
+    ]

@@ -68,6 +68,12 @@ class SglangSettings(EngineSettings):
     scheduler_recv_interval: int = Field(
         1, ge=1, description="decode steps between looks at the queue of new requests"
     )
+    num_continuous_decode_steps: int = Field(
+        1, ge=1, description="declared by the server, read by none of its code: no effect [steps]"
+    )
+    stream_interval: int = Field(
+        1, ge=1, description="output tokens sent to the client at a time, the first alone [tokens]"
+    )
     disable_radix_cache: bool = True
     hicache_ratio: float = Field(
         0.0, ge=0, description="host pool over device pool of the hierarchical cache; 0: none"
@@ -254,6 +260,12 @@ class SglangEngine(Engine[SglangSettings]):
                 "--prefill-delayer-max-delay-passes", settings.prefill_delayer_max_delay_passes
             )
         flags.add("--enable-piecewise-cuda-graph", when=bool(settings.enable_piecewise_cuda_graph))
+        flags.add(
+            "--num-continuous-decode-steps",
+            settings.num_continuous_decode_steps,
+            when=settings.num_continuous_decode_steps > 1,
+        )
+        flags.add("--stream-interval", settings.stream_interval, when=settings.stream_interval > 1)
         flags.add("--disable-radix-cache", when=settings.disable_radix_cache)
         flags.add("--disable-overlap-schedule", when=settings.disable_overlap_schedule)
         flags.add("--moe-a2a-backend", "megamoe", when=request.plan.get("moe_backend") == "fused")

@@ -50,6 +50,9 @@ class TrtllmSettings(EngineSettings):
         None, description="graphs of prompts under torch.compile; null: as recorded"
     )
     disable_overlap_scheduler: bool = False
+    stream_interval: int = Field(
+        1, ge=1, description="output tokens sent to the client at a time, the first alone [tokens]"
+    )
 
 
 _DYNAMO_FLAGS = {
@@ -175,6 +178,8 @@ class TrtllmEngine(Engine[TrtllmSettings]):
                 "timeout_iters": settings.attention_dp_timeout_iters,
                 "batching_wait_iters": settings.attention_dp_batching_wait_iters,
             }
+        if settings.stream_interval > 1:
+            flags.options["stream_interval"] = settings.stream_interval
         if settings.enable_piecewise_cuda_graph is not None:
             flags.options["torch_compile_config"] = {
                 "enable_piecewise_cuda_graph": settings.enable_piecewise_cuda_graph

@@ -55,6 +55,15 @@ class VllmSettings(EngineSettings):
     prefill_schedule_interval: int = Field(
         1, ge=1, description="prompts are computed only every n-th step [steps]"
     )
+    prefill_cadence_steps: int = Field(
+        0,
+        ge=0,
+        description="AMD's patch: steps between two that admit waiting requests, once at least "
+        "prefill_cadence_min_running run; 0: each step admits [steps]",
+    )
+    prefill_cadence_min_running: int = Field(
+        0, ge=0, description="running requests of a rank from which that cadence holds"
+    )
     long_prefill_token_threshold: int = Field(
         0, ge=0, description="most tokens of one prompt in a step; 0: no such bound [tokens]"
     )
@@ -75,6 +84,9 @@ class VllmSettings(EngineSettings):
         "auto", description="graphs of steps with prompts; auto: those of the recipe or the level"
     )
     async_scheduling: bool = True
+    stream_interval: int = Field(
+        1, ge=1, description="output tokens sent to the client at a time, the first alone [tokens]"
+    )
     kv_offloading: Literal["none", "eager", "lazy"] = Field(
         "none", description="host copies of KV blocks: at once, or when the pool runs low"
     )
@@ -279,11 +291,17 @@ class VllmEngine(Engine[VllmSettings]):
             settings.prefill_schedule_interval,
             when=settings.prefill_schedule_interval > 1,
         )
+        if settings.prefill_cadence_steps:
+            flags.notes.append(
+                f"AMD's prefill cadence: {settings.prefill_cadence_steps} steps from "
+                f"{settings.prefill_cadence_min_running} running requests on; no flag of vLLM's"
+            )
         flags.add(
             "--long-prefill-token-threshold",
             settings.long_prefill_token_threshold,
             when=settings.long_prefill_token_threshold > 0,
         )
+        flags.add("--stream-interval", settings.stream_interval, when=settings.stream_interval > 1)
         if settings.enforce_eager:
             flags.add("--enforce-eager")
         else:

@@ -41,6 +41,9 @@ class VllmScheduler(Scheduler):
     5. With ``async_scheduling`` a step is composed when the one before it starts.
     6. With ``long_prefill_token_threshold`` no prompt gets more tokens than that in a step; what
        is left of the budget goes to the prompts behind it.
+    7. With ``prefill_cadence_steps`` D (AMD's patch of its MLPerf submissions), a counter runs
+       from 0 to D, one a step, and waiting requests are admitted where it is 0 or where fewer
+       than ``prefill_cadence_min_running`` run; prompts in progress go on.
     """
 
     def __init__(self, *, worker: WorkerView, settings: VllmSettings) -> None:
@@ -55,7 +58,10 @@ class VllmScheduler(Scheduler):
         self.local = worker.attention_dp == 1
         applies = settings.prefill_interval_without_dp or not self.local
         self.interval = settings.prefill_schedule_interval if applies else 1
-        self.looks_at_intervals = self.interval > 1
+        self.cadence = settings.prefill_cadence_steps
+        self.cadence_start = 0
+        self.cadence_running = settings.prefill_cadence_min_running
+        self.looks_at_intervals = self.interval > 1 or self.cadence > 0
         self.capacity_bound = [False] * len(worker.ranks)
         self.last_prefill = -self.interval
         self.wave_start = 0
@@ -93,7 +99,11 @@ class VllmScheduler(Scheduler):
                     self._take(rank, sequence, tokens)
                     budget -= tokens
             if rank.waiting and not preempted and budget > 0:
-                self._admit(rank, budget, most=1 if defers else NEVER)
+                closed = self._steps_closed(rank) if self.cadence else 0
+                if closed:
+                    limit = min(limit, closed)
+                else:
+                    self._admit(rank, budget, most=1 if defers else NEVER)
             if self.interval > 1:
                 if defers:
                     if rank.waiting or rank.prefilling:
@@ -115,6 +125,15 @@ class VllmScheduler(Scheduler):
             self.wave_start = worker.engine_steps
         phase = (worker.engine_steps - self.wave_start) % self.interval
         return self.interval - phase if phase else 0
+
+    def _steps_closed(self, rank: Rank) -> int:
+        """Steps from now on in which the cadence admits nobody, 0 if this one does. [steps]"""
+        if rank.admitted_count() < self.cadence_running:
+            return 0
+        worker = self.worker
+        if not worker.is_running():
+            self.cadence_start = worker.engine_steps  # empty passes take no time
+        return (self.cadence_start - worker.engine_steps) % (self.cadence + 1)
 
     def _take(self, rank: Rank, sequence: RequestState, tokens: int) -> None:
         """Compute this much of a prompt in the next step."""
