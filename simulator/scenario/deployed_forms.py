@@ -148,6 +148,23 @@ class Competition:
     message: str
 
 
+def forms_note(target: Target, *, calibration: Path | None) -> str:
+    """What else was run of a target's model on its SKU; empty where nothing else was."""
+    forms = deployed_forms(sku=target.sku, model=target.model, calibration=calibration)
+    others = [
+        f"{form.label} ({form.evidence})"
+        for form in forms
+        if (form.engine, form.speculation) != (target.engine.engine.label, "none")
+    ]
+    if not others:
+        return ""
+    return (
+        f"engine {target.engine.engine.label} stands in, {target.engine_reason}; the SKU is also "
+        f"deployed as {', '.join(others)}: name one with --engine and --spec; compare and plan let "
+        "all compete"
+    )
+
+
 def is_open(settings: SweepSettings, load: Scenario) -> bool:
     """Whether a question leaves the engine, and so how a SKU is deployed, open."""
     return load.engine is None and not settings.pools.is_stated

@@ -12,6 +12,7 @@ from simulator.engines.pools import PoolLayout
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import RefusedLayout, candidate_layouts, divisible_layouts
 from simulator.scenario.configure import check_has_speed, parse_speculation
+from simulator.scenario.deployed_forms import forms_note
 from simulator.scenario.reported import check_reported, over_concurrencies
 from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.settings_file import REPORTED
@@ -172,6 +173,8 @@ def explore_curve(
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
     messages: list[str] = []
+    if scenario.engine is None and scenario.spec == "none":
+        messages += filter(None, [forms_note(target, calibration=scenario.calibration)])
     settings: dict[str, dict[str, Any]] = {}
     level = target.engine.engine.label
     named = scenario.model_copy(

@@ -146,7 +146,7 @@ class _Planner:
                 self._reject(one, each.label, "behind", f"predicted as under {alike}")
                 continue
             share = one.estimate(each) / best
-            if kept >= self.request.question.layouts or (kept and share < _NEAR_BEST):
+            if kept >= self._tested(loads) or (kept and share < _NEAR_BEST):
                 reason = f"closed loop: {100 * (1 - share):.0f} % behind its best deployment"
                 self._reject(one, each.label, "behind", reason)
                 continue
@@ -163,6 +163,17 @@ class _Planner:
                 tested[each.label] = (one.engine, one.estimate(each))
                 self._keep(one, row)
                 self.messages += each.messages
+
+    def _tested(self, loads: Sequence[Scenario]) -> int:
+        """Deployments of a SKU that are load tested.
+
+        Where all forms compete and no number is stated, the best one.
+        """
+        settings = self.request.settings
+        open_question = any(is_open(settings, load) for load in loads)
+        if open_question and "layouts" not in settings.origin:
+            return 1
+        return self.request.question.layouts
 
     def _sketches(
         self, loads: Sequence[Scenario], *, show: Callable[[str], None]
