@@ -23,7 +23,7 @@ from workloads.errors import UserError
     [
         ("mori-sglang", "b300", "engines for b300: dynamo-sglang, dynamo-vllm, sglang, trt, vllm"),
         ("atom", "gb200", "dynamo-vllm"),
-        ("trt", "mi355x", "atom, atom-disagg, mori-sglang, sglang, vllm"),
+        ("trt", "mi355x", "atom, atom-disagg, atom-sglang, atom-vllm, mori-sglang, sglang, vllm"),
         ("trt", "ascend950dt", "vllm"),
     ],
 )

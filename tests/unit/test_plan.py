@@ -15,6 +15,7 @@ from hwmodels.sku import load_sku
 from simulator.analysis.objectives import ONLINE_TTFT_S, Objectives
 from simulator.cli.main import run
 from simulator.scenario.candidates import candidate_deployments
+from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.target import resolve_target
 from simulator.serving.records import COLUMNS, Records
 from simulator.studies.plan.break_even import break_even_of
@@ -226,12 +227,23 @@ def test_skus_default_to_those_that_ship_and_have_a_price():
     assert next(request.loads()).isl == 1024
 
 
-def test_engines_default_to_the_skus_own_and_its_orchestrators():
+def test_engines_default_to_all_that_serve_the_sku():
     request = build_plan(flags={"interactivity": 40.0, "rate": 1.0, "sku": "gb200"})
-    engines = [load.engine for load in request.loads()]
-    assert engines[0] is None
-    assert "dynamo-vllm" in engines
-    assert not any(engine and "trt" in engine for engine in engines)
+    (load,) = request.loads()
+    assert load.engine is None
+    assert is_open(request.settings, load)
+    field = competing(request.settings, load)
+    engines = {each.load.engine for each in field.competitors}
+    assert {"dynamo-vllm", "dynamo-sglang"} <= engines
+    assert not any("trt" in engine for engine in engines)  # nobody ran it there
+    assert {each.load.spec for each in field.competitors} == {"none", "mtp"}
+    assert field.message.startswith("gb200 as best deployed, of dynamo-vllm")
+
+
+def test_a_named_engine_competes_alone():
+    request = build_plan(flags={"sku": "gb200", "rate": 1.0, "engine": "sglang", **SLOS})
+    (load,) = request.loads()
+    assert not is_open(request.settings, load)
 
 
 def test_bursts_and_cycles_exclude_each_other():
@@ -334,7 +346,8 @@ def test_a_load_test_repeats_to_the_last_digit():
 
 @pytest.fixture(scope="module")
 def demand():
-    return plan(sku=["b200", "mi355x"], rate=60.0, **SMALL, **QUICK | {"engine": None}, **SLOS)
+    engines = ["vllm", "atom"]  # each on its vendor's chips
+    return plan(sku=["b200", "mi355x"], rate=60.0, **SMALL, **QUICK | {"engine": engines}, **SLOS)
 
 
 def test_a_plan_carries_its_demand_in_whole_nodes(demand):
@@ -471,10 +484,10 @@ def test_a_power_budget_is_used_up_and_kept():
 
 
 def test_users_and_their_pauses_follow_littles_law():
-    result = plan(sku="b200", users=300.0, think=5.0, **SMALL, **QUICK, **SLOS)
+    result = plan(sku="b200", users=100.0, think=5.0, **SMALL, **QUICK, **SLOS)
     (row,) = result.rows
-    assert row.users == pytest.approx(300.0, rel=0.02)
-    assert row.rate_per_s == pytest.approx(300.0 / (row.operating.e2el.mean_s + 5.0), rel=0.02)
+    assert row.users == pytest.approx(100.0, rel=0.02)
+    assert row.rate_per_s == pytest.approx(100.0 / (row.operating.e2el.mean_s + 5.0), rel=0.02)
 
 
 def test_the_fastest_service_within_a_price():
@@ -525,10 +538,12 @@ def test_break_evens_of_budgets_are_ratios():
 def test_the_command_writes_its_files(tmp_path, capsys):
     line = (
         "plan --skus b200 --rate 20 --interactivity 30 --ttft-p90 2 --isl 1024 --osl 64 --tp 8 "
-        "--ep 8 --no-dp-attention --engine vllm --replications 3 --json --out"
+        "--ep 8 --no-dp-attention --engine vllm --replications 3 --json --scenario"
     )
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("concurrency: [4, 16, 64]")
     out = tmp_path / "plan"
-    assert run([*line.split(), str(out)]) == 0
+    assert run([*line.split(), str(scenario), "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["rows"][0]["sku"] == "b200"
     names = {file.name for file in out.iterdir()}

@@ -245,6 +245,23 @@ class Study:
             found.append(
                 Parameter(name=name, owner="workload", unit=unit, value=float(value), at=at)
             )
+        if base.turnaround_s:
+
+            def turn(wanted: float) -> tuple[Change, float]:
+                changed = replace(base, turnaround_s=wanted)
+                return replace(self.base, configuration=changed), wanted
+
+            found.append(
+                Parameter(
+                    name="turnaround_s",
+                    owner="workload",
+                    unit="s",
+                    value=base.turnaround_s,
+                    at=turn,
+                )
+            )
+        else:
+            untried["turnaround_s"] = "it is zero: clients send anew at once"
         if base.drafts:
             length = acceptance_of(base, software=self.base.software).acceptance_length
 
