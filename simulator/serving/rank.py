@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from math import ceil, floor
+from math import ceil, floor, lcm
 from typing import TYPE_CHECKING
 
 from simulator.serving.decode_batch import NEVER, DecodeBatch
@@ -255,7 +255,8 @@ class Rank:
             return
         block = self.pool.block_tokens
         whole = len(request.block_hashes) * request.block_tokens
-        published = whole if is_whole else min(tokens, whole) // block * block
+        both = lcm(block, request.block_tokens)  # ends a block of the pool and of the prompt
+        published = whole if is_whole else min(tokens, whole) // both * both
         shared = published // block
         if not is_whole and shared <= sequence.shared_blocks:
             return

@@ -102,7 +102,7 @@ def test_each_rank_knows_how_much_it_has_to_serve(scenario) -> None:
     def note(run) -> None:
         worker = simulation.workers[run.worker]
         for rank in worker.ranks:
-            queued = len(rank.waiting) + len(rank.expected)
+            queued = len(rank.waiting) + len(rank.incoming) + len(rank.expected)
             assert worker.loads[rank.index] == queued + rank.admitted_count()
             admitted = [*rank.filling(), *(s for _, _, s in rank.batch.running)]
             assert rank.life_blocks == sum(s.life_blocks for s in admitted)

@@ -68,6 +68,8 @@ MOVED = {
         "gpu_memory_utilization": (0.85, 0.92),
         "enable_chunked_prefill": (False, True),
         "enable_prefix_caching": (False, True, SHARED),
+        "prefill_cadence_min_running": (0, 64),
+        "prefill_cadence_steps": (0, 8),
         "prefill_schedule_interval": (1, 8),
         "long_prefill_token_threshold": (0, 256),
         "prefix_retention_interval": (0, 512, SHARED),
@@ -177,6 +179,8 @@ def test_an_engine_setting_moves_a_figure(engine, name, tmp_path, request):
     if name == "capacity_policy":
         base |= SMALL | {"overrides": {"hbm_usable_bytes": 115e9}}
     extra = {"max_num_tokens": 16384} if name == "capacity_policy" else {}
+    if name == "prefill_cadence_min_running":
+        extra = {"prefill_cadence_steps": 8}
     if engine == "vllm" and name == "enable_prefix_caching":
         extra = {"prefix_retention_interval": 512}  # the prompts share less than a recipe's
 

@@ -149,7 +149,7 @@ def test_a_setting_may_be_for_one_pool():
         ({"max_num_batched_token": 1}, "did you mean max_num_batched_tokens"),
         (
             {"chunked_prefill_size": 4096},
-            "is one of sglang, not of vllm; vllm has: kv_cache_dtype, max_num",
+            "is one of sglang, not of vllm; vllm has: kv_cache_dtype, .*max_num_batched_tokens, ",
         ),
         ({"max_num_seqs": 0}, "max_num_seqs is 0: input should be greater than or equal to 1"),
         ({"max_num_seqs": "many"}, "max_num_seqs is 'many': input should be a valid integer"),

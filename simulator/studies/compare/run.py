@@ -11,7 +11,7 @@ import pandas as pd
 from simulator.studies.compare.budgets import unequal_budgets
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
-from simulator.studies.series import caption_of
+from simulator.studies.series import caption_of, on_frontier
 from simulator.studies.sweep.run import run_sweep
 from workloads.errors import UserError, unknown_name
 
@@ -207,7 +207,9 @@ def run_comparison(
         if swept.runs.empty:
             reasons = "\n".join(swept.refused["reason"].unique())
             raise UserError(f"no layout of {each.name} fits\n{reasons}")
-        sides.append(side_of(each, swept.runs.assign(series=each.name), denominator=denominator))
+        runs = swept.runs.assign(series=each.name)
+        runs = runs.assign(on_frontier=on_frontier(runs))  # of all its forms together
+        sides.append(side_of(each, runs, denominator=denominator))
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
         resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
