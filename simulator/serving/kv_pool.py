@@ -160,10 +160,9 @@ class KvPoolSpec:
         tokens, end_tokens:
             Tokens of the chunk and of the prompt up to its end. [tokens]
         """
-        charge = sum(
-            min(-(-(window - 1 + tokens) // block) + 1, -(-end_tokens // block))
-            for window, block in self.admission_windows
-        )
+        charge = 0
+        for window, block in self.admission_windows:
+            charge += min(-(-(window - 1 + tokens) // block) + 1, -(-end_tokens // block))
         return max(charge - self.fixed_blocks_per_request, 0)
 
     @property

@@ -165,6 +165,43 @@ class PrefixCache:
             self.release(held)
         return node
 
+    def extend(self, request: Request, held: PrefixNode, *, blocks: int) -> PrefixNode:
+        """Keep more blocks of a prompt in progress, held by its request from now on.
+
+        Only blocks beyond ``held``, which the request holds so far, are looked at. The state at
+        their end is not kept.
+
+        Parameters
+        ----------
+        blocks:
+            How many of its blocks to hold, more than it does. [blocks]
+        """
+        done = held.end
+        keys = request.block_hashes[done:blocks]
+        if keys[0] in held.children:  # others have sent these blocks before
+            node = self._place(keys, below=held)
+            if self._keeps_states:
+                self._keep_states_of_path(self._tree.walk(keys, below=held), done, last=0)
+            self._add_holder(node, above=held)
+            self._tree.join(node)
+            return node
+        self._time += 1
+        self._held_tokens += len(keys) * self._size
+        if held.holders == 1 and not held.children and held is not self._tree.root:
+            node = held
+            node.keys += keys
+            node.end += len(keys)
+        else:
+            node = held.children[keys[0]] = PrefixNode(keys, held)
+            node.holders = 1
+        if self._keeps_states:
+            start = node.end - len(node.keys)
+            for n in self._state_positions(done, len(keys), 0):
+                node.states[done - start + n] = state = BoundaryState(self._time)
+                self._idle_tokens[POOL] += self._state_tokens
+                self._push(POOL, state)
+        return node
+
     def keep_output(self, request: Request) -> None:
         """Keep the blocks that a finished turn generated, for the next turn of its session."""
         size = self._size
@@ -203,9 +240,11 @@ class PrefixCache:
         self._room_tokens[POOL] = max(free_blocks, 0.0) * self.pool.block_tokens
         self._make_room(POOL)
 
-    def _add_holder(self, end: PrefixNode) -> None:
+    def _add_holder(self, end: PrefixNode, *, above: PrefixNode | None = None) -> None:
+        """Hold a node and what it depends on, below a node that is held already."""
         node: PrefixNode | None = end
-        while node is not None and node is not self._tree.root:
+        last = self._tree.root if above is None else above
+        while node is not None and node is not last:
             if not node.holders:
                 weight = len(node.keys) * self._size
                 self._idle_tokens[POOL] -= weight
@@ -226,12 +265,10 @@ class PrefixCache:
             )
         return size
 
-    def _place(self, keys: tuple[int, ...]) -> PrefixNode:
+    def _place(self, keys: tuple[int, ...], *, below: PrefixNode | None = None) -> PrefixNode:
         """Have these blocks in the pool, idle where nobody holds them; their last node."""
         self._time += 1
-        path = self._tree.walk(keys)
-        depth = sum(count for _, count in path)
-        node = self._tree.end_of(keys[:depth])
+        node, depth = self._tree.part(keys, below=below)
         lifted: PrefixNode | None = node
         while lifted is not None and lifted.level != POOL:
             self._move(lifted, POOL)
@@ -287,13 +324,19 @@ class PrefixCache:
             last -= 1
         if not keeps_end:
             last = 0
-        depth = 0
+        self._keep_states_of_path(self._tree.walk(keys), 0, last=last)
+
+    def _keep_states_of_path(
+        self, path: list[tuple[PrefixNode, int]], depth: int, *, last: int
+    ) -> None:
+        """Keep the state at boundaries of a path that begins ``depth`` blocks into its prompt."""
         interval = self.pool.prefix_hit_interval_tokens
-        for node, count in self._tree.walk(keys):
-            for n, older in node.states.items():
-                tokens = (depth + n) * self._size
-                if n <= count and depth + n < last and (not interval or tokens % interval):
-                    self._evict_first(older)
+        for node, count in path:
+            if last:
+                for n, older in node.states.items():
+                    tokens = (depth + n) * self._size
+                    if n <= count and depth + n < last and (not interval or tokens % interval):
+                        self._evict_first(older)
             for n in self._state_positions(depth, count, last):
                 state = node.states.get(n)
                 if state is None or state.level == GONE:

@@ -19,15 +19,18 @@ class PrefixNode:
         Where its blocks lie.
     time:
         When its blocks were last released or came to this level, as a serial number.
+    end:
+        Blocks from the start of a prompt to the last of these. [blocks]
     states:
         State kept at the end of some blocks, by their number in the run (from 1).
     """
 
-    __slots__ = ("children", "holders", "keys", "level", "parent", "states", "time")
+    __slots__ = ("children", "end", "holders", "keys", "level", "parent", "states", "time")
 
     def __init__(self, keys: tuple[int, ...], parent: PrefixNode | None) -> None:
         self.keys = keys
         self.parent = parent
+        self.end = len(keys) + (0 if parent is None else parent.end)
         self.children: dict[int, PrefixNode] = {}
         self.states: dict[int, BoundaryState] = {}
         self.holders = 0
@@ -51,10 +54,12 @@ class PrefixTree:
     def __init__(self) -> None:
         self.root = PrefixNode((), None)
 
-    def walk(self, keys: tuple[int, ...]) -> list[tuple[PrefixNode, int]]:
-        """Nodes along a prompt, each with how many of its blocks match."""
+    def walk(
+        self, keys: tuple[int, ...], *, below: PrefixNode | None = None
+    ) -> list[tuple[PrefixNode, int]]:
+        """Nodes along blocks from a node on, each with how many of its blocks match."""
         path = []
-        node = self.root
+        node = self.root if below is None else below
         depth = 0
         while depth < len(keys):
             child = node.children.get(keys[depth])
@@ -71,11 +76,18 @@ class PrefixTree:
 
     def end_of(self, keys: tuple[int, ...]) -> PrefixNode:
         """The node that ends with the last of these blocks, all of which exist."""
-        path = self.walk(keys)
+        return self.part(keys)[0]
+
+    def part(
+        self, keys: tuple[int, ...], *, below: PrefixNode | None = None
+    ) -> tuple[PrefixNode, int]:
+        """The node that ends with the last of these blocks that exists, and how many do."""
+        path = self.walk(keys, below=below)
         if not path:
-            return self.root
+            return (self.root if below is None else below), 0
         node, count = path[-1]
-        return node if count == len(node.keys) else self.split(node, count)
+        found = sum(matched for _, matched in path)
+        return (node if count == len(node.keys) else self.split(node, count)), found
 
     def split(self, node: PrefixNode, count: int) -> PrefixNode:
         """Make the first ``count`` blocks of a node its parent, and return that."""
@@ -91,7 +103,10 @@ class PrefixTree:
         return upper
 
     def join(self, node: PrefixNode) -> None:
-        """Join a node with parents that have come to share its fate, so that paths stay short."""
+        """Join a node with parents that share its fate, so that paths stay short.
+
+        What requests hold has no time of its own until the last of them lets go of it.
+        """
         parent = node.parent
         while (
             parent is not None
@@ -99,7 +114,7 @@ class PrefixTree:
             and len(parent.children) == 1
             and parent.holders == node.holders
             and parent.level == node.level
-            and parent.time == node.time
+            and (node.holders or parent.time == node.time)
         ):
             assert parent.parent is not None
             length = len(parent.keys)

@@ -261,12 +261,13 @@ class Rank:
         if not is_whole and shared <= sequence.shared_blocks:
             return
         before = cache.held_blocks
-        sequence.prefix = cache.insert(
-            request,
-            sequence.prefix,
-            blocks=published // request.block_tokens,
-            keeps_end=is_whole,
-        )
+        blocks = published // request.block_tokens
+        if is_whole or sequence.prefix is None:
+            sequence.prefix = cache.insert(
+                request, sequence.prefix, blocks=blocks, keeps_end=is_whole
+            )
+        else:
+            sequence.prefix = cache.extend(request, sequence.prefix, blocks=blocks)
         self.held += cache.held_blocks - before
         self.held -= shared - sequence.shared_blocks
         sequence.blocks -= shared - sequence.shared_blocks

@@ -231,6 +231,7 @@ def chained(path):
         st.one_of(
             st.tuples(st.just("serve"), PATHS),
             st.tuples(st.just("start"), PATHS),
+            st.tuples(st.just("chunks"), PATHS),
             st.tuples(st.just("end"), st.integers(0, 5)),
             st.tuples(st.just("shrink"), st.integers(0, 12)),
         ),
@@ -256,11 +257,17 @@ def test_the_tree_stays_consistent(steps, interval, tiers) -> None:
             assert known.idle_blocks <= value
         elif action == "end" and running:
             known.release(running.pop(value % len(running)))
-        elif action in ("serve", "start"):
+        elif action in ("serve", "start", "chunks"):
             request = prompt(*chained(value))
             match = known.match(request, request.prompt_tokens)
             assert match.live_tokens <= match.pool_tokens <= match.tokens
-            held = known.insert(request, known.hold(request, match))
+            held = known.hold(request, match)
+            if action == "chunks":
+                for blocks in range(held.end + 1, len(value)):
+                    held = known.extend(request, held, blocks=blocks)
+                    assert held.end == blocks
+                    check_tree(known)
+            held = known.insert(request, held)
             if interval is None:
                 again = known.match(request, request.prompt_tokens)
                 assert again.live_tokens == len(value) * 4
@@ -274,3 +281,28 @@ def test_the_tree_stays_consistent(steps, interval, tiers) -> None:
     known.shrink(0)
     check_tree(known)
     assert known.idle_blocks == known.held_blocks == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(paths=st.lists(PATHS, max_size=12), ends=st.lists(st.integers(0, 11), max_size=12))
+def test_prompts_kept_chunk_by_chunk_are_kept_as_whole_ones(paths, ends) -> None:
+    at_once, in_chunks = cache(), cache()
+    running = []
+    for number, path in enumerate(paths):
+        request = prompt(*chained(path))
+        match = at_once.match(request, request.prompt_tokens)
+        assert in_chunks.match(request, request.prompt_tokens) == match
+        whole, held = at_once.hold(request, match), in_chunks.hold(request, match)
+        for blocks in range(held.end + 1, len(path) + 1):
+            whole = at_once.insert(request, whole, blocks=blocks)
+            held = in_chunks.extend(request, held, blocks=blocks)
+        running.append((at_once.insert(request, whole), in_chunks.insert(request, held)))
+        if number < len(ends):
+            one, other = running.pop(ends[number] % len(running))
+            at_once.release(one)
+            in_chunks.release(other)
+            free = (at_once.held_blocks + at_once.idle_blocks) // 2
+            at_once.shrink(free)
+            in_chunks.shrink(free)
+        assert in_chunks.held_blocks == at_once.held_blocks
+        assert in_chunks.idle_blocks == at_once.idle_blocks
