@@ -138,6 +138,9 @@ class Sku(_Quantities):
     generation: str = Field(description="chip generation; kernels are alike within one")
     status: Literal["shipping", "announced", "cancelled"]
     scaleup_topology: Literal["switch", "mesh", "torus"]
+    devices_per_chip: int = Field(
+        default=1, ge=1, description="devices that engines count on a chip; here a rank is a chip"
+    )
     aliases: tuple[str, ...] = ()
     kin: tuple[str, ...] = Field(default=(), description="related SKUs, nearest first")
     announced: str | None = Field(default=None, description="year, month or half-year")

@@ -8,6 +8,7 @@ prefill and a decode pool; results before 2025-12-19 know no roles and give ``tp
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from calibration.importers.results import (
@@ -17,6 +18,7 @@ from calibration.importers.results import (
     model_named,
     sku_named,
 )
+from hwmodels.sku import load_sku
 from simulator.engines.labels import load_engine
 from workloads.errors import UserError
 
@@ -31,6 +33,7 @@ _RATES = {
     "input_tput_per_gpu": "input_tput_per_gpu",
 }
 _SPLIT_RANKS = ("pp", "dcp_size", "pcp_size")
+_RANKS = ("tp", "ep", "gpus")
 _UNDRAWN = ("none", "", "None", None)
 
 
@@ -70,10 +73,27 @@ def read_aggregate(result: BenchmarkResult) -> RunRecord:
         for latency in LATENCIES:
             name = f"{statistic}_{latency}"
             fields[f"{name}_s"] = result.number(name)
+    layout = _in_chips(_layout(result), sku=fields["sku"])
     return RunRecord(
-        fields=fields | _layout(result),
+        fields=fields | layout,
         hints={"sku": f"hw '{data['hw']}' names no SKU of the catalogue"},
     )
+
+
+def _in_chips(layout: dict[str, object], *, sku: object) -> dict[str, object]:
+    """A layout in chips, where the benchmark counts several devices of a chip as ranks.
+
+    InferenceX's ``tp`` of a TPU v7 counts TensorCores, its rates are per chip: only so do they
+    agree with the speed of its users.
+    """
+    devices = 1 if sku is None else load_sku(str(sku)).devices_per_chip
+    if devices == 1:
+        return layout
+    counts = {"gpus", *(f"{pool}_{name}" for pool in ("prefill", "decode") for name in _RANKS)}
+    return {
+        name: ceil(value / devices) if name in counts and isinstance(value, int | float) else value
+        for name, value in layout.items()
+    }
 
 
 def _layout(result: BenchmarkResult) -> dict[str, object]:

@@ -38,6 +38,18 @@ def binding_limits(assembly: Assembly, configuration: RunConfiguration) -> tuple
     return tuple(found)
 
 
+def counted_in_chips(configuration: RunConfiguration) -> tuple[str, ...]:
+    """How engines call a layout, where they count several devices of a chip as ranks."""
+    sku, tp = configuration.sku, configuration.pools[-1].layout.tp
+    devices = sku.devices_per_chip
+    if devices == 1:
+        return ()
+    return (
+        f"a rank of {sku.key} is a chip of {devices} devices: TP{tp} is {tp} chips, "
+        f"TP{tp * devices} where engines and InferenceX count devices",
+    )
+
+
 def merged(messages: Iterable[str]) -> list[str]:
     """Each message once, and the KV tokens of all layouts in one line."""
     tokens: dict[str, dict[str, str]] = {}

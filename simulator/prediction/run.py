@@ -12,7 +12,7 @@ from simulator.analysis.metrics import RunMetrics, run_metrics
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bands import bands_of, cell_of
 from simulator.prediction.bottleneck import name_bottleneck
-from simulator.prediction.notes import binding_limits
+from simulator.prediction.notes import binding_limits, counted_in_chips
 from simulator.scenario.configuration import RunResult
 from simulator.serving.client import ClosedLoop
 from simulator.serving.deployment import run_deployment
@@ -179,6 +179,7 @@ def simulate_run(
         messages=(
             *assembly.software.messages,
             *binding_limits(assembly, configuration),
+            *counted_in_chips(configuration),
             *assembly.kv_messages,
         ),
     )

@@ -106,6 +106,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "value_error" and not field:
+            raise UserError(str(first["ctx"]["error"])) from None
         given = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
         raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     if source.scenario.calibration is not None:

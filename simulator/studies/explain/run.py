@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.prediction.assembly import assemble
-from simulator.prediction.notes import binding_limits
+from simulator.prediction.notes import binding_limits, counted_in_chips
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
 from simulator.studies.explain.request import Phase, build_batch, configure, requests_that_fit
@@ -341,6 +341,7 @@ def explain_configuration(
                     *messages,
                     *software.messages,
                     *binding_limits(assembly, configuration),
+                    *counted_in_chips(configuration),
                     *notes,
                     *assembly.kv_messages,
                 )
