@@ -310,12 +310,13 @@ FLAGS = ["--tp", "8", "--ep", "8", "--no-dp-attention", "--concurrency", "1,8"]
 def test_results_and_the_directories_of_their_commands_give_the_same_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["--sku", "mi355x", *FLAGS, "--out", "curve"]) == 0
-    compared = ["compare", "b200", "mi355x", "--at", "20,50", "--workers", "1"]
+    systems = ("b200:vllm", "mi355x:sglang")
+    compared = ["compare", *systems, "--at", "20,50", "--workers", "1"]
     assert run([*compared, *FLAGS, "--out", "compared"]) == 0
     read = report("curve", "compared")
     made = report(
         sim.curve(sku="mi355x", **ASKED),
-        sim.compare("b200", "mi355x", at=(20, 50), workers=1, **ASKED),
+        sim.compare(*systems, at=(20, 50), workers=1, **ASKED),
     )
     assert read.speeds == made.speeds == (20.0, 50.0)
     assert [source.name for source in made.sources] == ["curve", "comparison"]
