@@ -30,7 +30,7 @@ class PrefixNode:
     def __init__(self, keys: tuple[int, ...], parent: PrefixNode | None) -> None:
         self.keys = keys
         self.parent = parent
-        self.end = len(keys) + (0 if parent is None else parent.end)
+        self.end: int = len(keys) + (0 if parent is None else parent.end)
         self.children: dict[int, PrefixNode] = {}
         self.states: dict[int, BoundaryState] = {}
         self.holders = 0
