@@ -128,3 +128,16 @@ def test_an_edited_server_setting_of_a_load_is_refused(tmp_path, capsys):
     path.write_text(yaml.safe_dump(entries))
     assert run(["load", "--scenario", str(path)]) == 2
     assert "is 3 in the scenario file, but the recipe in force has" in capsys.readouterr().err
+
+
+def test_a_load_says_which_server_settings_of_a_curves_file_it_does_not_read(tmp_path, capsys):
+    """As inference-sim/inference-sim#1035: an edited setting went unused without a word."""
+    path = tmp_path / "edited.yaml"
+    told = {"sku": "b300", "engine": "vllm", "tp": 8, "ep": 8, "dp_attention": False, "osl": 8}
+    told |= {"settings.TEP8.max_num_batched_tokens": 4321}
+    path.write_text(yaml.safe_dump({k: {"value": v, "origin": "flag"} for k, v in told.items()}))
+    out = str(tmp_path / "load")
+    assert run(["load", "--scenario", str(path), "--concurrency", "1", "--out", out]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "settings.TEP8.max_num_batched_tokens is 4321 in the scenario file" in printed
+    assert "--engine-set max_num_batched_tokens=4321" in printed

@@ -80,6 +80,7 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         expert_load=asked.expert_load,
     )
     _check_reported(asked, configuration)
+    messages += _not_read(asked, configuration)
     return configuration, tuple(messages)
 
 
@@ -101,6 +102,22 @@ def _check_reported(asked: LoadRequest, configuration: RunConfiguration) -> None
                     f"but the recipe in force has {has}: what is told of the servers is not read; "
                     f"state a setting of your own with --engine-set {name}={told}"
                 )
+
+
+def _not_read(asked: LoadRequest, configuration: RunConfiguration) -> list[str]:
+    """Server settings of this layout in the ``resolved.yaml`` of a curve that do not hold here."""
+    pool = configuration.pools[-1]
+    values = pool.settings.model_dump()
+    return [
+        f"settings.{full} is {shown(told)} in the scenario file, which tells of servers and is "
+        f"not read: {shown(values[name])} holds; state your own with --engine-set {name}={told}"
+        for full, told in asked.reported.items()
+        for label, _, name in (full.partition("."),)
+        if label == pool.layout.label
+        and name in values
+        and told != values[name]
+        and not isinstance(told, dict)
+    ]
 
 
 def routing_of(asked: LoadRequest) -> tuple[Routing, str]:
