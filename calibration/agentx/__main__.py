@@ -1,6 +1,7 @@
 """``python -m calibration.agentx``: predictions of public AgentX runs beside what was measured.
 
-Takes names of rows, or none for all of them; ``--csv FILE`` also writes the table.
+Takes names of rows, or none for all of them; ``--csv FILE`` also writes the table, and
+``--page FILE`` the one of a Markdown page, between its two marks.
 """
 
 from __future__ import annotations
@@ -31,6 +32,20 @@ HIT_BAR = (0.03, 0.01)
 """The same for the hit rate of device and host, absolute. [-]"""
 
 
+PAGE_FIGURES = {
+    "total_tok_s_gpu": "tok/s/GPU",
+    "itl_p90_ms": "P90 ITL ms",
+    "ttft_p50_s": "TTFT p50 s",
+    "requests": "requests",
+    "gpu_hit": "hit device",
+    "host_hit": "hit host",
+}
+"""Columns of the page's table."""
+
+MARKS = ("<!-- calibration.agentx -->", "<!-- end of calibration.agentx -->")
+"""Where that table begins and ends."""
+
+
 def predicted(row: MeasuredRow) -> AgenticMetrics:
     """Figures of a simulated run of a row's system.
 
@@ -59,15 +74,55 @@ def counterparts(metrics: AgenticMetrics) -> dict[str, float]:
     }
 
 
+def page_row(row: MeasuredRow, found: dict[str, float]) -> str:
+    """A row of the page's table: measured and predicted figures of `PAGE_FIGURES`."""
+    cells = [f"{row.title}, {row.settings['concurrency'][0]} sessions"]
+    for name in PAGE_FIGURES:
+        value = row.figures.get(name)
+        if value is None:
+            cells.append("")
+        elif "hit" in name:
+            cells.append(f"{value:.3f} → {found[name]:.3f}")
+        else:
+            figures = (
+                f"{value:,.4g} → {found[name]:,.4g}"
+                if value < 1e3
+                else (f"{value:,.0f} → {found[name]:,.0f}")
+            )
+            cells.append(f"{figures} ({100 * (found[name] / value - 1.0):+.0f} %)")
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_page(path: Path, rows: list[str], bars: list[str]) -> None:
+    """Replace what stands between a page's marks by this table and the median errors.
+
+    Raises
+    ------
+    UserError
+        If the page has no marks.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (begin and end):
+        raise UserError(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]} around its table")
+    head = ["| run | " + " | ".join(PAGE_FIGURES.values()) + " |"]
+    head.append("|---" * (1 + len(PAGE_FIGURES)) + "|")
+    table = "\n".join([*head, *rows, "", *(f"* {bar}" for bar in bars)])
+    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Print the table, the rows left out, and the bars."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--page", type=Path)
     asked = parser.parse_args()
     table: list[dict[str, str | float]] = []
     errors: dict[str, list[float]] = {}
     skipped: list[tuple[str, str]] = []
+    lines: list[str] = []
     for row in measured_rows():
         if asked.names and row.name not in asked.names:
             continue
@@ -81,6 +136,7 @@ def main() -> None:
             skipped.append((row.name, reason))
             continue
         _print_row(row, found)
+        lines.append(page_row(row, found))
         for name, value in row.figures.items():
             table.append(
                 {"row": row.name, "figure": name, "measured": value, "predicted": found[name]}
@@ -92,13 +148,17 @@ def main() -> None:
             errors.setdefault("hit", []).append(abs(hit - row.hit_total))
     for name, reason in skipped:
         print(f"left out: {name}: {reason}")
+    bars: list[str] = []
     for name, (must, aim) in {**BARS, "hit": HIT_BAR}.items():
         if name in errors:
             median = statistics.median(errors[name])
-            print(
+            bars.append(
                 f"{name}: median error {100 * median:.1f} % over {len(errors[name])} rows "
                 f"(must {100 * must:.0f}, aim {100 * aim:.0f})"
             )
+            print(bars[-1])
+    if asked.page is not None and lines:
+        write_page(asked.page, lines, bars)
     if asked.csv is not None and table:
         with asked.csv.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")

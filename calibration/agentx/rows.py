@@ -29,8 +29,8 @@ class MeasuredRow:
 
     Parameters
     ----------
-    name, kind, source:
-        Identity, class and public source.
+    name, title, kind, source:
+        Identity, system and layout in words, class and public source.
     settings:
         What simulates it: ``system``, ``concurrency`` and settings of a scenario.
     kv_offload, protocol:
@@ -42,6 +42,7 @@ class MeasuredRow:
     """
 
     name: str
+    title: str
     kind: str
     source: str
     settings: dict[str, Any]
@@ -94,6 +95,7 @@ def _row(row: dict[str, str]) -> MeasuredRow:
     offload = row["offload"]
     return MeasuredRow(
         name=row["id"],
+        title=f"{row['sku']} {row['engine']} {row['layout']} {row['model']}",
         kind=row["class"],
         source=row["source"],
         settings=settings,
