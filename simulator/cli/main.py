@@ -112,7 +112,13 @@ def run(arguments: list[str]) -> int:
         typer.echo("interrupted; results already written are as they were", err=True)
         return INTERRUPTED
     except _PARSE_ERROR as error:
-        return _fail(f"{error.format_message().rstrip('.')}; see simulate --help")
+        message = error.format_message().rstrip(".")
+        if "agentx" in arguments and message.startswith("No such option: --workload"):
+            return _fail(
+                f"simulate {arguments[0]} takes no --workload; session trees run with "
+                "simulate agentx, compare and load, and the curve (simulate --sku ...)"
+            )
+        return _fail(f"{message}; see simulate --help")
     return status if isinstance(status, int) else 0
 
 

@@ -90,3 +90,12 @@ def test_every_door_leads_to_the_same_replay(trace, tmp_path) -> None:
     assert all(one == found[0] for one in found)
     assert (tmp_path / "0" / "agentx.png").exists()
     assert (tmp_path / "0" / "points.csv").exists()
+
+
+def test_commands_without_session_trees_name_those_with_them(capsys) -> None:
+    from simulator.cli.main import run
+
+    assert run(["sweep", "--workload", "agentx"]) == 2
+    said = capsys.readouterr().err
+    assert "sweep takes no --workload" in said
+    assert "simulate agentx" in said
