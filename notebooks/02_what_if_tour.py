@@ -27,7 +27,7 @@ from IPython.display import Markdown
 
 import simulator as sim
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 node = {"sku": "b300", "engine": "vllm", "gpus": 8, "concurrency": [1, 4, 16, 64, 256]}
 sheet = sim.catalog("skus").set_index("sku").loc["b300"]

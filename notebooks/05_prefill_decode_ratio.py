@@ -28,7 +28,7 @@ from IPython.display import Markdown
 
 import simulator as sim
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 clients = (512, 1024, 4096)
 workers = (1, 2, 3, 4)

@@ -28,7 +28,7 @@ from IPython.display import Markdown
 
 import simulator as sim
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 chips = ["gb300", "vr200", "mi455x", "ascend950dt"]
 sheet = sim.catalog("skus").set_index("sku").loc[chips]

@@ -28,7 +28,7 @@ from IPython.display import Markdown
 import simulator as sim
 from hwmodels.sku import load_sku
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 wide = {"tp": 8, "ep": 8, "dp_attention": True}
 regimes = {

@@ -28,7 +28,7 @@ from IPython.display import Markdown
 
 import simulator as sim
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 slos = {"interactivity": 20, "ttft_p90": 5}
 ask = {"sku": "b300", "engine": "dynamo-vllm", "mw": 10, "layouts": 1, "replications": 3, **slos}

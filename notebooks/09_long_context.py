@@ -29,7 +29,7 @@ from IPython.display import Markdown
 import simulator as sim
 from simulator.studies.explain.run import explain_model
 from simulator.output.figure import ResultFigure
-from simulator.studies.curve.pareto_plot import dress
+from simulator.output.style import dress
 
 node = {"sku": "b300", "engine": "sglang", "tp": 8, "ep": 1}
 models = {"deepseek-v4-pro": "fp4", "deepseek-v3.2": "fp8"}
