@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-MOST_ROUNDS = 3
+MOST_ROUNDS = 2
 """Gauss-Newton rounds at the most."""
 
 NEAR = 0.03

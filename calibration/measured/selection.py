@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-LARGEST_FITTED = 256
+LARGEST_FITTED = 128
 """Clients of the largest published runs that are fitted. Larger ones take longer to simulate than
-all others together, and say of software what those of 256 say; they are predicted all the same.
+all others together, and say of software what those of 128 say; they are predicted all the same.
 [requests]"""
 
-FITTED_PER_BUILD = 3
-"""Concurrencies of a build that are fitted: the smallest, the largest and one between. Software
-has fewer parameters than that, and a curve's other points lie between these."""
+FITTED_PER_BUILD = 2
+"""Concurrencies of a build that are fitted: the smallest, where floors rule, and the largest, where
+bandwidth and arithmetic do. A curve's other points lie between these and are predicted."""
 
 UNDATED_TRUST = (0.5, 0.9)
 """Trust in an undated median that mixes many builds, and in one of a single build: throughput and
