@@ -110,7 +110,8 @@ def test_every_engine_has_a_level_on_every_sku_with_sane_figures(engine, sku):
     assert 0.0 <= software.host_step_s < 0.1
     assert 0.0 < software.eager_launch_s < 1e-3
     for fit in software.kernels.values():
-        assert 0.0 < fit.t0_s < 5e-4
+        # the largest, 553 us, is vLLM's on MI325X: its software of the measured runs, no silicon
+        assert 0.0 < fit.t0_s < 6e-4
         assert 0.0 < fit.compute_efficiency <= 1.0
         assert 0.0 < fit.memory_efficiency <= 1.0
     for kind in OpKind:
