@@ -157,7 +157,7 @@ def published_at(rows):
     return np.array([curve.at(x) for x in low_speeds])
 
 
-low_speeds, days = (15, 20, 25, 30), ("2026-05-10", "2026-05-21")
+low_speeds, days = (15, 20, 25, 30), ("2026-05-17", "2026-05-21")
 older = sim.compare(
     "b200:sglang@2026-05-22", *(f"mi355x:sglang@{day}" for day in days), at=low_speeds, **node
 ).frame()
@@ -192,8 +192,8 @@ Markdown(
     f"{spec.ratio_lo:.2f} to {spec.ratio_hi:.2f}, cannot rank the two chips.\n\n"
     "SemiAnalysis put B200 at about five times MI355X at 15 to 30 tok/s/user on 2026-05-22 "
     "(InferenceX-app, *mi355x-deepseek-v4-pro-sglang-110x-in-26-days*). Published runs say "
-    f"{said['2026-05-10', 'published']} times with MI355X's software of 2026-05-10 (simulated "
-    f"{said['2026-05-10', 'simulated']}) and {said['2026-05-21', 'published']} times with that of "
+    f"{said['2026-05-17', 'published']} times with MI355X's software of 2026-05-17 (simulated "
+    f"{said['2026-05-17', 'simulated']}) and {said['2026-05-21', 'published']} times with that of "
     f"2026-05-21 (simulated {said['2026-05-21', 'simulated']}): the factor of five is one of the "
     "earlier software."
 )

@@ -32,7 +32,7 @@ from simulator.output.style import dress
 
 wide = {"tp": 8, "ep": 8, "dp_attention": True}
 regimes = {
-    "60 tok/s/user\n(few users, TP8)": {"interactivity": 60, "tp": 8},
+    "50 tok/s/user\n(few users, TP8)": {"interactivity": 50, "tp": 8},
     "30 tok/s/user\n(TP8)": {"interactivity": 30, "tp": 8},
     "15 tok/s/user\n(many users, DEP8)": {"interactivity": 15, **wide},
     "128k prompts,\n8 users (TP8)": {"concurrency": [8], "isl": 131072, "tp": 8},
@@ -102,7 +102,7 @@ twice = sim.compare(
         {"name": name, **node, "overrides": {key: 2 * getattr(chip, key) for key in keys}}
         for name, keys in doubled.items()
     ),
-    at=(30, 60),
+    at=(30, 50),
 )
 gain = twice.frame().pivot(index="system", columns="interactivity", values="ratio")
 gain.loc[list(doubled)].rename_axis(columns="throughput, times, at tok/s/user").round(2)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 KEPT_WITHIN = 0.6
 """Share of the best bound at its speed that a deployment must reach somewhere. [-]"""
 
+MOST_KEPT = 6
+"""Deployments of a SKU that are simulated at the most: those whose bounds come nearest. [-]"""
+
 CLIENTS_PER_8_GPUS = (1, 4, 16, 64, 256, 1024)
 """Loads at which bounds are taken. [requests]"""
 
@@ -50,7 +53,7 @@ class Screened:
 def screen(ladders: Sequence[Ladder], *, workers: int | None = None) -> Screened:
     """Drop deployments whose bounds stay behind those of others at every speed.
 
-    A deployment whose bounds cannot be worked out stays: its run says why it cannot be.
+    At most `MOST_KEPT` stay. A deployment that cannot run is among those that do not.
 
     Parameters
     ----------
@@ -62,17 +65,21 @@ def screen(ladders: Sequence[Ladder], *, workers: int | None = None) -> Screened
     processes = min(workers or cpu_count(), max(1, len(ladders) // 4))
     points = Parallel(n_jobs=processes)(delayed(bound_points)(each) for each in ladders)
     known = np.array([point for each in points for point in each], dtype=float).reshape(-1, 2)
-    kept: list[Ladder] = []
-    dropped: list[tuple[Ladder, str]] = []
-    for ladder, own in zip(ladders, points, strict=True):
-        share = max((y / known[known[:, 0] >= x, 1].max() for x, y in own), default=1.0)
-        if share >= KEPT_WITHIN:
-            kept.append(ladder)
-        else:
-            dropped.append(
-                (ladder, f"its bound reaches {100 * share:.0f} % of others' at equal speed")
-            )
-    return Screened(kept=tuple(kept), dropped=tuple(dropped))
+    shares = [
+        max((y / known[known[:, 0] >= x, 1].max() for x, y in own), default=0.0) for own in points
+    ]
+    order = sorted(range(len(ladders)), key=lambda index: (-shares[index], index))
+    best = {index for index in order[:MOST_KEPT] if shares[index] >= KEPT_WITHIN}
+    if not best:  # no bound could be worked out: the runs say why
+        best = set(range(len(ladders)))
+    return Screened(
+        kept=tuple(each for index, each in enumerate(ladders) if index in best),
+        dropped=tuple(
+            (each, f"its bound reaches {100 * shares[index]:.0f} % of others' at equal speed")
+            for index, each in enumerate(ladders)
+            if index not in best
+        ),
+    )
 
 
 def bound_points(ladder: Ladder) -> list[tuple[float, float]]:
