@@ -145,7 +145,7 @@ def test_rows_that_cannot_be_simulated_are_named_and_stop_no_others(runs):
     few.loc[few.index[[2, 5]], "precision"] = "int3"
     few.loc[few.index[7], ["decode_tp", "decode_ep", "decode_gpus", "gpus"]] = 1.0
     selection = select_for_fit(few)
-    assert len(selection.observations) == 9
+    assert len(selection.observations) + len(selection.unfitted) == 9
     precision, memory = selection.refused_lines
     places = few["place"].to_list()
     lines = ", ".join(places[at].removeprefix("line ") for at in (2, 5))
