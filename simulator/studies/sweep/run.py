@@ -380,8 +380,9 @@ def _compete(
         }
     if screened.dropped:
         messages.append(
-            f"{len(screened.dropped)} of {len(named)} deployments are behind by their bounds at "
-            "every speed and were not run"
+            f"{len(screened.dropped)} of {len(named)} deployments were not run: by single-step "
+            "bounds, an estimate, others come nearer to the best at some speed; name --engine to "
+            "run all of one"
         )
 
 

@@ -3,8 +3,9 @@
 Where everything that was ever run on a SKU competes, nine tenths of the runs would be dominated.
 A deployment's bound (`simulator.prediction.bounds`) gives, at each number of clients, a speed per
 user and a throughput that no schedule passes. A deployment stays if one of its points comes
-within a factor of the best bound at its speed: real runs lie under their bounds by factors that
-differ less than that between deployments of one model.
+within a factor of the best bound at its speed, and is among the first few by that. This assumes
+that real runs lie under their bounds by like factors; nothing has tested it, so that a deployment
+that would win may be left out, and each that is left out is listed.
 """
 
 from __future__ import annotations
