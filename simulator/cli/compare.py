@@ -11,7 +11,7 @@ from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.cli.parsing import numbers
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     *lists_of(POOLS, *POOLS),
     *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
     *one_each(
-        SCENARIO, "overrides", "engine_settings", "kv_precision", "economics", "seed", "calibration"
+        SCENARIO,
+        "overrides",
+        "engine_settings",
+        "kv_precision",
+        *HOST,
+        "economics",
+        "seed",
+        "calibration",
     ),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="compare",

@@ -9,7 +9,7 @@ import typer
 from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import SCENARIO
+from simulator.scenario.declared import HOST, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
@@ -30,7 +30,7 @@ def _print_version(wanted: bool) -> None:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="curve",

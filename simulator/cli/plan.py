@@ -7,7 +7,7 @@ from typing import Any
 from simulator.cli import options
 from simulator.cli.answers import give_answer
 from simulator.cli.flags import flag, lists_of, one_each, takes
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.plan.declared import PLAN
 
 
@@ -34,7 +34,7 @@ from simulator.studies.plan.declared import PLAN
     *lists_of(POOLS, "prefill", "decode"),
     *one_each(SCENARIO, "isl", "osl"),
     *lists_of(SCENARIO, "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(PLAN, "think", "burstiness", "peak", "period", "workload"),
     *one_each(SCENARIO, "economics"),
     *one_each(PLAN, "tier", "whole", "spare", "layouts", "replications"),

@@ -9,7 +9,7 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import SCENARIO
+from simulator.scenario.declared import HOST, SCENARIO
 
 if TYPE_CHECKING:
     from simulator.studies.report import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     command="report",
 )

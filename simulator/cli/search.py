@@ -7,7 +7,7 @@ from typing import Any
 from simulator.cli import options
 from simulator.cli.answers import give_answer
 from simulator.cli.flags import flag, lists_of, one_each, takes
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.search.declared import SEARCH
 
 
@@ -26,7 +26,7 @@ from simulator.studies.search.declared import SEARCH
     *lists_of(POOLS, "prefill", "decode"),
     *one_each(SCENARIO, "isl", "osl", "concurrency"),
     flag(SCENARIO["spec"], lists=True, several="Speculation to try: none,mtp:1,mtp:2."),
-    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision"),
+    *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     command="search",
 )

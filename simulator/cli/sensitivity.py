@@ -7,7 +7,7 @@ from typing import Any
 from simulator.cli import options
 from simulator.cli.answers import give_answer
 from simulator.cli.flags import flag, lists_of, one_each, takes
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.sensitivity.declared import SENSITIVITY
 
 
@@ -18,7 +18,7 @@ from simulator.studies.sensitivity.declared import SENSITIVITY
     flag(SCENARIO["concurrency"], kind="int", metavar="N", text="Closed-loop clients; default 64."),
     *one_each(SENSITIVITY, *SENSITIVITY),
     *one_each(
-        SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision"
+        SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST
     ),
     *one_each(SCENARIO, "seed", "calibration"),
     command="sensitivity",

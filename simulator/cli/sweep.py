@@ -9,7 +9,7 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import lists_of, one_each, takes
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "isl", "osl"),
     *one_each(SCENARIO, "concurrency"),
     *lists_of(SCENARIO, "spec", "acceptance_length", "overrides"),
-    *one_each(SCENARIO, "engine_settings", "kv_precision"),
+    *one_each(SCENARIO, "engine_settings", "kv_precision", *HOST),
     *lists_of(SCENARIO, "economics", "seed"),
     *one_each(SCENARIO, "calibration"),
     command="sweep",

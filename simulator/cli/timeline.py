@@ -9,7 +9,7 @@ import typer
 from simulator.cli import options
 from simulator.cli.flags import flag, lists_of, one_each, takes
 from simulator.cli.parsing import numbers, parse_concurrency
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     *lists_of(POOLS, "prefill", "decode"),
     *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
     *one_each(
-        SCENARIO, "overrides", "engine_settings", "kv_precision", "economics", "seed", "calibration"
+        SCENARIO,
+        "overrides",
+        "engine_settings",
+        "kv_precision",
+        *HOST,
+        "economics",
+        "seed",
+        "calibration",
     ),
     command="timeline",
 )

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from simulator.engines.host_times import host_times_table
 from workloads.datafiles import invalid_data, read_yaml_mapping
 
 RuleValue: TypeAlias = bool | int | float | str | None
@@ -123,6 +124,7 @@ def rules_page() -> str:
                 f"| {rule.rule} | {_builds(rule)} | {rule.form} | {settings or 'always'} "
                 f"| {rule.source} |"
             )
+    lines += ["", *host_times_table()]
     lines += ["", "## Known divergences", "", "| engine | what is not modelled | what it costs |"]
     lines.append("|---|---|---|")
     lines += [f"| {one.engine} | {one.what} | {one.cost} |" for one in _rule_file().divergences]

@@ -17,6 +17,7 @@ from simulator.prediction.exchange_plan import exchange_messages, with_exchange
 from simulator.prediction.release_plan import nvfp4_experts, plan_of_release, release_messages
 from simulator.prediction.transfer_link import transfer_link
 from simulator.serving.deployment import Deployment
+from simulator.serving.front_end import FrontEnd
 from simulator.serving.router import WorkerPool
 from simulator.serving.step_cost import TabulatedStepCost
 from workloads.errors import UserError
@@ -195,8 +196,11 @@ def _deployment(
     models: list[CostModel],
     pools: list[WorkerPool],
 ) -> Deployment:
+    front_end = FrontEnd(
+        request_s=configuration.client_overhead_s, token_s=configuration.tokenise_s_per_token
+    )
     if len(pools) == 1:
-        return Deployment(aggregated=pools[0])
+        return Deployment(aggregated=pools[0], front_end=front_end)
     prefill, decode = pools
     label = configuration.engine
     link = transfer_link(
@@ -211,7 +215,13 @@ def _deployment(
         context=configuration.isl,
     )
     # engines hand the first token over with the KV entries; the decode worker streams it
-    return Deployment(prefill=prefill, decode=decode, transfer=link, first_token_at="decode")
+    return Deployment(
+        prefill=prefill,
+        decode=decode,
+        transfer=link,
+        first_token_at="decode",
+        front_end=front_end,
+    )
 
 
 def named_software(configuration: RunConfiguration) -> SoftwareLevel:

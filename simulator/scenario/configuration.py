@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from simulator.serving.client import CLIENT_TURNAROUND_S
 from workloads.models.expert_load import UNIFORM, ExpertLoad
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class RunConfiguration:
         How tokens fall on the experts; uniform for InferenceX's random tokens.
     turnaround_s:
         See `simulator.serving.client.ClosedLoop`. [s]
+    client_overhead_s, tokenise_s_per_token:
+        The front end's share of TTFT, see `simulator.serving.front_end.FrontEnd`. [s], [s/token]
     """
 
     sku: Sku = field(repr=False)
@@ -89,7 +90,9 @@ class RunConfiguration:
     request_rate_per_s: float | None = None
     calibration: Path | None = None
     expert_load: ExpertLoad = UNIFORM
-    turnaround_s: float = CLIENT_TURNAROUND_S
+    turnaround_s: float = 0.0
+    client_overhead_s: float = 0.0
+    tokenise_s_per_token: float = 0.0
     kv_offload: KvOffload | None = None
     traffic: Traffic = "fixed"
 

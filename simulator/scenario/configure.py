@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from simulator.engines.host_times import host_times
 from simulator.recipes.resolve import resolve_recipe
 from simulator.scenario.configuration import RunConfiguration
+from simulator.scenario.declared import HOST
 from simulator.scenario.target import resolve_target
 from workloads.errors import UserError
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
@@ -55,6 +57,9 @@ class ClosedLoad:
         Rate of the clients' first requests; ``None``: all at once. [1/s]
     image:
         Container image of the servers, whose recorded settings come first.
+    host:
+        Times of the clients and the front end by name, see `simulator.engines.host_times`; one
+        that is ``None`` or left out is the default. [s]
     """
 
     isl: int
@@ -73,6 +78,7 @@ class ClosedLoad:
     requests_per_client: int = INFERENCEX_PROMPTS_PER_CLIENT
     request_rate_per_s: float | None = None
     image: str | None = None
+    host: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -105,6 +111,7 @@ class ClosedLoad:
             seed=scenario.seed,
             calibration=scenario.calibration,
             longest_prompt=longest_prompt,
+            host={name: getattr(scenario, name) for name in HOST},
         )
 
 
@@ -154,6 +161,8 @@ def configure(
         longest_prompt=load.longest_prompt,
         image=load.image,
     )
+    stated = {name: value for name, value in load.host.items() if value is not None}
+    host = {name: time.value for name, time in host_times().items()} | stated
     configuration = RunConfiguration(
         sku=target.sku,
         architecture=target.architecture,
@@ -176,6 +185,9 @@ def configure(
         seed=load.seed,
         calibration=load.calibration,
         traffic=load.traffic,
+        turnaround_s=host["client_turnaround_s"],
+        client_overhead_s=host["client_overhead_s"],
+        tokenise_s_per_token=host["tokenise_s_per_token"],
     )
     return configuration, recipe
 

@@ -226,6 +226,37 @@ SCENARIO = table(
         choices=KV_PRECISIONS,
     ),
     Setting(
+        name="client_turnaround_s",
+        kind="float",
+        text="From a client's last token to its next request; default: simulate show engine.",
+        unit="s",
+        metavar="SECONDS",
+        flag="client-turnaround",
+        ge=0,
+        le=60,
+    ),
+    Setting(
+        name="client_overhead_s",
+        kind="float",
+        text="HTTP, hand-over to the engine and first chunk of a request, part of TTFT; default: "
+        "simulate show engine.",
+        unit="s",
+        metavar="SECONDS",
+        flag="client-overhead",
+        ge=0,
+        le=60,
+    ),
+    Setting(
+        name="tokenise_s_per_token",
+        kind="float",
+        text="Tokenising of a prompt, part of TTFT; default: simulate show engine.",
+        unit="s/token",
+        metavar="SECONDS",
+        flag="tokenise",
+        ge=0,
+        le=0.001,
+    ),
+    Setting(
         name="economics",
         text="Dated cost and power file: 2026-04; default latest.",
         several="Dated cost and power files; default latest.",
@@ -259,6 +290,9 @@ SCENARIO = table(
     ),
 )
 """Settings of a scenario."""
+
+HOST = ("client_turnaround_s", "client_overhead_s", "tokenise_s_per_token")
+"""Those of the clients and of the server's front end."""
 
 POOLS = table(
     Setting(

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from workloads.requests.request import Request
 
 
-CLIENT_TURNAROUND_S = 0.015
-"""Client turnaround where none is stated, an estimate: 10 to 20 ms. vLLM's own scheduler with
-asynchronous scheduling on eight data-parallel ranks, and ATOM's nightly benchmarks of 2026-08,
-are met within that range. [s]"""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoop:
     """A fixed number of clients; each sends its next request when its last has finished.
@@ -44,9 +38,8 @@ class ClosedLoop:
         Benchmarks that bound both the rate and the clients behave so once the clients are the
         tighter bound. [1/s]
     turnaround_s:
-        From a client's last token to the arrival of its next request at the scheduler: the
-        answer's last chunk, detokenised, over HTTP, the client's own work, the next request back
-        over HTTP and tokenised. [s]
+        From a client's last token to the sending of its next request: the client's own work. On
+        the way to the scheduler comes the front end, see `simulator.serving.front_end`. [s]
 
     Raises
     ------

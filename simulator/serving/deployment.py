@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulator.serving.client import Load, build_clients
-from simulator.serving.clock import Clock
+from simulator.serving.clock import ARRIVAL, Clock
+from simulator.serving.front_end import FrontEnd
 from simulator.serving.kv_transfer import FirstToken, KvTransfers, Transfer, TransferLink
 from simulator.serving.records import Records
 from simulator.serving.request_state import RequestState
@@ -44,6 +45,8 @@ class Deployment:
     first_token_at:
         Who streams the first token: the prefill worker when the prompt is done, or the decode
         worker when the request joins its batch.
+    front_end:
+        What a request passes through before it is routed.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Deployment:
     decode: WorkerPool | None = None
     transfer: TransferLink | None = None
     first_token_at: FirstToken = "prefill"
+    front_end: FrontEnd = field(default_factory=FrontEnd)
 
     def __post_init__(self) -> None:
         split = (self.prefill, self.decode, self.transfer)
@@ -150,6 +154,8 @@ class Simulation:
         assert entry is not None
         assert last is not None
         self.clock = Clock()
+        self._front_end = deployment.front_end
+        self._has_front_end = deployment.front_end != FrontEnd()
         self._collector = _Collector(sink)
         self._in_flight = 0
         self._step_by_step = step_by_step
@@ -237,9 +243,16 @@ class Simulation:
         if self._splits:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
             sequence.final_tokens = request.prompt_tokens + 1
-        worker, rank = self._router.route(request)
-        worker.submit(sequence, rank)
         self._in_flight += 1
+        if self._has_front_end:
+            at_s = self.clock.now + self._front_end.delay_s(request.prompt_tokens)
+            self.clock.at(at_s, ARRIVAL, lambda _event: self._arrive(sequence))
+        else:
+            self._arrive(sequence)
+
+    def _arrive(self, sequence: RequestState) -> None:
+        worker, rank = self._router.route(sequence.request)
+        worker.submit(sequence, rank)
 
     def _finished(self, sequence: RequestState) -> None:
         self._in_flight -= 1

@@ -18,6 +18,7 @@ from hwmodels.software import (
     load_software,
     parse_date,
 )
+from simulator.engines.host_times import host_times
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.engines.rules import rules_in_force
 from simulator.recipes.files import load_recipes, recipe_paths
@@ -173,6 +174,7 @@ def _engine(name: str) -> dict[str, Any]:
         "rules": [
             rule.model_dump(mode="json") for rule in rules_in_force(engine=engine.engine, day=day)
         ],
+        "host_times": {name: time.model_dump(mode="json") for name, time in host_times().items()},
     }
 
 

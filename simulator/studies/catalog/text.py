@@ -195,6 +195,16 @@ def _print_engine(sheet: dict[str, Any]) -> None:
             markup=False,
             highlight=False,
         )
+    out.print("outside the engine, where no flag says otherwise:")
+    for name, time in sheet["host_times"].items():
+        shown = ", ".join(f"{time[key]:g}" for key in ("low", "high"))
+        out.print(
+            f"  {name} {time['value']:g} {time['unit']} ({time['kind']}, range {shown}; "
+            f"{time['source']})",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
     out.print("")
     levels = sheet["levels"]
     names = list(dict.fromkeys(name for level in levels for name in level["parameters"]))

@@ -13,7 +13,7 @@ from simulator.output.resolved_file import resolved_text
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import acceptance_of
 from simulator.serving.chrome_trace import TraceWriter
-from simulator.serving.client import CLIENT_TURNAROUND_S, ClosedLoop, OpenLoop
+from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.records import Records, RecordWriter
 from simulator.serving.step_log import StepLog
@@ -123,6 +123,7 @@ def serve_load(
             asked,
             deployment=deployment,
             acceptance=acceptance,
+            turnaround_s=configuration.turnaround_s,
             index=index,
             records_file=None if directory is None else directory.stage(_records_name(index)),
             logs=logs if index == 0 else None,
@@ -161,6 +162,7 @@ def _run(
     *,
     deployment: Deployment,
     acceptance: Acceptance,
+    turnaround_s: float,
     index: int,
     records_file: Path | None,
     logs: LoadLogs | None,
@@ -209,7 +211,7 @@ def _run(
             requests=requests,
             load=OpenLoop()
             if clients is None
-            else ClosedLoop(concurrency=clients, turnaround_s=CLIENT_TURNAROUND_S),
+            else ClosedLoop(concurrency=clients, turnaround_s=turnaround_s),
             on_step=_all_of(on_step) if on_step else None,
             on_transfer=on_transfer,
             sink=_all_of(sinks),

@@ -15,6 +15,7 @@ from simulator.prediction.run import acceptance_of
 from simulator.scenario.configure import configure_run
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import run_deployment
+from simulator.serving.front_end import FrontEnd
 from simulator.studies.mlperf.request import LEAST_ARRIVALS_S
 from simulator.studies.mlperf.result import MlperfTrial
 from workloads.requests.arrivals import Gamma
@@ -152,9 +153,9 @@ class Copy:
         )
 
     def _serve(self, requests: list[Request]) -> Records:
-        return run_deployment(
-            deployment=self.assembly.deployment, requests=requests, load=OpenLoop()
-        )
+        # LoadGen hands over token ids within the process
+        deployment = replace(self.assembly.deployment, front_end=FrontEnd())
+        return run_deployment(deployment=deployment, requests=requests, load=OpenLoop())
 
     def _trial(
         self,

@@ -39,6 +39,7 @@ NEGLIGIBLE = 1e-4
 
 _COUNTS = {"chips", "cores"}
 _MOST_DOUBLINGS = 6
+_HOST_TIMES = {"turnaround_s": "s", "client_overhead_s": "s", "tokenise_s_per_token": "s/token"}
 _PROBES = ((1, 512), (8, 2048), (64, 8192), (256, 65536))
 
 
@@ -245,23 +246,17 @@ class Study:
             found.append(
                 Parameter(name=name, owner="workload", unit=unit, value=float(value), at=at)
             )
-        if base.turnaround_s:
+        for name, unit in _HOST_TIMES.items():
+            value_s = getattr(base, name)
+            if not value_s:
+                untried[name] = "it is zero: clients and the front end take no time"
+                continue
 
-            def turn(wanted: float) -> tuple[Change, float]:
-                changed = replace(base, turnaround_s=wanted)
-                return replace(self.base, configuration=changed), wanted
+            def turn(wanted: float, *, name: str = name) -> tuple[Change, float]:
+                changed: dict[str, Any] = {name: wanted}
+                return replace(self.base, configuration=replace(base, **changed)), wanted
 
-            found.append(
-                Parameter(
-                    name="turnaround_s",
-                    owner="workload",
-                    unit="s",
-                    value=base.turnaround_s,
-                    at=turn,
-                )
-            )
-        else:
-            untried["turnaround_s"] = "it is zero: clients send anew at once"
+            found.append(Parameter(name=name, owner="workload", unit=unit, value=value_s, at=turn))
         if base.drafts:
             length = acceptance_of(base, software=self.base.software).acceptance_length
 
