@@ -18,6 +18,8 @@ class RequestState:
 
     Attributes
     ----------
+    arrival_s, reached_s:
+        When the client sent it, and when it came to the scheduler. [s]
     base_tokens, rate:
         Context of decode step ``j`` (from 0), its own tokens included, is
         ``base_tokens + rate * j``. [tokens], [tokens/step]
@@ -64,6 +66,7 @@ class RequestState:
         "prefix",
         "rank",
         "rate",
+        "reached_s",
         "request",
         "scheduled_s",
         "shared_blocks",
@@ -85,6 +88,7 @@ class RequestState:
             )
         self.request = request
         self.arrival_s = arrival_s
+        self.reached_s = arrival_s
         self.scheduled_s = -1.0
         self.first_token_s = -1.0
         self.finish_s = -1.0

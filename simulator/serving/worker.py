@@ -212,6 +212,7 @@ class Worker:
 
     def submit(self, sequence: RequestState, rank: Rank) -> None:
         """Queue a request at a rank, now."""
+        sequence.reached_s = self.clock.now
         sequence.worker = self.index
         sequence.rank = rank.index
         self._count(sequence, rank, 1)
@@ -481,7 +482,7 @@ class Worker:
         """Queue what had arrived when this decision was made."""
         for rank in self.ranks:
             incoming = rank.incoming
-            while incoming and incoming[0].arrival_s <= until_s:
+            while incoming and incoming[0].reached_s <= until_s:
                 rank.waiting.append(incoming.popleft())
                 self._incoming -= 1
 

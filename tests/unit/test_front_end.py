@@ -49,11 +49,14 @@ def test_a_negative_time_is_refused(wrong):
 
 
 def test_the_default_is_what_a_server_without_a_model_measures():
-    """tenstorrent/tt-inference-server issue 3560: 9.5 ms with 2.9 ms steps and 128 tokens."""
+    """tenstorrent/tt-inference-server issue 3560: 9.5 ms with 2.9 ms steps and 128 tokens.
+
+    Two steps, as a model on the CPU runs the next one before the result of the last is sent.
+    """
     times = {name: time.value for name, time in host_times().items()}
     front_end = FrontEnd(
         request_s=times["client_overhead_s"], token_s=times["tokenise_s_per_token"]
     )
-    assert 2.94e-3 + front_end.delay_s(128) == pytest.approx(9.54e-3, rel=0.10)
+    assert 2 * 2.94e-3 + front_end.delay_s(128) == pytest.approx(9.54e-3, rel=0.10)
     for time in host_times().values():
         assert time.low <= time.value <= time.high

@@ -158,11 +158,11 @@ class SglangScheduler(PrefillFirstScheduler):
             if left > 0:
                 return left
         if self.looks_at_intervals:
-            heads = [rank.waiting[0].arrival_s for rank in worker.ranks if rank.waiting]
+            heads = [rank.waiting[0].reached_s for rank in worker.ranks if rank.waiting]
             looked = self.looks.look(
                 step=worker.steps, now_s=worker.known_s, decoding=worker.is_decoding()
             )
-            seen = looked or any(arrival_s <= self.looks.last_s for arrival_s in heads)
+            seen = looked or any(reached_s <= self.looks.last_s for reached_s in heads)
             if not seen and not any(rank.prefilling for rank in worker.ranks):
                 return self.looks.next_in
         return 0 if self.delayer is None else self._negotiate(self.delayer)
