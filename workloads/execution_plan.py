@@ -59,7 +59,9 @@ class ExecutionPlan:
     graph_max_tokens:
         Decode steps up to this many tokens a rank replay a captured graph. [tokens]
     graph_prefill:
-        Whether steps with prefill also replay (piecewise) graphs, up to the same bound.
+        Whether steps with prefill also replay (piecewise) graphs.
+    graph_prefill_max_tokens:
+        Up to how many tokens of a rank they do; ``None``: to ``graph_max_tokens``. [tokens]
     launch_overlap:
         Whether the host launches the kernels of an eager step ahead of the GPU, so that only
         what exceeds the GPU's time shows; ``eager_launch_s`` is then all of a launch.
@@ -89,6 +91,7 @@ class ExecutionPlan:
     attention_head_multiple: int = 64
     graph_max_tokens: int = 512
     graph_prefill: bool = False
+    graph_prefill_max_tokens: int | None = None
     launch_overlap: bool = False
     aux_stream_overlap: bool = True
     shared_expert_overlap: bool = True

@@ -44,6 +44,8 @@ _FAMILY_RATE = {
     "memory": None,
 }
 """Peak rate that a path runs at, and that of a family's other paths."""
+_LONGER = ("gemm", "fp4")
+"""Family and rate whose products take much longer on AMD's chips than on NVIDIA's."""
 _HEADER = """\
 # Kernel efficiencies by family, path and chip generation; written by
 # `python -m calibration.kernels.table`. Meaning and errors: docs/background/kernels.md.
@@ -128,11 +130,19 @@ def _estimate(entry: dict[str, Any], *, scale: dict[str, float], source: str) ->
 
 
 def _amd(
-    entry: dict[str, Any], *, rate: str | None, generation: str, published: dict[str, Any]
+    entry: dict[str, Any],
+    *,
+    rate: str | None,
+    generation: str,
+    published: dict[str, Any],
+    as_long: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The generic values in proportion to published figures of an AMD generation.
 
-    ``rate`` is the peak rate that the path runs at, ``None`` where FLOPs do not count.
+    ``rate`` is the peak rate that the path runs at, ``None`` where FLOPs do not count. ``as_long``
+    is the generic FP8 entry where its products take as long as those of this path on AMD's chips:
+    what quantising, filling and draining cost of a product hangs on how long it takes. FP4 GEMMs
+    of MI355X reach 4.1 PFLOP/s at best, FP8 ones of NVIDIA's chips 1.4 to 3.6, FP4 ones 6 to 9.
     """
     own, nvidia = published["large_gemm"][generation], published["large_gemm"]["nvidia"]
     stream = published["stream"]
@@ -141,7 +151,11 @@ def _amd(
         "calibration/measurements/kernel_figures.yaml"
     )
     scale = {"e_m": stream[generation]["value"] / stream["nvidia"]["value"]}
-    if rate is not None:
+    if rate is not None and as_long is not None:
+        source = f"share of a large product that the generic FP8 fit reaches; {source}"
+        share = as_long["e_c"]["value"] / nvidia["fp8"]["value"]
+        scale["e_c"] = own.get(rate, own["fp8"])["value"] * share / entry["e_c"]["value"]
+    elif rate is not None:
         rate = rate if rate in own else "fp8"
         scale["e_c"] = own[rate]["value"] / nvidia[rate]["value"]
     return _estimate(entry, scale=scale, source=source)
@@ -191,11 +205,13 @@ def family_table(
         for path, generations in section.items():
             for generation in ("cdna3", "cdna4"):
                 if generation not in generations:
+                    rate = _RATE.get(path, _FAMILY_RATE[family])
                     generations[generation] = _amd(
                         generations["generic"],
-                        rate=_RATE.get(path, _FAMILY_RATE[family]),
+                        rate=rate,
                         generation=generation,
                         published=published,
+                        as_long=section["fp8"]["generic"] if (family, rate) == _LONGER else None,
                     )
     return families
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.engines.launch_flags import LaunchFlags, LaunchRequest
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.scheduler import RankRouting, Scheduler, WorkerView
-    from workloads.architectures.base import Architecture, CacheLayers
+    from workloads.architectures.base import Architecture, Attention, CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
@@ -243,6 +243,11 @@ class Engine(ABC, Generic[SettingsT]):
         """Whether steps with prompts replay piecewise graphs; ``None``: as recorded."""
         return None
 
+    @property
+    def prefill_graph_tokens(self) -> int | None:
+        """Tokens up to which such pieces are captured; ``None``: as far as decode graphs."""
+        return None
+
     # memory --------------------------------------------------------------------------------
 
     @property
@@ -323,13 +328,18 @@ class Engine(ABC, Generic[SettingsT]):
             drafts=drafts,
         )
 
+    def block_tokens_of(self, attention: Attention) -> int:
+        """Tokens of a KV block of a kind of attention. [tokens]"""
+        del attention
+        return self.block_tokens
+
     def plain_pool(
         self, *, architecture: Architecture, layout: Layout, plan: ExecutionPlan
     ) -> KvPoolLayout:
         """KV charge of attention without windows or state, or where none is published."""
         return plain_pool(
             architecture=architecture,
-            block_tokens=self.block_tokens,
+            block_tokens=self.block_tokens_of(architecture.attention),
             kv=plan.kv_storage,
             index=plan.index_storage,
             online_state=plan.online_compressor_state,

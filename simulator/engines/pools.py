@@ -79,6 +79,8 @@ class PoolConfiguration(PoolLayout):
         pieces = bind_engine(settings).graphs_prefill
         if pieces is not None:
             sized["graph_prefill"] = pieces
+        if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
+            sized["graph_prefill_max_tokens"] = largest
         return replace(self, settings=settings, plan={**self.plan, **sized})
 
 

@@ -148,14 +148,14 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         cost = _step_cost(
             architecture=architecture,
             layout=pool.layout,
-            plan=replace(plan, graph_max_tokens=0),
+            plan=replace(plan, graph_max_tokens=0, graph_prefill_max_tokens=None),
             sku=sku,
             software=_Hashed((software.name, *sorted(software.parameters.items())), software),
             expert_load=configuration.expert_load,
             drafts=configuration.drafts,
             max_context=_power_of_two(longest),
             max_tokens=_power_of_two(max(tokens, 4096)),
-        ).with_graphs_to(plan.graph_max_tokens)
+        ).with_graphs_of(plan)
         models.append(model)
         memory.append(budget)
         pools.append(

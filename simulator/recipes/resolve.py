@@ -452,6 +452,8 @@ class _Cells:
         pieces = bind_engine(settings).graphs_prefill
         if pieces is not None:
             plan["graph_prefill"] = pieces
+        if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
+            plan["graph_prefill_max_tokens"] = largest
         return plan
 
     def unknown(self) -> dict[str, str]:

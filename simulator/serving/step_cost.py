@@ -116,7 +116,10 @@ def eager_wait_s(
         The kernels' own time, behind which launches hide where they run ahead
         (``plan.launch_overlap``): ``max(0, host - GPU)`` is left. [s]
     """
-    if rank_tokens <= plan.graph_max_tokens and (plan.graph_prefill or not has_prefill):
+    graph_tokens = plan.graph_max_tokens
+    if has_prefill and plan.graph_prefill_max_tokens is not None:
+        graph_tokens = plan.graph_prefill_max_tokens
+    if rank_tokens <= graph_tokens and (plan.graph_prefill or not has_prefill):
         return 0.0
     host_s = kernels * software.eager_launch_s
     return max(0.0, host_s - gpu_s) if plan.launch_overlap else host_s
@@ -180,10 +183,14 @@ class TabulatedStepCost:
         self._memo: dict[tuple[int, int, int, int], float] = {}
         self._samples_memo: dict[tuple[int, int], float] = {}
 
-    def with_graphs_to(self, tokens: int) -> TabulatedStepCost:
-        """The same tables where graphs are captured up to this many tokens of a rank."""
+    def with_graphs_of(self, plan: ExecutionPlan) -> TabulatedStepCost:
+        """The same tables where graphs reach as far as a plan says."""
         cost = copy(self)
-        cost.plan = replace(self.plan, graph_max_tokens=tokens)
+        cost.plan = replace(
+            self.plan,
+            graph_max_tokens=plan.graph_max_tokens,
+            graph_prefill_max_tokens=plan.graph_prefill_max_tokens,
+        )
         return cost
 
     @property

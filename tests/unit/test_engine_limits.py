@@ -261,6 +261,23 @@ def test_graphs_of_prompts_are_a_setting(engine, stated, replays):
     assert (mixed == plain) is replays
 
 
+def test_pieces_of_prompts_reach_further_than_the_graphs_of_decoding():
+    """TensorRT-LLM captures ``capture_num_tokens`` apart from ``cuda_graph_max_batch_size``."""
+    stated = {
+        "enable_piecewise_cuda_graph": True,
+        "cuda_graph_max_batch_size": 32,
+        "capture_num_tokens": 2048,
+    }
+    configuration, _ = configured("TP8", sku="b200", engine="trt", engine_settings=stated)
+    cost = assemble(configuration).pools[0].cost
+    for tokens, replays in ((32, True), (2048, True), (2049, False)):
+        step = {"rank_tokens": tokens, "group_tokens": tokens}
+        step |= {"rank_samples": 1, "group_samples": 1}
+        waits = cost.fixed_s(**step, has_prefill=True) - cost.fixed_s(**step, has_prefill=False)
+        eager = tokens > 32
+        assert (waits < 0.0) is (eager and replays), tokens
+
+
 # what is told ------------------------------------------------------------------------------
 
 

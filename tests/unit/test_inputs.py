@@ -26,6 +26,7 @@ BASES = {
     "vllm": {"sku": "b200", "engine": "vllm", **CLOSED},
     "sglang": {"sku": "b200", "engine": "sglang", **CLOSED},
     "trtllm": {"sku": "b200", "engine": "trtllm", "model": "deepseek-r1", **CLOSED},
+        "capture_num_tokens": (64, 4096),
     "atom": {"sku": "mi355x", "engine": "atom", **CLOSED},
 }
 SHARED = "shared prefixes"
@@ -38,6 +39,7 @@ UNSHOWN = frozenset(
         ("sglang", "prefill_delayer_window"),
         ("trtllm", "batch_wait_max_tokens_ratio"),
         ("trtllm", "batch_wait_timeout_iters"),
+        ("trtllm", "capture_num_tokens"),
         ("trtllm", "enable_piecewise_cuda_graph"),
         ("vllm", "admission_steps_in_flight"),
         ("vllm", "prefill_interval_without_dp"),
@@ -102,6 +104,7 @@ MOVED = {
         "cuda_graph_max_bs": (1, 256),
     },
     "trtllm": {
+        "capture_num_tokens": (64, 4096),
         "attention_dp_enable_balance": (False, True),
         "attention_dp_timeout_iters": (0, 50),
         "batch_wait_max_tokens_ratio": (0.1, 0.9),

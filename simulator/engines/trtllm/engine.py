@@ -26,7 +26,7 @@ class TrtllmSettings(EngineSettings):
     scheduler: Literal["trtllm"] = "trtllm"
     max_batch_size: int = Field(2048, ge=1, description="running requests of one rank")
     max_num_tokens: int = Field(8192, ge=1, description="token budget of a step [tokens]")
-    tokens_per_block: int = Field(128, ge=1, description="tokens of a KV block [tokens]")
+    tokens_per_block: int = Field(32, ge=1, description="tokens of a KV block [tokens]")
     kv_free_gpu_memory_fraction: float = Field(0.9, gt=0, le=1, description="of what is free")
     capacity_policy: Literal["max_utilization", "guaranteed_no_evict"] = "guaranteed_no_evict"
     enable_chunked_prefill: bool = False
@@ -48,6 +48,12 @@ class TrtllmSettings(EngineSettings):
     cuda_graph_max_batch_size: int = Field(256, ge=0, description="largest graph [requests]")
     enable_piecewise_cuda_graph: bool | None = Field(
         None, description="graphs of prompts under torch.compile; null: as recorded"
+    )
+    capture_num_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="largest of those graphs, or max_num_tokens for a compiled engine; null: as "
+        "large as the graphs of decoding [tokens]",
     )
     disable_overlap_scheduler: bool = False
     stream_interval: int = Field(
@@ -122,6 +128,11 @@ class TrtllmEngine(Engine[TrtllmSettings]):
         """See `Engine.graphs_prefill` (``torch_compile_config``)."""
         return self.settings.enable_piecewise_cuda_graph
 
+    @property
+    def prefill_graph_tokens(self) -> int | None:
+        """See `Engine.prefill_graph_tokens` (``torch_compile_config.capture_num_tokens``)."""
+        return self.settings.capture_num_tokens
+
     def with_prompts_of(self, *, tokens: int, requests: int, drafts: int) -> TrtllmSettings:
         """See `Engine.with_prompts_of`: without chunked context a prompt is computed whole."""
         settings = self.settings
@@ -181,9 +192,15 @@ class TrtllmEngine(Engine[TrtllmSettings]):
         if settings.stream_interval > 1:
             flags.options["stream_interval"] = settings.stream_interval
         if settings.enable_piecewise_cuda_graph is not None:
-            flags.options["torch_compile_config"] = {
-                "enable_piecewise_cuda_graph": settings.enable_piecewise_cuda_graph
-            }
+            pieces = {"enable_piecewise_cuda_graph": settings.enable_piecewise_cuda_graph}
+            if settings.capture_num_tokens is not None:
+                sizes = [2**n for n in range(settings.capture_num_tokens.bit_length())]
+                flags.options["torch_compile_config"] = {
+                    **pieces,
+                    "capture_num_tokens": sorted({*sizes, settings.capture_num_tokens}),
+                }
+            else:
+                flags.options["torch_compile_config"] = pieces
         if request.plan.get("moe_backend") == "fused":
             flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}
         if request.drafts:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simulator.engines.launch_flags import LaunchRequest
     from simulator.serving.kv_pool import KvPoolSpec
     from simulator.serving.scheduler import WorkerView
-    from workloads.architectures.base import CacheLayers
+    from workloads.architectures.base import Attention, CacheLayers
     from workloads.architectures.deepseek_v4 import DeepseekV4Architecture
     from workloads.execution_plan import ExecutionPlan
     from workloads.layout import Layout
@@ -48,7 +48,12 @@ class VllmSettings(EngineSettings):
     scheduler: Literal["vllm"] = "vllm"
     max_num_batched_tokens: int = Field(8192, ge=1, description="token budget of a step [tokens]")
     max_num_seqs: int = Field(1024, ge=1, description="running requests of one data-parallel rank")
-    block_size: int = Field(256, ge=1, description="tokens of a KV block [tokens]")
+    block_size: int = Field(
+        256,
+        ge=1,
+        description="tokens of a KV block; default 256 with compressed attention, 64 with latent, "
+        "else 16 [tokens]",
+    )
     gpu_memory_utilization: float = Field(0.92, gt=0, le=1, description="share of device memory")
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = False
@@ -154,6 +159,16 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.block_tokens`."""
         return self.settings.block_size
 
+    def block_tokens_of(self, attention: Attention) -> int:
+        """See `Engine.block_tokens_of`.
+
+        Without ``--block-size`` 16 (``CacheConfig.DEFAULT_BLOCK_SIZE``), and what the backend
+        asks for where it cannot page so finely (64: FlashMLA).
+        """
+        if "block_size" in self.settings.model_fields_set:
+            return self.settings.block_size
+        return {"grouped": 16, "latent": 64}.get(attention, self.settings.block_size)
+
     def graph_tokens(self, *, drafts: int) -> int | None:
         """See `Engine.graph_tokens`; vLLM counts tokens, drafts among them."""
         del drafts
@@ -232,7 +247,7 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.hybrid_pool`."""
         return vllm_hybrid_pool(
             layers=layers,
-            block_tokens=self.block_tokens,
+            block_tokens=self.block_tokens_of("grouped"),
             drafts=drafts,
         )
 
