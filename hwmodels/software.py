@@ -177,6 +177,16 @@ class SoftwareLevel:
         )
         return replace(changed, name=f"{self.name}+persistent", messages=(*self.messages, note))
 
+    def lent(self) -> SoftwareLevel:
+        """The same level for a model that it was not fitted to: no better than other kernels'.
+
+        Left-out models are missed by as much as left-out kernels
+        (`calibration.validation.bands`), however well the SKU's own runs are met.
+        """
+        if self.basis not in ("own runs", "sibling"):
+            return self
+        return replace(self, basis="other kernels", kind=_KIND_OF_BASIS["other kernels"])
+
     def with_kernel_table(self, table: Mapping[str, Any], *, name: str) -> SoftwareLevel:
         """The same parameters on another kernel table than ``software/kernels.yaml``.
 

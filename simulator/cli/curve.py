@@ -97,7 +97,7 @@ def _draw(
         write_run,
     )
     from simulator.studies.curve.run import explore_curve
-    from simulator.studies.curve.text import print_curve
+    from simulator.studies.curve.text import print_curve, refusal_lines
     from simulator.studies.overlay import label_of_curve, overlay_points
 
     source = build_scenario(flags=flags, file=scenario)
@@ -108,7 +108,7 @@ def _draw(
         with progress_bar() as on_progress:
             result = explore_curve(source, on_progress=on_progress, meanwhile=load_file_writers)
         if not result.points:
-            reasons = "\n".join(f"{layout.label}: {layout.reason}" for layout in result.refused)
+            reasons = "\n".join(refusal_lines(result.refused))
             raise UserError(f"no layout fits; {result.caption}\n{reasons}")
         label = label_of_curve(result, name=curve_series(result).name)
         measured, notes = overlay_points(own_runs, curves=[label])

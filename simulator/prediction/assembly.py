@@ -20,6 +20,7 @@ from simulator.serving.deployment import Deployment
 from simulator.serving.front_end import FrontEnd
 from simulator.serving.router import WorkerPool
 from simulator.serving.step_cost import TabulatedStepCost
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.models import bind
 
@@ -265,10 +266,20 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         notes.append(f"no fit to {architecture.name} or {kin}: kernel tables only")
     elif measured != architecture.name and not configuration.specification:
         notes.append(f"no runs of {architecture.name} are fitted: efficiencies of {measured}")
+        level = level if _same_layers(architecture, measured) else level.lent()
     notes += architecture.unmeasured()
     if configuration.engine.persistent:
         level = level.as_persistent()
     return replace(level, messages=(*level.messages, *notes)) if notes else level
+
+
+def _same_layers(architecture: Architecture, measured: str) -> bool:
+    """Whether a measured model computes what a model computes, so that its runs are of both."""
+    shapes = [
+        (one.layers, one.hidden_size, one.vocab_size, one.streams)
+        for one in (architecture, load_architecture(measured))
+    ]
+    return bool(architecture.layers) and shapes[0] == shapes[1]
 
 
 def execution_plan(

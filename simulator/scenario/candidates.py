@@ -18,6 +18,7 @@ from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.weights import weight_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from workloads.architectures.base import Architecture
 
 LARGEST_WORKER = 32
+
+FULLEST_WEIGHTS = 0.88
+"""Share of a chip's memory that weights may take where a worker stays within one server: the rest
+goes to the engine's reserve, activations and KV entries. [-]"""
 
 Pools: TypeAlias = tuple[PoolLayout, ...]
 
@@ -226,7 +231,8 @@ def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
     """Layouts of one worker that agree with what the scenario states, smallest first.
 
     A worker spans powers of two of chips up to one node, or up to 32 of a rack that is one
-    scale-up domain. With ``ep`` stated and no other size, the worker has ``ep`` chips. A dense
+    scale-up domain; where the weights are too large for these, up to 32 over several servers (see
+    `over_servers`). With ``ep`` stated and no other size, the worker has ``ep`` chips. A dense
     model has no experts to divide: tensor parallelism only, unless more is stated.
 
     Raises
@@ -249,6 +255,8 @@ def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
         sizes = [max(scenario.ep, sku.node_gpus if sku.rack_gpus is None else 1)]
     else:
         largest = max(sku.node_gpus, min(sku.scaleup_world, LARGEST_WORKER))
+        while 2 * largest <= LARGEST_WORKER and _too_small(largest, scenario, target=target):
+            largest *= 2
         sizes = [1 << power for power in range(largest.bit_length()) if 1 << power <= largest]
     dense = not target.architecture.routed_experts
     layouts: list[Layout] = []
@@ -263,6 +271,31 @@ def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
             if size > 1 or not dp
         ]
     return layouts
+
+
+def _too_small(chips: int, scenario: Scenario, *, target: Target) -> bool:
+    """Whether the weights of a checkpoint leave no room on as many chips."""
+    architecture = target.architecture
+    release = architecture.release(scenario.precision)
+    stored = architecture if release is None else architecture.stored_as(release)
+    resident = (
+        weight.checkpoint_bytes
+        for weight in weight_table(architecture=stored)
+        if weight.module == "main" and weight.name != "n-gram tables"
+    )
+    return sum(resident) > FULLEST_WEIGHTS * target.sku.hbm_usable_bytes * chips
+
+
+def over_servers(layouts: Sequence[Layout], *, target: Target) -> str:
+    """What is assumed where workers span servers that are no scale-up domain; else empty."""
+    sku = target.sku
+    largest = max((layout.gpus for layout in layouts), default=0)
+    if largest <= max(sku.node_gpus, sku.scaleup_world):
+        return ""
+    return (
+        f"{target.model} leaves no room on {sku.node_gpus} x {sku.key}: workers of up to {largest} "
+        "chips over several servers, whose network their collectives cross"
+    )
 
 
 def divisible_layouts(

@@ -10,7 +10,12 @@ from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
 from simulator.engines.pools import PoolLayout
 from simulator.prediction.notes import merged
-from simulator.scenario.candidates import RefusedLayout, candidate_layouts, divisible_layouts
+from simulator.scenario.candidates import (
+    RefusedLayout,
+    candidate_layouts,
+    divisible_layouts,
+    over_servers,
+)
 from simulator.scenario.configure import check_has_speed, parse_speculation
 from simulator.scenario.deployed_forms import forms_note
 from simulator.scenario.reported import check_reported, over_concurrencies
@@ -173,6 +178,8 @@ def explore_curve(
     points: list[CurvePoint] = []
     records: dict[tuple[str, int], Records] = {}
     messages: list[str] = []
+    if not (scenario.tp or scenario.gpus or scenario.ep):
+        messages += filter(None, [over_servers(layouts, target=target)])
     if scenario.engine is None and scenario.spec == "none":
         messages += filter(None, [forms_note(target, calibration=scenario.calibration)])
     settings: dict[str, dict[str, Any]] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from simulator.output.columns import titles
 from simulator.output.text_tables import console, interval, number, table_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from simulator.scenario.candidates import RefusedLayout
     from simulator.studies.curve.run import CurvePoint, CurveResult
 
 HEADERS = titles(
@@ -57,12 +60,33 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
             "--concurrency simulates every point",
             soft_wrap=True,
         )
-    for layout in result.refused:
-        first, *rest = layout.reason.splitlines()
-        out.print(f"refused {layout.label}: {first}", soft_wrap=True)
-        for line in rest:
-            out.print(line, soft_wrap=True)
+    for line in refusal_lines(result.refused):
+        out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
+
+
+def refusal_lines(refused: Sequence[RefusedLayout]) -> list[str]:
+    """Refused layouts with their reasons; of those without room, the one that lacks least.
+
+    That one's byte table stands for all of them.
+    """
+    lacking = {layout.label: _left_gb(layout) for layout in refused if "\n" in layout.reason}
+    nearest = max(lacking, key=lambda label: lacking[label], default="")
+    lines = []
+    for layout in refused:
+        first, *table = layout.reason.splitlines()
+        if layout.label not in lacking or layout.label == nearest:
+            lines += [f"refused {layout.label}: {first}", *table]
+    others = [label for label in lacking if label != nearest]
+    if others:
+        lines.append(f"refused as well, with no more room: {', '.join(others)}")
+    return lines
+
+
+def _left_gb(layout: RefusedLayout) -> float:
+    """What a refusal says is left for KV entries; minus infinity where it does not. [GB]"""
+    found = re.search(r"(-?[\d.]+) GB of [\d.]+ GB usable", layout.reason)
+    return float(found[1]) if found else float("-inf")
 
 
 def _cells(point: CurvePoint) -> tuple[str, ...]:
