@@ -26,6 +26,10 @@ class UserError(ValueError):
         super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:LONGEST_SHOWN]}...", message))
 
 
+class DoesNotFitError(UserError):
+    """The model, or one request of the workload, does not fit the memory of the layout."""
+
+
 LONGEST_SHOWN = 60
 MOST_NAMES = 5
 

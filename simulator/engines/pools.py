@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from simulator.engines.registry import bind_engine
+from workloads.errors import DoesNotFitError as DoesNotFitError
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -82,10 +83,6 @@ class PoolConfiguration(PoolLayout):
         if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
             sized["graph_prefill_max_tokens"] = largest
         return replace(self, settings=settings, plan={**self.plan, **sized})
-
-
-class DoesNotFitError(UserError):
-    """The model, or one request of the workload, does not fit the memory of the layout."""
 
 
 def deployment_label(pools: Sequence[PoolLayout]) -> str:

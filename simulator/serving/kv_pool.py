@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from workloads.errors import UserError
+from workloads.errors import DoesNotFitError, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +176,13 @@ class KvPoolSpec:
 
         Raises
         ------
-        UserError
+        DoesNotFitError
             If its full context does not fit an empty pool.
         """
         tokens = prompt_tokens + output_tokens
         if tokens > self.longest_tokens:
             needed = self.blocks(tokens) + self.admission_blocks
-            raise UserError(
+            raise DoesNotFitError(
                 f"a request of {prompt_tokens} + {output_tokens} tokens needs {needed} KV blocks "
                 f"of {self.block_tokens} tokens and the pool of a rank has {self.total_blocks}; "
                 "shorten it, free memory or spread the model over more GPUs"
