@@ -19,8 +19,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.recipes.expressions import evaluate
 from simulator.recipes.files import Cell, Scalar, Speculation
+from simulator.recipes.recorded_tables import cell_value, keys_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,11 +184,15 @@ def choose_recorded(
     isl: int,
     date: dt.date | None,
     image: str | None,
+    osl: int | None = None,
+    concurrency: int | None = None,
 ) -> tuple[RecordedSettings | None, tuple[str, ...]]:
     """The row in force, and what a reader should know of the choice.
 
     Of the rows whose layouts hold the one asked for, else of all: those of the image where it is
-    known, then the last that began by the date; before the first, the first. Without a date the
+    known, then those that began by the date and are in force; before the first, the first.
+    Without a date those of the last image. Where several are left, each benchmark's lengths had a
+    file of its own: the nearest in lengths, then the one that lists the concurrency, then the
     last. None where nothing is recorded, or only at lengths far from the prompt's.
     """
     key = (model, sku, engine, precision, speculation, role)
@@ -210,18 +214,58 @@ def choose_recorded(
         version = image_version(image)
         rows = tuple(row for row in rows if image_version(row.image) == version) or rows
     if date is None:
-        return rows[-1], tuple(messages)
+        last = [row for row in rows if row.image == rows[-1].image]
+        return _nearest_load(last, isl=isl, osl=osl, concurrency=concurrency), tuple(messages)
     begun = [row for row in rows if row.first <= date]
     if begun:
         current = [row for row in begun if row.last >= date] or begun[-1:]
-        return current[-1], tuple(messages)
+        return _nearest_load(current, isl=isl, osl=osl, concurrency=concurrency), tuple(messages)
     if not image or image_version(rows[0].image) != image_version(image):
         messages.append(f"no recorded settings before {date}: those of {rows[0].first} stand in")
     return rows[0], tuple(messages)
 
 
+_LENGTHS = re.compile(r"(?:^|[/_:-])(\d+)k(\d+)k(?=[/_.\s-]|$)")
+"""Lengths in the path of a script: ``recipes/h100/8k1k/``, thousands of tokens in and out."""
+
+_UNNAMED = 2.0
+"""Doublings that a row of unnamed lengths counts as apart from any. [-]"""
+
+
+def _nearest_load(
+    rows: Sequence[RecordedSettings], *, isl: int, osl: int | None, concurrency: int | None
+) -> RecordedSettings:
+    """The row of the nearest lengths, of those the one that lists the concurrency, then the last.
+
+    A row is of the lengths in the path of its script and of those that its tables are keyed by.
+    """
+
+    def apart(row: RecordedSettings) -> tuple[float, int]:
+        tables = [table_of(text) for text in row.cells.values() if text.startswith("by ")]
+        named = _LENGTHS.search(row.source)
+        distances = [_UNNAMED]
+        if named:
+            length = abs(math.log2(isl / (1024 * int(named[1]))))
+            output = abs(math.log2(osl / (1024 * int(named[2])))) if osl else 0.0
+            distances = [length + output]
+        keyed = keys_of(tables, "isl")
+        distances += [abs(math.log2(isl / value)) for value in keyed]
+        unlisted = [
+            found
+            for table in tables
+            if (found := keys_of([table], "conc")) and concurrency not in found
+        ]
+        return min(distances), len(unlisted) if concurrency else 0
+
+    return min(reversed(rows), key=apart)
+
+
 def _listed(rows: Sequence[RecordedSettings]) -> str:
     return ", ".join(sorted(set().union(*(row.layouts for row in rows))))
+
+
+def _count(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def layout_key(*, tp: int, ep: int, dp_attention: bool) -> str:
@@ -264,75 +308,6 @@ def recorded_cell(row: RecordedSettings, *, scheduler: str, context: Mapping[str
         speculation=speculation,
         source=f"{row.source} ({row.image}, {row.first} to {row.last})",
     )
-
-
-def cell_value(text: str, *, context: Mapping[str, object]) -> str:
-    """What a cell says under a load: a constant, an expression's value or a table's entry."""
-    if text.startswith("by "):
-        text = _from_table(text, context=context)
-    if not text.startswith("= "):
-        return text
-    variables = {name: value for name, value in context.items() if isinstance(value, int | float)}
-    return str(evaluate(text[2:], variables=variables))
-
-
-@lru_cache(maxsize=4096)
-def _table(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Variables, and values with their keys, of ``by a,b: value <- key key; value <- key``."""
-    head, _, body = text.partition(":")
-    # a value may hold a semicolon itself, keys may not
-    entries = re.findall(r"\s*(.*?) <- ([^;]*)(?:;|$)", body)
-    return tuple(head.removeprefix("by ").split(",")), tuple(
-        (value.strip(), tuple(keys.split())) for value, keys in entries
-    )
-
-
-_VARIABLES = {"conc": "concurrency", "dpa": "dp_attention"}
-
-
-def _from_table(text: str, *, context: Mapping[str, object]) -> str:
-    """The entry of the key that lies nearest: flags and degrees first, then lengths and load.
-
-    A list that ends in an ellipsis holds further keys of its value: where it is the only one,
-    it answers for a key that stands nowhere, but for loads beyond all that are listed.
-    """
-    names, entries = _table(text)
-    wanted = [str(context.get(_VARIABLES.get(name, name), "")) for name in names]
-    exact = "/".join(wanted)
-    for value, keys in entries:
-        if exact in keys:
-            return value
-    open_ended = [value for value, keys in entries if keys and keys[-1] == "..."]
-    if len(open_ended) == 1 and not _beyond(wanted, [key for _, keys in entries for key in keys]):
-        return open_ended[0]
-    nearest = [
-        (_apart(names, wanted, key.split("/")), value)
-        for value, keys in entries
-        for key in keys
-        if key != "..." and key.count("/") == len(names) - 1
-    ]
-    return min(nearest)[1] if nearest else ""
-
-
-def _beyond(wanted: Sequence[str], keys: Sequence[str]) -> bool:
-    """Whether the last number asked for lies outside those of all keys."""
-    listed = [float(key.rpartition("/")[2]) for key in keys if key[-1].isdigit()]
-    asked = wanted[-1]
-    return bool(listed) and asked.isdigit() and not min(listed) <= float(asked) <= max(listed)
-
-
-def _apart(names: Sequence[str], wanted: Sequence[str], key: Sequence[str]) -> float:
-    """Doublings between two keys; degrees, lengths and flags weigh more than load."""
-    apart = 0.0
-    for name, one, other in zip(names, wanted, key, strict=True):
-        if one == other:
-            continue
-        try:
-            doublings = abs(math.log2(float(one) / float(other)))
-        except (ValueError, ZeroDivisionError):
-            doublings = 10.0
-        apart += doublings * (1.0 if name == "conc" else 8.0)
-    return apart
 
 
 def _scalar(text: str, *, name: str) -> Scalar | None:
@@ -390,6 +365,8 @@ class RecordedLookup:
             isl=self.isl,
             date=self.date,
             image=self.image,
+            osl=_count(context.get("osl")),
+            concurrency=_count(context.get("concurrency")),
         )
         self.messages += told
         if row is None:
