@@ -11,7 +11,7 @@ from typing import Literal
 
 ExpertPath = Literal["mxfp4xfp8", "mxfp4", "nvfp4", "w4a16", "int4", "mxfp8", "fp8", "bf16"]
 DensePath = Literal["fp8", "mxfp8", "bf16", "nvfp4", "mxfp4", "int4"]
-MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather"]
+MoeBackend = Literal["tensor_parallel", "dispatch_combine", "fused", "allgather", "gather_reduce"]
 KvStorage = Literal["fp8_ds_mla", "fp8", "fp4", "bf16"]
 IndexStorage = Literal["fp4", "fp8", "bf16"]
 ExchangeMode = Literal["auto", "normal", "low_latency"]
@@ -41,7 +41,9 @@ class ExecutionPlan:
     moe_backend:
         ``dispatch_combine``: all-to-all, grouped GEMM, all-to-all; ``fused``: one kernel that
         overlaps the three (MegaMoE); ``allgather``: all-gather the tokens, reduce-scatter the
-        results; ``tensor_parallel``: every rank holds a slice of every expert, all-reduce.
+        results; ``gather_reduce``: all-gather the tokens, each rank's padded to those of the
+        fullest, all-reduce the results of all; ``tensor_parallel``: every rank holds a slice of
+        every expert, all-reduce.
         Used where the layout's ``ep`` exceeds one; otherwise experts are tensor parallel.
     dispatch_bytes_per_value, combine_bytes_per_value:
         Wire format of the exchanged hidden states, scales included. [B]

@@ -12,7 +12,6 @@ import pandas as pd
 from calibration.fit.observations import METRICS, Observation, observe
 from calibration.fit.simulatable import refusals
 from calibration.measured.runs import load_sources, to_predict_columns
-from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +39,6 @@ whose software is not. [-]"""
 
 UNRECORDED_TRUST = 0.7
 """Trust in a run some scheduler setting of which is not recorded or taken from elsewhere. [-]"""
-
-NETWORK_TRUST = 0.1
-"""Trust in a run a worker of which spans nodes: nothing is recorded of the network that its
-collectives cross, and in the runs at hand they took tens of times what its links allow. [-]"""
 
 _UNRECORDED = re.compile(
     r"not recorded|are assumed|stands? in\b|engine defaults|not in recipe|recipe: settings of"
@@ -222,8 +217,5 @@ def _doubts(observation: Observation, *, row: pd.Series) -> list[tuple[float, st
     if row["own"]:
         return []
     doubts = [] if row["date"] else [(undated_trust(float(row["image_share"])), "undated median")]
-    domain = load_sku(observation.level.sku).scaleup_world
-    if any(pool.layout.gpus > domain for pool in observation.configuration.pools):
-        doubts.append((NETWORK_TRUST, "a worker spans nodes"))
     unknown = [text for text in observation.messages if _UNRECORDED.search(text)]
     return doubts + ([(UNRECORDED_TRUST, "; ".join(unknown))] if unknown else [])

@@ -281,8 +281,9 @@ def recorded_cell(row: RecordedSettings, *, scheduler: str, context: Mapping[str
     """
     settings: dict[str, Scalar] = {}
     unknown: dict[str, str] = {}
+    listed = [text for text in row.cells.values() if text.startswith("by ")]
     for column, name in _NAMES[scheduler].items():
-        text = cell_value(row.cells.get(column, ""), context=context)
+        text = cell_value(row.cells.get(column, ""), context=context, beside=listed)
         if text.startswith("varies"):
             unknown[name] = f"one label stands for {text.partition(':')[2].strip()}"
         elif text not in ("", "default", "auto"):

@@ -16,9 +16,15 @@ Table: TypeAlias = tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...
 """Variables, and values with the keys that they hold for."""
 
 
-def cell_value(text: str, *, context: Mapping[str, object]) -> str:
-    """What a cell says under a load: a constant, an expression's value or a table's entry."""
+def cell_value(text: str, *, context: Mapping[str, object], beside: Sequence[str] = ()) -> str:
+    """What a cell says under a load: a constant, an expression's value or a table's entry.
+
+    ``beside`` are the tables of the row's other cells. A key that one of the same variables lists
+    and this complete one does not had no value here: the release's default.
+    """
     if text.startswith("by "):
+        if _left_blank(text, context=context, beside=beside):
+            return ""
         text = _from_table(text, context=context)
     if not text.startswith("= "):
         return text
@@ -38,6 +44,23 @@ def table_of(text: str) -> Table:
 
 
 _VARIABLES = {"conc": "concurrency", "dpa": "dp_attention"}
+
+
+def _left_blank(text: str, *, context: Mapping[str, object], beside: Sequence[str]) -> bool:
+    """Whether a complete table lacks a key that another one of the same variables lists."""
+    names, entries = table_of(text)
+    key = _key(names, context)
+    listed = {each for _, keys in entries for each in keys}
+    if key in listed or "..." in listed:
+        return False
+    return any(
+        other_names == names and any(key in keys for _, keys in other_entries)
+        for other_names, other_entries in map(table_of, beside)
+    )
+
+
+def _key(names: Sequence[str], context: Mapping[str, object]) -> str:
+    return "/".join(str(context.get(_VARIABLES.get(name, name), "")) for name in names)
 
 
 def _from_table(text: str, *, context: Mapping[str, object]) -> str:

@@ -104,6 +104,7 @@ def test_arrays_give_what_scalars_give(name, layout):
         (DEP8, "dispatch_combine", {OpKind.ALL_TO_ALL: 2}),
         (DEP8, "fused", {OpKind.ALL_TO_ALL: 2}),
         (DEP8, "allgather", {OpKind.ALL_GATHER: 1, OpKind.REDUCE_SCATTER: 1}),
+        (DEP8, "gather_reduce", {OpKind.ALL_GATHER: 1, OpKind.ALL_REDUCE: 1}),
         (
             Layout(tp=8, ep=2, dp_attention=True),
             "dispatch_combine",
@@ -139,6 +140,10 @@ def test_message_sizes():
     by_token = {op.name: op for op in gathered}
     assert by_token["moe.dispatch"].message_bytes == 512 * hidden * (1 + 1 / 32)
     assert by_token["moe.combine"].message_bytes == 512 * hidden * 2
+    # every rank is padded to the fullest: 8 x 64 tokens though only 100 are there
+    padded = model_of(layout=DEP8, load=balanced, moe_backend="gather_reduce")
+    filled = {op.name: op for op in padded.token_ops(rank_tokens=64.0, group_tokens=100.0)}
+    assert filled["moe.combine"].message_bytes == 512 * hidden * 2
     parallel = model_of(layout=Layout(tp=8)).token_ops(rank_tokens=64.0, group_tokens=64.0)
     reduced = {op.name: op for op in parallel}
     assert reduced["attention.all_reduce"].message_bytes == 64 * hidden * 2

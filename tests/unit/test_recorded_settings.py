@@ -45,6 +45,14 @@ def test_a_cell_under_a_load(text, value):
     assert cell_value(text, context=LOAD) == value
 
 
+def test_a_key_that_only_other_cells_list_was_left_to_the_release():
+    """A table that lists 1 and 2 says nothing of 64 where one beside it lists 64."""
+    text, beside = "by conc: 8 <- 1; 16 <- 2", ["by conc: 256 <- 1 2 64"]
+    assert cell_value(text, context=LOAD) == "16"
+    assert cell_value(text, context=LOAD, beside=beside) == ""
+    assert cell_value("by conc: 8 <- 1 ...; 16 <- 2", context=LOAD, beside=beside) == "16"
+
+
 def test_every_recorded_cell_is_a_setting_of_its_scheduler():
     """All rows under loads in and between their keys: nothing is out of a setting's range."""
     from simulator.engines.labels import load_engine
@@ -90,6 +98,19 @@ def test_the_row_in_force_by_date_and_image():
     image = rows[0].image
     named, _ = chosen(image=f"registry.example/some/{image}", layout=next(iter(rows[0].layouts)))
     assert named.image == image
+
+
+def test_each_lengths_have_a_file_of_their_own():
+    """H100's caps at 1k/1k are not those of the 8k/1k files, which ran for longer."""
+    asked = {"engine": "dynamo-trt", "sku": "h100", "precision": "fp8", "role": "decode"}
+    asked |= {"layout": "tp16ep16", "date": None, "image": None}
+    caps = {}
+    for isl in (1024, 8192):
+        row, _ = chosen(**asked, isl=isl, osl=1024, concurrency=60)
+        assert f"/{isl // 1024}k1k/" in row.source
+        caps[isl] = row.cells["max_num_seqs"]
+    assert "16 <- 60" in caps[1024]
+    assert "60" not in caps[8192]
 
 
 def test_settings_are_not_used_far_from_the_lengths_they_were_recorded_at():

@@ -5,7 +5,6 @@ from calibration.measured.runs import load_measured
 from calibration.measured.selection import (
     FITTED_PER_BUILD,
     LARGEST_FITTED,
-    NETWORK_TRUST,
     UNDATED_TRUST,
     UNRECORDED_TRUST,
     select_for_fit,
@@ -90,14 +89,13 @@ def test_undated_medians_count_less(selection):
     assert (reasons == "").any()
 
 
-def test_runs_of_workers_that_span_nodes_hardly_count():
+def test_runs_of_workers_that_span_nodes_count_as_others():
+    """Their network is priced (communication.md), so that they need no distrust of their own."""
     runs = load_measured(models=["deepseek-r1"])
-    few = runs[runs["sku"].isin(["h100", "h200"])]
-    selection = select_for_fit(few)
-    spans = selection.fitted_runs["trust_reasons"].str.contains("spans nodes").to_numpy()
-    assert set(selection.fitted_runs.loc[spans, "sku"]) == {"h100"}
-    assert (selection.weights[spans] <= NETWORK_TRUST).all()
-    assert selection.weights[~spans].min() > NETWORK_TRUST
+    selection = select_for_fit(runs[runs["sku"] == "h100"])
+    assert selection.fitted_runs["layout"].str.contains("16").all()
+    dated = selection.fitted_runs["date"] != ""
+    assert selection.weights[dated.to_numpy()] == pytest.approx(1.0)
 
 
 def test_runs_whose_settings_are_not_recorded_count_less(selection):

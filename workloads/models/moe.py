@@ -201,8 +201,11 @@ class Moe:
             values: Quantity = busiest * float(self.experts_per_token * self.inner)
         else:
             busiest = rank_tokens
-            kind_in, kind_out = OpKind.ALL_GATHER, OpKind.REDUCE_SCATTER
-            values = group_tokens * float(self.inner)
+            padded = plan.moe_backend == "gather_reduce"
+            kind_in = OpKind.ALL_GATHER
+            kind_out = OpKind.ALL_REDUCE if padded else OpKind.REDUCE_SCATTER
+            gathered = rank_tokens * float(layout.attention_dp) if padded else group_tokens
+            values = gathered * float(self.inner)
         directions: tuple[tuple[Literal["dispatch", "combine"], OpKind, float], ...] = (
             ("dispatch", kind_in, plan.dispatch_bytes_per_value),
             ("combine", kind_out, plan.combine_bytes_per_value),
