@@ -240,7 +240,7 @@ def _nearest_load(
     A row is of the lengths in the path of its script and of those that its tables are keyed by.
     """
 
-    def apart(row: RecordedSettings) -> tuple[float, int]:
+    def apart(row: RecordedSettings) -> tuple[float, int, int]:
         tables = [table_of(text) for text in row.cells.values() if text.startswith("by ")]
         named = _LENGTHS.search(row.source)
         distances = [_UNNAMED]
@@ -250,12 +250,9 @@ def _nearest_load(
             distances = [length + output]
         keyed = keys_of(tables, "isl")
         distances += [abs(math.log2(isl / value)) for value in keyed]
-        unlisted = [
-            found
-            for table in tables
-            if (found := keys_of([table], "conc")) and concurrency not in found
-        ]
-        return min(distances), len(unlisted) if concurrency else 0
+        loads = [keys for table in tables if (keys := keys_of([table], "conc"))]
+        listed = sum(concurrency in keys for keys in loads)
+        return min(distances), len(loads) - listed, -listed
 
     return min(reversed(rows), key=apart)
 
