@@ -64,8 +64,8 @@ import simulator
 
 common = dict(sku="b200", tp=8, isl=8192, osl=1024, concurrency=[1 << n for n in range(9)],
               overrides={{"hbm_bytes_per_s": [6e12 + 5e10 * n for n in range(56)]}})
-tp8 = simulator.studies.sweep.run(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **common)
-dep8 = simulator.studies.sweep.run(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
+tp8 = simulator.sweep(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **common)
+dep8 = simulator.sweep(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
 assert tp8.fresh + dep8.fresh == 2 * 56 * 9, (tp8.fresh, dep8.fresh)
 """
 SWEEP_COUNT = 2 * 56 * 9

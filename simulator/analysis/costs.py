@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from hwmodels.economics import (
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from hwmodels.economics import SkuEconomics, Tier
-    from simulator.analysis.metrics import RunMetrics
 
 COST_COLUMNS = (
     "usd_per_million_tokens",
@@ -35,35 +36,47 @@ def costs_of(sku: str, *, economics: str) -> SkuEconomics:
     return load_economics(economics).for_sku(load_sku(sku).key)
 
 
-def point_costs(
-    metrics: RunMetrics, *, costs: SkuEconomics, tier: Tier = "hyperscaler"
-) -> dict[str, float | str | None]:
-    """`with_costs` of one run: its cost columns, ``None`` where the file is silent."""
-    found: dict[str, float | str | None] = {"economics": costs.economics}
-    found |= dict.fromkeys(COST_COLUMNS)
-    total = metrics.total_tput_per_gpu
-    if total <= 0:
-        return found
+def cost_figures(
+    rates: Mapping[str, Any], *, costs: SkuEconomics, tier: Tier = "hyperscaler"
+) -> dict[str, Any]:
+    """`COST_COLUMNS` of runs of one SKU, without those on which its file is silent.
+
+    Parameters
+    ----------
+    rates:
+        ``total_tput_per_gpu``, ``input_tput_per_gpu`` and ``output_tput_per_gpu``, each a number
+        above 0 or an array. [tok/s]
+    """
+    found: dict[str, Any] = {}
+    total = rates["total_tput_per_gpu"]
     price, kw = costs.usd_per_gpu_hour(tier), costs.inferencex_kw
     if price is not None:
         for name, rate in (
             ("usd_per_million_tokens", total),
-            ("usd_per_million_input_tokens", metrics.input_tput_per_gpu),
-            ("usd_per_million_output_tokens", metrics.output_tput_per_gpu),
+            ("usd_per_million_input_tokens", rates["input_tput_per_gpu"]),
+            ("usd_per_million_output_tokens", rates["output_tput_per_gpu"]),
         ):
-            found[name] = float(
-                usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)
-            )
+            found[name] = usd_per_million_tokens(usd_per_gpu_hour=price, tokens_per_s_per_gpu=rate)
     for name, power in (
         ("tokens_per_s_per_mw", kw),
         ("tokens_per_s_per_utility_mw", costs.utility_kw),
     ):
         if power is not None:
-            found[name] = float(tokens_per_s_per_mw(tokens_per_s_per_gpu=total, kw_per_gpu=power))
+            found[name] = tokens_per_s_per_mw(tokens_per_s_per_gpu=total, kw_per_gpu=power)
     if kw is not None:
-        found["joules_per_token"] = float(
-            joules_per_token(tokens_per_s_per_gpu=total, kw_per_gpu=kw)
-        )
+        found["joules_per_token"] = joules_per_token(tokens_per_s_per_gpu=total, kw_per_gpu=kw)
+    return found
+
+
+def point_costs(
+    cells: Mapping[str, Any], *, costs: SkuEconomics, tier: Tier = "hyperscaler"
+) -> dict[str, float | str | None]:
+    """`with_costs` of one run: its cost columns, ``None`` where the file is silent."""
+    found: dict[str, float | str | None] = {"economics": costs.economics}
+    found |= dict.fromkeys(COST_COLUMNS)
+    if cells["total_tput_per_gpu"] > 0:
+        figures = cost_figures(cells, costs=costs, tier=tier)
+        found |= {name: float(value) for name, value in figures.items()}
     return found
 
 
@@ -79,26 +92,10 @@ def with_costs(frame: pd.DataFrame, *, economics: str, tier: Tier = "hyperscaler
     for sku in frame["sku"].unique():
         costs = costs_of(sku, economics=economics)
         rows = (frame["sku"] == sku) & (frame["total_tput_per_gpu"] > 0)
-        rates = frame.loc[rows]
-        price = costs.usd_per_gpu_hour(tier)
-        if price is not None:
-            for kind in ("total", "input", "output"):
-                name = f"usd_per_million_{kind}_tokens".replace("_total_", "_")
-                found.loc[rows, name] = usd_per_million_tokens(
-                    usd_per_gpu_hour=price,
-                    tokens_per_s_per_gpu=rates[f"{kind}_tput_per_gpu"].to_numpy(),
-                )
-        total = rates["total_tput_per_gpu"].to_numpy()
-        for name, kw in (
-            ("tokens_per_s_per_mw", costs.inferencex_kw),
-            ("tokens_per_s_per_utility_mw", costs.utility_kw),
-        ):
-            if kw is not None:
-                found.loc[rows, name] = tokens_per_s_per_mw(
-                    tokens_per_s_per_gpu=total, kw_per_gpu=kw
-                )
-        if costs.inferencex_kw is not None:
-            found.loc[rows, "joules_per_token"] = joules_per_token(
-                tokens_per_s_per_gpu=total, kw_per_gpu=costs.inferencex_kw
-            )
+        rates = {
+            name: frame.loc[rows, name].to_numpy()
+            for name in ("total_tput_per_gpu", "input_tput_per_gpu", "output_tput_per_gpu")
+        }
+        for name, values in cost_figures(rates, costs=costs, tier=tier).items():
+            found.loc[rows, name] = values
     return found

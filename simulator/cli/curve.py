@@ -90,15 +90,10 @@ def _draw(
     from simulator.cli.progress import progress_bar
     from simulator.output.run_directory import RunDirectory, default_directory
     from simulator.scenario.settings import build_scenario
-    from simulator.studies.curve.files import (
-        curve_series,
-        load_file_writers,
-        summary_json,
-        write_run,
-    )
+    from simulator.studies.curve.files import load_file_writers, summary_json, write_run
     from simulator.studies.curve.run import explore_curve
     from simulator.studies.curve.text import print_curve, refusal_lines
-    from simulator.studies.overlay import label_of_curve, overlay_points
+    from simulator.studies.overlay import labels_of_rows, overlay_points
 
     source = build_scenario(flags=flags, file=scenario)
     asked = source.scenario
@@ -110,8 +105,8 @@ def _draw(
         if not result.points:
             reasons = "\n".join(refusal_lines(result.refused))
             raise UserError(f"no layout fits; {result.caption}\n{reasons}")
-        label = label_of_curve(result, name=curve_series(result).name)
-        measured, notes = overlay_points(own_runs, curves=[label])
+        curves = labels_of_rows(result.points)
+        measured, notes = overlay_points(own_runs, curves=curves)
         write_run(directory, result, measured=measured)
     if as_json:
         typer.echo(summary_json(result))

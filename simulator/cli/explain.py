@@ -134,8 +134,8 @@ def _print_steps(explanations: list[Explanation], *, ops: bool, as_json: bool) -
 def _print_model(model: str, *, context: int | None, ops: bool, as_json: bool) -> None:
     import json
 
+    from simulator.output.model_text import model_text
     from simulator.studies.explain.run import explain_model
-    from simulator.studies.explain.text import model_text
 
     figures = explain_model(model, context=8192 if context is None else context)
     typer.echo(json.dumps(figures, indent=2) if as_json else model_text(figures, with_ops=ops))

@@ -290,6 +290,10 @@ SECTIONS: dict[str, tuple[Column, ...]] = {
 """Columns in the order of the reference page."""
 
 
+RUN: tuple[Column, ...] = (*WHAT_RAN, *METRICS, *BANDS, *ABOUT, *STANDING, *COSTS)
+"""Columns of a table of runs, in order: of a curve, a sweep, a comparison, a timeline."""
+
+
 @cache
 def columns() -> dict[str, Column]:
     """Every column by name."""

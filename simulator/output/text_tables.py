@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+_MOST_REFUSALS = 12
 WIDTH = 500
 """Wide enough for every table: a narrow terminal wraps a line, but no figure is cut off."""
 
@@ -73,3 +74,16 @@ def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def csv_of(frame: pd.DataFrame) -> str:
     """Rows as CSV, six significant digits."""
     return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def refusal_lines(refused: pd.DataFrame) -> list[str]:
+    """Refusals by reason: the same reason of many layouts once, without its byte table."""
+    lines = [f"refused, {len(refused):,} (byte tables in refused.csv):"]
+    groups = refused.groupby(refused["reason"].str.split("\n").str[0], sort=False)
+    for position, (reason, rows) in enumerate(groups):
+        if position == _MOST_REFUSALS:
+            lines.append(f"  and {groups.ngroups - _MOST_REFUSALS} more reasons in refused.csv")
+            break
+        labels = [label for label in dict.fromkeys(rows["label"]) if label not in str(reason)]
+        lines.append(f"  {', '.join(labels)}{': ' if labels else ''}{reason}")
+    return lines

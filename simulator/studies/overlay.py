@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.engines.labels import load_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.studies.series import known_sku
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import pandas as pd
-
-    from simulator.studies.curve.run import CurveResult
 
 UNMATCHED = "other SKUs"
 ELSEWHERE = ("model", "lengths")
@@ -52,22 +50,17 @@ class CurveLabel:
     osl: int
 
 
-def label_of_curve(result: CurveResult, *, name: str) -> CurveLabel:
-    """The label of the one curve of `simulator.studies.curve.run.explore_curve`."""
-    told = {key: setting["value"] for key, setting in result.resolved.items()}
-    return CurveLabel(
-        name=name,
-        engine=_software(str(told["engine"])),
-        speculation=parse_speculation(str(told["spec"]))[0],
-        disaggregated=False,
-        sku=result.sku.key,
-        **{key: told[key] for key in ("model", "precision", "isl", "osl")},
-    )
+_LABEL = ("series", "model", "sku", "engine", "precision", "spec", "disagg", "isl", "osl")
 
 
 def labels_of_runs(runs: pd.DataFrame) -> list[CurveLabel]:
     """The labels of the curves in a table of simulated runs, see `simulator.studies.series`."""
-    columns = ["series", "model", "sku", "engine", "precision", "spec", "disagg", "isl", "osl"]
+    return labels_of_rows(runs[list(_LABEL)].drop_duplicates().to_dict("records"))
+
+
+def labels_of_rows(rows: Iterable[Mapping[Hashable, Any]]) -> list[CurveLabel]:
+    """`labels_of_runs` of rows that carry the columns of runs."""
+    unique = {tuple(row[name] for name in _LABEL): row for row in rows}
     return [
         CurveLabel(
             name=str(row["series"]),
@@ -80,7 +73,7 @@ def labels_of_runs(runs: pd.DataFrame) -> list[CurveLabel]:
             isl=int(row["isl"]),
             osl=int(row["osl"]),
         )
-        for row in runs[columns].drop_duplicates().to_dict("records")
+        for row in unique.values()
     ]
 
 

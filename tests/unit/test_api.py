@@ -30,8 +30,8 @@ def test_a_function_keeps_its_name_where_a_module_has_the_same(name):
     assert not isinstance(found, ModuleType)
     assert name in dir(sim)
     assert (
-        sys.modules["simulator.studies.curve.run"].CurvePoint
-        is import_module("simulator.studies.curve.run").CurvePoint
+        sys.modules["simulator.studies.curve.run"].CurveResult
+        is import_module("simulator.studies.curve.run").CurveResult
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from calibration.measured.schema import COLUMNS as MEASURED
 from simulator.analysis.metrics import RunMetrics
-from simulator.output.columns import BANDS, METRICS, SECTIONS, WHAT_RAN, columns, columns_page
+from simulator.output.columns import BANDS, METRICS, RUN, SECTIONS, WHAT_RAN, columns, columns_page
 from simulator.prediction.bands import BANDED
 from simulator.scenario.run_cells import LOAD_COLUMNS, POOL_COLUMNS
 from simulator.scenario.settings import Scenario
@@ -69,15 +69,10 @@ def test_what_ran_is_the_scenario_and_the_pools():
     assert set(LOAD_COLUMNS) <= set(Scenario.model_fields)
 
 
-def test_a_sweep_and_a_curve_write_known_columns(swept):
-    known = columns()
+def test_a_sweep_and_a_curve_write_the_columns_of_a_run(swept):
     drawn = curve(**SHORT, concurrency=(1, 2)).frame()
-    assert set(swept.columns) <= set(known)
-    assert set(drawn.columns) <= set(known)
-    missing = set(swept.columns) - set(drawn.columns)
-    assert missing == {"key", "series", "meets_limits"} | {
-        name for name in swept.columns if name.startswith("prefill_") and "gpu" not in name
-    }
+    assert list(drawn.columns) == [column.name for column in RUN]
+    assert set(swept.columns) == set(drawn.columns)
 
 
 def test_a_search_a_plan_and_predictions_write_known_columns():

@@ -14,7 +14,7 @@ from simulator.scenario.settings import Scenario
 from simulator.scenario.target import check_runs_on
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.text import band_text
-from simulator.studies.sweep.run import plan_sweep
+from simulator.studies.sweep.deployments import plan_sweep
 from workloads.errors import UserError
 
 
@@ -49,7 +49,7 @@ def test_an_own_chip_takes_every_engine():
 def test_a_sweep_refuses_the_pair_and_keeps_the_others():
     flags = {"sku": ["b300", "mi355x"], "engine": ["mori-sglang"], "concurrency": (8,)}
     planned = plan_sweep(build_sweep(flags=flags | {"tp": (8,), "ep": (1,)}, file=None))
-    assert {ladder.load.sku for ladder in planned.ladders} == {"mi355x"}
+    assert {each.load.sku for each in planned.sweeps} == {"mi355x"}
     (refused,) = planned.refused
     assert refused["status"] == "unsupported"
     assert "not on NVIDIA B300" in refused["reason"]

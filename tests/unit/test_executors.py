@@ -13,9 +13,11 @@ from distributed import Client, LocalCluster
 from simulator.cli.main import run
 from simulator.scenario.grid import build_sweep
 from simulator.studies.sweep import executors
+from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.executors import DaskExecutor, LocalExecutor, cluster_executor
-from simulator.studies.sweep.ladders import climb_elsewhere
-from simulator.studies.sweep.run import plan_sweep, run_sweep
+from simulator.studies.sweep.planner import planners_of
+from simulator.studies.sweep.run import run_sweep
+from simulator.studies.sweep.segments import run_segments_elsewhere
 from simulator.studies.sweep.store import digest_of_inputs, shared_directory
 from workloads.errors import UserError
 
@@ -105,9 +107,12 @@ def test_a_worker_with_other_code_or_another_directory_is_refused(tmp_path):
     plan = plan_sweep(settings())
     inputs = digest_of_inputs(skus=["mi355x"], calibration=None)
 
-    def climb(inputs):
-        climb_elsewhere(
-            plan.ladders[:1],
+    (planner,) = planners_of(plan.sweeps)
+    segments = [segment for _, segment in planner.segments()]
+
+    def run_one(inputs):
+        run_segments_elsewhere(
+            segments[:1],
             directory=tmp_path,
             inputs=inputs,
             skus=["mi355x"],
@@ -115,12 +120,12 @@ def test_a_worker_with_other_code_or_another_directory_is_refused(tmp_path):
         )
 
     with pytest.raises(UserError, match="does not see"):
-        climb(inputs)
+        run_one(inputs)
     with shared_directory(tmp_path, inputs="of a newer version"):
         with pytest.raises(UserError, match="does not see"):
-            climb(inputs)
+            run_one(inputs)
         with pytest.raises(UserError, match="has other code or data"):
-            climb("of a newer version")
+            run_one("of a newer version")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario, build_scenario
 from simulator.scenario.target import resolve_target
-from simulator.studies.sweep.run import plan_sweep
+from simulator.studies.sweep.deployments import plan_sweep
 from workloads.architectures.catalog import load_architecture
 from workloads.architectures.names import default_precision
 from workloads.errors import UserError
@@ -89,7 +89,7 @@ def test_a_sweep_over_models_runs_each_in_its_usual_precision():
     ]
     both = build_sweep(flags=flags | {"precision": ["fp8", "bf16"]})
     assert len(list(both.loads())) == 4
-    assert plan_sweep(build_sweep(flags=flags)).ladders
+    assert plan_sweep(build_sweep(flags=flags)).sweeps
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.studies.curve.pareto_plot import Series, pareto_figure
 from simulator.studies.overlay import (
     UNMATCHED,
     CurveLabel,
@@ -12,6 +11,7 @@ from simulator.studies.overlay import (
     labels_of_runs,
     overlay_points,
 )
+from simulator.studies.pareto_plot import Series, pareto_figure
 
 B200 = CurveLabel(
     name="B200 (vllm)",

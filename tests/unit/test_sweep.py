@@ -13,16 +13,18 @@ from simulator.analysis.costs import with_costs
 from simulator.analysis.pareto import frontier_indices
 from simulator.cli.main import run
 from simulator.engines.pools import deployment_label
+from simulator.output.columns import RUN
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.grid import build_sweep, parse_integers
 from simulator.scenario.target import resolve_target
-from simulator.studies.sweep.ladders import Ladder
-from simulator.studies.sweep.run import plan_sweep, run_sweep
-from simulator.studies.sweep.store import columns, digest_of_inputs, read_ladder
+from simulator.studies.sweep.deployments import plan_sweep
+from simulator.studies.sweep.points import ConcurrencySweep
+from simulator.studies.sweep.run import run_sweep
+from simulator.studies.sweep.store import digest_of_inputs, read_points
 from simulator.studies.sweep.text import distinct
 from workloads.errors import UserError
 
-ladders = import_module("simulator.studies.sweep.ladders")
+points = import_module("simulator.studies.sweep.points")
 sweeps = import_module("simulator.studies.sweep.run")
 tasks = import_module("simulator.studies.sweep.tasks")
 
@@ -166,7 +168,7 @@ def test_an_orchestrated_engine_runs_what_its_recipe_ran():
 
 def test_the_default_engine_of_pools_is_one_that_records_them():
     plan = plan_sweep(build_sweep(flags={"sku": "gb200", "prefill": 1, "ep": 8}))
-    assert {ladder.load.engine for ladder in plan.ladders} == {"dynamo-vllm"}
+    assert {each.load.engine for each in plan.sweeps} == {"dynamo-vllm"}
     assert "prefill and decode pools as dynamo-vllm" in plan.messages[0]
 
 
@@ -184,13 +186,13 @@ def test_without_a_list_concurrency_doubles_further_for_more_gpus():
         sku="gb200", engine="dynamo-vllm", prefill="1,4", ep=8, dp_attention=True
     )
     small_one, large = (
-        Ladder(load=load, target=resolve_target(load), pools=pools)
+        ConcurrencySweep(load=load, target=resolve_target(load), pools=pools)
         for pools in candidates.deployments
     )
     assert labels == ["1xDEP8+1xDEP8", "4xDEP8+1xDEP8"]
-    assert small_one.steps[-1] == 2048
-    assert large.steps[-1] == 4096
-    assert small_one.steps[:3] == (1, 2, 4)
+    assert small_one.concurrencies[-1] == 2048
+    assert large.concurrencies[-1] == 4096
+    assert small_one.concurrencies[:3] == (1, 2, 4)
 
 
 def test_a_sweep_gives_a_row_for_each_run_in_order(swept):
@@ -207,7 +209,7 @@ def test_a_sweep_gives_a_row_for_each_run_in_order(swept):
     assert frame["decode_tp"].tolist() == [8] * 4
     assert frame["prefill_tp"].isna().all()
     assert frame["usd_per_million_tokens"].notna().all()
-    assert set(columns()) - {"status", "reason"} <= set(frame.columns)
+    assert [column.name for column in RUN] == list(frame.columns)
 
 
 def test_the_frontier_is_inferencex_rule_within_each_series(swept):
@@ -275,13 +277,13 @@ def test_a_damaged_file_is_run_again(swept, tmp_path):
     (path,) = tmp_path.rglob("*.parquet")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert read_ladder(path) is None
+    assert read_points(path) is None
     assert run_sweep(small(ep=8), directory=tmp_path, workers=1).fresh == first.fresh
     assert path.read_bytes() == whole
 
 
 def test_an_interrupted_sweep_keeps_its_runs_and_goes_on(swept, monkeypatch, tmp_path):
-    simulate, calls = ladders.simulate_run, []
+    simulate, calls = points.simulate_run, []
 
     def interrupted_at_the_fourth(configuration):
         calls.append(configuration)
@@ -289,7 +291,7 @@ def test_an_interrupted_sweep_keeps_its_runs_and_goes_on(swept, monkeypatch, tmp
             raise KeyboardInterrupt
         return simulate(configuration)
 
-    monkeypatch.setattr(ladders, "simulate_run", interrupted_at_the_fourth)
+    monkeypatch.setattr(points, "simulate_run", interrupted_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(small(), directory=tmp_path, workers=1)
     resumed = run_sweep(small(), directory=tmp_path, workers=1)
@@ -299,14 +301,14 @@ def test_an_interrupted_sweep_keeps_its_runs_and_goes_on(swept, monkeypatch, tmp
 
 
 def test_a_defect_in_one_run_does_not_lose_the_others(monkeypatch):
-    simulate = ladders.simulate_run
+    simulate = points.simulate_run
 
     def broken_at_one(configuration):
         if configuration.concurrency == 1:
             raise ZeroDivisionError("no such thing")
         return simulate(configuration)
 
-    monkeypatch.setattr(ladders, "simulate_run", broken_at_one)
+    monkeypatch.setattr(points, "simulate_run", broken_at_one)
     result = run_sweep(small(), workers=1)
     assert result.runs["concurrency"].tolist() == [4, 4]
     assert result.refused["status"].tolist() == ["failed", "failed"]
@@ -447,7 +449,7 @@ def test_the_command_says_where_an_interrupted_sweep_goes_on(tmp_path, capsys, m
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ladders, "simulate_run", interrupted)
+    monkeypatch.setattr(points, "simulate_run", interrupted)
     status = run(["sweep", "--sku", "b200", "--tp", "8", "--out", str(tmp_path), "--workers", "1"])
     assert status == 130
     assert f"kept in {tmp_path}" in capsys.readouterr().err

@@ -45,9 +45,7 @@ def configured(deployment="TP8", *, concurrency=4, **flags):
 def test_a_chip_of_ones_own_has_a_curve_and_a_picture(own_chip, tmp_path):
     found = curve(sku=str(own_chip), engine="vllm", **SHORT)
     shipped = curve(sku="h200", engine="vllm", **SHORT)
-    assert found.result.points[0].metrics.interactivity > (
-        shipped.result.points[0].metrics.interactivity
-    )
+    assert found.frame()["interactivity"][0] > shipped.frame()["interactivity"][0]
     found.plot(tmp_path / "own.png")
     assert (tmp_path / "own.png").stat().st_size > 1000
 

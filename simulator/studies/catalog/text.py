@@ -153,7 +153,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _print_model(sheet: dict[str, Any]) -> None:
-    from simulator.studies.explain.text import model_text
+    from simulator.output.model_text import model_text
 
     out = console()
     out.print(model_text(sheet["figures"]))

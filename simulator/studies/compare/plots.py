@@ -8,8 +8,7 @@ import numpy as np
 
 from simulator.output.style import DASHES, FAINT_INK, INK, dress
 from simulator.studies.compare.sides import ratio_band
-from simulator.studies.curve.pareto_plot import X_LABEL, colours_of, pareto_figure
-from simulator.studies.sweep.plots import series_of
+from simulator.studies.pareto_plot import X_LABEL, colours_of, pareto_figure, series_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

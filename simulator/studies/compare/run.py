@@ -94,7 +94,7 @@ class ComparisonResult:
         """The Pareto plot with the compared speeds marked; written as PNG where a path is given.
 
         ``measured`` points stand beside the curves, see
-        `simulator.studies.curve.pareto_plot.pareto_figure`.
+        `simulator.studies.pareto_plot.pareto_figure`.
         """
         from simulator.output.style import save_figure
         from simulator.studies.compare.plots import comparison_figure

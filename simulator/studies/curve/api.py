@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from simulator.studies.curve.run import CurvePoint, CurveResult
+    from simulator.studies.curve.run import CurveResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Curve:
     result: CurveResult
 
     @property
-    def frontier(self) -> list[CurvePoint]:
+    def frontier(self) -> list[dict[str, Any]]:
         """Points that no other beats, by ascending interactivity."""
         return self.result.frontier
 
@@ -49,7 +49,7 @@ class Curve:
         """The Pareto plot; written as PNG where a path is given."""
         from simulator.output.style import save_figure
         from simulator.studies.curve.files import curve_series
-        from simulator.studies.curve.pareto_plot import pareto_figure
+        from simulator.studies.pareto_plot import pareto_figure
 
         figure = pareto_figure(series=[curve_series(self.result)], caption=self.caption, log=log)
         if path is not None:

@@ -8,6 +8,7 @@ from io import BytesIO
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.columns import RUN
 from simulator.output.resolved_file import resolved_text
 from simulator.scenario.settings_file import REPORTED
 from simulator.version import version
@@ -24,10 +25,10 @@ FILE_METADATA = {"kind": "simulated"}
 
 
 def points_frame(result: CurveResult) -> pd.DataFrame:
-    """All points of a curve, one row each."""
-    import pandas as pd
+    """All points of a curve, one row each, in the columns and types of a sweep's runs."""
+    from simulator.studies.sweep.store import frame_of_rows
 
-    return pd.DataFrame([point.cells() for point in result.points])
+    return frame_of_rows(result.points)
 
 
 def summary_of(result: CurveResult) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def summary_of(result: CurveResult) -> dict[str, Any]:
         "simulated": True,
         "caption": result.caption,
         "settings": result.resolved,
-        "points": [point.cells() for point in result.points],
+        "points": result.points,
         "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
         "messages": result.messages,
     }
@@ -99,17 +100,18 @@ def _write_points(directory: RunDirectory, result: CurveResult) -> None:
     By way of JSON text and, for requests, of buffers: to make an array of any other thing PyArrow
     loads pandas first, which takes as long as to write the file.
     """
-    import pyarrow as pa
     import pyarrow.json as pj
     import pyarrow.parquet as pq
 
-    lines = "\n".join(json.dumps(_finite(point.cells())) for point in result.points)
+    from simulator.studies.sweep.store import schema_of
+
+    lines = "\n".join(json.dumps(_finite(point)) for point in result.points)
     text = BytesIO(lines.encode())
-    table = pj.read_json(text, read_options=pj.ReadOptions(block_size=max(len(lines), 1) + 1))
-    nulls = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
-    for i in nulls:
-        column = table.column(i).cast(pa.float64())
-        table = table.set_column(i, table.schema.field(i).name, column)
+    table = pj.read_json(
+        text,
+        read_options=pj.ReadOptions(block_size=max(len(lines), 1) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema_of(RUN)),
+    )
     table = table.replace_schema_metadata(FILE_METADATA | {"version": version()})
     pq.write_table(table, directory.stage("points.parquet"), compression="zstd")
 
@@ -165,7 +167,7 @@ def _write_requests(directory: RunDirectory, result: CurveResult) -> None:
 
 def _draw(directory: RunDirectory, result: CurveResult, *, measured: pd.DataFrame | None) -> None:
     from simulator.output.style import save_figure
-    from simulator.studies.curve.pareto_plot import pareto_figure
+    from simulator.studies.pareto_plot import pareto_figure
 
     figure = pareto_figure(series=[curve_series(result)], caption=result.caption, measured=measured)
     save_figure(figure, directory.stage("frontier.png"))
@@ -175,22 +177,25 @@ def curve_series(result: CurveResult) -> Any:
     """The points of a curve in the form that the Pareto plot draws."""
     import numpy as np
 
-    from simulator.studies.curve.pareto_plot import Series
+    from simulator.studies.pareto_plot import Series
 
-    sku = result.sku
-    nowhere = (float("nan"), float("nan"))
-    band = []
-    for point in result.points:
-        bands = point.bands or {}
-        slow_s, fast_s = bands.get("median_tpot_s", nowhere)[::-1]
-        band.append((1.0 / slow_s, 1.0 / fast_s, *bands.get("total_tput_per_gpu", nowhere)))
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return np.array([point[name] for point in result.points], dtype=np.float64)
+
     return Series(
-        name=f"{sku.name} ({result.resolved['level']['value']})",
-        vendor=sku.vendor,
-        interactivity=np.array([point.metrics.interactivity for point in result.points]),
-        tput_per_gpu=np.array([point.metrics.total_tput_per_gpu for point in result.points]),
-        layouts=[point.label for point in result.points],
-        concurrencies=[point.concurrency for point in result.points],
-        on_frontier=np.array([point.on_frontier for point in result.points]),
-        band=np.array(band),
+        name=f"{result.sku.name} ({result.resolved['level']['value']})",
+        vendor=result.sku.vendor,
+        interactivity=column("interactivity"),
+        tput_per_gpu=column("total_tput_per_gpu"),
+        layouts=[point["label"] for point in result.points],
+        concurrencies=[point["concurrency"] for point in result.points],
+        on_frontier=np.array([point["on_frontier"] for point in result.points]),
+        band=np.column_stack(
+            [
+                1.0 / column("median_tpot_s_hi"),
+                1.0 / column("median_tpot_s_lo"),
+                column("total_tput_per_gpu_lo"),
+                column("total_tput_per_gpu_hi"),
+            ]
+        ),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.costs import point_costs
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
 from simulator.engines.pools import PoolLayout
+from simulator.output.columns import RUN
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import (
     RefusedLayout,
@@ -19,80 +20,22 @@ from simulator.scenario.candidates import (
 from simulator.scenario.configure import check_has_speed, parse_speculation
 from simulator.scenario.deployed_forms import forms_note
 from simulator.scenario.reported import check_reported, over_concurrencies
-from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.settings_file import REPORTED
 from simulator.scenario.target import named_sku, resolve_target
-from simulator.studies.curve.climb import climb_layouts
+from simulator.studies.sweep.planner import PointPlanner
+from simulator.studies.sweep.points import ConcurrencySweep
+from simulator.studies.sweep.side_by_side import run_side_by_side
 from simulator.version import version
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hwmodels.sku import Sku
-    from simulator.analysis.metrics import RunMetrics
     from simulator.scenario.settings import Scenario, ScenarioSource
     from simulator.scenario.target import Target
     from simulator.serving.records import Records
-    from simulator.studies.curve.climb import PointRun, Rung
-    from workloads.layout import Layout
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """One layout at one concurrency.
-
-    Parameters
-    ----------
-    label, layout, concurrency:
-        What ran.
-    metrics:
-        InferenceX's metrics.
-    usd_per_million_tokens:
-        On all tokens and all GPUs, at the owner's price; ``None`` without a price. [USD]
-    tokens_per_s_per_mw:
-        On InferenceX's power constant. [tok/s/MW]
-    tokens_per_s_per_utility_mw:
-        On IT power times PUE. [tok/s/MW]
-    bottleneck:
-        What binds most of the time.
-    kind:
-        Kind of prediction.
-    on_frontier:
-        Whether no other point is better on both axes.
-    bands:
-        90 % interval by metric, where predictions of this kind have been compared.
-    identity, about, costs:
-        Cells of its row: what ran, level and recipe, prices and power.
-    """
-
-    label: str
-    layout: Layout
-    concurrency: int
-    metrics: RunMetrics
-    usd_per_million_tokens: float | None
-    tokens_per_s_per_mw: float | None
-    tokens_per_s_per_utility_mw: float | None
-    bottleneck: str
-    kind: str
-    on_frontier: bool
-    bands: dict[str, tuple[float, float]] | None = None
-    identity: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    costs: dict[str, Any] = field(default_factory=dict)
-
-    def cells(self) -> dict[str, Any]:
-        """The point as a row, in the columns of a sweep."""
-        row = {**self.identity, **self.metrics.to_dict()}
-        for metric, (low, high) in (self.bands or {}).items():
-            row[f"{metric}_lo"], row[f"{metric}_hi"] = low, high
-        return {
-            **row,
-            **self.about,
-            "kind": self.kind,
-            "bottleneck": self.bottleneck,
-            "on_frontier": self.on_frontier,
-            **self.costs,
-        }
+    from simulator.studies.sweep.points import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +45,7 @@ class CurveResult:
     Parameters
     ----------
     points:
-        All simulated points, frontier or not.
+        All simulated points, frontier or not, as rows of `simulator.output.columns.RUN`.
     refused:
         Layouts that do not fit or do not divide the model.
     resolved:
@@ -117,7 +60,7 @@ class CurveResult:
         The chip.
     """
 
-    points: list[CurvePoint]
+    points: list[dict[str, Any]]
     refused: list[RefusedLayout]
     resolved: dict[str, dict[str, Any]]
     messages: list[str]
@@ -126,11 +69,11 @@ class CurveResult:
     records: dict[tuple[str, int], Records] = field(default_factory=dict)
 
     @property
-    def frontier(self) -> list[CurvePoint]:
+    def frontier(self) -> list[dict[str, Any]]:
         """Points that no other beats, by ascending interactivity."""
         return sorted(
-            (point for point in self.points if point.on_frontier),
-            key=lambda point: point.metrics.interactivity,
+            (point for point in self.points if point["on_frontier"]),
+            key=lambda point: point["interactivity"],
         )
 
 
@@ -141,7 +84,7 @@ def explore_curve(
     meanwhile: Callable[[], None] | None = None,
     keep_records: bool = True,
 ) -> CurveResult:
-    """Simulate all layouts of a scenario over its concurrencies.
+    """Simulate all layouts of a scenario over its concurrencies: a sweep of one question.
 
     Parameters
     ----------
@@ -156,15 +99,16 @@ def explore_curve(
 
     Notes
     -----
-    Without a list, concurrency doubles from 1 to 2,048; a layout ends where two doublings have
-    gained less than 1 % throughput, where memory refuses or its KV pool is nine tenths full, and
-    where more clients cannot bring it to the frontier (`simulator.studies.curve.stopping`).
+    Without a list, concurrency doubles from 1 to 2,048, or to 128 for each GPU of a larger layout;
+    a layout ends where two doublings have gained less than 1 % throughput, where memory refuses or
+    its KV pool is nine tenths full, and where more clients cannot bring it to the frontier
+    (`simulator.studies.sweep.planner`).
 
     Raises
     ------
     UserError
-        If a setting names nothing that exists, no layout divides the chosen GPUs, or requests have
-        a single output token and so no speed.
+        If a setting names nothing that exists, no layout divides the chosen GPUs, no point is
+        possible with what is stated, or requests have a single output token and so no speed.
     """
     scenario = source.scenario
     check_reported(source.file)
@@ -175,7 +119,7 @@ def explore_curve(
     layouts, refused = divisible_layouts(
         candidate_layouts(scenario=scenario, target=target), architecture=target.architecture
     )
-    points: list[CurvePoint] = []
+    points: list[dict[str, Any]] = []
     records: dict[tuple[str, int], Records] = {}
     messages: list[str] = []
     if not (scenario.tp or scenario.gpus or scenario.ep):
@@ -191,46 +135,38 @@ def explore_curve(
             "engine": scenario.engine or level,
         }
     )
-    for climb in climb_layouts(
-        scenario=scenario,
-        target=target,
-        layouts=layouts,
+    sweeps = [
+        ConcurrencySweep(load=named, target=target, pools=(PoolLayout(layout=layout),))
+        for layout in layouts
+    ]
+    told = run_side_by_side(
+        PointPlanner(sweeps),
+        keep_records=keep_records,
         on_progress=on_progress,
         meanwhile=meanwhile,
-    ):
-        label = climb.layout.label
-        if climb.refusal:
-            refused.append(RefusedLayout(label=label, reason=climb.refusal))
-        for rung in climb.rungs:
-            messages += rung.messages
-            level = rung.software_name or level
-        told = over_concurrencies(
-            {
-                concurrency: rung.settings
-                for concurrency, rung in zip(climb.ladder, climb.rungs, strict=False)
-            }
-        )
-        settings |= {f"{label}.{name}": entry for name, entry in told.items()}
-        for concurrency, run in climb.runs:
-            points.append(
-                _point(
-                    load=named,
-                    layout=climb.layout,
-                    concurrency=concurrency,
-                    rung=climb.done[concurrency],
-                    run=run,
-                    target=target,
-                )
-            )
-            if keep_records:
-                records[label, concurrency] = run.records
-    frontier = set(
-        frontier_indices(
-            [point.metrics.interactivity for point in points],
-            [point.metrics.total_tput_per_gpu for point in points],
-        )
     )
-    points = [replace(point, on_frontier=index in frontier) for index, point in enumerate(points)]
+    impossible: dict[str, None] = {}
+    for label, by_concurrency in told.items():
+        runs = {c: point for c, point in by_concurrency.items() if point.cells["status"] == "ok"}
+        for reason, clients in _reasons(by_concurrency).items():
+            where = f"at {', '.join(map(str, clients))} clients: " if runs else ""
+            refused.append(RefusedLayout(label=label, reason=where + reason))
+        impossible |= {
+            point.cells["reason"]: None
+            for point in by_concurrency.values()
+            if point.cells["status"] not in ("ok", "does_not_fit")
+        }
+        for concurrency, point in runs.items():
+            points.append(point.cells)
+            messages += point.cells["messages"].splitlines()
+            level = point.cells["level"]
+            if point.records is not None:
+                records[label, concurrency] = point.records
+        reported = over_concurrencies({c: point.settings for c, point in runs.items()})
+        settings |= {f"{label}.{name}": entry for name, entry in reported.items()}
+    if not points and impossible:
+        raise UserError("\n".join(impossible))
+    points = _standing(points, target=target, level=level)
     resolved = _resolved(source) | {
         "sku": {"value": named.sku, "origin": source.origin["sku"]},
         "model": {"value": target.model, "origin": source.origin["model"]},
@@ -251,7 +187,7 @@ def explore_curve(
             scenario=scenario,
             sku=sku,
             model=target.model,
-            level=level_text(level, kind=points[0].kind) if points else level,
+            level=level_text(level, kind=points[0]["kind"]) if points else level,
             dated=economics.name,
         ),
         records=records,
@@ -259,38 +195,34 @@ def explore_curve(
     )
 
 
-def _point(
-    *, load: Scenario, layout: Layout, concurrency: int, rung: Rung, run: PointRun, target: Target
-) -> CurvePoint:
-    costs = point_costs(run.metrics, costs=target.costs)
+def _reasons(by_concurrency: Mapping[int, Point]) -> dict[str, list[int]]:
+    """Why points could not run, and at which concurrencies."""
+    found: dict[str, list[int]] = {}
+    for concurrency, point in by_concurrency.items():
+        if point.cells["status"] != "ok":
+            found.setdefault(point.cells["reason"], []).append(concurrency)
+    return found
 
-    def figure(name: str) -> float | None:
-        value = costs[name]
-        return value if isinstance(value, float) else None
 
-    return CurvePoint(
-        label=layout.label,
-        layout=layout,
-        concurrency=concurrency,
-        metrics=run.metrics,
-        usd_per_million_tokens=figure("usd_per_million_tokens"),
-        tokens_per_s_per_mw=figure("tokens_per_s_per_mw"),
-        tokens_per_s_per_utility_mw=figure("tokens_per_s_per_utility_mw"),
-        bottleneck=run.bottleneck,
-        kind=run.kind,
-        on_frontier=False,
-        bands=run.bands or None,
-        identity=identity_cells(
-            load=load, pools=(PoolLayout(layout=layout),), concurrency=concurrency
-        ),
-        about={
-            "level": rung.software_name,
-            "recipe": rung.recipe,
-            "kv_fill": run.kv_fill,
-            "messages": "\n".join(dict.fromkeys(rung.messages)),
-        },
-        costs=dict(costs),
+def _standing(points: list[dict[str, Any]], *, target: Target, level: str) -> list[dict[str, Any]]:
+    """Rows with all their columns: costs, and which of them are on the frontier."""
+    frontier = set(
+        frontier_indices(
+            [point["interactivity"] for point in points],
+            [point["total_tput_per_gpu"] for point in points],
+        )
     )
+    rows = []
+    for index, point in enumerate(points):
+        cells = {
+            **point,
+            **point_costs(point, costs=target.costs),
+            "series": f"{target.sku.name} ({level})",
+            "meets_limits": True,
+            "on_frontier": index in frontier,
+        }
+        rows.append({column.name: cells.get(column.name) for column in RUN})
+    return rows
 
 
 def _resolved(source: ScenarioSource) -> dict[str, dict[str, Any]]:

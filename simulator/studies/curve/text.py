@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.output.columns import titles
 from simulator.output.text_tables import console, interval, number, table_of
+from simulator.studies.concurrency import ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from simulator.scenario.candidates import RefusedLayout
-    from simulator.studies.curve.run import CurvePoint, CurveResult
+    from simulator.studies.curve.run import CurveResult
 
-HEADERS = titles(
-    (
-        "label",
-        "concurrency",
-        "total_tput_per_gpu",
-        "90 % band",
-        "interactivity",
-        "median_ttft_s",
-        "p99_ttft_s",
-        "usd_per_million_tokens",
-        "tokens_per_s_per_mw",
-        "tokens_per_s_per_utility_mw",
-        "bottleneck",
-    )
+BAND = "90 % band"
+SHOWN = (
+    "label",
+    "concurrency",
+    "total_tput_per_gpu",
+    BAND,
+    "interactivity",
+    "median_ttft_s",
+    "p99_ttft_s",
+    "usd_per_million_tokens",
+    "tokens_per_s_per_mw",
+    "tokens_per_s_per_utility_mw",
+    "bottleneck",
 )
+HEADERS = titles(SHOWN)
 
 
 def print_curve(result: CurveResult, *, directory: Path) -> None:
     """Print the frontier of a curve, the layouts it refused and what it rests on."""
     out = console()
     out.print(result.caption, soft_wrap=True)
-    kinds = sorted({point.kind for point in result.points})
+    kinds = sorted({point["kind"] for point in result.points})
     out.print(f"prediction: {', '.join(kinds)}; {meaning_of(kinds)}", soft_wrap=True)
     for message in result.messages:
         out.print(f"note: {message}", soft_wrap=True)
@@ -55,11 +56,7 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
         soft_wrap=True,
     )
     if result.resolved["concurrency"]["value"] is None:
-        out.print(
-            "layouts end where memory is full or more clients cannot bring them to the frontier; "
-            "--concurrency simulates every point",
-            soft_wrap=True,
-        )
+        out.print(ENDS, soft_wrap=True)
     for line in refusal_lines(result.refused):
         out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
@@ -89,22 +86,14 @@ def _left_gb(layout: RefusedLayout) -> float:
     return float(found[1]) if found else float("-inf")
 
 
-def _cells(point: CurvePoint) -> tuple[str, ...]:
-    metrics = point.metrics
-    low, high = (point.bands or {}).get("total_tput_per_gpu", (None, None))
-    return (
-        point.label,
-        f"{point.concurrency:,}",
-        number(metrics.total_tput_per_gpu),
-        interval(low, high),
-        number(metrics.interactivity),
-        number(metrics.ttft.median_s),
-        number(metrics.ttft.p99_s),
-        number(point.usd_per_million_tokens),
-        number(point.tokens_per_s_per_mw),
-        number(point.tokens_per_s_per_utility_mw),
-        point.bottleneck,
-    )
+def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
+    band = interval(point["total_tput_per_gpu_lo"], point["total_tput_per_gpu_hi"])
+    numbers = {
+        name: number(value) for name, value in point.items() if isinstance(value, int | float)
+    }
+    texts = {"label": point["label"], "bottleneck": point["bottleneck"], BAND: band}
+    shown = {**numbers, **texts, "concurrency": f"{point['concurrency']:,}"}
+    return tuple(shown.get(name, "") for name in SHOWN)
 
 
 def meaning_of(kinds: list[str]) -> str:

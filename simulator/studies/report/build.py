@@ -13,11 +13,11 @@ from simulator.output.run_directory import RunDirectory
 from simulator.output.text_tables import records_of
 from simulator.studies.curve.api import curve
 from simulator.studies.overlay import comparable_points, labels_of_runs
+from simulator.studies.pareto_plot import series_of
 from simulator.studies.report.page import page
 from simulator.studies.report.payload import measured_points, payload
 from simulator.studies.report.sources import WRITERS, source_of, told_apart
 from simulator.studies.series import known_sku
-from simulator.studies.sweep.plots import series_of
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -117,7 +117,7 @@ class Report:
         Of the measured runs it shows those that are like a curve in every filter.
         """
         from simulator.output.style import save_figure
-        from simulator.studies.curve.pareto_plot import pareto_figure
+        from simulator.studies.pareto_plot import pareto_figure
 
         alike = self.measured
         if not alike.empty:

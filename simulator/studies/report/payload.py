@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.style import FAINT_INK
-from simulator.studies.curve.pareto_plot import marker, styles_of
-from simulator.studies.sweep.plots import series_of
+from simulator.studies.pareto_plot import marker, series_of, styles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulator.analysis.pareto import frontier_indices
 from simulator.output.style import INK
-from simulator.studies.curve.pareto_plot import Series, pareto_figure
+from simulator.studies.pareto_plot import Series, pareto_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

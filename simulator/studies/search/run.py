@@ -17,7 +17,7 @@ from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import check_has_speed, configure_run
 from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.target import named_engine, resolve_target
-from simulator.studies.ladder import has_stalled
+from simulator.studies.concurrency import has_stalled
 from simulator.studies.search.request import build_search
 from simulator.studies.search.result import Pruned, SearchResult, Trial
 from simulator.studies.search.score import Score

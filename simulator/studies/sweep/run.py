@@ -9,59 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
-from simulator.engines.pools import deployment_label
 from simulator.prediction.notes import merged
-from simulator.scenario.candidates import candidate_deployments, orchestrated
-from simulator.scenario.configure import check_has_speed
-from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.grid import build_sweep
-from simulator.scenario.target import resolve_target
 from simulator.studies.series import caption_of, on_frontier, series_names
+from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.executors import cluster_executor
-from simulator.studies.sweep.ladders import Ladder
-from simulator.studies.sweep.screening import screen
-from simulator.studies.sweep.store import (
-    digest_of_inputs,
-    frame_of,
-    read_ladder,
-)
-from simulator.studies.sweep.tasks import local_executor, run_ladders
+from simulator.studies.sweep.planner import planners_of
+from simulator.studies.sweep.store import digest_of_inputs, file_name, frame_of, read_points
+from simulator.studies.sweep.tasks import local_executor, run_points
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from hwmodels.sku import Sku
     from simulator.scenario.grid import SweepSettings
-    from simulator.scenario.settings import Scenario
+    from simulator.studies.sweep.deployments import SweepPlan
     from simulator.studies.sweep.executors import Executor, ExecutorName
-    from simulator.studies.sweep.ladders import LadderDone
+    from simulator.studies.sweep.planner import PointPlanner
 
     Progress = Callable[[int, int, str], None]
 
 RUNS_FOLDER = "runs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepPlan:
-    """The ladders of a sweep in order, and what will not run.
-
-    Parameters
-    ----------
-    refused:
-        Layouts that do not divide the chips or the model: columns as `SweepResult.refused`.
-    messages:
-        What was assumed.
-    """
-
-    ladders: tuple[Ladder, ...]
-    refused: tuple[dict[str, Any], ...]
-    messages: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +119,10 @@ class SweepResult:
         """The Pareto plot, dominated runs faint; written as PNG where a path is given.
 
         ``measured`` points stand beside the curves, see
-        `simulator.studies.curve.pareto_plot.pareto_figure`.
+        `simulator.studies.pareto_plot.pareto_figure`.
         """
         from simulator.output.style import save_figure
-        from simulator.studies.curve.pareto_plot import pareto_figure
-        from simulator.studies.sweep.plots import series_of
+        from simulator.studies.pareto_plot import pareto_figure, series_of
 
         figure = pareto_figure(
             series=series_of(self.runs), caption=self.caption, measured=measured, log=log
@@ -221,12 +192,16 @@ def run_sweep(
     executor: Executor | None = None,
     ttft_p90_s: float | None = None,
     as_deployed: bool = False,
+    prunes: bool = True,
     on_progress: Progress | None = None,
 ) -> SweepResult:
     """`sweep` on settings that are built.
 
     Parameters
     ----------
+    prunes:
+        Whether deployments end where more clients cannot bring them to the frontier
+        (`simulator.studies.sweep.planner`), unless concurrencies are stated.
     as_deployed:
         Whether, where no engine is named, all forms that were run on the SKU or its nearest
         relation compete (`simulator.scenario.deployed_forms`) and not its default engine alone.
@@ -250,169 +225,46 @@ def run_sweep(
     if ttft_p90_s is None:
         ttft_p90_s = settings.ttft_p90_s
     plan = plan_sweep(settings, as_deployed=as_deployed, workers=workers)
+    planners = planners_of(plan.sweeps, prunes=prunes, ttft_p90_s=ttft_p90_s)
     inputs = digest_of_inputs(skus=settings.values["sku"], calibration=settings.calibration)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) if directory is None else directory / RUNS_FOLDER
         try:
             runs.mkdir(parents=True, exist_ok=True)
-            done = {
-                ladder.name: ladder
-                for ladder in run_ladders(
-                    plan.ladders,
-                    settings=settings,
-                    directory=runs.resolve(),
-                    inputs=inputs,
-                    executor=executor or local_executor(plan.ladders, workers=workers),
-                    on_progress=on_progress,
-                )
-            }
+            fresh = run_points(
+                planners,
+                settings=settings,
+                directory=runs.resolve(),
+                inputs=inputs,
+                executor=executor or local_executor(plan.sweeps, workers=workers),
+                on_progress=on_progress,
+            )
         except OSError as error:
             raise UserError(
                 f"cannot write to {runs}: {error.strerror or error}; name another directory "
                 "with --out"
             ) from None
-        table = _gather(plan, done=done, directory=runs)
-    return _result(
-        settings,
-        plan=plan,
-        table=table,
-        fresh=sum(ladder.fresh for ladder in done.values()),
-        ttft_p90_s=ttft_p90_s,
-    )
+        table = _gather(plan, planners=planners, directory=runs)
+    return _result(settings, plan=plan, table=table, fresh=fresh, ttft_p90_s=ttft_p90_s)
 
 
-def plan_sweep(
-    settings: SweepSettings, *, as_deployed: bool = False, workers: int | None = None
-) -> SweepPlan:
-    """The ladders of a sweep; nothing runs yet.
-
-    Parameters
-    ----------
-    as_deployed, workers:
-        As `run_sweep`.
-
-    Raises
-    ------
-    UserError
-        If not one layout divides the chips and the model, or a recipe offers no deployment.
-    """
-    ladders: dict[str, Ladder] = {}
-    refused: dict[str, dict[str, Any]] = {}
-    messages: list[str] = []
-    for load in settings.loads():
-        sku = load_sku(load.sku)
-        check_has_speed(load)
-        if as_deployed and is_open(settings, load):
-            _compete(load, settings, ladders, refused, messages, workers=workers)
-            continue
-        named, message = _with_engine(load, sku=sku, settings=settings)
-        messages += [message] if message else []
-        try:
-            target = resolve_target(named)
-        except UserError as error:
-            refused[f"{sku.key} {named.engine}"] = {
-                "series": f"{sku.key} {named.engine}",
-                "label": "",
-                "concurrencies": "",
-                "status": "unsupported",
-                "reason": str(error),
-            }
-            continue
-        candidates = candidate_deployments(settings=settings, load=named, target=target)
-        messages += [f"{sku.key}: {message}" for message in candidates.messages]
-        priced_alike = named.model_copy(update={"economics": "latest"})
-        for pools in candidates.deployments:
-            ladder = Ladder(load=priced_alike, target=target, pools=pools)
-            ladders[ladder.file_name] = ladder
-        for one in candidates.refused:
-            refused[f"{sku.key} {named.model} {one.label}"] = {
-                "series": f"{sku.key} {named.model}",
-                "label": one.label,
-                "concurrencies": "",
-                "status": "does_not_divide",
-                "reason": one.reason,
-            }
-    if not ladders:
-        raise UserError("no layout fits; " + "; ".join(r["reason"] for r in refused.values()))
-    return SweepPlan(
-        ladders=tuple(ladders.values()),
-        refused=tuple(refused.values()),
-        messages=tuple(dict.fromkeys(messages)),
-    )
-
-
-def _compete(
-    load: Scenario,
-    settings: SweepSettings,
-    ladders: dict[str, Ladder],
-    refused: dict[str, dict[str, Any]],
-    messages: list[str],
-    *,
-    workers: int | None,
-) -> None:
-    """Add the ladders of all forms that may be on the frontier, and what is left out."""
-    competition = competing(settings, load)
-    messages.append(competition.message)
-    named = [
-        Ladder(
-            load=each.load.model_copy(update={"economics": "latest"}),
-            target=each.target,
-            pools=pools,
-        )
-        for each in competition.competitors
-        for pools in each.candidates.deployments
-    ]
-    screened = screen(named, workers=workers)
-    for ladder in screened.kept:
-        ladders[ladder.file_name] = ladder
-    left_out = [(label, "", "unsupported", why) for label, why in competition.refused.items()]
-    left_out += [
-        (f"{one.load.engine} {one.load.spec}", deployment_label(one.pools), "behind", why)
-        for one, why in screened.dropped
-    ]
-    for form, label, status, reason in left_out:
-        refused[f"{load.sku} {form} {label}"] = {
-            "series": f"{load.sku} {form}",
-            "label": label,
-            "concurrencies": "",
-            "status": status,
-            "reason": reason,
-        }
-    if screened.dropped:
-        messages.append(
-            f"{len(screened.dropped)} of {len(named)} deployments were not run: by single-step "
-            "bounds, an estimate, others come nearer to the best at some speed; name --engine to "
-            "run all of one"
-        )
-
-
-def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:
-    """A load that names its engine, and why it is that one if nobody named it."""
-    if load.engine is not None:
-        return load, ""
-    target = resolve_target(load)
-    engine, reason = target.engine, target.engine_reason
-    label, message = engine.engine.label, f"engine {engine.engine.label} for {sku.key}, {reason}"
-    if settings.pools.is_stated:
-        stack = orchestrated(engine.engine, sku=sku)
-        if stack is not None:
-            label = stack.label
-            message += f"; its prefill and decode pools as {label}"
-    return load.model_copy(update={"engine": label}), message
-
-
-def _gather(plan: SweepPlan, *, done: Mapping[str, LadderDone], directory: Path) -> pd.DataFrame:
-    """The runs of all ladders in the order of the plan."""
+def _gather(plan: SweepPlan, *, planners: Sequence[PointPlanner], directory: Path) -> pd.DataFrame:
+    """The runs of all deployments in the order of the plan."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    told = {
+        file_name(each.sweep): list(each.known) for planner in planners for each in planner.sweeps
+    }
     tables = []
-    for ladder in plan.ladders:
-        one = done[ladder.file_name]
-        table = read_ladder(directory / one.name)
+    for sweep in plan.sweeps:
+        path = directory / file_name(sweep)
+        table = read_points(path)
         if table is None:
-            raise UserError(f"{directory / one.name} is gone or damaged; run the sweep again")
-        mine = pc.is_in(table["concurrency"], value_set=pa.array(one.concurrencies, pa.int64()))
+            raise UserError(f"{path} is gone or damaged; run the sweep again")
+        mine = pc.is_in(
+            table["concurrency"], value_set=pa.array(told[file_name(sweep)], pa.int64())
+        )
         tables.append(table.filter(mine))
     return frame_of(tables)
 
@@ -432,7 +284,7 @@ def _result(
         [*plan.refused, *_refusals(table[table["status"] != "ok"])],
         columns=["series", "label", "concurrencies", "status", "reason"],
     )
-    ok = table[table["status"] == "ok"].drop(columns=["status", "reason"])
+    ok = table[table["status"] == "ok"].drop(columns=["key", "status", "reason"])
     limit = np.inf if ttft_p90_s is None else ttft_p90_s
     ok = ok.assign(meets_limits=ok["p90_ttft_s"] <= limit)
     ok = ok.assign(on_frontier=on_frontier(ok))

@@ -23,7 +23,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.studies.sweep.ladders import Ladder
+    from simulator.studies.sweep.points import ConcurrencySweep
 
 KEPT_WITHIN = 0.6
 """Share of the best bound at its speed that a deployment must reach somewhere. [-]"""
@@ -47,11 +47,11 @@ class Screened:
         Those that do not, with the reason.
     """
 
-    kept: tuple[Ladder, ...]
-    dropped: tuple[tuple[Ladder, str], ...]
+    kept: tuple[ConcurrencySweep, ...]
+    dropped: tuple[tuple[ConcurrencySweep, str], ...]
 
 
-def screen(ladders: Sequence[Ladder], *, workers: int | None = None) -> Screened:
+def screen(sweeps: Sequence[ConcurrencySweep], *, workers: int | None = None) -> Screened:
     """Drop deployments whose bounds stay behind those of others at every speed.
 
     At most `MOST_KEPT` stay. A deployment that cannot run is among those that do not.
@@ -63,38 +63,38 @@ def screen(ladders: Sequence[Ladder], *, workers: int | None = None) -> Screened
     """
     from joblib import Parallel, cpu_count, delayed
 
-    processes = min(workers or cpu_count(), max(1, len(ladders) // 4))
-    points = Parallel(n_jobs=processes)(delayed(bound_points)(each) for each in ladders)
+    processes = min(workers or cpu_count(), max(1, len(sweeps) // 4))
+    points = Parallel(n_jobs=processes)(delayed(bound_points)(each) for each in sweeps)
     known = np.array([point for each in points for point in each], dtype=float).reshape(-1, 2)
     shares = [
         max((y / known[known[:, 0] >= x, 1].max() for x, y in own), default=0.0) for own in points
     ]
-    order = sorted(range(len(ladders)), key=lambda index: (-shares[index], index))
+    order = sorted(range(len(sweeps)), key=lambda index: (-shares[index], index))
     best = {index for index in order[:MOST_KEPT] if shares[index] >= KEPT_WITHIN}
     if not best:  # no bound could be worked out: the runs say why
-        best = set(range(len(ladders)))
+        best = set(range(len(sweeps)))
     return Screened(
-        kept=tuple(each for index, each in enumerate(ladders) if index in best),
+        kept=tuple(each for index, each in enumerate(sweeps) if index in best),
         dropped=tuple(
             (each, f"its bound reaches {100 * shares[index]:.0f} % of others' at equal speed")
-            for index, each in enumerate(ladders)
+            for index, each in enumerate(sweeps)
             if index not in best
         ),
     )
 
 
-def bound_points(ladder: Ladder) -> list[tuple[float, float]]:
+def bound_points(sweep: ConcurrencySweep) -> list[tuple[float, float]]:
     """Speed per user [tok/s] and tokens per second and GPU that no schedule passes, by load.
 
     Empty where the deployment cannot run.
     """
-    gpus = sum(pool.gpus for pool in ladder.pools)
+    gpus = sweep.gpus
     found: list[tuple[float, float]] = []
     try:
         configuration, _ = configure_run(
-            ladder.load,
-            target=ladder.target,
-            pools=ladder.pools,
+            sweep.load,
+            target=sweep.target,
+            pools=sweep.pools,
             concurrency=64 * max(1, gpus // 8),
         )
         bounds = deployment_bounds(configuration, assembly=assemble(configuration))

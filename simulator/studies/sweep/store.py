@@ -1,7 +1,7 @@
-"""Runs of a sweep on disk: one Parquet file per ladder, which an interrupted sweep finds again.
+"""Runs of a sweep on disk: one Parquet file per deployment, found again after an interruption.
 
-A ladder is one deployment under one load at rising concurrency. Its file holds one row per run,
-with a key that stands for the whole configuration and for the code and data that predicted it.
+A file holds the runs of one deployment under one load, one row each, with a key that stands for
+the whole configuration and for the code and data that predicted it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.output.columns import ABOUT, BANDS, KEPT, METRICS, WHAT_RAN
+from simulator.output.columns import ABOUT, BANDS, KEPT, METRICS, RUN, WHAT_RAN
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from simulator.engines.pools import PoolLayout
-    from simulator.prediction.run import RunOutcome
-    from simulator.scenario.configuration import RunConfiguration
-    from simulator.scenario.settings import Scenario
+    from simulator.output.column import Column
+    from simulator.studies.sweep.points import ConcurrencySweep, Configured
 
 _WHOLE = ("isl", "osl", "seed", "concurrency")
 _PARTIAL = ".partial"
 _MARK = ".sweep"
 
 
-def ladder_name(*, load: Scenario, pools: Sequence[PoolLayout]) -> str:
-    """File name of a ladder; the same for any concurrencies and any price list."""
-    text = load.model_dump_json(exclude={"concurrency", "economics"}) + repr(tuple(pools))
+def file_name(sweep: ConcurrencySweep) -> str:
+    """File of a deployment's runs; the same for any concurrencies and any price list."""
+    text = sweep.question + repr(tuple(sweep.pools))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.parquet"
 
 
-def run_key(configuration: RunConfiguration, *, inputs: str) -> str:
-    """What a run depends on, in 16 characters."""
+def run_key(configured: Configured, *, inputs: str) -> str:
+    """What a run depends on, in 16 characters, or why there is none."""
+    if isinstance(configured, UserError):
+        return f"{inputs[:8]}: {configured}"
+    configuration, _ = configured
     return hashlib.sha256(f"{inputs} {configuration.identity}".encode()).hexdigest()[:16]
 
 
@@ -103,38 +104,20 @@ def check_shared(directory: Path, *, inputs: str) -> None:
         )
 
 
-def result_cells(outcome: RunOutcome) -> dict[str, Any]:
-    """What came out of a run."""
-    cells: dict[str, Any] = dict(outcome.metrics.to_dict())
-    for name, (low, high) in outcome.bands.items():
-        cells |= {f"{name}_lo": low, f"{name}_hi": high}
-    return cells | {
-        "level": outcome.assembly.software.name,
-        "kind": outcome.kind,
-        "bottleneck": outcome.bottleneck,
-        "kv_fill": outcome.kv_fill,
-    }
+STORED = (*KEPT, *WHAT_RAN, *METRICS, *BANDS, *ABOUT)
+"""Columns of a file of runs, in order."""
 
 
-@lru_cache(maxsize=1)
-def columns() -> dict[str, str]:
-    """Every column of a ladder's file in order, with ``text``, ``int``, ``bool`` or ``float``."""
-    return {
-        column.name: column.kind
-        for part in (KEPT, WHAT_RAN, METRICS, BANDS, ABOUT)
-        for column in part
-    }
-
-
-def _schema() -> pa.Schema:
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """Types of columns as PyArrow names them."""
     import pyarrow as pa
 
     types = {"text": pa.string(), "int": pa.int64(), "bool": pa.bool_(), "float": pa.float64()}
-    return pa.schema([(name, types[kind]) for name, kind in columns().items()])
+    return pa.schema([(column.name, types[column.kind]) for column in columns])
 
 
-def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the runs of a ladder in order of concurrency; the file appears complete or not at all.
+def write_points(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write runs in order of concurrency; the file appears complete or not at all.
 
     Raises
     ------
@@ -145,8 +128,8 @@ def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow.parquet as pq
 
     ordered = sorted(rows, key=lambda row: (row["concurrency"], row["key"]))
-    table = pa.Table.from_pylist(list(ordered), schema=_schema())
-    # two workers may write the same ladder where one was taken for lost
+    table = pa.Table.from_pylist(list(ordered), schema=schema_of(STORED))
+    # two workers may write the same file where one was taken for lost
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
         pq.write_table(
@@ -157,8 +140,8 @@ def write_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_ladder(path: Path) -> pa.Table | None:
-    """The runs of a ladder; ``None`` where its file is missing, broken or of other columns."""
+def read_points(path: Path) -> pa.Table | None:
+    """The runs of a file; ``None`` where it is missing, broken or of other columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -167,14 +150,25 @@ def read_ladder(path: Path) -> pa.Table | None:
             table = file.read()
     except (OSError, pa.ArrowInvalid):
         return None
-    return table if table.schema == _schema() else None
+    return table if table.schema == schema_of(STORED) else None
 
 
 def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """Ladders as one table; what a run lacks is missing."""
+    """Tables of runs as one; what a run lacks is missing."""
     import pyarrow as pa
 
-    joined = pa.concat_tables(tables) if tables else _schema().empty_table()
-    frame: pd.DataFrame = joined.to_pandas(split_blocks=True)
-    sparse = [name for name, kind in columns().items() if kind == "int" and name not in _WHOLE]
+    joined = pa.concat_tables(tables) if tables else schema_of(STORED).empty_table()
+    return _typed(joined, columns=STORED)
+
+
+def frame_of_rows(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of `simulator.output.columns.RUN` as a table of the same types."""
+    import pyarrow as pa
+
+    return _typed(pa.Table.from_pylist(list(rows), schema=schema_of(RUN)), columns=RUN)
+
+
+def _typed(table: pa.Table, *, columns: Sequence[Column]) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    sparse = [one.name for one in columns if one.kind == "int" and one.name not in _WHOLE]
     return frame.astype({**dict.fromkeys(sparse, "Int64"), "prefill_dp_attn": "boolean"})

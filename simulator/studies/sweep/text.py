@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from simulator.output.text_tables import console, interval, number, records_of, table_of
+from simulator.output.text_tables import (
+    console,
+    interval,
+    number,
+    records_of,
+    refusal_lines,
+    table_of,
+)
+from simulator.studies.concurrency import ENDS
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -16,7 +24,6 @@ if TYPE_CHECKING:
 
 ALIKE = 0.01
 """Frontier points that differ by less than this share on both axes are printed as one."""
-_MOST_REFUSALS = 12
 
 
 def print_sweep(result: SweepResult, *, directory: Path) -> None:
@@ -31,6 +38,8 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
         out.print()
         out.print(_frontier_table(shown, title=f"{name}: frontier{more}"))
     lines = [""]
+    if result.settings.concurrency is None:
+        lines += [ENDS, ""]
     if not result.refused.empty:
         lines += [*refusal_lines(result.refused), ""]
     lines += [f"note: {message}" for message in result.messages]
@@ -98,19 +107,6 @@ def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
             row["kind"],
         )
     return table
-
-
-def refusal_lines(refused: pd.DataFrame) -> list[str]:
-    """Refusals by reason: the same reason of many layouts once, without its byte table."""
-    lines = [f"refused, {len(refused):,} (byte tables in refused.csv):"]
-    groups = refused.groupby(refused["reason"].str.split("\n").str[0], sort=False)
-    for position, (reason, rows) in enumerate(groups):
-        if position == _MOST_REFUSALS:
-            lines.append(f"  and {groups.ngroups - _MOST_REFUSALS} more reasons in refused.csv")
-            break
-        labels = [label for label in dict.fromkeys(rows["label"]) if label not in str(reason)]
-        lines.append(f"  {', '.join(labels)}{': ' if labels else ''}{reason}")
-    return lines
 
 
 def summary_of(result: SweepResult) -> dict[str, Any]:

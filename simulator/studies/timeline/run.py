@@ -209,6 +209,7 @@ def run_timeline(
         directory=directory,
         workers=workers,
         ttft_p90_s=ttft_p90_s,
+        prunes=False,  # the best at some clients is followed, wherever its curve stands
         on_progress=on_progress,
     )
     if swept.runs.empty:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from simulator.output.text_tables import console, number, records_of, table_of
-from simulator.studies.sweep.text import refusal_lines
+from simulator.output.text_tables import console, number, records_of, refusal_lines, table_of
 from simulator.version import version
 
 if TYPE_CHECKING:

@@ -17,6 +17,11 @@ LEAST_GAIN = 1.01
 """Throughput that two doublings must gain together. [-]"""
 FULL = 0.9
 """Share of a KV pool in use from which twice the clients would mostly wait. [-]"""
+ENDS = (
+    "layouts end where memory is full or more clients cannot bring them to the frontier; "
+    "--concurrency simulates every point"
+)
+"""What a reader of a table is told where no concurrencies were stated."""
 
 
 def concurrencies(stated: Sequence[int] | None, *, gpus: int = 1) -> tuple[int, ...]:

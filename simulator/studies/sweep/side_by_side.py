@@ -1,0 +1,130 @@
+"""Points of one question in processes of this machine, the next one chosen as each comes back."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import warnings
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from simulator.studies.sweep.planner import LONG
+from simulator.studies.sweep.points import simulate_point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from simulator.studies.sweep.planner import PointPlanner, SweepProgress
+    from simulator.studies.sweep.points import Point
+
+    Points = dict[tuple[str, int], Point]
+    Tell = Callable[[int, int, str], None]
+
+
+def run_side_by_side(
+    planner: PointPlanner,
+    *,
+    keep_records: bool = True,
+    on_progress: Tell | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> dict[str, dict[int, Point]]:
+    """Simulate all points of a question; by deployment and concurrency, with their records.
+
+    Points are started from the fewest clients up, some beyond an end that is not known yet;
+    those are dropped, so that the result does not depend on the number of processes.
+
+    Parameters
+    ----------
+    on_progress:
+        Called with (deployments done, deployments in all, what is under way).
+    meanwhile:
+        Called once while points run in processes of their own, if they do.
+    """
+    found: dict[str, dict[int, Point]] = {each.sweep.label: {} for each in planner.sweeps}
+
+    def tell() -> None:
+        if on_progress is not None:
+            under_way = [each.sweep.label for each in planner.sweeps if each.wanted()]
+            done = len(planner.sweeps) - len(under_way)
+            on_progress(done, len(planner.sweeps), under_way[0] if under_way else "done")
+
+    def take(sweep: SweepProgress, concurrency: int, point: Point) -> None:
+        found[sweep.sweep.label][concurrency] = point
+        planner.take(sweep, {concurrency: point.cells})
+
+    processes = os.cpu_count() or 1
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    largest = max((max(each.concurrencies) for each in planner.sweeps), default=0)
+    if processes < 2 or largest < LONG or not forks:
+        while (task := planner.next_point(busy=[], processes=1)) is not None:
+            sweep, concurrency = task
+            tell()
+            take(sweep, concurrency, _simulate(sweep, concurrency, keep_records))
+    else:
+        for sweep in planner.sweeps:  # what a first run loads and tabulates, the processes inherit
+            first = sweep.concurrencies[0]
+            tell()
+            take(sweep, first, _simulate(sweep, first, keep_records))
+        running: dict[Future[Point], tuple[SweepProgress, int]] = {}
+        with _forked(processes, meanwhile) as pool:
+            while True:
+                while len(running) <= processes:  # one more waits: none stands idle
+                    task = planner.next_point(busy=list(running.values()), processes=processes)
+                    if task is None:
+                        break
+                    running[_submit(pool, *task, keep_records)] = task
+                if not running:
+                    break
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    take(*running.pop(future), future.result())
+                tell()
+    tell()
+    return {
+        each.sweep.label: {c: found[each.sweep.label][c] for c in each.known}
+        for each in planner.sweeps
+    }
+
+
+def _simulate(sweep: SweepProgress, concurrency: int, keep_records: bool) -> Point:
+    return simulate_point(sweep.sweep, concurrency, keep_records=keep_records)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, sweep: SweepProgress, concurrency: int, keep_records: bool
+) -> Future[Point]:
+    with warnings.catch_warnings():
+        # newer Pythons warn of forking beside the idle threads of the linear-algebra library
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return pool.submit(simulate_point, sweep.sweep, concurrency, keep_records=keep_records)
+
+
+@contextmanager
+def _forked(processes: int, meanwhile: Callable[[], None] | None) -> Iterator[ProcessPoolExecutor]:
+    """Processes that inherit all that is loaded; once they are, a function runs in a thread."""
+    with ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=gc.disable,  # they make many objects, no cycles, and soon end
+    ) as pool:
+        try:
+            if meanwhile is None:
+                yield pool
+                return
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pool.submit(int).result()  # the first task forks all of them
+            with ThreadPoolExecutor(1) as thread:
+                called = thread.submit(meanwhile)
+                yield pool
+                called.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
