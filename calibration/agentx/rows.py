@@ -19,7 +19,18 @@ FIGURES = (
 )
 """Columns that a prediction has a counterpart of."""
 
-_ENGINES = {"vllm": "vllm", "sglang": "sglang", "atom": "atom"}
+_ENGINES = {
+    **{name: name for name in ("vllm", "sglang", "atom", "dynamo-sglang")},
+    "dynamo-trtllm": "dynamo-trt",
+    "vllm+lmcache": "vllm",
+}
+_SPLIT = re.compile(r"^(\d+)P(\d+)D\b")
+_DSPARK_LENGTH = 3.61
+"""Forced length of DSpark with five drafts where a row states none. [tokens/step]"""
+_FOUR_BITS = ("glm-5.2", "minimax-m3", "qwen3.5")
+_FOUR_BIT_CHIPS = ("b200", "b300", "gb200", "gb300", "mi355x")
+"""Models whose agentic runs on chips with four-bit units take the NVFP4 or MXFP4 checkpoint."""
+
 _LAYOUT = re.compile(r"^(TP(\d+)DP\d+EP\d+|DEP(\d+)|DPA(\d+)\+EP\d+|DPA?(\d+)|TP(\d+))")
 
 
@@ -70,7 +81,7 @@ def _row(row: dict[str, str]) -> MeasuredRow:
     if "itl_p90_ms" not in figures and row["intvty_p90"]:
         figures["itl_p90_ms"] = 1000.0 / float(row["intvty_p90"])
     engine = _ENGINES.get(row["engine"].split(" ")[0])
-    layout = _layout(row["layout"])
+    layout = _layout(row["layout"], gpus=row["gpus"])
     skipped = ""
     if row["class"] in ("agentx-perMW", "agentx-extreme", "agentx-other", "agentx-stratum"):
         skipped = f"class {row['class']} has no run of its own"
@@ -88,10 +99,14 @@ def _row(row: dict[str, str]) -> MeasuredRow:
             "concurrency": (int(row["conc"]),),
             **layout,
         }
-        if row["spec"] and ":" in row["spec"]:
+        if ":" in row["spec"]:
             settings["spec"] = row["spec"]
+        elif row["spec"] == "dspark":
+            settings |= {"spec": "dspark:5", "acceptance_length": _DSPARK_LENGTH}
         if row["al"]:
             settings["acceptance_length"] = float(row["al"])
+        if row["model"] in _FOUR_BITS and row["sku"] in _FOUR_BIT_CHIPS:
+            settings["precision"] = "fp4"
     offload = row["offload"]
     return MeasuredRow(
         name=row["id"],
@@ -100,13 +115,27 @@ def _row(row: dict[str, str]) -> MeasuredRow:
         source=row["source"],
         settings=settings,
         kv_offload="none" if offload == "none" else None,
-        protocol="agentx-fast" if row["duration_s"] in ("600", "1200") else "agentx",
+        protocol=_protocol(row),
         figures=figures,
         skipped=skipped,
     )
 
 
-def _layout(text: str) -> dict[str, Any] | None:
+def _protocol(row: dict[str, str]) -> str:
+    """The client of a row's day: sessions' pauses were shortened to 10 s before August 2026."""
+    if row["duration_s"] in ("600", "1200"):
+        return "agentx-fast"
+    return "agentx-2026-07" if row["date"] < "2026-08" else "agentx"
+
+
+def _layout(text: str, *, gpus: str) -> dict[str, Any] | None:
+    if text.startswith("decode cap"):
+        return {}  # of the recipe, which was run with these sessions
+    split = _SPLIT.match(text)
+    if split is not None and gpus:
+        prefill, decode = (int(count) for count in split.groups())
+        ranks = int(gpus) // (prefill + decode)
+        return {"prefill": prefill, "decode": decode, "tp": ranks, "ep": 1, "dp_attention": False}
     match = _LAYOUT.match(text)
     if match is None:
         return None

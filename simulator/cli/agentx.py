@@ -8,7 +8,7 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import SCENARIO
+from simulator.scenario.declared import POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 @takes(
     *one_each(AGENTX, "trees"),
-    *one_each(SCENARIO, "concurrency", "model", "engine", "precision", "tp", "ep", "gpus"),
-    *one_each(SCENARIO, "dp_attention", "spec", "acceptance_length"),
+    *one_each(SCENARIO, "concurrency", "model", "engine", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "dp_attention"),
+    *one_each(POOLS, *POOLS),
+    *one_each(SCENARIO, "precision", "spec", "acceptance_length"),
     *one_each(AGENTX, "kv_offload", "protocol", "x", "on_error", "characters_per_token"),
     *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
     command="agentx",

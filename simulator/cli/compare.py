@@ -141,9 +141,7 @@ def compare(
 
 def _only(name: str, value: Any) -> Any:
     """The one value of a list of layouts that session trees take."""
-    if name in POOLS and value is not None:
-        raise UserError(f"{name} has no meaning for session trees yet; state tp, ep, dp_attention")
-    if name in ("tp", "ep") and isinstance(value, list | tuple):
+    if name in ("tp", "ep", *POOLS) and isinstance(value, list | tuple):
         if len(value) > 1:
             raise UserError(f"{name} has several values; session trees take one layout a system")
         return int(value[0])

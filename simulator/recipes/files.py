@@ -210,11 +210,15 @@ class Recipe(_Model):
     lengths:
         Input lengths at which the settings were recorded [tokens], InferenceX's unless stated;
         at others the conditions and expressions of the nearest one hold.
+    traffic:
+        ``agentic``: a file of such runs alone, which fixed lengths do not see; one without
+        ``skus`` also fills in what a recipe that was not run with agentic traffic leaves open.
     levels:
         In order of date.
     """
 
     engines: list[str] = Field(min_length=1)
+    traffic: Literal["any", "agentic"] = "any"
     skus: list[str] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list)
     stands_in_for: list[str] = Field(default_factory=list)
@@ -225,6 +229,16 @@ class Recipe(_Model):
     def engine(self) -> str:
         """The scheduler."""
         return engine_labels()[self.engines[0]].engine
+
+    def ran(self, traffic: str, *, level: str) -> bool:
+        """Whether a level has settings or layouts of this traffic's own runs."""
+        if self.traffic == traffic:
+            return True
+        found = self.level(level)
+        parts = (*found.cells, *found.layouts)
+        return any(
+            "scenario" in part.when and holds(part.when["scenario"], traffic) for part in parts
+        )
 
     @field_validator("engines")
     @classmethod

@@ -81,12 +81,14 @@ def find_recipe(
     sku: str,
     model: str,
     kin: Sequence[str] = (),
+    traffic: str = "fixed",
     recipes: Sequence[Recipe] | None = None,
 ) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe nearest to what is asked, and what it had to borrow.
 
     A recipe of the same label comes before one of the same scheduler, the SKU's own before its
-    kin's in order, and a general one last; of several alike the one that names the model.
+    kin's in order, and a general one last; of several alike the one that names the model, then the
+    one of this ``traffic`` alone.
 
     Raises
     ------
@@ -94,9 +96,9 @@ def find_recipe(
         If the scheduler has no recipe at all.
     """
     skus = [sku, *kin]
-    ranked: list[tuple[tuple[int, int, int], Recipe]] = []
+    ranked: list[tuple[tuple[int, int, int, bool], Recipe]] = []
     for recipe in recipes if recipes is not None else load_recipes():
-        if recipe.engine != engine.engine:
+        if recipe.engine != engine.engine or recipe.traffic not in ("any", traffic):
             continue
         if engine.label not in recipe.engines and engine_labels()[recipe.engines[0]].kernels:
             continue  # flags of a plug-in say nothing of a server without it
@@ -113,11 +115,11 @@ def find_recipe(
         else:
             continue
         label_rank = 2 if general else int(engine.label not in recipe.engines)
-        rank = (label_rank, 0 if general else min(own), model_rank)
-        ranked.append((rank, recipe))
+        own_rank = 0 if general else min(own)
+        ranked.append(((label_rank, own_rank, model_rank, recipe.traffic != traffic), recipe))
     if not ranked:
         raise UserError(f"engine {engine.label} has no recipe for {model} on {sku}")
-    (label_rank, sku_rank, model_rank), recipe = min(ranked, key=lambda pair: pair[0])
+    (label_rank, sku_rank, model_rank, _), recipe = min(ranked, key=lambda pair: pair[0])
     messages = []
     if label_rank == 2:
         messages.append(f"no {engine.label} recipe for {model} on {sku}: engine defaults")
@@ -239,9 +241,14 @@ def resolve_recipe(
         out of range, or a stated setting is not the engine's, out of range or of a pool that
         the deployment has not.
     """
-    recipe, borrowed = find_recipe(engine=engine, sku=sku, model=model, kin=kin, recipes=recipes)
+    recipe, borrowed = find_recipe(
+        engine=engine, sku=sku, model=model, kin=kin, traffic=scenario, recipes=recipes
+    )
     level, assumed = choose_level(recipe, date=date, median=median)
     messages = [*borrowed, *assumed]
+    if scenario == "agentic" and not recipe.ran(scenario, level=level.name):
+        level, note = _with_usual_agentic(level, engine=engine, recipes=recipes)
+        messages += note
     length = nearest_length(isl, recorded=recipe.lengths)
     if length != isl and reads_length(level):
         messages.append(f"no settings recorded at isl {isl}: those of {length} hold")
@@ -351,6 +358,19 @@ def resolve_recipe(
         messages=tuple(dict.fromkeys(messages)),
         provenance=provenance,
     )
+
+
+def _with_usual_agentic(
+    level: Level, *, engine: EngineLabel, recipes: Sequence[Recipe] | None
+) -> tuple[Level, list[str]]:
+    """A level that was not run with agentic traffic, with what such servers are usually given."""
+    for each in recipes if recipes is not None else load_recipes():
+        if each.traffic == "agentic" and not each.skus and each.engine == engine.engine:
+            usual = each.level(each.levels[-1].name)
+            cells = [cell for cell in usual.cells if "scenario" in cell.when]
+            note = f"{level.name} was not run with agentic traffic: caps and chunks usual for it"
+            return level.model_copy(update={"cells": [*level.cells, *cells]}), [note]
+    return level, []
 
 
 def _pool_context(context: dict[str, object], pool: PoolLayout) -> dict[str, object]:

@@ -144,6 +144,7 @@ class PrefixCache:
         *,
         blocks: int | None = None,
         keeps_end: bool = True,
+        resumed: int = 0,
     ) -> PrefixNode:
         """Keep the blocks of a prompt, held by its request from now on.
 
@@ -155,17 +156,23 @@ class PrefixCache:
             How many of its blocks; ``None``: all. [blocks]
         keeps_end:
             Whether the state at their end is kept, from which a prompt can be resumed.
+        resumed:
+            Tokens from which the request was computed: the state of what lies before was not
+            made anew. [tokens]
         """
         self._check(request)
         keys = request.block_hashes[:blocks]
         node = self._place(keys)
-        self._keep_states(keys, keeps_end=keeps_end)
+        made = max(resumed // self._size, 0 if held is None else held.end)
+        self._keep_states(keys, keeps_end=keeps_end, made=made)
         self._add_holder(node)
         if held is not None:
             self.release(held)
         return node
 
-    def extend(self, request: Request, held: PrefixNode, *, blocks: int) -> PrefixNode:
+    def extend(
+        self, request: Request, held: PrefixNode, *, blocks: int, resumed: int = 0
+    ) -> PrefixNode:
         """Keep more blocks of a prompt in progress, held by its request from now on.
 
         Only blocks beyond ``held``, which the request holds so far, are looked at. The state at
@@ -175,13 +182,17 @@ class PrefixCache:
         ----------
         blocks:
             How many of its blocks to hold, more than it does. [blocks]
+        resumed:
+            As in `insert`. [tokens]
         """
         done = held.end
+        made = max(done, resumed // self._size)
         keys = request.block_hashes[done:blocks]
         if keys[0] in held.children:  # others have sent these blocks before
             node = self._place(keys, below=held)
             if self._keeps_states:
-                self._keep_states_of_path(self._tree.walk(keys, below=held), done, last=0)
+                path = self._tree.walk(keys, below=held)
+                self._keep_states_of_path(path, done, last=0, made=made)
             self._add_holder(node, above=held)
             self._tree.join(node)
             return node
@@ -197,6 +208,8 @@ class PrefixCache:
         if self._keeps_states:
             start = node.end - len(node.keys)
             for n in self._state_positions(done, len(keys), 0):
+                if done + n <= made:
+                    continue
                 node.states[done - start + n] = state = BoundaryState(self._time)
                 self._idle_tokens[POOL] += self._state_tokens
                 self._push(POOL, state)
@@ -315,8 +328,8 @@ class PrefixCache:
             depth += count
         return None
 
-    def _keep_states(self, keys: tuple[int, ...], *, keeps_end: bool = True) -> None:
-        """Keep the state at the boundaries of a prompt from which it can be resumed."""
+    def _keep_states(self, keys: tuple[int, ...], *, keeps_end: bool, made: int) -> None:
+        """Keep the state at the boundaries of a prompt, its first ``made`` blocks left out."""
         if not self._keeps_states:
             return
         last = len(keys)
@@ -324,12 +337,16 @@ class PrefixCache:
             last -= 1
         if not keeps_end:
             last = 0
-        self._keep_states_of_path(self._tree.walk(keys), 0, last=last)
+        self._keep_states_of_path(self._tree.walk(keys), 0, last=last, made=made)
 
     def _keep_states_of_path(
-        self, path: list[tuple[PrefixNode, int]], depth: int, *, last: int
+        self, path: list[tuple[PrefixNode, int]], depth: int, *, last: int, made: int
     ) -> None:
-        """Keep the state at boundaries of a path that begins ``depth`` blocks into its prompt."""
+        """Keep the state at boundaries of a path that begins ``depth`` blocks into its prompt.
+
+        That of the first ``made`` blocks was made earlier and stays as it is, gone or not; only
+        the one at the ``last`` is kept anyhow.
+        """
         interval = self.pool.prefix_hit_interval_tokens
         for node, count in path:
             if last:
@@ -338,6 +355,8 @@ class PrefixCache:
                     if n <= count and depth + n < last and (not interval or tokens % interval):
                         self._evict_first(older)
             for n in self._state_positions(depth, count, last):
+                if depth + n <= made and depth + n != last:
+                    continue
                 state = node.states.get(n)
                 if state is None or state.level == GONE:
                     node.states[n] = state = BoundaryState(self._time)

@@ -181,7 +181,7 @@ class Rank:
             sequence.prefix = self.cache.hold(sequence.request, match)
             self.held += self.cache.held_blocks - before
             sequence.shared_blocks = match.pool_tokens // self.pool.block_tokens
-            sequence.computed = match.tokens
+            sequence.computed = sequence.resumed = match.tokens
             load_s = match.load_s
             loaded = match.tokens - match.pool_tokens
             sequence.match = None
@@ -264,10 +264,16 @@ class Rank:
         blocks = published // request.block_tokens
         if is_whole or sequence.prefix is None:
             sequence.prefix = cache.insert(
-                request, sequence.prefix, blocks=blocks, keeps_end=is_whole
+                request,
+                sequence.prefix,
+                blocks=blocks,
+                keeps_end=is_whole,
+                resumed=sequence.resumed,
             )
         else:
-            sequence.prefix = cache.extend(request, sequence.prefix, blocks=blocks)
+            sequence.prefix = cache.extend(
+                request, sequence.prefix, blocks=blocks, resumed=sequence.resumed
+            )
         self.held += cache.held_blocks - before
         self.held -= shared - sequence.shared_blocks
         sequence.blocks -= shared - sequence.shared_blocks

@@ -31,6 +31,8 @@ class RequestState:
         Rank step that would have been this request's decode step 0.
     target, computed:
         Tokens whose KV entries its prefill must produce, and those that exist. [tokens]
+    resumed:
+        Tokens found in the prefix cache when it was last admitted. [tokens]
     blocks:
         Private pool blocks held while it is not decoding. [blocks]
     life_blocks:
@@ -68,6 +70,7 @@ class RequestState:
         "rate",
         "reached_s",
         "request",
+        "resumed",
         "scheduled_s",
         "shared_blocks",
         "start",
@@ -99,6 +102,7 @@ class RequestState:
         self.start = 0
         self.target = request.prompt_tokens
         self.computed = 0
+        self.resumed = 0
         self.blocks = 0
         self.life_blocks = 0
         self.prefix: PrefixNode | None = None
@@ -121,12 +125,12 @@ class RequestState:
         self.target = self.request.prompt_tokens
         if self.first_token_s >= 0:
             self.target += 1 + floor(self.rate * self.steps_done)
-        self.computed = 0
+        self.computed = self.resumed = 0
         self.preemptions += 1
 
     def swap_out(self) -> None:
         """Set all KV entries aside in another tier."""
         self.target = ceil(self.base_tokens + self.rate * self.steps_done)
-        self.computed = 0
+        self.computed = self.resumed = 0
         self.swapped = True
         self.preemptions += 1

@@ -15,6 +15,7 @@ from simpy.core import StopSimulation
 
 from simulator.serving.clock import ARRIVAL
 from workloads.errors import UserError
+from workloads.requests.agentx.compressed import compressed_tree
 from workloads.requests.agentx.forest import BlockIds, SeenContent
 from workloads.requests.request import Request
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from workloads.requests.synthetic import DecodeSteps
 
 _AGENT_SHIFT = 16
+_NO_LIMIT = 1 << 60
 _LATE = 1 << 20
 """Priority of the end of the window and of the run: after everything else at that instant."""
 
@@ -91,6 +93,9 @@ class SessionLanes:
         Rules and constants of the client.
     decode_steps:
         Engine steps of outputs under speculation; ``None``: a token a step.
+    ingest_s_per_token:
+        From a client's sending to the engine's queue, per prompt token: the whole prompt is
+        tokenised again every turn. [s/token]
     counts:
         Filled by the run.
 
@@ -104,6 +109,7 @@ class SessionLanes:
     source: TreeSource
     protocol: AgentxProtocol
     decode_steps: DecodeSteps | None = None
+    ingest_s_per_token: float = 0.0
     counts: LaneCounts = field(default_factory=LaneCounts)
 
     def __post_init__(self) -> None:
@@ -204,6 +210,7 @@ class LaneClients:
         self._before = 0
         self._in_flight = 0
         self._quota = [0] * load.concurrency
+        self._warm_until_s = float("inf")
         self._open: dict[int, tuple[int, int]] = {}
         self._returned: Callable[[int, int], None] = self._primer_returned
         self._closed = False
@@ -252,7 +259,12 @@ class LaneClients:
 
     def _warm_up(self) -> None:
         self._returned = self._warm_up_returned
-        self._quota = [self._rules.warm_up_requests] * self._load.concurrency
+        rules = self._rules
+        quota = rules.warm_up_requests
+        if rules.warm_up_s is not None:
+            quota = _NO_LIMIT
+            self._warm_until_s = self._clock.now + rules.warm_up_s
+        self._quota = [quota] * self._load.concurrency
         for lane in range(self._load.concurrency):
             if not self._plays[lane].left:
                 self._recycle(lane)
@@ -269,6 +281,8 @@ class LaneClients:
         self._send_allowed(lane)
 
     def _send_allowed(self, lane: int) -> None:
+        if self._clock.now >= self._warm_until_s:
+            return
         play = self._plays[lane]
         now = [index for index in play.ready if index < play.allowed]
         play.ready = [index for index in play.ready if index >= play.allowed]
@@ -386,6 +400,8 @@ class LaneClients:
 
     def _begin(self, lane: int, position: int) -> _Play:
         tree = self._load.source.tree(position)
+        if self._rules.start_gap_cap_s is not None:
+            tree = compressed_tree(tree, cap_s=self._rules.start_gap_cap_s)
         outputs = np.array([one.call.output_tokens for one in tree.requests], dtype=np.int64)
         draw = self._load.decode_steps
         steps = outputs - 1 if draw is None else draw(outputs)
@@ -435,4 +451,5 @@ class LaneClients:
             self._counts.overflows += 1
             self._clock.at(self._clock.now, ARRIVAL, lambda _event: self.finished(request))
             return
-        self._send(request)
+        ingest_s = self._load.ingest_s_per_token * call.prompt_tokens
+        self._clock.at(self._clock.now + ingest_s, ARRIVAL, lambda _event: self._send(request))

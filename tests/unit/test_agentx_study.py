@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.cli.main import app
-from simulator.recipes.layouts import PoolRequest
 from simulator.studies.agentx.request import build_agentx, points_of
 from simulator.studies.agentx.run import run_agentx
 from workloads.errors import UserError
@@ -36,11 +35,11 @@ def trace(tmp_path):
 
 def test_points_are_those_that_the_recipe_was_run_with() -> None:
     asked = build_agentx(["b200:vllm"], flags={"spec": "mtp:3"})
-    points = points_of(asked.systems[0], sessions=None, pool=PoolRequest(workers=1))
+    points = points_of(asked.systems[0], sessions=None)
     assert len(points) <= 8
     assert (points[0][0], points[-1][0]) == (1, 196)
     assert [pools[0].layout.label for _, pools in (points[0], points[-1])] == ["TP8", "DEP8"]
-    stated = points_of(asked.systems[0], sessions=(64, 8), pool=PoolRequest(workers=1))
+    stated = points_of(asked.systems[0], sessions=(64, 8))
     assert [sessions for sessions, _ in stated] == [8, 64]
 
 

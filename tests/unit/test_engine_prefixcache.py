@@ -118,6 +118,19 @@ def test_evicted_state_takes_the_hit_with_it() -> None:
     assert known.match(prompt(1, 2, 3), 13).tokens == 12
 
 
+def test_a_hit_does_not_bring_back_state_that_was_evicted_before_it() -> None:
+    known = cache(prefix_hit_interval_tokens=8, fixed_blocks_per_request=2)
+    serve(known, prompt(1, 2, 3, 4, 5))
+    for state in list(known._tree.root.children[1].states.values())[:2]:  # at 8 and 16 tokens
+        known._evict_first(state)
+    known.hold(prompt(1, 2, 3, 4, 5), known.match(prompt(1, 2, 3, 4, 5, 6), 25))
+    known.shrink(2)  # both go; the end, which was raised by its hit, stays
+    assert serve(known, prompt(1, 2, 3, 4, 5, 6)) == 20
+    # only the new prompt's end and its multiples beyond the hit were made
+    assert known.match(prompt(1, 2, 3, 9), 17).tokens == 0
+    assert known.match(prompt(1, 2, 3, 4, 5, 6, 7), 29).tokens == 24
+
+
 def test_evicted_blocks_come_back_from_the_tiers_at_their_bandwidth() -> None:
     host = OffloadTier(name="host", capacity_bytes=80.0, bandwidth_bytes_per_s=16.0, latency_s=0.5)
     disk = OffloadTier(name="disk", capacity_bytes=1e9, bandwidth_bytes_per_s=4.0)

@@ -8,6 +8,7 @@ import pytest
 from simulator.serving.clock import Clock
 from simulator.serving.session_lanes import LaneClients, SessionLanes
 from workloads.errors import UserError
+from workloads.requests.agentx.compressed import compressed_tree
 from workloads.requests.agentx.forest import Call, Session, build_tree
 from workloads.requests.agentx.protocol import AGENTX, AgentxProtocol, load_protocol
 from workloads.requests.agentx.source import RecordedTrees
@@ -43,10 +44,15 @@ def chain(name, *gaps_s, duration_s=1.0, first_blocks=4):
     return build_tree(Session(name=name, main=calls))
 
 
-def replay(trees, *, lanes, rules=RULES, service_s=1.0, longest=1 << 20):
+def replay(trees, *, lanes, rules=RULES, service_s=1.0, longest=1 << 20, ingest_s=0.0):
     """Requests as they were sent, as (time after hand-off, request), and the run's counts."""
     clock = Clock()
-    load = SessionLanes(concurrency=lanes, source=RecordedTrees(trees=tuple(trees)), protocol=rules)
+    load = SessionLanes(
+        concurrency=lanes,
+        source=RecordedTrees(trees=tuple(trees)),
+        protocol=rules,
+        ingest_s_per_token=ingest_s,
+    )
     sent = []
 
     def send(request):
@@ -129,6 +135,39 @@ def test_requests_beyond_the_pool_are_answered_with_an_error() -> None:
     assert max(row[2] for row in sent) <= 64 * 5
 
 
+def test_before_august_pauses_are_shortened_on_the_trees_own_clock() -> None:
+    tree = compressed_tree(chain("a", 2, 900, 3), cap_s=10.0)
+    starts = [request.call.start_s for request in tree.requests]
+    assert starts == [0.0, 3.0, 13.0, 17.0]  # 3, 901 and 4 s between starts
+    assert [request.delay_s for request in tree.requests] == [0.0, 3.0, 10.0, 4.0]
+    rules = replace(
+        RULES,
+        warm_up_requests=0,
+        start_gap_cap_s=10.0,
+        tree_idle_cap_s=None,
+        system_idle_cap_s=None,
+    )
+    sent, _ = replay([chain("a", 2, 900, 3)], lanes=1, rules=rules)
+    assert [row[0] for row in sent][:4] == [0.0, 4.0, 15.0, 20.0]
+
+
+def test_a_warm_up_by_time_goes_on_until_it_is_over_and_drains() -> None:
+    rules = replace(RULES, warm_up_s=6.5)
+    sent, counts = replay([chain("a", *[50.0] * 30)], lanes=1, rules=rules)
+    assert counts.warm_up == 7  # one a second without pauses, the last begun at 6 s
+    assert counts.start_s == 7.0
+    assert next(row for row in sent if row[1] >= 0)[0] == 0.0
+
+
+def test_prompts_are_tokenised_before_they_reach_the_engine() -> None:
+    rules = replace(RULES, warm_up_requests=0)
+    plain, _ = replay([chain("a", 1, 1)], lanes=1, rules=rules)
+    sent, _ = replay([chain("a", 1, 1)], lanes=1, rules=rules, ingest_s=0.001)
+    blocks = [row[2] for row in plain][:2]
+    assert sent[0][0] == pytest.approx(0.001 * blocks[0])
+    assert sent[1][0] == pytest.approx(plain[1][0] + 0.001 * sum(blocks))
+
+
 def test_start_points_follow_the_clients_generator() -> None:
     shares = [AGENTX.start_share(trace=f"t{i}", lane=i) for i in range(200)]
     assert all(0.25 <= share <= 0.75 for share in shares)
@@ -140,6 +179,9 @@ def test_start_points_follow_the_clients_generator() -> None:
 def test_protocols_are_told_apart_and_dated() -> None:
     assert load_protocol("agentx").window_s == 3600.0
     assert load_protocol("agentx-fast").warm_up_requests == 1
+    july = load_protocol("agentx-2026-07")
+    assert (july.start_gap_cap_s, july.warm_up_s, july.tree_idle_cap_s) == (10.0, 600.0, None)
+    assert "600 s of warm-up" in july.text
     assert load_protocol("aiperf-10s").delay_cap_s == 10.0
     with pytest.raises(UserError, match="protocol"):
         load_protocol("agentix")

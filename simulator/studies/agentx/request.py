@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.agentic_metrics import X_AXES
 from simulator.engines.kv_offload import parse_kv_offload
+from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
+from simulator.scenario.declared import POOLS
 from simulator.scenario.settings import build_scenario
 from simulator.scenario.target import resolve_target
 from workloads.errors import UserError, unknown_name
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from simulator.engines.kv_offload import KvOffload
     from simulator.engines.pools import PoolLayout
-    from simulator.recipes.layouts import PoolRequest
     from simulator.scenario.settings import Scenario
+
+_PREFILL_LAYOUT = ("prefill_tp", "prefill_ep", "prefill_dp_attention")
 
 DEFAULT_SESSIONS = (1, 4, 8, 16, 32, 64, 128, 256)
 """Live sessions where no recipe was run with agentic traffic. [sessions]"""
@@ -34,10 +37,48 @@ MOST_POINTS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class AgentxSystem:
-    """One system: a name, its scenario and the pools that it is given, as far as they are known."""
+    """One system: a name, its scenario and the pools that it is given, as far as they are known.
+
+    Parameters
+    ----------
+    workers:
+        What is stated of prefill and decode workers, by the names of
+        `simulator.scenario.declared.POOLS`.
+    """
 
     name: str
     scenario: Scenario
+    workers: Mapping[str, Any] = field(default_factory=dict)
+
+    def pools(self) -> tuple[PoolRequest, ...]:
+        """The pools as far as they are known.
+
+        Two blank ones where an orchestrator's recipes decide; an aggregated offer may answer.
+
+        Raises
+        ------
+        UserError
+            If decode workers are given without prefill workers.
+        """
+        one, stated = self.scenario, self.workers
+        layout: dict[str, Any] = {"tp": one.tp, "ep": one.ep, "dp_attention": one.dp_attention}
+        prefill, decode = stated.get("prefill"), stated.get("decode")
+        if prefill:
+            own = {name: stated.get(f"prefill_{name}", value) for name, value in layout.items()}
+            return (
+                PoolRequest(role="prefill", workers=prefill, **own),
+                PoolRequest(role="decode", workers=decode or 1, **layout),
+            )
+        if decode is not None or any(stated.get(name) for name in _PREFILL_LAYOUT):
+            raise UserError(
+                "decode workers or a prefill layout are given without prefill workers; add "
+                "--prefill N"
+            )
+        is_blank = prefill is None and one.gpus is None and not any(layout.values())
+        if is_blank and resolve_target(one).engine.engine.orchestrator:
+            return PoolRequest(role="prefill"), PoolRequest(role="decode")
+        workers = 1 if one.gpus is None or one.tp is None else max(1, one.gpus // one.tp)
+        return (PoolRequest(workers=workers, **layout),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +139,7 @@ def build_agentx(
     own = {name: flags.get(name) for name in ("trees", "protocol", "kv_offload", "x")}
     options = {name: flags.get(name) for name in ("on_error", "characters_per_token")}
     rest = {k: v for k, v in flags.items() if k not in own and k not in options and v is not None}
+    workers = {name: rest.pop(name) for name in POOLS if name in rest}
     for name in ("isl", "osl"):
         if rest.get(name) is not None:
             raise UserError(f"{name} has no meaning for session trees, which bring their lengths")
@@ -106,9 +148,8 @@ def build_agentx(
     for text in systems:
         sku, _, engine = text.partition(":")
         stated = {**rest, "sku": sku} | ({"engine": engine} if engine else {})
-        sides.append(
-            AgentxSystem(name=text, scenario=build_scenario(flags=stated, file=file).scenario)
-        )
+        scenario = build_scenario(flags=stated, file=file).scenario
+        sides.append(AgentxSystem(name=text, scenario=scenario, workers=workers))
     if not sides:
         raise UserError("no system is given; name SKUs, as in simulate agentx b200:vllm mi355x")
     x = own["x"] or "interactivity-p90"
@@ -153,31 +194,41 @@ def load_trees(
 
 
 def points_of(
-    system: AgentxSystem, *, sessions: tuple[int, ...] | None, pool: PoolRequest
+    system: AgentxSystem, *, sessions: tuple[int, ...] | None
 ) -> tuple[tuple[int, tuple[PoolRequest, ...] | tuple[PoolLayout, ...]], ...]:
     """Live sessions and pools of each point of a system.
 
     Where neither sessions nor a layout are stated: what the recipe was run with, at most
     `MOST_POINTS` of it, spread evenly.
     """
-    scenario = system.scenario
+    scenario, pools = system.scenario, system.pools()
     if sessions is not None:
-        return tuple((one, (pool,)) for one in sorted(sessions))
+        return tuple((one, pools) for one in sorted(sessions))
     target = resolve_target(scenario)
     engine = target.engine
     recipe, _ = find_recipe(
-        engine=engine.engine, sku=target.sku.key, model=target.model, kin=target.sku.kin
+        engine=engine.engine,
+        sku=target.sku.key,
+        model=target.model,
+        kin=target.sku.kin,
+        traffic="agentic",
     )
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)
     offered: list[tuple[int, tuple[PoolLayout, ...]]] = []
     for offer in level.layouts:
-        if not offer.serves("agentic") or len(offer.pools) != 1:
+        if not offer.serves("agentic"):
             continue
-        if pool.accepts(offer.pools[0]):
+        if all(pool.is_blank for pool in pools):
+            agrees = len(offer.pools) <= len(pools)
+        else:
+            agrees = len(offer.pools) == len(pools) and all(
+                pool.accepts(own) for pool, own in zip(pools, offer.pools, strict=True)
+            )
+        if agrees:
             offered += [(count, offer.pools) for count in offer.concurrency]
     offered.sort(key=lambda point: (point[0], point[1][0].layout.tp))
     if not offered:
-        return tuple((one, (pool,)) for one in DEFAULT_SESSIONS)
+        return tuple((one, pools) for one in DEFAULT_SESSIONS)
     count = min(len(offered), MOST_POINTS)
     if count == 1:
         return tuple(offered)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.agentic import configure_agentic, simulate_agentic
-from simulator.recipes.layouts import PoolRequest
 from simulator.studies.agentx.request import points_of
 from simulator.studies.agentx.result import AgentxPoint, AgentxResult
 from workloads.errors import UserError
@@ -14,7 +13,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.studies.agentx.request import AgentxRequest, AgentxSystem
+    from simulator.studies.agentx.request import AgentxRequest
 
     Progress = Callable[[int, int, str], None]
 
@@ -29,7 +28,7 @@ def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> 
     """
     tasks = []
     for system in asked.systems:
-        for sessions, pools in points_of(system, sessions=asked.sessions, pool=_pool(system)):
+        for sessions, pools in points_of(system, sessions=asked.sessions):
             tasks.append((system, sessions, pools))
     points: list[AgentxPoint] = []
     refused: list[tuple[str, int, str]] = []
@@ -60,9 +59,3 @@ def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> 
     return AgentxResult(
         asked=asked, points=tuple(points), refused=tuple(refused), messages=tuple(messages)
     )
-
-
-def _pool(system: AgentxSystem) -> PoolRequest:
-    one = system.scenario
-    workers = 1 if one.gpus is None or one.tp is None else max(1, one.gpus // one.tp)
-    return PoolRequest(workers=workers, tp=one.tp, ep=one.ep, dp_attention=one.dp_attention)

@@ -25,6 +25,9 @@ class AgentxProtocol:
         What is in flight at the end of the window may finish for this long. [s]
     warm_up_requests:
         Requests of each lane between its start point and the hand-off. [requests]
+    warm_up_s:
+        Where it is stated, warm-up goes on for this long instead of for a number of requests.
+        [s]
     start_low, start_high:
         The start point of a lane lies between these shares of the span of its tree's recorded
         request starts. [-]
@@ -34,6 +37,11 @@ class AgentxProtocol:
         If no request at all has been in flight for this long, all timers do. [s]
     delay_cap_s:
         Longest delay of a single turn; ``None``: no such cap. [s]
+    start_gap_cap_s:
+        Longest pause between two consecutive recorded request starts of a tree, sub-agents
+        included, longer ones being shortened to it before the replay; delays are then those
+        pauses, from the return of a turn to the start of the next. ``None``: delays as recorded,
+        from return to start. [s]
     entries:
         Sessions in the order of lanes; the sequence starts again after the last. [sessions]
     seed:
@@ -46,11 +54,13 @@ class AgentxProtocol:
     window_s: float = 3600.0
     drain_s: float = 30.0
     warm_up_requests: int = 10
+    warm_up_s: float | None = None
     start_low: float = 0.25
     start_high: float = 0.75
     tree_idle_cap_s: float | None = 300.0
     system_idle_cap_s: float | None = 10.0
     delay_cap_s: float | None = None
+    start_gap_cap_s: float | None = None
     entries: int = 393
     seed: int = 42
 
@@ -90,9 +100,14 @@ class AgentxProtocol:
                 ("turn", self.delay_cap_s),
             )
         )
+        if self.start_gap_cap_s is not None:
+            caps += f", recorded request starts at most {self.start_gap_cap_s:g} s apart"
+        warm_up = f"{self.warm_up_requests} warm-up requests a lane"
+        if self.warm_up_s is not None:
+            warm_up = f"{self.warm_up_s:g} s of warm-up"
         return (
             f"client {self.name} of {self.date}: window {self.window_s:g} s and {self.drain_s:g} s "
-            f"drain, {self.warm_up_requests} warm-up requests a lane, start points "
+            f"drain, {warm_up}, start points "
             f"{self.start_low:g} to {self.start_high:g} of the session, {caps}"
         )
 
@@ -116,6 +131,24 @@ AGENTX_FAST = AgentxProtocol(
 )
 """The harness's fast mode: reads about 6 % low against an hour."""
 
+AGENTX_JULY = AgentxProtocol(
+    name="agentx-2026-07",
+    date=dt.date(2026, 7, 18),
+    source=(
+        "SemiAnalysisAI/InferenceX benchmarks/benchmark_lib.sh build_replay_cmd of July 2026 "
+        "(--agentic-cache-warmup-duration 600, --trace-idle-gap-cap-seconds 10 at load time); "
+        "SemiAnalysisAI/aiperf, Weka loader: "
+        "delays are differences of request starts"
+    ),
+    warm_up_s=600.0,
+    tree_idle_cap_s=None,
+    system_idle_cap_s=None,
+    start_gap_cap_s=10.0,
+)
+"""Before AgentX v1.0: pauses of a session are shortened to 10 s before the replay, so that about
+one request of every session is in flight, and ten minutes of warm-up leave lanes deep in sessions,
+in longer ones the more requests they have: prompts are longer than in v1.0."""
+
 AIPERF_UPSTREAM = AgentxProtocol(
     name="aiperf",
     date=dt.date(2026, 9, 1),
@@ -138,7 +171,7 @@ AIPERF_COMPRESSED = AgentxProtocol(
 """Older upstream builds, which cut every pause to 10 s; not comparable with AgentX's figures."""
 
 PROTOCOLS: dict[str, AgentxProtocol] = {
-    one.name: one for one in (AGENTX, AGENTX_FAST, AIPERF_UPSTREAM, AIPERF_COMPRESSED)
+    one.name: one for one in (AGENTX, AGENTX_FAST, AGENTX_JULY, AIPERF_UPSTREAM, AIPERF_COMPRESSED)
 }
 
 
