@@ -21,7 +21,7 @@ from calibration.fit.state import check_saved, load_fit, save_fit
 from calibration.measured.repeats import repeat_table
 from calibration.measured.runs import load_measured
 from calibration.pages.accuracy_page import write_page
-from calibration.pages.accuracy_tables import bar_cells
+from calibration.pages.accuracy_tables import target_cells
 from calibration.validation.bands import write_bands
 from calibration.validation.comparison import compare_runs, error_table
 from calibration.validation.holdout_log import (
@@ -30,7 +30,7 @@ from calibration.validation.holdout_log import (
     record_look,
     source_checkout,
 )
-from calibration.validation.targets import bars_of, bars_of_all
+from calibration.validation.targets import targets_of, targets_of_all
 from calibration.validation.validate import validate_fit
 from workloads.errors import UserError
 
@@ -151,7 +151,7 @@ def validate_and_write(
 
     Returns
     -------
-    Rows of the table of bars, and what was done in lines.
+    Rows of the table of targets, and what was done in lines.
     """
     _make_writable(directory)
     if fitted is not None:
@@ -177,7 +177,7 @@ def validate_and_write(
             package,
             date=dt.date.today(),
             source=source,
-            bars=bars_of(validation, split="held"),
+            targets=targets_of(validation, split="held"),
         )
         lines.append(f"the series that are kept back have been scored {count} times")
     looks = read_looks(LOOKS_FOLDER)
@@ -200,8 +200,8 @@ def validate_and_write(
             validation.bands, cells=validation.cells, directory=bands, source=source
         )
         lines.append(f"wrote {written}")
-    structure = [*bars_of(validation, split="structure"), *bars_of_all(validation)]
-    return bar_cells(structure, held=bars_of(validation, split="held"), looks=looks), lines
+    structure = [*targets_of(validation, split="structure"), *targets_of_all(validation)]
+    return target_cells(structure, held=targets_of(validation, split="held"), looks=looks), lines
 
 
 def errors_on_other_models(

@@ -3,7 +3,7 @@
 A fit gives each parameter as a sum of logarithms: what all runs share, and what the model's
 architecture, the model, the vendor, the engine, its port to a vendor's chips, its kernels on a chip
 generation, those for the architecture, the SKU, the engine on the SKU and the date add. A SKU,
-engine or model without runs gets the addends that it shares with its kin. The file
+engine or model without runs gets the addends that it shares with related ones. The file
 ``software/fitted.yaml`` is written by ``simulate calibrate fit``.
 """
 
@@ -139,8 +139,8 @@ def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
     """The fit for a model, else one that knows its family, else the first one."""
     fits = read_fits(directory)
     own = [fit for fit in fits if model in fit["models"]]
-    kin = [fit for fit in fits if model in fit["families"]]
-    return next(iter([*own, *kin, *fits]), None)
+    related = [fit for fit in fits if model in fit["families"]]
+    return next(iter([*own, *related, *fits]), None)
 
 
 def model_family(model: str, *, directory: Path | None = None) -> str:
@@ -150,7 +150,7 @@ def model_family(model: str, *, directory: Path | None = None) -> str:
 
 
 def is_fitted(model: str, *, directory: Path | None = None) -> bool:
-    """Whether runs of a model or of its architecture's kin are in a fit."""
+    """Whether runs of a model or of its architecture's relatives are in a fit."""
     return any(
         name.startswith(f"{fit['families'].get(model)}/")
         for fit in read_fits(directory)
@@ -215,11 +215,14 @@ def fitted_level(
     )
     runs = level_dates.get(level_date, 0)
     if 0 < runs < FEW_RUNS:
-        few = f"level {engine}@{level_date} rests on {runs} measured runs and on what its kin share"
+        few = (
+            f"level {engine}@{level_date} rests on {runs} measured runs and on what related runs "
+            "share"
+        )
         message = "; ".join(filter(None, (message, few)))
     basis: Basis = "own runs"
     if not level_dates:
-        basis, message = _kin(fit, groups=groups, engine=engine, model=model, sku=sku)
+        basis, message = _transfer_basis(fit, groups=groups, engine=engine, model=model, sku=sku)
     elif model not in fit["models"]:
         basis = "sibling"
         near = [name for name in fit["models"] if fit["families"][name] == groups["family"]]
@@ -254,18 +257,18 @@ def _factors(fit: dict[str, Any], groups: dict[str, str]) -> dict[str, float]:
 
 
 def _generation(fit: dict[str, Any], sku: Sku) -> str:
-    """The SKU's generation, or that of its nearest kin where no chip of its own has runs.
+    """The SKU's generation, or that of its nearest related SKU where no chip of its own has runs.
 
     Engines start a new generation from the kernels of the one before.
     """
     known = set(fit["generations"].values())
     if sku.generation.split("_")[0] in known:
         return sku.generation
-    kin = (load_sku(name).generation.split("_")[0] for name in sku.kin)
-    return next((generation for generation in kin if generation in known), sku.generation)
+    related = (load_sku(name).generation.split("_")[0] for name in sku.related_skus)
+    return next((generation for generation in related if generation in known), sku.generation)
 
 
-def _kin(
+def _transfer_basis(
     fit: dict[str, Any], *, groups: dict[str, str], engine: str, model: str, sku: Sku
 ) -> tuple[Basis, str]:
     """What a level without runs of its own rests on, and what that means."""
@@ -284,8 +287,8 @@ def _kin(
         )
     if other:
         return "other kernels", (
-            f"no run of {model} or its kin with {engine} on this chip generation: efficiencies "
-            f"of other models on {', '.join(sorted(other))}"
+            f"no run of {model} or a related model with {engine} on this chip generation: "
+            f"efficiencies of other models on {', '.join(sorted(other))}"
         )
     return "other kernels", f"no run of {engine} on this chip generation: efficiencies of others"
 

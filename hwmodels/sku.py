@@ -142,7 +142,7 @@ class Sku(_Quantities):
         default=1, ge=1, description="devices that engines count on a chip; here a rank is a chip"
     )
     aliases: tuple[str, ...] = ()
-    kin: tuple[str, ...] = Field(default=(), description="related SKUs, nearest first")
+    related_skus: tuple[str, ...] = Field(default=(), description="related SKUs, nearest first")
     announced: str | None = Field(default=None, description="year, month or half-year")
     shipping_since: str | None = Field(default=None, description="year, month or half-year")
     note: str = ""

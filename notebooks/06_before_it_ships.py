@@ -18,7 +18,7 @@
 # beside GB300, from data sheets alone? And how much is such an answer worth?
 #
 # What cannot be known is what software will reach on them, so two answers are given. With
-# *transferred* efficiencies each chip is served as well as its kin are today, according to the fit
+# *transferred* efficiencies each chip is served as well as related ones are today, according to the fit
 # to measured runs. With the *specification* level nothing is fitted: kernels reach what kernel
 # benchmarks of known chips say. Eight GPUs of each, vLLM.
 
@@ -125,7 +125,7 @@ Markdown(
 # %% [markdown]
 # ## How wrong could this be?
 #
-# A chip that nobody has served on is predicted from its kin. What that cost where it could be
+# A chip that nobody has served on is predicted from related SKUs. What that cost where it could be
 # checked, by leaving out of the fit what the prediction may not know, is in the bands.
 
 # %%

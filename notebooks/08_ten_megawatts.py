@@ -149,7 +149,7 @@ Markdown(
         if len(ours)
         else "No run of this deployment on B300 has been published. "
     )
-    + f"On the runs above, its nearest kin, simulated throughput is {ratio.min():.2f} to "
+    + f"On the runs above, its nearest relatives, simulated throughput is {ratio.min():.2f} to "
     f"{ratio.max():.2f} times the measured one. `layouts=1` and three replications were chosen for "
     "speed: the closed loops that choose the deployment to test are an estimate, and a plan to buy by "
     "should test more of them (the default is three, with five replications). Failing nodes and "

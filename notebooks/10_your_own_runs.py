@@ -41,14 +41,14 @@ from calibration.measured.selection import select_for_fit
 published = load_measured(models=["deepseek-v4-pro"], quality="ok")
 is_yours = (published["sku"] == "h200") & (published["engine"] == "vllm")
 yours = published[is_yours & (published["speculation"] == "none") & (published["concurrency"] <= 128)]
-kin = published[
+related = published[
     ~published["sku"].eq("h200")
     & published["engine"].isin(["vllm", "sglang"])
     & published["concurrency"].isin([1, 4, 16])
     & (published["isl"] == 1024) & (published["speculation"] == "none")
     & ~published["disaggregated"].astype(bool)
 ]
-kin.groupby(["engine", "sku"]).size().rename("runs that the fit always has").to_frame()
+related.groupby(["engine", "sku"]).size().rename("runs that the fit always has").to_frame()
 
 # %% [markdown]
 # ## Fits with none, one and three of your runs
@@ -67,13 +67,13 @@ columns = [
 
 
 def fitted_with(clients, name):
-    """Directory of a fit to the kin and to your runs of these numbers of clients."""
+    """Directory of a fit to related models and to your runs of these numbers of clients."""
     own = None
     if clients:
         table = chosen.loc[list(clients)].reset_index()
         table[columns].to_csv("my_runs.csv", index=False)
         own = import_runs(Path("my_runs.csv"), date="2026-09-01").frame
-    selection = select_for_fit(kin, own=own)
+    selection = select_for_fit(related, own=own)
     fit, seconds = timed_fit(selection, workers=1)
     runs = FittedRuns(
         fit=fit, selection=selection, models=["deepseek-v4-pro"], bands={}, seconds=seconds

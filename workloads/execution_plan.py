@@ -32,7 +32,7 @@ class ExecutionPlan:
     dense_path:
         Projections outside the experts.
     feed_forward_path:
-        Shared expert and dense feed-forward layers of DeepSeek V3's kin; ``None``: as
+        Shared expert and dense feed-forward layers of models related to DeepSeek V3; ``None``: as
         ``dense_path``.
     output_a_path:
         DeepSeek V4's grouped output projection ``wo_a``: FP8 einsum, or BF16 as the reference.

@@ -4,7 +4,8 @@ A parameter of a software level is, in logarithms, a sum: one value for all, plu
 architecture, the model, its vendor, its engine, its port (engine on a vendor's chips), its kernels
 (engine on a chip generation), those for the architecture, its SKU, its engine on that SKU and its
 own build or date add. Each addend is drawn towards zero by a prior of stated width, so that few
-runs move a level a little and many move it a lot, and a level without runs gets what its kin share.
+runs move a level a little and many move it a lot, and a level without runs gets what
+related ones share.
 """
 
 from __future__ import annotations

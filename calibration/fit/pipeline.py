@@ -209,7 +209,7 @@ def timed_fit(
 def start_of(observations: Sequence[Observation]) -> FloatArray:
     """Log parameters that the shipped fit gives each observation, where a new fit begins. [-]
 
-    Models of which it knows no kin begin with nothing fitted.
+    Models of which it knows no relative begin with nothing fitted.
     """
     rows = []
     for observation in observations:

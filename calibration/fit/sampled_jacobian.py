@@ -48,10 +48,10 @@ class SampledRuns:
         self._above: IntArray = np.zeros(len(observations), dtype=np.int64)
         self._share: FloatArray = np.zeros(len(observations))
         for sweep in _sweeps(observations, logs=logs):
-            ladder = sorted(sweep)
-            count = min(len(ladder), SAMPLED_PER_SWEEP)
-            places = np.linspace(0, len(ladder) - 1, count).round().astype(int)
-            knots = [ladder[place] for place in places]
+            swept = sorted(sweep)
+            count = min(len(swept), SAMPLED_PER_SWEEP)
+            places = np.linspace(0, len(swept) - 1, count).round().astype(int)
+            knots = [swept[place] for place in places]
             first = len(rows)
             rows += [sweep[clients][0] for clients in knots]
             for clients, positions in sweep.items():

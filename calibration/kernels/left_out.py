@@ -129,7 +129,7 @@ def _without_rows(table: Mapping[str, Any], *, sku: str, generation: str) -> dic
             entry = generations.get(generation)
             source = path if path in again else _TAKEN_FROM.get((family, path), "")
             if entry is None or source not in again:
-                again_entry = _kin_entry(generations, generation=generation, sku=sku)
+                again_entry = _related_entry(generations, generation=generation, sku=sku)
             else:
                 old = paths[source][generation]
                 again_entry = {
@@ -154,16 +154,16 @@ def _without_rows(table: Mapping[str, Any], *, sku: str, generation: str) -> dic
     return {"families": families, "collectives": collectives}
 
 
-def _kin_entry(
+def _related_entry(
     generations: Mapping[str, Any], *, generation: str, sku: str
 ) -> dict[str, Any] | None:
-    """The entry of a generation, or of its kin if the SKU alone was measured for it."""
+    """The entry of a generation, or of related ones if the SKU alone was measured for it."""
     entry: dict[str, Any] | None = generations.get(generation)
     if entry is None or entry.get("skus") != [sku]:
         return entry
     family = generation.split("_")[0]
-    kin = [g for g in generations if g.split("_")[0] == family and g != generation]
-    kept: dict[str, Any] = generations[kin[0] if kin else "generic"]
+    related = [g for g in generations if g.split("_")[0] == family and g != generation]
+    kept: dict[str, Any] = generations[related[0] if related else "generic"]
     return kept
 
 

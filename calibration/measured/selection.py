@@ -159,9 +159,9 @@ def _why_not_fitted(observations: Sequence[Observation], *, own: pd.Series) -> d
         else:
             builds.setdefault(observation.build, []).append(observation)
     for runs in builds.values():
-        ladder = sorted({run.configuration.concurrency for run in runs})
-        places = np.linspace(0, len(ladder) - 1, min(len(ladder), FITTED_PER_BUILD))
-        kept = {ladder[int(place)] for place in places.round()}
+        clients = sorted({run.configuration.concurrency for run in runs})
+        places = np.linspace(0, len(clients) - 1, min(len(clients), FITTED_PER_BUILD))
+        kept = {clients[int(place)] for place in places.round()}
         for run in runs:
             if run.configuration.concurrency not in kept:
                 why[run.row] = "between fitted concurrencies of its build: predicted only"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PAGE = "ACCURACY.md"
 NOTES = Path(__file__).parent / "accuracy_notes.yaml"
-"""What was tried where a bar is not reached, by section of the page; written by hand."""
+"""What was tried where a target is not reached, by section of the page; written by hand."""
 
 _PICTURES = {
     "series": ("accuracy_series.png", "Layouts that the fit has not seen"),
@@ -79,8 +79,8 @@ def page(
     parts = [
         _introduction(validation, source=source, looks=looks),
         "## What was asked for, and what was reached",
-        tables.bar_table(validation, looks=looks),
-        _note(notes, "bars"),
+        tables.target_table(validation, looks=looks),
+        _note(notes, "targets"),
         "## Errors by what was left out",
         tables.scheme_rows(validation),
         _note(notes, "schemes"),

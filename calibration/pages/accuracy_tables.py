@@ -9,7 +9,7 @@ import numpy as np
 from calibration.fit.observations import METRICS
 from calibration.pages.markdown import markdown_table, percent
 from calibration.validation.ranking import layout_agreement, sku_agreement
-from calibration.validation.targets import bars_of, bars_of_all
+from calibration.validation.targets import targets_of, targets_of_all
 from calibration.validation.validate import SHOWN, SPLITS, frontier_table, score_table
 from calibration.validation.worst_series import worst_series
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from calibration.validation.ranking import Agreement
-    from calibration.validation.targets import Bar
+    from calibration.validation.targets import AccuracyTarget
     from calibration.validation.validate import Validation
 
 MEANING = {
@@ -47,10 +47,10 @@ _VERDICTS = {
 }
 
 
-def bar_table(validation: Validation, *, looks: list[dict[str, Any]]) -> str:
-    """Every bar with what it asks for and what was reached, by part."""
-    structure = [*bars_of(validation, split="structure"), *bars_of_all(validation)]
-    rows = bar_cells(structure, held=bars_of(validation, split="held"), looks=looks)
+def target_table(validation: Validation, *, looks: list[dict[str, Any]]) -> str:
+    """Every target with what it asks for and what was reached, by part."""
+    structure = [*targets_of(validation, split="structure"), *targets_of_all(validation)]
+    rows = target_cells(structure, held=targets_of(validation, split="held"), looks=looks)
     scored = len(validation.of("fitted", split="held")) > 0
     note = "" if scored or not looks else " *Held* is what the last look showed."
     header = ("figure", "asked for", "structure", "", "n", "held")
@@ -58,52 +58,57 @@ def bar_table(validation: Validation, *, looks: list[dict[str, Any]]) -> str:
     return markdown_table(header, marked) + f"\n\nn counts runs, frontiers or pairs.{note}"
 
 
-def bar_cells(
-    bars: Sequence[Bar], *, held: Sequence[Bar], looks: list[dict[str, Any]]
+def target_cells(
+    targets: Sequence[AccuracyTarget],
+    *,
+    held: Sequence[AccuracyTarget],
+    looks: list[dict[str, Any]],
 ) -> list[tuple[str, ...]]:
-    """One line a bar: figure, what is asked, what was reached, verdict, n, and the held part.
+    """One line a target: figure, what is asked, what was reached, verdict, n, and the held part.
 
     Where the held part is not scored, the last look's figure stands there.
     """
-    now = {bar.name: _value(bar) for bar in held}
+    now = {target.name: _value(target) for target in held}
     seen = looks[-1]["seen"] if looks else {}
     rows: list[tuple[str, ...]] = []
-    for bar in bars:
-        asked = [_asked(bar, "must", bar.must), _asked(bar, "aim", bar.aim)]
-        last = _value(bar, value=seen[bar.name]) if seen.get(bar.name) is not None else ""
+    for target in targets:
+        asked = [_asked(target, "must", target.must), _asked(target, "aim", target.aim)]
+        last = _value(target, value=seen[target.name]) if seen.get(target.name) is not None else ""
         rows.append(
             (
-                bar.name,
+                target.name,
                 ", ".join(text for text in asked if text),
-                _value(bar),
-                _VERDICTS[bar.verdict],
-                f"{bar.runs:,}",
-                now.get(bar.name) or last,
+                _value(target),
+                _VERDICTS[target.verdict],
+                f"{target.runs:,}",
+                now.get(target.name) or last,
             )
         )
     return rows
 
 
-def _value(bar: Bar, *, value: float | None = None) -> str:
-    shown = bar.value if value is None else value
+def _value(target: AccuracyTarget, *, value: float | None = None) -> str:
+    shown = target.value if value is None else value
     if shown is None or shown != shown:
         return ""
-    if bar.unit == "x":
+    if target.unit == "x":
         return f"{shown:.2f}"
-    return percent(shown, digits=1) if bar.unit == "%" else f"{shown:.0f} {bar.unit}"
+    return percent(shown, digits=1) if target.unit == "%" else f"{shown:.0f} {target.unit}"
 
 
-def _asked(bar: Bar, word: str, bound: float | None) -> str:
+def _asked(target: AccuracyTarget, word: str, bound: float | None) -> str:
     if bound is None:
         return ""
-    if bar.unit == "x":
+    if target.unit == "x":
         shown = f"{bound:.1f}"
     else:
         digits = 0 if round(1000 * bound) % 10 == 0 else 1
-        shown = percent(bound, digits=digits) if bar.unit == "%" else f"{bound:.0f} {bar.unit}"
-    if bar.low is not None:
-        return f"{word} {percent(bar.low)} to {shown}"
-    return f"{word} {'≥' if bar.more else '≤'} {shown}"
+        shown = (
+            percent(bound, digits=digits) if target.unit == "%" else f"{bound:.0f} {target.unit}"
+        )
+    if target.low is not None:
+        return f"{word} {percent(target.low)} to {shown}"
+    return f"{word} {'≥' if target.more else '≤'} {shown}"
 
 
 def scheme_rows(validation: Validation) -> str:

@@ -53,8 +53,8 @@ def page(compared: pd.DataFrame) -> str:
         "\n## By chip and concurrency\n\n",
         _table(error_table(named, by=["sku", "batch"])),
         READING,
-        "\n## The published ladder of MI355X on SGLang, 2026-05-21\n\n",
-        _ladder(named),
+        "\n## The published concurrency sweep of MI355X on SGLang, 2026-05-21\n\n",
+        _published_sweep(named),
         "\n## All runs\n\n",
         _runs(named),
     ]
@@ -68,7 +68,7 @@ def _table(errors: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ladder(compared: pd.DataFrame) -> str:
+def _published_sweep(compared: pd.DataFrame) -> str:
     rows = compared[
         (compared["sku"] == "mi355x")
         & (compared["engine"] == "sglang")

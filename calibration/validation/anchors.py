@@ -57,8 +57,8 @@ def move_by_anchors(
     for positions in builds.values():
         if len(positions) < 2:
             continue
-        ladder = sorted(positions, key=lambda p: _clients(left.rows[p], observations))
-        anchor = ladder[len(ladder) // 2]
+        by_clients = sorted(positions, key=lambda p: _clients(left.rows[p], observations))
+        anchor = by_clients[len(by_clients) // 2]
         row = left.rows[anchor]
         missed = np.nan_to_num(observations[row].measured - predicted[anchor])
         for position in positions:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from calibration.validation.targets import Bar
+    from calibration.validation.targets import AccuracyTarget
 
 LOOKS_FILE = "holdout_log.yaml"
 LOOKS_FOLDER = Path(__file__).parent
@@ -30,14 +30,18 @@ def source_checkout() -> Path | None:
 
 
 def read_looks(folder: Path) -> list[dict[str, Any]]:
-    """All looks, the oldest first: ``date``, ``fit`` and the figures seen by bar."""
+    """All looks, the oldest first: ``date``, ``fit`` and the figures seen by target."""
     path = folder / LOOKS_FILE
     return list(read_yaml_mapping(path)["looks"]) if path.exists() else []
 
 
-def record_look(folder: Path, *, date: dt.date, source: str, bars: Sequence[Bar]) -> int:
+def record_look(
+    folder: Path, *, date: dt.date, source: str, targets: Sequence[AccuracyTarget]
+) -> int:
     """Add a look with what it showed; returns how many there have been."""
-    seen = {bar.name: None if bar.value is None else round(bar.value, 4) for bar in bars}
+    seen = {
+        target.name: None if target.value is None else round(target.value, 4) for target in targets
+    }
     looks = [*read_looks(folder), {"date": date, "fit": source, "seen": seen}]
     header = (
         "# Every time that the held-back series were scored, and what was seen; written by\n"

@@ -33,7 +33,7 @@ WIDEST: dict[Basis, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class AccuracyTarget:
     """One figure beside what is asked of it.
 
     Parameters
@@ -45,7 +45,7 @@ class Bar:
     runs:
         Runs (frontiers, pairs) behind it.
     must, aim:
-        What it must and shall reach; ``None`` where there is no such bar.
+        What it must and shall reach; ``None`` where there is no such target.
     low:
         Lower end, where the value must lie between ``low`` and ``must``.
     more:
@@ -81,8 +81,8 @@ class Bar:
         return value >= bound if self.more else value <= bound
 
 
-def bars_of(validation: Validation, *, split: str) -> list[Bar]:
-    """The bars that are scored on the series of one split."""
+def targets_of(validation: Validation, *, split: str) -> list[AccuracyTarget]:
+    """The targets that are scored on the series of one split."""
     own = validation.of("series", basis="own runs", split=split)
     together = own[own["pools"] != "disaggregated"]
     apart = own[own["pools"] == "disaggregated"]
@@ -99,14 +99,14 @@ def bars_of(validation: Validation, *, split: str) -> list[Bar]:
         ("chip generation left out", validation.of("kernels", split=split), 0.17, 0.15),
         ("model left out", validation.of("model", split=split), 0.18, 0.15),
     )
-    bars = [
+    targets = [
         _error(f"{name}, {title}", rows, metric, must=must, aim=aim)
         for name, rows, must, aim in shown
         for title, metric in (("tok/s/GPU", "throughput"), ("TPOT", "tpot"))
     ]
     tp, ranks = (_pools(together, name) for name in ("TP", "data-parallel"))
     return [
-        *bars,
+        *targets,
         _error("unseen layout, TTFT under TP", tp, "ttft", must=0.15, aim=0.12),
         _error("unseen layout, TTFT data-parallel", ranks, "ttft", must=0.25, aim=0.20),
         _frontier("unseen layout", own, must=0.15, aim=0.12),
@@ -117,12 +117,12 @@ def bars_of(validation: Validation, *, split: str) -> list[Bar]:
     ]
 
 
-def bars_of_all(validation: Validation) -> list[Bar]:
-    """The bars that no split belongs to: coverage of the 90 % bands, and the time of a fit."""
+def targets_of_all(validation: Validation) -> list[AccuracyTarget]:
+    """The targets that no split belongs to: coverage of the 90 % bands, and the time of a fit."""
     return [
         *_coverage(validation),
         *_widths(validation),
-        Bar(
+        AccuracyTarget(
             name="a fit of everything",
             value=validation.fit_s,
             runs=len(validation.of("fitted")),
@@ -143,18 +143,18 @@ def _error(
     *,
     must: float | None = None,
     aim: float | None = None,
-) -> Bar:
+) -> AccuracyTarget:
     found = score(
         predicted=predictions[f"predicted_{metric}"].to_numpy(float),
         measured=predictions[f"measured_{metric}"].to_numpy(float),
     )
     value, runs = (None, 0) if found is None else (found.median, found.runs)
-    return Bar(name=name, value=value, runs=runs, must=must, aim=aim)
+    return AccuracyTarget(name=name, value=value, runs=runs, must=must, aim=aim)
 
 
-def _frontier(name: str, predictions: pd.DataFrame, *, must: float, aim: float) -> Bar:
+def _frontier(name: str, predictions: pd.DataFrame, *, must: float, aim: float) -> AccuracyTarget:
     fronts = frontier_table(predictions)
-    return Bar(
+    return AccuracyTarget(
         name=f"{name}, frontier at equal tok/s/user",
         value=_median(fronts["error"]),
         runs=len(fronts),
@@ -167,18 +167,18 @@ def _median(values: pd.Series) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _unseen_models(validation: Validation, *, split: str) -> list[Bar]:
+def _unseen_models(validation: Validation, *, split: str) -> list[AccuracyTarget]:
     """Architectures whose kernels nothing else in the fit runs."""
-    bars = []
+    targets = []
     for name, rows in validation.of("model", split=split).groupby("fold"):
-        bars += [
+        targets += [
             _error(f"unseen architecture: {name} left out, tok/s/GPU", rows, "throughput"),
             _error(f"unseen architecture: {name} left out, TPOT", rows, "tpot"),
         ]
-    return bars
+    return targets
 
 
-def _unseen_kernels(validation: Validation, *, split: str) -> list[Bar]:
+def _unseen_kernels(validation: Validation, *, split: str) -> list[AccuracyTarget]:
     """SKUs, generations and vendors whose kernels nothing else in the fit shares."""
     alone = validation.of("sku", basis="other kernels", split=split)
     groups = [(f"{sku} left out", rows) for sku, rows in alone.groupby("sku")]
@@ -190,16 +190,16 @@ def _unseen_kernels(validation: Validation, *, split: str) -> list[Bar]:
             # a generation of one SKU stands above, and so does a vendor of one generation
             if rows["sku" if scheme == "kernels" else "generation"].nunique() > 1
         ]
-    bars = []
+    targets = []
     for name, rows in groups:
-        bars += [
+        targets += [
             _error(f"unseen kernels: {name}, tok/s/GPU", rows, "throughput", aim=0.30),
             _error(f"unseen kernels: {name}, TPOT", rows, "tpot", aim=0.30),
         ]
         inside = inside_bands(rows, validation.bands, metric="throughput")
         known = inside[np.isfinite(inside)]
-        bars.append(
-            Bar(
+        targets.append(
+            AccuracyTarget(
                 name=f"unseen kernels: {name}, in the 90 % band",
                 value=float(np.mean(known)) if len(known) else None,
                 runs=len(known),
@@ -207,12 +207,12 @@ def _unseen_kernels(validation: Validation, *, split: str) -> list[Bar]:
                 more=True,
             )
         )
-    return bars
+    return targets
 
 
-def _ranking(validation: Validation, *, split: str) -> Bar:
+def _ranking(validation: Validation, *, split: str) -> AccuracyTarget:
     found = sku_agreement(validation.of("sku", split=split), validation.bands)
-    return Bar(
+    return AccuracyTarget(
         name="the better of two SKUs, bands apart",
         value=found.share_apart if found.apart else None,
         runs=found.apart,
@@ -221,10 +221,10 @@ def _ranking(validation: Validation, *, split: str) -> Bar:
     )
 
 
-def _coverage(validation: Validation) -> list[Bar]:
+def _coverage(validation: Validation) -> list[AccuracyTarget]:
     """Coverage of the 90 % bands by what predictions rest on."""
     return [
-        Bar(
+        AccuracyTarget(
             name=f"90 % bands, {row['basis']}, {row['metric']}",
             value=float(row["covered_by_others"]),
             runs=int(row["runs"]),
@@ -235,9 +235,9 @@ def _coverage(validation: Validation) -> list[Bar]:
     ]
 
 
-def _widths(validation: Validation) -> list[Bar]:
+def _widths(validation: Validation) -> list[AccuracyTarget]:
     """Width of the throughput bands over cells, the median over left-out runs."""
-    bars = []
+    targets = []
     for basis, (must, aim) in WIDEST.items():
         rows = validation.predictions[validation.predictions["basis"] == basis]
         if not len(rows):
@@ -246,8 +246,8 @@ def _widths(validation: Validation) -> list[Bar]:
         cells = validation.cells.get(basis, {})
         own = [cells.get(cell, {}).get("total_tput_per_gpu", whole) for cell in cells_of(rows)]
         widths = [band.high / band.low for band in own if band is not None]
-        bars.append(
-            Bar(
+        targets.append(
+            AccuracyTarget(
                 name=f"90 % bands, {basis}, high over low of throughput",
                 value=float(np.median(widths)) if widths else None,
                 runs=len(widths),
@@ -256,4 +256,4 @@ def _widths(validation: Validation) -> list[Bar]:
                 unit="x",
             )
         )
-    return bars
+    return targets

@@ -262,8 +262,8 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
             configuration.pools, plan=level.plan, engine=level.engine, sku=sku
         )
     if unlike and not configuration.specification:
-        kin = "its kin" if architecture.routed_experts else "another dense model"
-        notes.append(f"no fit to {architecture.name} or {kin}: kernel tables only")
+        others = "a related model" if architecture.routed_experts else "another dense model"
+        notes.append(f"no fit to {architecture.name} or {others}: kernel tables only")
     elif measured != architecture.name and not configuration.specification:
         notes.append(f"no runs of {architecture.name} are fitted: efficiencies of {measured}")
         level = level if _same_layers(architecture, measured) else level.lent()

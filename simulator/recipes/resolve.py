@@ -80,14 +80,14 @@ def find_recipe(
     engine: EngineLabel,
     sku: str,
     model: str,
-    kin: Sequence[str] = (),
+    related_skus: Sequence[str] = (),
     traffic: str = "fixed",
     recipes: Sequence[Recipe] | None = None,
 ) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe nearest to what is asked, and what it had to borrow.
 
     A recipe of the same label comes before one of the same scheduler, the SKU's own before its
-    kin's in order, and a general one last; of several alike the one that names the model, then the
+    related SKUs' in order, and a general one last; of several alike the one that names the model, then the
     one of this ``traffic`` alone.
 
     Raises
@@ -95,7 +95,7 @@ def find_recipe(
     UserError
         If the scheduler has no recipe at all.
     """
-    skus = [sku, *kin]
+    skus = [sku, *related_skus]
     ranked: list[tuple[tuple[int, int, int, bool], Recipe]] = []
     for recipe in recipes if recipes is not None else load_recipes():
         if recipe.engine != engine.engine or recipe.traffic not in ("any", traffic):
@@ -194,7 +194,7 @@ def resolve_recipe(
     precision: str = "fp4",
     scenario: str = "fixed",
     stated: Mapping[str, Scalar] | None = None,
-    kin: Sequence[str] = (),
+    related_skus: Sequence[str] = (),
     longest_prompt: int | None = None,
     image: str | None = None,
     recipes: Sequence[Recipe] | None = None,
@@ -219,7 +219,7 @@ def resolve_recipe(
     stated:
         Server settings that the user states in place of the recipe's; a name that begins with
         ``prefill.`` or ``decode.`` is for that pool alone. Expressions of the recipe read them.
-    kin:
+    related_skus:
         SKUs whose recipes may stand in, nearest first.
     longest_prompt:
         Longest prompt of the workload; ``None``: ``isl``. [tokens]
@@ -242,7 +242,12 @@ def resolve_recipe(
         the deployment has not.
     """
     recipe, borrowed = find_recipe(
-        engine=engine, sku=sku, model=model, kin=kin, traffic=scenario, recipes=recipes
+        engine=engine,
+        sku=sku,
+        model=model,
+        related_skus=related_skus,
+        traffic=scenario,
+        recipes=recipes,
     )
     level, assumed = choose_level(recipe, date=date, median=median)
     messages = [*borrowed, *assumed]

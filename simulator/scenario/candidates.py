@@ -81,7 +81,7 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Ta
 
 
 def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
-    """The stack of an engine whose recipe has prefill and decode pools on a SKU or its kin."""
+    """The stack of an engine with recorded prefill and decode pools on a SKU or a related one."""
     if engine.orchestrator:
         return engine
     stacks = [
@@ -89,7 +89,7 @@ def orchestrated(engine: EngineLabel, *, sku: Sku) -> EngineLabel | None:
         for stack in engine_labels().values()
         if stack.orchestrator and (stack.engine, stack.software) == (engine.engine, engine.software)
     ]
-    for name in (sku.key, *sku.kin):
+    for name in (sku.key, *sku.related_skus):
         for stack in stacks:
             for recipe in load_recipes():
                 if stack.label in recipe.engines and name in recipe.skus:
@@ -188,7 +188,9 @@ def _offers(load: Scenario, *, target: Target) -> tuple[list[OfferedLayout], str
     Where it ran none, those under any fixed lengths.
     """
     engine, sku = target.engine, target.sku
-    recipe, _ = find_recipe(engine=engine.engine, sku=sku.key, model=target.model, kin=sku.kin)
+    recipe, _ = find_recipe(
+        engine=engine.engine, sku=sku.key, model=target.model, related_skus=sku.related_skus
+    )
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)
     context: dict[str, object] = {
         "isl": load.isl,

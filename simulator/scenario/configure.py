@@ -157,7 +157,7 @@ def configure(
         precision=load.precision,
         scenario=load.traffic,
         stated=load.engine_settings,
-        kin=target.sku.kin,
+        related_skus=target.sku.related_skus,
         longest_prompt=load.longest_prompt,
         image=load.image,
     )

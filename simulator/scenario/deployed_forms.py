@@ -104,7 +104,7 @@ def deployed_forms(
         )
 
     fitted = [form for form in fitted_forms(calibration) if form.model == model]
-    for name in (sku.key, *sku.kin):
+    for name in (sku.key, *sku.related_skus):
         runs = [_of_runs(form) for form in fitted if form.sku == name]
         found = [form for form in [*runs, *_of_recipes(model, name)] if wanted(form)]
         if found:

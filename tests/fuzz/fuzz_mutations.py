@@ -57,7 +57,7 @@ def _drop(text: str, rng: random.Random) -> str:
     return text[:at] + text[at + rng.randint(1, 30) :]
 
 
-def _flip(text: str, rng: random.Random) -> str:
+def _replace_one(text: str, rng: random.Random) -> str:
     if not text:
         return text
     at = rng.randrange(len(text))
@@ -88,7 +88,7 @@ _WAYS = (
     _replace_value,
     _replace_value,
     _drop,
-    _flip,
+    _replace_one,
     _double_line,
     _swap,
 )

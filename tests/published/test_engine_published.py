@@ -1,4 +1,4 @@
-"""Published behaviours of whole deployments: queues before prefill, pool ratios, a batch ladder."""
+"""Published behaviours of whole deployments: queues before prefill, pool ratios, a batch sweep."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ def test_prefill_workers_have_a_diminishing_return(by_prefill_workers):
 # InferenceX-app, mi355x-deepseek-v4-pro-sglang-110x-in-26-days.mdx: MI355X, one node,
 # DeepSeek-V4-Pro FP4 8K/1K, SGLang, 2026-05-21: clients, layout (InferenceX database),
 # tok/s/GPU, tok/s/user -----------------------------------------------------------------------
-LADDER = (
+PUBLISHED_SWEEP = (
     (1, "TP8", 59.2, 57.1),
     (8, "TP8", 348.0, 41.8),
     (64, "TP8", 960.0, 16.8),
@@ -140,22 +140,22 @@ LADDER = (
 )
 
 
-def test_mi355x_ladder_rises_to_256_clients():
-    """Throughput rises and speed falls at every rung, each rung's gain to 25 %.
+def test_mi355x_throughput_rises_to_256_clients():
+    """Throughput rises and speed falls at every point, each point's gain to 25 %.
 
     The fit has seen these runs, so that agreement is no prediction. Speeds, and the known miss at
-    512 clients, are in `test_mi355x_ladder.py`.
+    512 clients, are in `test_mi355x_sweep.py`.
     """
     found = [
         run_load(
             sku="mi355x", engine="sglang@2026-05-21", deployment=label, concurrency=clients
         ).metrics
-        for clients, label, _, _ in LADDER
+        for clients, label, _, _ in PUBLISHED_SWEEP
     ]
     throughput = np.array([metrics.total_tput_per_gpu for metrics in found])
     speed = np.array([metrics.interactivity for metrics in found])
     assert np.all(np.diff(throughput) > 0)
     assert np.all(np.diff(speed) < 0)
-    measured = np.array([rung[2] for rung in LADDER])
+    measured = np.array([point[2] for point in PUBLISHED_SWEEP])
     gains = throughput[1:] / throughput[:-1]
     assert gains == pytest.approx(measured[1:] / measured[:-1], rel=0.25)

@@ -61,9 +61,9 @@ def test_a_weaker_basis_contains_the_cell_of_a_stronger_one():
     )
     cells = fit_cells(table)
     own = cells["own runs"]["vllm/blackwell/floor-bound"]["median_tpot_s"]
-    kin = cells["sibling"]["vllm/blackwell/floor-bound"]["median_tpot_s"]
-    assert kin.low <= own.low
-    assert kin.high >= own.high
+    related = cells["sibling"]["vllm/blackwell/floor-bound"]["median_tpot_s"]
+    assert related.low <= own.low
+    assert related.high >= own.high
 
 
 def test_conformal_ends_cover_nine_of_ten_of_the_next_residuals():

@@ -32,7 +32,7 @@ def test_siblings_of_a_chip_family_share_their_kernels_and_strangers_do_not():
     assert strangers < siblings
 
 
-def test_a_level_that_no_run_has_gets_what_its_kin_share():
+def test_a_level_that_no_run_has_gets_what_related_runs_share():
     space = EffectSpace(levels=[level()])
     parameter = FITTED[0]
     unseen = space.indices(parameter=parameter, level=level(sku="b300", level_date="2026-08"))

@@ -153,7 +153,7 @@ def test_a_million_tokens_are_served(sku, model):
     assert any("no settings recorded at isl 1000000" in text for text in recipe.messages)
 
 
-def test_long_prompts_have_like_budgets_on_kin_chips():
+def test_long_prompts_have_like_budgets_on_related_chips():
     budgets = []
     for sku in ("b300", "b200"):
         configuration, _ = configured(

@@ -1,4 +1,4 @@
-"""What docs/extend.md promises, carried out: a chip, an engine, a model, a column."""
+"""What docs/extend.md says, carried out: a chip, an engine, a model, a column."""
 
 import json
 from pathlib import Path

@@ -10,10 +10,10 @@ import calibration.fit.gauss_newton as rounds
 from calibration.fit.effects import FITTED
 from calibration.fit.sampled_jacobian import SAMPLED_PER_SWEEP, SampledRuns
 
-LADDER = (1, 2, 4, 8, 16, 32, 64)
+CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def sweep(series, *, at, clients=LADDER):
+def sweep(series, *, at, clients=CLIENTS):
     return [
         observation(row, at=at, series=series, measured=[0.0, 0.0, 0.0], concurrency=each)
         for row, each in enumerate(clients)
@@ -42,7 +42,7 @@ def test_dates_far_apart_in_their_software_share_no_derivatives():
     dated = [level(level_date="2026-05-01"), level(level_date="2026-06-01")]
     observations = sweep("a", at=dated[0]) + sweep("a", at=dated[1], clients=(4, 64))
     logs = unfitted(observations)
-    logs[len(LADDER) :] = 1.0
+    logs[len(CLIENTS) :] = 1.0
     taken = [observations[i] for i in SampledRuns(observations, logs=logs).rows]
     assert [o.configuration.concurrency for o in taken] == [1, 64, 4, 64]
 
@@ -125,7 +125,7 @@ def test_the_end_of_a_fit_does_not_hang_on_its_start(responses):
 
 def test_only_runs_that_move_are_simulated_again(responses):
     fit_from(responses, responses.truth)
-    assert responses.simulated == len(LADDER) + 3
+    assert responses.simulated == len(CLIENTS) + 3
     assert responses.differentiated == 2 * SAMPLED_PER_SWEEP
 
 

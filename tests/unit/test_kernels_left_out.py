@@ -38,7 +38,7 @@ def test_other_generations_keep_their_entries():
                     assert after["families"][family][path][name] == entry
 
 
-def test_a_path_measured_on_this_sku_alone_falls_to_its_kin():
+def test_a_path_measured_on_this_sku_alone_falls_to_related_skus():
     before = kernel_table()["families"]["grouped_gemm"]["fused"]
     assert before["blackwell"]["skus"] == ["gb200"]
     fused = table("gb200", "sku")["families"]["grouped_gemm"]["fused"]

@@ -362,9 +362,9 @@ class TestLayouts:
         assert layout_of(resolve(concurrency=32, pools=pools)) == "1xDEP8+2xTP8"
 
 
-class TestKin:
-    def test_kin_in_order_with_a_message(self) -> None:
-        resolved = resolve(sku="h100", kin=("h20", "h200"))
+class TestRelatedSkus:
+    def test_related_skus_in_order_with_a_message(self) -> None:
+        resolved = resolve(sku="h100", related_skus=("h20", "h200"))
         assert "no recipe on h100: that of h200 stands in" in resolved.messages
 
     def test_family_of_the_model_with_a_message(self) -> None:
@@ -379,11 +379,11 @@ class TestKin:
 
     def test_the_label_counts_more_than_the_sku(self) -> None:
         recipe, _ = find_recipe(
-            engine=load_engine("vllm"), sku="gb300", model="deepseek-v4-pro", kin=("b300",)
+            engine=load_engine("vllm"), sku="gb300", model="deepseek-v4-pro", related_skus=("b300",)
         )
         assert (recipe.engines, recipe.skus) == (["vllm"], ["b300"])
 
-    def test_without_any_kin_the_engine_defaults(self) -> None:
+    def test_without_related_skus_the_engine_defaults(self) -> None:
         resolved = resolve(sku="mi355x", recipes=[toy(), *load_recipes()], model="deepseek-r1")
         assert "no vllm recipe for deepseek-r1 on mi355x: engine defaults" in resolved.messages
         assert resolved.date is None

@@ -143,12 +143,12 @@ def test_no_two_skus_share_a_name() -> None:
             assert owners.setdefault(plain, key) == key, f"{name} means {owners[plain]} and {key}"
 
 
-def test_kin_are_other_shipped_skus() -> None:
+def test_related_skus_are_other_shipped_ones() -> None:
     for key in list_skus():
-        kin = load_sku(key).kin
-        assert key not in kin
-        assert set(kin) <= set(list_skus())
-        assert len(set(kin)) == len(kin)
+        related = load_sku(key).related_skus
+        assert key not in related
+        assert set(related) <= set(list_skus())
+        assert len(set(related)) == len(related)
 
 
 @pytest.mark.parametrize("key", EXPECTED)
@@ -264,7 +264,7 @@ def test_a_users_file_loads(tmp_path: Path) -> None:
     assert sku.key == "my_chip"
     assert sku.scaleup_bytes_per_s == 100e9
     assert sku.scaleup_world == 16
-    assert sku.kin == ()
+    assert sku.related_skus == ()
 
 
 @pytest.mark.parametrize(

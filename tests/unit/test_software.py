@@ -239,7 +239,7 @@ def test_other_kernels_share_only_what_all_share(own_fit):
     assert other.parameters["t0_scale"] == pytest.approx(1.5)
 
 
-def test_a_new_generation_starts_from_the_kernels_of_its_kin(own_fit):
+def test_a_new_generation_starts_from_the_kernels_of_related_skus(own_fit):
     rubin = level("vr200", "vllm", directory=own_fit)
     assert (rubin.kind, rubin.basis) == ("transferred", "other kernels")
     assert rubin.parameters["t0_scale"] == pytest.approx(1.5 * 1.2)

@@ -1,4 +1,4 @@
-"""Baseline, rank agreement, bars and tables of a validation, on made-up left-out runs."""
+"""Baseline, rank agreement, targets and tables of a validation, on made-up left-out runs."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,13 @@ from calibration_cases import level, linear_fit
 
 from calibration.fit.effects import FITTED
 from calibration.measured.selection import Selection
-from calibration.pages.accuracy_tables import bar_cells, worst_rows
+from calibration.pages.accuracy_tables import target_cells, worst_rows
 from calibration.validation.bands import Band
 from calibration.validation.baseline import nearest_label
 from calibration.validation.holdout_log import read_looks, record_look
 from calibration.validation.left_out import SCHEMES, predict_left_out
 from calibration.validation.ranking import layout_agreement, sku_agreement
-from calibration.validation.targets import Bar, bars_of
+from calibration.validation.targets import AccuracyTarget, targets_of
 from calibration.validation.validate import Validation, frontier_table, score_table
 from calibration.validation.worst_series import explain_miss, worst_series
 
@@ -166,7 +166,7 @@ def test_frontiers_compare_the_same_runs_on_both_sides():
 
 def test_verdicts():
     def verdict(value, **asked):
-        return Bar(name="x", value=value, runs=1, **asked).verdict
+        return AccuracyTarget(name="x", value=value, runs=1, **asked).verdict
 
     assert verdict(0.07, must=0.12, aim=0.08) == "aim"
     assert verdict(0.10, must=0.12, aim=0.08) == "must"
@@ -204,16 +204,16 @@ def test_bars_keep_apart_what_is_measured_apart():
         {"scheme": "sku", "basis": "sibling", "predicted_throughput": np.log(114.0)},
         {"pools": "data-parallel", "dp_attention": True, "predicted_ttft": np.log(1.5)},
     )
-    bars = {bar.name: bar for bar in bars_of(validation(table), split="structure")}
+    targets = {target.name: target for target in targets_of(validation(table), split="structure")}
     # the sibling's layout is no run of the same SKU and engine; the held one is another part
-    assert bars["unseen layout, V4 and R1, tok/s/GPU"].runs == 2
-    assert bars["unseen layout, V4 and R1, tok/s/GPU"].value == pytest.approx(0.05)
-    assert bars["unseen layout, TTFT under TP"].value == pytest.approx(0.0)
-    assert bars["unseen layout, TTFT data-parallel"].value == pytest.approx(0.5)
-    assert bars["disaggregated, unseen layout, tok/s/GPU"].value == pytest.approx(0.2)
-    assert bars["one anchor run of the series, tok/s/GPU"].value == pytest.approx(0.04)
-    assert bars["SKU left out, sibling known, tok/s/GPU"].value == pytest.approx(0.14)
-    held = {bar.name: bar for bar in bars_of(validation(table), split="held")}
+    assert targets["unseen layout, V4 and R1, tok/s/GPU"].runs == 2
+    assert targets["unseen layout, V4 and R1, tok/s/GPU"].value == pytest.approx(0.05)
+    assert targets["unseen layout, TTFT under TP"].value == pytest.approx(0.0)
+    assert targets["unseen layout, TTFT data-parallel"].value == pytest.approx(0.5)
+    assert targets["disaggregated, unseen layout, tok/s/GPU"].value == pytest.approx(0.2)
+    assert targets["one anchor run of the series, tok/s/GPU"].value == pytest.approx(0.04)
+    assert targets["SKU left out, sibling known, tok/s/GPU"].value == pytest.approx(0.14)
+    held = {target.name: target for target in targets_of(validation(table), split="held")}
     assert held["unseen layout, V4 and R1, tok/s/GPU"].value == pytest.approx(0.3)
 
 
@@ -226,9 +226,9 @@ def test_unseen_kernels_are_told_by_sku_and_by_larger_group():
         {**other, "scheme": "kernels", "sku": "b300", "fold": "blackwell"},
     )
     names = [
-        bar.name
-        for bar in bars_of(validation(table), split="structure")
-        if bar.name.startswith("unseen kernels")
+        target.name
+        for target in targets_of(validation(table), split="structure")
+        if target.name.startswith("unseen kernels")
     ]
     assert {name.split(":")[1].split(",")[0].strip() for name in names} == {
         "h200 left out",
@@ -250,7 +250,7 @@ def test_the_worst_series_come_first_and_say_why():
     assert "level" in worst_rows(validation(table))
 
 
-def test_reasons_name_doubtful_settings_and_missing_kin():
+def test_reasons_name_doubtful_settings_and_missing_relatives():
     table = runs(
         {"basis": "sibling", "trust_reasons": "undated median; max_num_seqs not recorded: a script"}
     )
@@ -263,14 +263,16 @@ def test_reasons_name_doubtful_settings_and_missing_kin():
 def test_looks_at_the_held_part_are_counted_and_shown(tmp_path):
     import datetime as dt
 
-    bars = [Bar(name="unseen layout, TPOT", value=0.1234, runs=5, must=0.12)]
+    targets = [AccuracyTarget(name="unseen layout, TPOT", value=0.1234, runs=5, must=0.12)]
     for count in (1, 2):
-        assert record_look(tmp_path, date=dt.date(2026, 9, 1), source="x", bars=bars) == count
+        assert record_look(tmp_path, date=dt.date(2026, 9, 1), source="x", targets=targets) == count
     looks = read_looks(tmp_path)
     assert [look["fit"] for look in looks] == ["x", "x"]
-    (cells,) = bar_cells(bars, held=[], looks=looks)
+    (cells,) = target_cells(targets, held=[], looks=looks)
     assert cells[-1] == "12.3 %"
-    (scored,) = bar_cells(bars, held=[Bar(name=bars[0].name, value=0.2, runs=1)], looks=looks)
+    (scored,) = target_cells(
+        targets, held=[AccuracyTarget(name=targets[0].name, value=0.2, runs=1)], looks=looks
+    )
     assert scored[-1] == "20.0 %"
     assert read_looks(tmp_path / "nowhere") == []
 

@@ -195,7 +195,7 @@ class Architecture:
 
     @property
     def fit_as(self) -> str:
-        """Model whose measured kernel efficiencies apply: itself, or its nearest measured kin."""
+        """Model whose measured kernel efficiencies apply: itself, or the nearest that has some."""
         return self.nearest or self.name
 
     @property

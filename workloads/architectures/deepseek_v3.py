@@ -1,4 +1,4 @@
-"""Architecture of DeepSeek V3 and its kin: latent attention and experts."""
+"""Architecture of DeepSeek V3 and related models: latent attention and experts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepseekV3Architecture(Architecture):
-    """DeepSeek V3 and its kin (R1, V3.2, Kimi K2, GLM-5): latent attention (MLA) and MoE.
+    """DeepSeek V3 and related models (R1, V3.2, Kimi K2, GLM-5): latent attention (MLA) and MoE.
 
     Parameters
     ----------

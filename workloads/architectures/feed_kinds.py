@@ -17,7 +17,7 @@ class FeedForward:
         3 with a gate, 2 without. [-]
     reduced:
         Whether its all-reduce under tensor parallelism is counted: not for the one to three dense
-        layers of DeepSeek V3 and its kin, on whose fits that has no bearing.
+        layers of DeepSeek V3 and related models, on whose fits that has no bearing.
     """
 
     width: int

@@ -108,7 +108,7 @@ class LayeredArchitecture(Architecture):
 
     @property
     def needs_own_fit(self) -> bool:
-        """Whether only a fit to this model or its named kin applies."""
+        """Whether only a fit to this model or a related one that is named applies."""
         return not self.nearest or self.attention == "grouped"
 
     @property

@@ -1,4 +1,4 @@
-"""Multi-head latent attention (MLA) of DeepSeek V3 and its kin, sparse with an indexer."""
+"""Multi-head latent attention (MLA) of DeepSeek V3 and related models, sparse with an indexer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MTP block where it is one more layer of its model: DeepSeek V3 and its kin, Qwen3.5."""
+"""The MTP block where it is one more layer of its model: DeepSeek V3 and the like, Qwen3.5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of DeepSeek V3 and its kin, counted from the shapes of their published code."""
+"""Weights of DeepSeek V3 and related models, counted from the shapes of their published code."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _v3_experts(arch: DeepseekV3Architecture, *, layers: int, module: str) -> li
 
 
 def v3_weights(arch: DeepseekV3Architecture) -> list[Weight]:
-    """All weights of a DeepSeek V3 or its kin, MTP blocks included."""
+    """All weights of a DeepSeek V3 or a related model, MTP blocks included."""
     d = arch.hidden_size
     table = float(arch.vocab_size * d)
     dense = arch.first_k_dense_replace

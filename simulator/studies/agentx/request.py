@@ -210,7 +210,7 @@ def points_of(
         engine=engine.engine,
         sku=target.sku.key,
         model=target.model,
-        kin=target.sku.kin,
+        related_skus=target.sku.related_skus,
         traffic="agentic",
     )
     level, _ = choose_level(recipe, date=engine.date, median=engine.median)

@@ -92,7 +92,7 @@ def _sku(name: str) -> dict[str, Any]:
         "announced": sku.announced,
         "shipping_since": sku.shipping_since,
         "scaleup_topology": sku.scaleup_topology,
-        "kin": list(sku.kin),
+        "related_skus": list(sku.related_skus),
         "aliases": list(sku.aliases),
         "note": sku.note,
         "figures": [_figure(field, sku.figures[field]) for field in known],

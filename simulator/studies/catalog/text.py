@@ -103,8 +103,10 @@ def _print_sku(sheet: dict[str, Any]) -> None:
     out = console()
     out.print(f"{sheet['name']} ({sheet['sku']}), {sheet['vendor']}, {sheet['generation']}")
     since = sheet["shipping_since"] or f"announced {sheet['announced']}"
-    kin = ", ".join(sheet["kin"]) or "none"
-    out.print(f"{sheet['status']}, {since}; scale-up {sheet['scaleup_topology']}; kin: {kin}")
+    related = ", ".join(sheet["related_skus"]) or "none"
+    out.print(
+        f"{sheet['status']}, {since}; scale-up {sheet['scaleup_topology']}; related SKUs: {related}"
+    )
     if sheet["note"]:
         out.print(sheet["note"], soft_wrap=True)
     out.print()

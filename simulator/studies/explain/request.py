@@ -88,7 +88,9 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
 def _recipe_offers(target: Target, *, stated: PoolRequest) -> bool:
     """Whether the recipe in force offers one worker that agrees with what is stated."""
     asked, sku = target.engine, target.sku
-    recipe, _ = find_recipe(engine=asked.engine, sku=sku.key, model=target.model, kin=sku.kin)
+    recipe, _ = find_recipe(
+        engine=asked.engine, sku=sku.key, model=target.model, related_skus=sku.related_skus
+    )
     level, _ = choose_level(recipe, date=asked.date, median=asked.median)
     return any(len(offer.pools) == 1 and stated.accepts(offer.pools[0]) for offer in level.layouts)
 

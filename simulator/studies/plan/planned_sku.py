@@ -19,7 +19,7 @@ from simulator.studies.plan.fleet import (
 from simulator.studies.plan.loadtest import SEARCH_REPLICATIONS
 from simulator.studies.plan.result import PlanRow
 from simulator.studies.plan.sizing import (
-    SKETCH_LADDER,
+    SKETCH_CONCURRENCIES,
     CannotServeError,
     cell_size,
     load_test,
@@ -83,7 +83,11 @@ class PlannedLoad:
     def sketch(self, pools: Pools) -> Sketch:
         """Closed loops of one deployment."""
         return sketch(
-            self.load, pools, traffic=self.traffic, **self._asked_of(pools), ladder=self._ladder
+            self.load,
+            pools,
+            traffic=self.traffic,
+            **self._asked_of(pools),
+            concurrencies=self._concurrencies,
         )
 
     def bound_per_gpu(self, pools: Pools) -> float:
@@ -103,7 +107,7 @@ class PlannedLoad:
             pools,
             traffic=self.traffic,
             **self._asked_of(pools),
-            largest=max(self._ladder),
+            largest=max(self._concurrencies),
         )
         return math.inf if self._seeks_speed else most / sum(pool.gpus for pool in pools)
 
@@ -112,8 +116,8 @@ class PlannedLoad:
         return 0.0 if self._seeks_speed else one.rate_at(self.objectives.least_speed) / one.gpus
 
     @property
-    def _ladder(self) -> tuple[int, ...]:
-        return self.load.concurrency or SKETCH_LADDER
+    def _concurrencies(self) -> tuple[int, ...]:
+        return self.load.concurrency or SKETCH_CONCURRENCIES
 
     def _asked_of(self, pools: Pools) -> _Asked:
         """What every user, and the price, ask of a deployment."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario
     from simulator.studies.plan.traffic import Traffic
 
-SKETCH_LADDER = (1, 4, 16, 64, 256, 1024)
+SKETCH_CONCURRENCIES = (1, 4, 16, 64, 256, 1024)
 """Concurrencies of the closed loops that estimate what a deployment carries. [requests]"""
 
 SKETCH_REQUESTS_PER_CLIENT, SKETCH_REQUESTS = 4, 64
@@ -191,14 +191,14 @@ def sketch(
     least_speed: float,
     ttft_limit_s: float = math.inf,
     least_rate_per_s: float = 0.0,
-    ladder: Sequence[int] = SKETCH_LADDER,
+    concurrencies: Sequence[int] = SKETCH_CONCURRENCIES,
 ) -> Sketch:
     """Closed loops of one deployment, as far up as they help.
 
     Parameters
     ----------
     least_speed:
-        Speed of the median user that is asked for; the ladder ends where it is lost, and two
+        Speed of the median user that is asked for; concurrency ends where it is lost, and two
         points near that are added. [tok/s]
     ttft_limit_s:
         TTFT that at least half of the users must have. [s]
@@ -246,9 +246,9 @@ def sketch(
         least_speed=least_speed,
         ttft_limit_s=ttft_limit_s,
         least_rate_per_s=least_rate_per_s,
-        largest=max(ladder),
+        largest=max(concurrencies),
     )
-    for concurrency in ladder:
+    for concurrency in concurrencies:
         points.append(run(concurrency))
         if points[-1].interactivity < least_speed:
             break

@@ -17,7 +17,7 @@ from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import check_has_speed, configure_run
 from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.target import named_engine, resolve_target
-from simulator.studies.concurrency import has_stalled
+from simulator.studies.concurrency import concurrencies, has_stalled
 from simulator.studies.search.request import build_search
 from simulator.studies.search.result import Pruned, SearchResult, Trial
 from simulator.studies.search.score import Score
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from simulator.studies.search.variants import Changes
 
     Progress = Callable[[int, int, str], None]
-
-LADDER = tuple(1 << power for power in range(13))
-"""Concurrencies to try: powers of two to 4,096, while they pay. [requests]"""
 
 _BETWEEN = 3
 _MISSES_IN_A_ROW = 2
@@ -93,10 +90,10 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
     -----
     First every deployment runs with its recipe's settings at rising concurrency, then settings
     vary on those near the best. Pruned are options that do not fit, and those whose bound
-    (`simulator.prediction.bounds`) misses a constraint or does not reach the best score so far; on
-    a ladder, what comes after a lost speed, after two misses in a row, and after throughput has
-    stalled, since speed falls with concurrency. For each deployment's best settings the
-    concurrencies up to the next one on the ladder are bisected.
+    (`simulator.prediction.bounds`) misses a constraint or does not reach the best score so far; at
+    rising concurrency, what comes after a lost speed, after two misses in a row, and after
+    throughput has stalled, since speed falls with concurrency. For each deployment's best settings
+    the concurrencies up to the next one that was tried are bisected.
 
     Raises
     ------
@@ -105,8 +102,8 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
     """
     searcher = _Searcher(request, on_progress=on_progress)
     options = searcher.options()
-    searcher.climb_all(options)
-    searcher.climb_all(searcher.varied(options))
+    searcher.run_all(options)
+    searcher.run_all(searcher.varied(options))
     searcher.refine()
     trials = sorted(
         (trial for _, trial in searcher.runs), key=lambda trial: (not trial.meets, -trial.score)
@@ -175,7 +172,7 @@ class _Searcher:
                     f"settings not varied: with the recipe's it {reached}",
                 )
                 continue
-            configuration = self._configure(option, concurrency=self._ladder(option)[-1])
+            configuration = self._configure(option, concurrency=self._concurrencies(option)[-1])
             entry = configuration.pools[0].settings
             for _, changes in variants(entry, varied=self.request.question.vary):
                 if changes:
@@ -184,7 +181,7 @@ class _Searcher:
                         found.append(other)
         return found
 
-    def climb_all(self, options: Sequence[_Option]) -> None:
+    def run_all(self, options: Sequence[_Option]) -> None:
         """Run options, the most promising first, and prune those that cannot win."""
         for position, option in enumerate(sorted(options, key=lambda one: -one.bound)):
             if self._on_progress is not None:
@@ -201,11 +198,11 @@ class _Searcher:
                     f"its bound, {words(option.bound)}, does not beat {words(best)}",
                 )
                 continue
-            self._climb(option)
+            self._run_rising(option)
         self._done += len(options)
 
     def refine(self) -> None:
-        """Concurrencies between the best one of each deployment and the next on its ladder."""
+        """Concurrencies between the best one of each deployment and the next that was tried."""
         if self.request.settings.concurrency is not None:
             return
         best: dict[tuple[str, ...], tuple[_Option, Trial]] = {}
@@ -237,7 +234,7 @@ class _Searcher:
         option = _Option(load=load, pools=pools, changes=changes, bound=-math.inf)
         gpus = sum(pool.gpus for pool in pools)
         reasons: dict[str, PrunedStatus] = {}
-        for concurrency in self._ladder(option):
+        for concurrency in self._concurrencies(option):
             try:
                 configuration = self._configure(option, concurrency=concurrency)
                 bounds = deployment_bounds(configuration, assembly=assemble(configuration))
@@ -259,10 +256,10 @@ class _Searcher:
         self._prune(load, option.label, changes, status, reason)
         return None
 
-    def _climb(self, option: _Option) -> None:
+    def _run_rising(self, option: _Option) -> None:
         gained: list[float] = []
         misses = 0
-        for concurrency in self._ladder(option):
+        for concurrency in self._concurrencies(option):
             trial = self._run(option, concurrency=concurrency)
             if trial is None:
                 return
@@ -339,8 +336,9 @@ class _Searcher:
             self._targets[key] = resolve_target(load)
         return self._targets[key]
 
-    def _ladder(self, option: _Option) -> tuple[int, ...]:
-        return option.load.concurrency or LADDER
+    def _concurrencies(self, option: _Option) -> tuple[int, ...]:
+        gpus = sum(pool.gpus for pool in option.pools)
+        return concurrencies(option.load.concurrency, gpus=gpus)
 
     def _best(self) -> float:
         return max((trial.score for _, trial in self.runs if trial.meets), default=-math.inf)

@@ -261,7 +261,7 @@ def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
     ):
         if level_date != MEDIAN_LEVEL_DATE:
             found.setdefault(level_date, []).append("fit")
-    recipe, _ = find_recipe(engine=engine, sku=sku.key, model=model, kin=sku.kin)
+    recipe, _ = find_recipe(engine=engine, sku=sku.key, model=model, related_skus=sku.related_skus)
     for one in recipe.levels:
         if one.date and not one.is_median and any(_is_fixed(part.when) for part in one.cells):
             found.setdefault(str(one.date), []).append("settings")

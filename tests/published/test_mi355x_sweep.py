@@ -1,7 +1,7 @@
 """MI355X on 2026-05-21 and 26 days before, one node, DeepSeek-V4-Pro FP4 8K/1K, SGLang, no MTP.
 
 InferenceX-app, ``mi355x-deepseek-v4-pro-sglang-110x-in-26-days.mdx``. The fit has seen these runs,
-so that agreement with them is no prediction. The gains from rung to rung are in
+so that agreement with them is no prediction. The gains from point to point are in
 ``test_engine_published.py``.
 """
 
@@ -10,7 +10,7 @@ import pytest
 from simulator.studies.load.run import run_load
 
 # clients: layout (InferenceX database), tok/s/GPU, tok/s/user
-LADDER = {
+PUBLISHED = {
     1: ("TP8", 59.2, 57.1),
     8: ("TP8", 348.0, 41.8),
     64: ("TP8", 960.0, 16.8),
@@ -27,10 +27,10 @@ def simulated(clients, layout, *, date):
 
 
 @pytest.fixture(scope="module")
-def ladder():
+def points():
     return {
         clients: simulated(clients, layout, date="2026-05-21")
-        for clients, (layout, _, _) in LADDER.items()
+        for clients, (layout, _, _) in PUBLISHED.items()
     }
 
 
@@ -44,31 +44,31 @@ def missed(clients, reason):
     "clients",
     [1, 8, missed(64, "12.8 tok/s/user when this was written, 24 % under 16.8"), 256],
 )
-def test_speed_on_every_rung(ladder, clients):
+def test_speed_at_every_concurrency(points, clients):
     """57.1, 41.8, 16.8 and 9.37 tok/s/user, to 20 %."""
-    assert ladder[clients].interactivity == pytest.approx(LADDER[clients][2], rel=0.20)
+    assert points[clients].interactivity == pytest.approx(PUBLISHED[clients][2], rel=0.20)
 
 
 @pytest.mark.parametrize(
     "clients",
     [1, 8, 64, missed(256, "1,887 tok/s/GPU when this was written, 16 % under 2,256")],
 )
-def test_throughput_on_every_rung(ladder, clients):
+def test_throughput_at_every_concurrency(points, clients):
     """59.2, 348, 960 and 2,256 tok/s/GPU, to 10 %.
 
     The fit takes the smallest and the largest concurrency of a build, so that 64 clients are
     between what it has seen.
     """
-    found = ladder[clients].total_tput_per_gpu
-    print(f"{clients} clients: {found:.0f} tok/s/GPU, {found / LADDER[clients][1]:.2f} times")
-    assert found == pytest.approx(LADDER[clients][1], rel=0.10)
+    found = points[clients].total_tput_per_gpu
+    print(f"{clients} clients: {found:.0f} tok/s/GPU, {found / PUBLISHED[clients][1]:.2f} times")
+    assert found == pytest.approx(PUBLISHED[clients][1], rel=0.10)
 
 
-def test_throughput_rises_from_rung_to_rung_to_256_clients(ladder):
+def test_throughput_rises_from_point_to_point_to_256_clients(points):
     """Each gain to 25 %: 5.9, 2.8 and 2.4 times."""
     for few, many in ((1, 8), (8, 64), (64, 256)):
-        gain = ladder[many].total_tput_per_gpu / ladder[few].total_tput_per_gpu
-        assert gain == pytest.approx(LADDER[many][1] / LADDER[few][1], rel=0.25)
+        gain = points[many].total_tput_per_gpu / points[few].total_tput_per_gpu
+        assert gain == pytest.approx(PUBLISHED[many][1] / PUBLISHED[few][1], rel=0.25)
 
 
 @pytest.mark.xfail(
@@ -79,17 +79,17 @@ def test_throughput_rises_from_rung_to_rung_to_256_clients(ladder):
     "modelled here (memory, preemption, graph sizes) makes it fall. The database's medians of the "
     "same configuration to 2026-07-19 rise as well, from 2,381 to 3,327",
 )
-def test_throughput_falls_from_256_to_512_clients(ladder):
+def test_throughput_falls_from_256_to_512_clients(points):
     """2,256 to 1,814 tok/s/GPU."""
-    assert ladder[512].total_tput_per_gpu < ladder[256].total_tput_per_gpu
+    assert points[512].total_tput_per_gpu < points[256].total_tput_per_gpu
 
 
 @pytest.fixture(scope="module")
-def gain(ladder):
+def gain(points):
     """Highest throughput of the last day over that of the first one's run of eight clients."""
     clients, layout, _, _ = FIRST_DAY
     first = simulated(clients, layout, date="2026-04-25")
-    return ladder[256].total_tput_per_gpu / first.total_tput_per_gpu
+    return points[256].total_tput_per_gpu / first.total_tput_per_gpu
 
 
 def test_two_software_levels_of_one_chip_are_two_orders_of_magnitude_apart(gain):
