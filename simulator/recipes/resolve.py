@@ -87,8 +87,8 @@ def find_recipe(
     """The recipe nearest to what is asked, and what it had to borrow.
 
     A recipe of the same label comes before one of the same scheduler, the SKU's own before its
-    related SKUs' in order, and a general one last; of several alike the one that names the model, then the
-    one of this ``traffic`` alone.
+    related SKUs' in order, and a general one last; of several alike the one that names the model,
+    then the one of this ``traffic`` alone.
 
     Raises
     ------
