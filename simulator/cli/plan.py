@@ -37,7 +37,7 @@ from simulator.studies.plan.declared import PLAN
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(PLAN, "think", "burstiness", "peak", "period", "workload"),
     *one_each(SCENARIO, "economics"),
-    *one_each(PLAN, "tier", "whole", "spare", "layouts", "replications"),
+    *one_each(PLAN, "tier", "whole", "spare", "layouts", "replications", "every"),
     *one_each(SCENARIO, "seed", "calibration"),
     command="plan",
 )

@@ -128,6 +128,19 @@ class DeploymentBounds:
         )
         return min(self.prefill_requests_per_s, workers * decoded)
 
+    @property
+    def most_running(self) -> float:
+        """Requests that one worker decodes at a time: its running cap, or what its KV holds."""
+        ranks, pool = self.last.layout.attention_dp, self.last.kv_pool
+        # the last request is admitted only while the blocks of its prompt's windows are free
+        charge = pool.admission_charge(tokens=round(self.prompt_tokens), cached_tokens=0)
+        held = (pool.total_blocks - charge) / pool.blocks(
+            self.prompt_tokens + self.output_tokens / 2.0
+        )
+        slots = float("inf") if pool.request_slots is None else pool.request_slots
+        cap = self.last.engine.running_cap(attention_dp=ranks)
+        return ranks * max(1.0, min(cap, slots, held))
+
     def excludes(self, *, least_speed: float, ttft_limit_s: float) -> str:
         """What even a lone user does not get, in words; empty if he may get it all."""
         speed, ttft_s = self.alone_tokens_per_s, self.alone_ttft_s

@@ -5,7 +5,7 @@ A question that names no engine is about a SKU as it is best deployed, so all of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.evidence import fitted_forms
@@ -173,8 +173,8 @@ def is_open(settings: SweepSettings, load: Scenario) -> bool:
 def competing(settings: SweepSettings, load: Scenario) -> Competition:
     """The forms in which a model was served on a SKU, or on its nearest relation.
 
-    Their deployments are those that ran; of a recipe without runs, those that it offers. Stated
-    layouts and speculation hold.
+    Their deployments are those that ran and those that recipes offer; of a bare engine that ran,
+    those that ran. Stated layouts and speculation hold.
 
     Raises
     ------
@@ -212,8 +212,12 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
         one = load.model_copy(update={"engine": form.engine, "spec": spec})
         try:
             target = resolve_target(one)
-            candidates = _that_ran(form, settings=settings, load=one) or candidate_deployments(
-                settings=settings, load=one, target=target
+            candidates = _with_recipes(
+                _that_ran(form, settings=settings, load=one),
+                form=form,
+                settings=settings,
+                load=one,
+                target=target,
             )
         except UserError as error:
             refused[form.label] = str(error)
@@ -244,6 +248,35 @@ def _that_ran(form: DeployedForm, *, settings: SweepSettings, load: Scenario) ->
         if any(request.accepts(PoolLayout(layout=pools[-1].layout)) for request in asked):
             found.append(pools)
     return Candidates(deployments=tuple(found), refused=()) if found else None
+
+
+def _with_recipes(
+    ran: Candidates | None,
+    *,
+    form: DeployedForm,
+    settings: SweepSettings,
+    load: Scenario,
+    target: Target,
+) -> Candidates:
+    """Deployments that ran and, of pools, those that the recipe in force offers.
+
+    Raises
+    ------
+    UserError
+        If none ran and the recipe offers none.
+    """
+    if ran is not None and not target.engine.engine.orchestrator:
+        return ran
+    try:
+        offered = candidate_deployments(settings=settings, load=load, target=target)
+    except UserError:
+        if ran is None:
+            raise
+        return ran
+    if ran is None:
+        return offered
+    alike = tuple(p for p in offered.deployments if (len(p) > 1) == form.disaggregated)
+    return replace(ran, deployments=tuple(dict.fromkeys((*ran.deployments, *alike))))
 
 
 def _is_engine(label: str, pinned: str) -> bool:

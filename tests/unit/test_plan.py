@@ -254,7 +254,7 @@ def test_bursts_and_cycles_exclude_each_other():
 @pytest.mark.parametrize("rate_per_s", [0.1, 5.0, 500.0])
 def test_windows_judge_enough_requests(rate_per_s):
     window = SyntheticTraffic(isl=8, osl=8).window(rate_per_s=rate_per_s, share=0.1, latency_s=20.0)
-    assert window.start_s == 40.0
+    assert window.start_s == 30.0
     judged = rate_per_s * (window.end_s - window.start_s)
     assert judged >= LEAST_JUDGED
     assert judged <= max(MANY_JUDGED, 3 * 20.0 * rate_per_s) * 1.001

@@ -105,11 +105,18 @@ PLAN = table(
     Setting(
         name="replications",
         kind="int",
-        text="Independent runs of a test; default 5.",
-        default=5,
+        text="Independent runs of a test; default 3.",
+        default=3,
         metavar="N",
         ge=3,
         le=100,
+    ),
+    Setting(
+        name="every",
+        kind="bool",
+        text="Load test every SKU of the catalogue, those far behind the best too.",
+        default=False,
+        flag="all",
     ),
     Setting(
         name="layouts",

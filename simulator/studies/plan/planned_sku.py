@@ -21,9 +21,10 @@ from simulator.studies.plan.result import PlanRow
 from simulator.studies.plan.sizing import (
     SKETCH_CONCURRENCIES,
     CannotServeError,
+    Hope,
     cell_size,
+    hope,
     load_test,
-    most_requests_per_s,
     sketch,
 )
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _GUESS = 0.9
 _TIE = 1e-3
 _SETTLE = 3
-_CURVE = (0.3, 0.6, 0.8, 1.15)
+_CURVE = (0.4, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +91,8 @@ class PlannedLoad:
             concurrencies=self._concurrencies,
         )
 
-    def bound_per_gpu(self, pools: Pools) -> float:
-        """Requests per second and chip that no schedule of a deployment passes. [1/s]
+    def hope(self, pools: Pools) -> Hope:
+        """What single steps say of a deployment.
 
         Infinite where the fastest service within a price is asked for: there speed counts.
 
@@ -102,18 +103,58 @@ class PlannedLoad:
         DoesNotFitError
             If the model does not fit.
         """
-        most = most_requests_per_s(
+        found = hope(
             self.load,
             pools,
             traffic=self.traffic,
             **self._asked_of(pools),
-            largest=max(self._concurrencies),
+            concurrencies=self._concurrencies,
         )
-        return math.inf if self._seeks_speed else most / sum(pool.gpus for pool in pools)
+        if self._seeks_speed:
+            return Hope(per_gpu=math.inf, most_per_gpu=math.inf)
+        return found.over(sum(pool.gpus for pool in pools) / self._bought(pools))
+
+    def promise(self, one: Sketch) -> float | None:
+        """How good a SKU looks beside others by its closed loops, the more the better.
+
+        Requests of a budget, speed within a price, or a demand over the price of its fleet;
+        ``None`` where the fleet has no price.
+
+        Raises
+        ------
+        CannotServeError
+            As `estimate`.
+        """
+        estimate = self.estimate(one)
+        asked = self.request.question
+        if self._seeks_speed:
+            return estimate
+        if asked.mw is not None or asked.fleet_gpus is not None:
+            try:
+                fleet = self._within_budget(self._unit(one))
+            except CannotServeError:
+                return 0.0
+            return estimate * fleet.gpus
+        price = self.costs.usd_per_gpu_hour(asked.tier)
+        return None if price is None else estimate / price
+
+    def about(self, one: Sketch) -> str:
+        """A first figure of a deployment, by closed loops, in a few words."""
+        estimate = self.estimate(one)
+        asked = self.request.question
+        if self._seeks_speed:
+            return f"about {estimate:.0f} tok/s/user"
+        if asked.mw is not None or asked.fleet_gpus is not None:
+            return f"about {estimate:.3g} req/s a chip"
+        near = one.fastest_with(self.objectives.least_speed)
+        assert near is not None
+        return f"about {self._demand(near) / estimate:,.0f} GPUs"
 
     def shown_per_gpu(self, one: Sketch) -> float:
-        """Requests per second and chip that a sketch shows at the speed asked for. [1/s]"""
-        return 0.0 if self._seeks_speed else one.rate_at(self.objectives.least_speed) / one.gpus
+        """Requests per second and chip bought that a sketch shows at the speed asked for. [1/s]"""
+        if self._seeks_speed:
+            return 0.0
+        return one.rate_at(self.objectives.least_speed) / self._bought(one.pools)
 
     @property
     def _concurrencies(self) -> tuple[int, ...]:
@@ -238,11 +279,12 @@ class PlannedLoad:
             )
         else:
             demand = self._demand(near)
-            capacity = test.largest_rate(
+            capacity = test.about(
                 guess_per_s=_GUESS * near.requests_per_s,
                 share_of=lambda rate: min(1.0, rate / demand),
             )
-        if not capacity.met:
+        is_judged = fleet is not None
+        if not (capacity.met if is_judged else capacity.met_on_average):
             missed = capacity.slo_use[capacity.binding].mean
             raise CannotServeError(
                 f"under load it misses {capacity.binding}: {missed:.2f} times the limit at "
@@ -256,6 +298,12 @@ class PlannedLoad:
         if fleet is None:
             fleet, capacity, operating = self._fleet_for(unit, test=test, capacity=capacity)
         return _Sized(fleet=fleet, capacity=capacity, operating=operating, test=test)
+
+    def _bought(self, pools: Pools) -> float:
+        """Chips bought for each replica of full nodes or racks."""
+        gpus = sum(pool.gpus for pool in pools)
+        whole = self.request.question.whole
+        return buying_unit(sku=self.sku, replica_gpus=gpus, whole=whole).gpus_per_replica
 
     def _unit(self, one: Sketch) -> Unit:
         return buying_unit(sku=self.sku, replica_gpus=one.gpus, whole=self.request.question.whole)

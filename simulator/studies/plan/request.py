@@ -53,6 +53,7 @@ class PlanQuestion(Question):
     spare: bool = field(PLAN["spare"])
     replications: int = field(PLAN["replications"])
     layouts: int = field(PLAN["layouts"])
+    every: bool = field(PLAN["every"])
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:

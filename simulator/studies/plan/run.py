@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
@@ -16,6 +17,7 @@ from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
 from simulator.studies.plan.result import PlanResult, Rejected
 from simulator.studies.plan.sizing import CannotServeError
+from simulator.studies.processes import side_by_side
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario
     from simulator.studies.plan.request import PlanRequest
     from simulator.studies.plan.result import PlanRow, Status
-    from simulator.studies.plan.sizing import Sketch
+    from simulator.studies.plan.sizing import Hope, Sketch
 
     Progress = Callable[[int, int, str], None]
 
 _NEAR_BEST, _ALIKE = 0.75, 0.95
 _COST_TOLERANCE = 1.01
+_HOPE_SLACK = 1.1
+"""How far closed loops may pass the mean values of single steps. [-]"""
+WORTH_TESTING = 0.4
+"""Share of the best SKU's closed loops from which another SKU of a catalogue is tested. [-]"""
 
 
 def plan(
@@ -60,15 +66,25 @@ def plan(
     return run_plan(build_plan(flags=settings, file=scenario), on_progress=on_progress)
 
 
-def run_plan(request: PlanRequest, *, on_progress: Progress | None = None) -> PlanResult:
+def run_plan(
+    request: PlanRequest, *, workers: int | None = None, on_progress: Progress | None = None
+) -> PlanResult:
     """Carry out a validated request.
+
+    Parameters
+    ----------
+    workers:
+        Processes, SKUs side by side; ``None``: one per core. The result does not depend on it.
+    on_progress:
+        As `plan`.
 
     Notes
     -----
-    Closed loops and bounds estimate what each deployment carries; the best of each SKU are load
-    tested. A test simulates a cell of up to four replicas in an open loop under its part of the
-    fleet's arrivals, each request falling to a cell at random, and finds the largest rate that
-    meets the SLOs in all replications with confidence. The fleet is the smallest number of
+    Mean values of single steps and closed loops estimate what each deployment carries; the best
+    of each SKU are load tested. Of a catalogue nobody named, SKUs whose closed loops put them far
+    behind the best one are not (`worth_testing`). A test simulates a cell of up to four replicas in
+    an open loop under its part of the fleet's arrivals, each request falling to a cell at random,
+    and finds about how much load meets the SLOs. The fleet is the smallest number of
     whole nodes or racks whose replicas carry the demand so, and is simulated once more at its
     load. A fleet behind one router does better than its cells, so that plans err on the safe
     side: 2 % where speed limits the load, 12 % where TTFT does
@@ -82,24 +98,40 @@ def run_plan(request: PlanRequest, *, on_progress: Progress | None = None) -> Pl
     economics = {load.economics: load_economics(load.economics) for load in request.loads()}
     if len(economics) > 1:
         raise UserError("economics has several values; a plan needs one price list")
-    planner = _Planner(request)
     skus: dict[str, list[Scenario]] = {}
     for load in request.loads():
         skus.setdefault(load_sku(load.sku).key, []).append(load)
-    for position, (name, loads) in enumerate(skus.items()):
+    planners = [_Planner(request, loads=loads) for loads in skus.values()]
+    work = 2 * len(planners)
 
-        def show(what: str, *, done: int = position, name: str = name) -> None:
-            if on_progress is not None:
-                on_progress(done, len(skus), f"{name} {what}")
+    def show(done: int, what: str) -> None:
+        if on_progress is not None:
+            on_progress(done, work, what)
 
-        planner.add(loads, show=show)
+    show(0, next(iter(skus)))
+    for position, found in enumerate(
+        side_by_side([each.sketch for each in planners], workers=workers), start=1
+    ):
+        planners[position - 1].take(found)
+        show(position, planners[position - 1].first_figure)
+    tested = worth_testing(planners, request=request)
+    for position, found in enumerate(
+        side_by_side([each.test for each in tested], workers=workers), start=work - len(tested)
+    ):
+        planner = tested[position - work + len(tested)]
+        planner.take(found)
+        show(position + 1, planner.first_figure)
     if on_progress is not None:
-        on_progress(len(skus), len(skus), "done")
+        on_progress(work, work, "done")
     return PlanResult(
         request=request,
-        rows=tuple(sorted(planner.rows, key=rank_key(request))),
-        rejected=tuple(planner.rejected),
-        messages=tuple(merged((*request.assumed, *planner.messages))),
+        rows=tuple(
+            sorted((row for each in planners for row in each.found.rows), key=rank_key(request))
+        ),
+        rejected=tuple(one for each in planners for one in each.found.rejected),
+        messages=tuple(
+            merged((*request.assumed, *(m for each in planners for m in each.found.messages)))
+        ),
         economics=next(iter(economics.values())).name,
     )
 
@@ -123,19 +155,84 @@ def rank_key(request: PlanRequest) -> Callable[[PlanRow], tuple[float, ...]]:
     return cost
 
 
+def worth_testing(planners: Sequence[_Planner], *, request: PlanRequest) -> list[_Planner]:
+    """SKUs to load test: those that are named, else those whose closed loops come near the best."""
+    able = [each for each in planners if each.found.sketches]
+    if request.question.every or not request.settings.origin["sku"].startswith("default"):
+        return able
+    promises = [each.promise for each in able]
+    best = max((one for one in promises if one is not None), default=0.0)
+    tested = []
+    for each, promise in zip(able, promises, strict=True):
+        if promise is None or promise >= WORTH_TESTING * best:
+            tested.append(each)
+            continue
+        each.leave(
+            f"closed loops put it {best / promise:.1f} times behind the best SKU; --all tests it"
+        )
+    return tested
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came of a SKU so far; it goes from process to process."""
+
+    sketches: list[Sketch] = field(default_factory=list)
+    rows: list[PlanRow] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+
 class _Planner:
-    """Plans SKU after SKU and keeps what came of it."""
+    """Plans one SKU and keeps what came of it."""
 
-    def __init__(self, request: PlanRequest) -> None:
+    def __init__(self, request: PlanRequest, *, loads: Sequence[Scenario]) -> None:
         self.request = request
-        self.rows: list[PlanRow] = []
-        self.rejected: list[Rejected] = []
-        self.messages: list[str] = []
+        self.loads = loads
+        self.found = _Found()
 
-    def add(self, loads: Sequence[Scenario], *, show: Callable[[str], None]) -> None:
-        """Plan one SKU: sketch every deployment, test the best ones, size their fleets."""
-        sketches = self._sketches(loads, show=show)
+    def take(self, found: _Found) -> None:
+        """Go on from what a process of its own has found."""
+        self.found = found
+
+    @property
+    def first_figure(self) -> str:
+        """What is known so far, in a few words."""
+        name = load_sku(self.loads[0].sku).key
+        if self.found.rows:
+            row = min(self.found.rows, key=rank_key(self.request))
+            return f"{name} as {row.label}: {row.fleet.gpus:,} GPUs"
+        if not self.found.sketches:
+            return f"{name} cannot"
+        best = self.found.sketches[0]
+        return f"{name} as {best.load.engine} {best.label}: {self._of(best).about(best)}"
+
+    @property
+    def promise(self) -> float | None:
+        """How good the best deployment looks, the more the better; ``None``: not to be said."""
+        if not self.found.sketches:
+            return 0.0
+        best = self.found.sketches[0]
+        return self._of(best).promise(best)
+
+    def leave(self, reason: str) -> None:
+        """Leave the SKU out of the load tests."""
+        for each in self.found.sketches:
+            self._reject(self._of(each), each.label, "behind", reason)
+
+    def _of(self, one: Sketch) -> PlannedLoad:
+        return PlannedLoad(request=self.request, load=one.load)
+
+    def sketch(self) -> _Found:
+        """Closed loops of the deployments, the best first."""
+        sketches = self._sketches()
         sketches.sort(key=lambda pair: -pair[0].estimate(pair[1]))
+        self.found.sketches = [found for _, found in sketches]
+        return self.found
+
+    def test(self) -> _Found:
+        """Load test the best deployments and size their fleets."""
+        sketches = [(self._of(each), each) for each in self.found.sketches]
         best = sketches[0][0].estimate(sketches[0][1]) if sketches else 0.0
         kept = 0
         tested: dict[str, tuple[str, float]] = {}
@@ -146,11 +243,10 @@ class _Planner:
                 self._reject(one, each.label, "behind", f"predicted as under {alike}")
                 continue
             share = one.estimate(each) / best
-            if kept >= self._tested(loads) or (kept and share < _NEAR_BEST):
+            if kept >= self._tested() or (kept and share < _NEAR_BEST):
                 reason = f"closed loop: {100 * (1 - share):.0f} % behind its best deployment"
                 self._reject(one, each.label, "behind", reason)
                 continue
-            show(f"{each.label} under load")
             try:
                 row = one.size(each, among=[other for other in able if other is not each])
             except CannotServeError as error:
@@ -162,44 +258,45 @@ class _Planner:
                 kept += 1
                 tested[each.label] = (one.engine, one.estimate(each))
                 self._keep(one, row)
-                self.messages += each.messages
+                self.found.messages += each.messages
+        return self.found
 
-    def _tested(self, loads: Sequence[Scenario]) -> int:
+    def _tested(self) -> int:
         """Deployments of a SKU that are load tested.
 
         Where all forms compete and no number is stated, the best one.
         """
         settings = self.request.settings
-        open_question = any(is_open(settings, load) for load in loads)
+        open_question = any(is_open(settings, load) for load in self.loads)
         if open_question and "layouts" not in settings.origin:
             return 1
         return self.request.question.layouts
 
-    def _sketches(
-        self, loads: Sequence[Scenario], *, show: Callable[[str], None]
-    ) -> list[tuple[PlannedLoad, Sketch]]:
-        """Closed loops of deployments, the most promising by its bound first.
+    def _sketches(self) -> list[tuple[PlannedLoad, Sketch]]:
+        """Closed loops of deployments, the most promising by its mean values first.
 
         A deployment whose bound on requests per chip stays behind what another has shown by more
-        than a load test is granted is not run.
+        than a load test is granted is not run, nor is one whose mean values do.
         """
-        bounded = [
-            (bound, one, pools)
-            for load in loads
+        hopes = [
+            (hope, one, pools)
+            for load in self.loads
             for one, deployments in self._candidates(load)
             for pools in deployments
-            if (bound := self._bound(one, pools, show=show)) is not None
+            if (hope := self._hope(one, pools)) is not None
         ]
-        bounded.sort(key=lambda each: -each[0])
+        hopes.sort(key=lambda each: -each[0].per_gpu)
         sketches: list[tuple[PlannedLoad, Sketch]] = []
         best_per_gpu = 0.0
-        for bound, one, pools in bounded:
+        for hope, one, pools in hopes:
             label = deployment_label(pools)
-            if bound < _NEAR_BEST * best_per_gpu:
-                reason = f"at most {bound:.3g} req/s a chip, {best_per_gpu:.3g} are shown by others"
+            if min(hope.most_per_gpu, _HOPE_SLACK * hope.per_gpu) < _NEAR_BEST * best_per_gpu:
+                reason = (
+                    f"about {hope.per_gpu:.3g} req/s a chip by mean values, {best_per_gpu:.3g} "
+                    "are shown by others"
+                )
                 self._reject(one, label, "behind", reason)
                 continue
-            show(f"{one.engine} {label} in a closed loop")
             try:
                 found = one.sketch(pools)
                 one.estimate(found)
@@ -221,7 +318,7 @@ class _Planner:
         try:
             if is_open(settings, load):
                 field = competing(settings, load)
-                self.messages.append(field.message)
+                self.found.messages.append(field.message)
                 for label, reason in field.refused.items():
                     self._reject(one, label, "unsupported", reason)
                 competitors = [(each.load, each.candidates) for each in field.competitors]
@@ -235,7 +332,7 @@ class _Planner:
         for each, candidates in competitors:
             one = PlannedLoad(request=self.request, load=each)
             if any(len(pools) > 1 for pools in candidates.deployments):
-                self.messages.append(
+                self.found.messages.append(
                     "prefill and decode pools are those that ran; name others with --prefill "
                     "and --decode"
                 )
@@ -243,14 +340,11 @@ class _Planner:
                 self._reject(one, refused.label, "unsupported", refused.reason)
             yield one, candidates.deployments
 
-    def _bound(
-        self, one: PlannedLoad, pools: Pools, *, show: Callable[[str], None]
-    ) -> float | None:
-        """Most requests per second and chip at the speed asked for; ``None``: it cannot serve."""
+    def _hope(self, one: PlannedLoad, pools: Pools) -> Hope | None:
+        """Requests per second and chip at the speed asked for; ``None``: it cannot serve."""
         label = deployment_label(pools)
-        show(f"{one.engine} {label}")
         try:
-            return one.bound_per_gpu(pools)
+            return one.hope(pools)
         except DoesNotFitError as error:
             self._reject(one, label, "does_not_fit", str(error))
         except CannotServeError as error:
@@ -262,12 +356,12 @@ class _Planner:
     def _keep(self, one: PlannedLoad, row: PlanRow) -> None:
         limit, cost = self.request.question.max_cost, row.usd_per_million_tokens
         if limit is None or (cost is not None and cost <= limit * _COST_TOLERANCE):
-            self.rows.append(row)
+            self.found.rows.append(row)
             return
         price = "has no price" if cost is None else f"costs ${cost:.3f} per million tokens"
         self._reject(one, row.label, "misses", f"{price}, at most ${limit:g} are allowed")
 
     def _reject(self, one: PlannedLoad, label: str, status: Status, reason: str) -> None:
-        self.rejected.append(
+        self.found.rejected.append(
             Rejected(sku=one.sku.key, engine=one.engine, label=label, status=status, reason=reason)
         )

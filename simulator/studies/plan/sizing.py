@@ -12,6 +12,7 @@ from simulator.engines.pools import deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.run import acceptance_of, simulate_run
+from simulator.prediction.steady import steady_state
 from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
 from simulator.studies.plan.loadtest import LoadTest, cell_of
@@ -32,7 +33,7 @@ SKETCH_CONCURRENCIES = (1, 4, 16, 64, 256, 1024)
 SKETCH_REQUESTS_PER_CLIENT, SKETCH_REQUESTS = 4, 64
 """Requests in units of the concurrency, and in all at the least: enough for an estimate. [-]"""
 
-_REFINEMENTS = 2
+_REFINEMENTS = 1
 _STALLED = 1.02
 _ROOM = 1.5
 
@@ -198,8 +199,8 @@ def sketch(
     Parameters
     ----------
     least_speed:
-        Speed of the median user that is asked for; concurrency ends where it is lost, and two
-        points near that are added. [tok/s]
+        Speed of the median user that is asked for; concurrency ends where it is lost, and a
+        point near that is added. [tok/s]
     ttft_limit_s:
         TTFT that at least half of the users must have. [s]
     least_rate_per_s:
@@ -271,6 +272,71 @@ def sketch(
         band=band,
         messages=tuple(messages),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hope:
+    """What single steps say of a deployment before anything runs, at the speed asked for.
+
+    Parameters
+    ----------
+    per_gpu, most_per_gpu:
+        Requests per second and chip by mean values
+        (`simulator.prediction.steady.steady_state`), and those that no schedule passes. [1/s]
+    """
+
+    per_gpu: float
+    most_per_gpu: float
+
+    def over(self, share: float) -> Hope:
+        """The same over chips that are bought, of which this share is used."""
+        return Hope(per_gpu=share * self.per_gpu, most_per_gpu=share * self.most_per_gpu)
+
+
+def hope(
+    load: Scenario,
+    pools: Pools,
+    *,
+    traffic: Traffic,
+    least_speed: float,
+    ttft_limit_s: float,
+    least_rate_per_s: float,
+    concurrencies: Sequence[int],
+) -> Hope:
+    """What a deployment may carry; infinite with a prefix cache, where single steps say nothing.
+
+    Raises
+    ------
+    CannotServeError
+        If the bounds exclude the objectives.
+    """
+    most = most_requests_per_s(
+        load,
+        pools,
+        traffic=traffic,
+        least_speed=least_speed,
+        ttft_limit_s=ttft_limit_s,
+        least_rate_per_s=least_rate_per_s,
+        largest=max(concurrencies),
+    )
+    gpus = sum(pool.gpus for pool in pools)
+    if most == math.inf:
+        return Hope(per_gpu=math.inf, most_per_gpu=math.inf)
+    tokens = traffic.prompt_tokens + traffic.output_tokens
+    points: list[tuple[float, float]] = []
+    for concurrency in concurrencies:
+        configuration, _ = configure_replica(load, pools, concurrency=concurrency, traffic=traffic)
+        mean = steady_state(replace(configuration, **traffic.nominal))
+        points.append((mean.interactivity, mean.total_tput_per_gpu / tokens))
+        if mean.interactivity < least_speed:
+            break
+    fast = [rate for speed, rate in points if speed >= least_speed]
+    rate = max(fast, default=points[0][1])
+    if len(points) > 1 and points[-1][0] < least_speed <= points[-2][0]:
+        (fast_speed, low), (slow_speed, high) = points[-2:]
+        part = math.log(fast_speed / least_speed) / math.log(fast_speed / slow_speed)
+        rate = max(rate, low * (high / low) ** part)
+    return Hope(per_gpu=rate, most_per_gpu=most / gpus)
 
 
 def most_requests_per_s(

@@ -299,6 +299,9 @@ def _why(rejected: Sequence[Rejected]) -> str:
         shown = [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
         more = f"; {len(shown) - _MOST_REASONS} more" if len(shown) > _MOST_REASONS else ""
         return "; ".join(shown[:_MOST_REASONS]) + more
+    behind = [each for each in rejected if each.status == "behind"]
+    if behind:
+        return behind[-1].reason
     if any(each.status == "does_not_fit" for each in rejected):
         return "no layout fits its memory"
     return rejected[-1].reason.splitlines()[0]

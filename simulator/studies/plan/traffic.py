@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from workloads.requests.request import Request
     from workloads.requests.synthetic import DecodeSteps
 
-WARM_UP_LATENCIES = 2.0
-"""Run-in before requests are judged, and half of it after the last one. [mean latencies]"""
+WARM_UP_LATENCIES = 1.5
+"""Run-in before requests are judged, and a third of it after the last one. [mean latencies]"""
 
 JUDGED_LATENCIES = 10.0
 """Stretch in which requests are judged, [mean latencies], where that is not very many."""
 
-LEAST_LATENCIES = 3.0
+LEAST_LATENCIES = 2.0
 """The stretch of a replica that serves very many requests at a time. [mean latencies]"""
 
-LEAST_JUDGED, MANY_JUDGED = 500, 5_000
+LEAST_JUDGED, MANY_JUDGED = 500, 2_500
 """Requests to judge at the least, and beyond which more add little. [requests]"""
 
 
@@ -237,7 +237,7 @@ class SyntheticTraffic:
             is_short = rate_per_s * whole_s <= MANY_JUDGED
             judged_s = whole_s if is_short else max(judged_s, busiest_s)
         end_s = start_s + judged_s
-        return Window(start_s=start_s, end_s=end_s, stop_s=end_s + latency_s)
+        return Window(start_s=start_s, end_s=end_s, stop_s=end_s + start_s / 3.0)
 
     def requests(
         self,

@@ -1,0 +1,192 @@
+"""Which points of competing deployments are worth a run: estimates first, then what runs show.
+
+Nine tenths of the runs of a sweep are dominated. Mean values of single steps
+(`simulator.prediction.steady`) estimate every point in milliseconds; only what may be on the
+frontier is simulated. What runs show of a deployment corrects the estimates of its other points,
+and points are chosen again until nothing that is left out could be on the frontier.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from math import exp, inf, log
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+    Place = tuple[float, float]
+
+NEAR = 0.75
+"""Share of the estimated frontier at its speed from which a deployment is probed. [-]"""
+NEAR_SHOWN = 0.87
+"""Share of what runs have shown from which one that has no run yet is probed. [-]"""
+NEAR_CORRECTED = 0.95
+"""Share of what runs have shown from which a point with a corrected estimate is run. [-]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Where a point lies, or is estimated to lie.
+
+    Parameters
+    ----------
+    interactivity, tput:
+        The axes of the frontier. [tok/s/user, tok/s/GPU]
+    ttft_s:
+        90 % quantile of the TTFT. [s]
+    """
+
+    interactivity: float
+    tput: float
+    ttft_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """Points of deployments that compete for one frontier, and which of them to run next.
+
+    Parameters
+    ----------
+    estimates:
+        Estimates by deployment and concurrency; without those that cannot run.
+    ttft_limit_s:
+        Largest 90 % quantile of the TTFT on the frontier. [s]
+    shown:
+        What runs have shown; ``None`` where a point could not run.
+    """
+
+    estimates: Mapping[Hashable, Mapping[int, Point]]
+    ttft_limit_s: float = inf
+    shown: dict[tuple[Hashable, int], Point | None] = field(default_factory=dict)
+
+    def next_points(self) -> list[tuple[Hashable, int]]:
+        """Points to run now, in the order of the estimates; none: the frontier is known.
+
+        Depends on what has been shown and not on the order in which it was.
+        """
+        if not self.shown:
+            return self._first()
+        shown = _Staircase(
+            (point.interactivity, point.tput)
+            for point in self.shown.values()
+            if point is not None and point.ttft_s <= self.ttft_limit_s
+        )
+        found: list[tuple[Hashable, int]] = []
+        for name, points in self.estimates.items():
+            known = self._known(name)
+            own: list[tuple[float, int]] = []
+            for concurrency, point in points.items():
+                if (name, concurrency) in self.shown:
+                    continue
+                corrected = _corrected(point, concurrency=concurrency, known=known)
+                share = shown.share(corrected.interactivity, corrected.tput)
+                if corrected.ttft_s > self.ttft_limit_s * (1.25 if known else 2.0):
+                    continue
+                own.append((share, concurrency))
+            if known:
+                found += [(name, c) for share, c in own if share >= NEAR_CORRECTED]
+            elif own and max(own)[0] >= NEAR_SHOWN:
+                found.append((name, max(own)[1]))
+        return found
+
+    def share_of(self, name: Hashable) -> float:
+        """How near a deployment comes to what runs have shown, as far as is known. [-]"""
+        shown = _Staircase(
+            (point.interactivity, point.tput)
+            for point in self.shown.values()
+            if point is not None and point.ttft_s <= self.ttft_limit_s
+        )
+        known = self._known(name)
+        return max(
+            (
+                shown.share(each.interactivity, each.tput)
+                for concurrency, point in self.estimates.get(name, {}).items()
+                for each in [_corrected(point, concurrency=concurrency, known=known)]
+                if each.ttft_s <= self.ttft_limit_s
+            ),
+            default=0.0,
+        )
+
+    def _first(self) -> list[tuple[Hashable, int]]:
+        """The estimated frontier, and of each deployment near it the nearest point."""
+        allowed = {
+            (name, concurrency): point
+            for name, points in self.estimates.items()
+            for concurrency, point in points.items()
+            if point.ttft_s <= self.ttft_limit_s
+        }
+        if not allowed:  # no estimate is within the limit: what comes nearest to it
+            allowed = {
+                (name, concurrency): point
+                for name, points in self.estimates.items()
+                for concurrency, point in [
+                    min(points.items(), key=lambda one: one[1].ttft_s) if points else (0, None)
+                ]
+                if point is not None
+            }
+        best = _Staircase((point.interactivity, point.tput) for point in allowed.values())
+        shares: dict[Hashable, list[tuple[float, int]]] = {}
+        for (name, concurrency), point in allowed.items():
+            share = best.share(point.interactivity, point.tput)
+            shares.setdefault(name, []).append((share, concurrency))
+        found: list[tuple[Hashable, int]] = []
+        for name, own in shares.items():
+            nearest = max(own)
+            found += [
+                (name, concurrency)
+                for share, concurrency in own
+                if share >= 1.0 or ((share, concurrency) == nearest and share >= NEAR)
+            ]
+        return found
+
+    def _known(self, name: Hashable) -> dict[int, tuple[Point, Point]]:
+        """Estimates and runs of a deployment by concurrency, ascending."""
+        points = self.estimates[name]
+        return {
+            concurrency: (points[concurrency], ran)
+            for concurrency in sorted(points)
+            if (ran := self.shown.get((name, concurrency))) is not None
+        }
+
+
+class _Staircase:
+    """The most throughput at a speed or faster."""
+
+    def __init__(self, points: Iterable[Place]) -> None:
+        ordered = sorted(points)
+        self._speeds = [speed for speed, _ in ordered]
+        rates = [rate for _, rate in ordered]
+        self._best = np.maximum.accumulate(rates[::-1])[::-1].tolist() if rates else []
+
+    def share(self, speed: float, rate: float) -> float:
+        """Throughput over the best of others that are at least as fast; infinite beyond them."""
+        position = bisect_left(self._speeds, speed)
+        if position == len(self._best):
+            return inf
+        return rate / float(self._best[position])
+
+
+def _corrected(
+    point: Point, *, concurrency: int, known: Mapping[int, tuple[Point, Point]]
+) -> Point:
+    """An estimate with the errors that runs of the same deployment show at other loads."""
+    if not known:
+        return point
+    places = [log(each) for each in known]
+
+    def factor(name: str) -> float:
+        errors = [
+            log(max(getattr(ran, name), 1e-9) / max(getattr(guess, name), 1e-9))
+            for guess, ran in known.values()
+        ]
+        return exp(float(np.interp(log(concurrency), places, errors)))
+
+    return Point(
+        interactivity=point.interactivity * factor("interactivity"),
+        tput=point.tput * factor("tput"),
+        ttft_s=point.ttft_s * factor("ttft_s"),
+    )
