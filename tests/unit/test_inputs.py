@@ -26,7 +26,7 @@ BASES = {
     "vllm": {"sku": "b200", "engine": "vllm", **CLOSED},
     "sglang": {"sku": "b200", "engine": "sglang", **CLOSED},
     "trtllm": {"sku": "b200", "engine": "trtllm", "model": "deepseek-r1", **CLOSED},
-        "capture_num_tokens": (64, 4096),
+    "capture_num_tokens": (64, 4096),
     "atom": {"sku": "mi355x", "engine": "atom", **CLOSED},
 }
 SHARED = "shared prefixes"

@@ -34,7 +34,7 @@ ORDER = (
 """Rooms of the simulator from the ground up: one imports only those before it, or itself."""
 
 STUDIES = (
-    ("series", "concurrency", "result"),
+    ("series", "concurrency", "processes", "result"),
     ("overlay", "pareto_plot"),
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),

@@ -322,7 +322,5 @@ class LoadTest:
 def _interval(values: list[float]) -> Interval:
     if len(values) == 1 or not np.isfinite(values).all():
         mean = values[0] if len(values) == 1 else float("inf")
-        return Interval(
-            mean=mean, half_width=0.0, confidence=CONFIDENCE, observations=len(values)
-        )
+        return Interval(mean=mean, half_width=0.0, confidence=CONFIDENCE, observations=len(values))
     return mean_interval(values, confidence=CONFIDENCE)
