@@ -317,7 +317,7 @@ def load_software(
     Parameters
     ----------
     engine:
-        ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
+        ``vllm``, ``sglang``, ``trtllm``, ``atom`` or ``cann``.
     sku, model:
         Select the execution plan and the fitted factors.
     date:
@@ -343,9 +343,12 @@ def load_software(
     provenance = {
         name: f"{figure['kind']}: {figure['source']}" for name, figure in data["defaults"].items()
     }
+    fitted = data.get("fitted", True) or directory is not None
+    if not fitted:
+        messages.append(f"no run of {engine} is fitted: data sheets and generic kernel figures")
     fit = (
         None
-        if specification
+        if specification or not fitted
         else fitted_level(
             engine=engine, sku=sku, model=model, date=date, median=median, directory=directory
         )

@@ -42,7 +42,7 @@ class EngineLabel:
     orchestrator:
         What routes requests and moves KV between pools; empty for a bare server.
     kernels:
-        Whose kernels run: the engine's own, or ATOM's where its plug-in is loaded.
+        Whose kernels run: the engine's own, ATOM's where its plug-in is loaded, or CANN's.
     vendor:
         Of the chips that it is written for; empty for several vendors'.
     persistent:
@@ -80,6 +80,8 @@ _LABELS = (
     ),
     EngineLabel(label="atom-vllm", engine="vllm", kernels="atom", vendor="amd"),
     EngineLabel(label="atom-sglang", engine="sglang", kernels="atom", vendor="amd"),
+    EngineLabel(label="vllm-ascend", engine="vllm", kernels="cann", vendor="huawei"),
+    EngineLabel(label="sglang-ascend", engine="sglang", kernels="cann", vendor="huawei"),
 )
 _LABEL_ALIASES = {
     "trtllm": "trt",

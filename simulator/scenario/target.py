@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.economics import load_economics
@@ -106,9 +106,17 @@ def named_engine(text: str | None, *, sku: Sku, model: str) -> tuple[EngineReque
         If the engine is unknown or its date is none.
     """
     if text is not None:
-        return parse_engine(text), "stated"
+        return _ported(parse_engine(text), sku=sku), "stated"
     default, reason = default_engine(sku=sku.key, model=model)
-    return parse_engine(default), reason
+    return _ported(parse_engine(default), sku=sku), reason
+
+
+def _ported(asked: EngineRequest, *, sku: Sku) -> EngineRequest:
+    """The engine as it runs on a vendor's chips: on Ascend by a plug-in with kernels of its own."""
+    port = engine_labels().get(f"{asked.engine.label}-ascend")
+    if port is None or sku.vendor != port.vendor:
+        return asked
+    return replace(asked, engine=replace(port, persistent=asked.engine.persistent))
 
 
 def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:

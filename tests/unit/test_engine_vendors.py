@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from hwmodels.sku import load_sku
+from hwmodels.software import load_software
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.output.text_tables import OUT_OF_REACH, interval
 from simulator.recipes.files import load_recipes
 from simulator.scenario.candidates import stack_of
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario
-from simulator.scenario.target import check_runs_on
+from simulator.scenario.target import check_runs_on, named_engine
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.text import band_text
 from simulator.studies.sweep.deployments import plan_sweep
@@ -94,3 +95,14 @@ def test_a_low_end_beyond_the_curve_is_out_of_reach_and_no_zero():
     assert text((0.0, 1.2), mw=1.0) == f"{OUT_OF_REACH}–12.0 req/s"
     assert text((0.5, 1.2), mw=1.0) == "5.00–12.0 req/s"
     assert text((0.0, 1.2), gpus_band=(16, float("inf")), rate=5.0) == f"16.0–{OUT_OF_REACH}"
+
+
+@pytest.mark.parametrize(("engine", "label"), [(None, "vllm-ascend"), ("sglang", "sglang-ascend")])
+def test_engines_on_ascend_are_ports_that_nothing_is_fitted_to(engine, label):
+    """Their kernels are CANN's: no factor of a fit to GPUs applies."""
+    sku = load_sku("ascend950dt")
+    found, _ = named_engine(engine, sku=sku, model="deepseek-v4-pro")
+    assert found.engine.label == label
+    level = load_software(engine=found.engine.software, sku=sku, model="deepseek-v4-pro")
+    assert (level.kind, level.basis) == ("specification", "nothing")
+    assert "t0_scale" not in level.parameters

@@ -35,7 +35,7 @@ def test_recipes_and_levels_are_listed_by_date():
     recipes = catalog_list("recipes")
     assert set(recipes["recipe"]) == {path.stem for path in recipe_paths()}
     levels = catalog_list("levels")
-    assert set(levels["engine"]) == {"atom", "sglang", "trtllm", "vllm"}
+    assert set(levels["engine"]) == {"atom", "cann", "sglang", "trtllm", "vllm"}
     sglang = levels[(levels["engine"] == "sglang") & (levels["skus"] == "mi355x")]
     assert {"2026-04-25", "2026-05-21"} <= set(sglang["date"])
 
