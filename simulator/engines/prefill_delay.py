@@ -56,6 +56,12 @@ class Coalescer:
     max_stall:
         Passes without a new prompt after which prompts start all the same. [passes]
 
+    Attributes
+    ----------
+    at_bound:
+        Whether the last pass fired because a count had reached its bound: the next one starts
+        counting anew.
+
     Notes
     -----
     Fire if no rank is ready, if nobody decodes, if memory is short on a ready rank, or if a bound
@@ -81,6 +87,7 @@ class Coalescer:
         self._last_tokens = 0
         self._holds = self._all_ready = False
         self._in_progress = False
+        self.at_bound = False
 
     def skip(self, passes: int) -> None:
         """Count passes that decided as the last one did."""
@@ -94,13 +101,12 @@ class Coalescer:
         ready = sum(state.ready)
         self._all_ready = False
         self._in_progress = state.in_progress
-        fire = (
-            ready == 0
-            or not state.decoding
-            or state.memory_short
-            or self.hold >= self.max_hold
+        fire = ready == 0 or not state.decoding or state.memory_short
+        self.at_bound = not fire and (
+            self.hold >= self.max_hold
             or (state.in_progress and self.hold >= self.max_hold_in_progress)
         )
+        fire = fire or self.at_bound
         if not fire and ready == len(state.ready):
             self._all_ready = True
             tokens = sum(state.pending_tokens)
@@ -109,7 +115,7 @@ class Coalescer:
             else:
                 self.stall = 0 if tokens > self._last_tokens else self.stall + 1
                 self._last_tokens = tokens
-                fire = self.stall >= self.max_stall
+                self.at_bound = fire = self.stall >= self.max_stall
         if fire:
             self.hold = self.stall = self._last_tokens = 0
         else:
@@ -135,6 +141,7 @@ class FewRanksDelay:
         self.max_hold = max_hold
         self.hold = 0
         self._holds = False
+        self.at_bound = False
 
     def skip(self, passes: int) -> None:
         """See `Coalescer.skip`."""
@@ -147,8 +154,9 @@ class FewRanksDelay:
             all(state.ready)
             or not (state.in_progress or any(state.pending_tokens))
             or not state.decoding
-            or self.hold >= self.max_hold
         )
+        self.at_bound = not fire and self.hold >= self.max_hold
+        fire = fire or self.at_bound
         self.hold = 0 if fire else self.hold + 1
         self._holds = not fire
         return fire
@@ -194,6 +202,7 @@ class SlotDelayer:
         self._attempts: list[deque[int]] = [deque(maxlen=window) for _ in range(ranks)]
         self._holds = self._all_ready = False
         self._attempted: list[int] = [0] * ranks
+        self._free = slots
 
     @property
     def largest_batch(self) -> int:
@@ -221,12 +230,13 @@ class SlotDelayer:
         """
         self._holds = False
         self._all_ready = all(ready)
+        self._free = self.slots - max(running)
         bound = self.count >= self.max_passes - 1
         if not any(ready):
             hold = False
         elif not self._all_ready:
             hold = not bound
-        elif self.slots - max(running) < self.largest_batch:
+        elif self._free < self.largest_batch:
             if self.skips_first:
                 self.skips_first = False
                 hold = False
@@ -255,9 +265,23 @@ class SlotDelayer:
 
     def passes_to_fire(self) -> int:
         """See `Coalescer.passes_to_fire`."""
-        if self._all_ready and not self.bounded:
-            return NEVER
-        return max(self.max_passes - 1 - self.count + 1, 1)
+        if not self._all_ready:
+            return max(self.max_passes - self.count, 1)
+        bound = max(self.max_passes - self.count, 1) if self.bounded else NEVER
+        return min(bound, self._passes_to_shrink())
+
+    def _passes_to_shrink(self) -> int:
+        """Passes until large batches have left the window, so that the free slots suffice."""
+        window = self.window
+        for later in range(window or 0):
+            largest = 0
+            for sizes, attempted in zip(self._attempts, self._attempted, strict=True):
+                gone = max(len(sizes) + later - (window or 0), 0) if attempted else 0
+                kept = list(sizes)[gone:]
+                largest = max(largest, *kept, attempted if later else 0, 0)
+            if self._free >= largest:
+                return later + 1
+        return NEVER
 
     def _note_attempts(self) -> None:
         if self.window is not None:

@@ -274,6 +274,8 @@ class PrefillFirstScheduler(Scheduler):
                 ):
                     self.fill(rank, may_start=not wait)
                     prefills = prefills or bool(rank.chunks)
+            if not (wait or prefills):
+                limit = self.steps_to_wait_again()
         stalled = prefills and self.joint_prefill
         steps = worker.steps
         for rank in worker.ranks:
@@ -289,6 +291,10 @@ class PrefillFirstScheduler(Scheduler):
     def steps_to_wait(self) -> int:
         """Decode steps before a prompt may start; 0 if it may now."""
         return 0
+
+    def steps_to_wait_again(self) -> int:
+        """Decode steps before prompts that could start, but did not, may have to wait again."""
+        return NEVER
 
     def fill(self, rank: Rank, *, may_start: bool) -> None:
         """Put the rank's next prefill batch into ``rank.chunks``."""

@@ -10,6 +10,7 @@ from simulator.engines.trtllm.engine import TrtllmSettings
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment
+from simulator.serving.front_end import FrontEnd
 from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
 from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.router import WorkerPool
@@ -149,9 +150,11 @@ def worker_pools(draw, queries):
 
 @st.composite
 def deployments(draw, queries):
+    front_end = FrontEnd(token_s=draw(st.sampled_from([0.0, 0.0, 1e-4])))
     if draw(st.booleans()):
-        return Deployment(aggregated=draw(worker_pools(queries)))
+        return Deployment(aggregated=draw(worker_pools(queries)), front_end=front_end)
     return Deployment(
+        front_end=front_end,
         prefill=draw(worker_pools(1)),
         decode=draw(worker_pools(queries)),
         transfer=TransferLink(

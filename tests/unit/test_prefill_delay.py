@@ -2,7 +2,12 @@
 
 import random
 
-from simulator.engines.prefill_delay import AttentionDpBalance, Coalescer, PassState
+from simulator.engines.prefill_delay import (
+    AttentionDpBalance,
+    Coalescer,
+    PassState,
+    SlotDelayer,
+)
 
 FILL, HOLD, PARTIAL, STALL, BUDGET = 0.9, 20, 10, 4, 100
 
@@ -97,3 +102,22 @@ def test_balance_counts_while_nobody_has_a_prompt() -> None:
     assert fires == [False, False, False, True] * 2
     assert [balance.fires(all_can=True, all_decode=True) for _ in range(3)] == [False, False, True]
     assert balance.fires(all_can=False, all_decode=False)
+
+
+def test_a_window_of_attempts_tells_when_it_will_have_forgotten_a_large_batch() -> None:
+    """Slept through or not, the same pass fires."""
+
+    def held():
+        delayer = SlotDelayer(max_passes=99, slots=8, bounded=False, window=4, ranks=2)
+        delayer.skips_first = False
+        delayer.allows(ready=[True, True], running=[0, 0], waiting=[3, 3])
+        delayer.started([3, 3])
+        assert not delayer.allows(ready=[True, True], running=[6, 6], waiting=[1, 1])
+        return delayer
+
+    sleeps, wakes = held(), held()
+    passes = sleeps.passes_to_fire()
+    state = {"ready": [True, True], "running": [6, 6], "waiting": [1, 1]}
+    assert [wakes.allows(**state) for _ in range(passes)] == [False] * (passes - 1) + [True]
+    sleeps.skip(passes - 1)
+    assert sleeps.allows(**state)

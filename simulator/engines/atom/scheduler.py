@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from simulator.serving.rank import Rank
     from simulator.serving.scheduler import WorkerView
 
+_FAR = 1 << 20  # steps that no decode run reaches
+
 MEMORY_SHORT = 0.9
 """KV pool use of a ready rank from which the coalescer does not wait."""
 
@@ -59,6 +61,7 @@ class AtomScheduler(PrefillFirstScheduler):
             self.delay = FewRanksDelay(max_hold=settings.prefill_align_max_ticks)
         self.notes_every_arrival = self.delay is not None
         self._last_pass = 0
+        self._again = NEVER
 
     def steps_to_wait(self) -> int:
         """See `PrefillFirstScheduler.steps_to_wait`."""
@@ -93,9 +96,15 @@ class AtomScheduler(PrefillFirstScheduler):
             decoding=any(rank.batch.size or rank.leaving for rank in worker.ranks),
             memory_short=memory_short,
         )
-        if delay.fires(state):
-            return 0
-        return self._unchanged(delay.passes_to_fire(), ready, fitting)
+        fires = delay.fires(state)
+        passes = _FAR if fires else delay.passes_to_fire()
+        unchanged = 1 if fires and delay.at_bound else self._unchanged(passes, ready, fitting)
+        self._again = unchanged if fires else NEVER
+        return 0 if fires else unchanged
+
+    def steps_to_wait_again(self) -> int:
+        """See `PrefillFirstScheduler.steps_to_wait_again`."""
+        return self._again
 
     def _fits(self, rank: Rank) -> bool:
         return self.has_room(rank, rank.waiting[0])

@@ -130,6 +130,7 @@ class SglangScheduler(PrefillFirstScheduler):
         )
         self._last_pass = 0
         self._negotiated = False
+        self._again = NEVER
         self.looks = Looks(settings.scheduler_recv_interval)
         self.looks_at_intervals = self.looks.interval > 1
         self.pause = settings.prefill_decode_interval
@@ -186,8 +187,13 @@ class SglangScheduler(PrefillFirstScheduler):
                 allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
         if allowed:
             self._negotiated = True
+            self._again = 1 if any(ready) else NEVER
             return 0
         return delayer.passes_to_fire()
+
+    def steps_to_wait_again(self) -> int:
+        """See `PrefillFirstScheduler.steps_to_wait_again`."""
+        return self._again if self._negotiated else NEVER
 
     def fill(self, rank: Rank, *, may_start: bool) -> None:
         """See `PrefillFirstScheduler.fill`."""
