@@ -6,6 +6,7 @@ mlcommons/inference_policies, 2026.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,25 @@ def allowed_over_limit(queries: int) -> int:
     queries:
         Queries of the run.
     """
-    from scipy.stats import binom
-
-    return int(binom.ppf(1.0 - CONFIDENCE, queries, 1.0 - PERCENTILE)) - 1
+    over = 1.0 - PERCENTILE
+    # terms of the distribution up to where they add up to 1 - CONFIDENCE, from the first one of
+    # a size that counts: ten standard deviations below the mean nothing does
+    mean, sd = queries * over, math.sqrt(queries * over * PERCENTILE)
+    count = max(0, int(mean - 10.0 * sd))
+    log_term = (
+        math.lgamma(queries + 1)
+        - math.lgamma(count + 1)
+        - math.lgamma(queries - count + 1)
+        + count * math.log(over)
+        + (queries - count) * math.log(PERCENTILE)
+    )
+    term = math.exp(log_term)
+    below = term
+    while below < 1.0 - CONFIDENCE:
+        term *= (queries - count) / (count + 1) * over / PERCENTILE
+        count += 1
+        below += term
+    return count - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +63,8 @@ class LatencyVerdict:
         ``TTFT`` or ``TPOT``.
     limit_s, mean_s, p50_s, p90_s, p99_s:
         Limit, mean and percentiles over all queries. [s]
-    over, allowed:
-        Queries over the limit, and the most with which the run passes.
+    judged, over, allowed:
+        Queries judged, those over the limit, and the most with which the run passes.
     """
 
     name: str
@@ -56,6 +73,7 @@ class LatencyVerdict:
     p50_s: float
     p90_s: float
     p99_s: float
+    judged: int
     over: int
     allowed: int
 
@@ -70,8 +88,22 @@ class LatencyVerdict:
         return self.p99_s / self.limit_s
 
     @classmethod
-    def of(cls, name: str, values_s: FloatArray, *, limit_s: float) -> LatencyVerdict:
-        """The verdict on the latencies of all queries. [s]"""
+    def of(
+        cls, name: str, values_s: FloatArray, *, limit_s: float, queries: int | None = None
+    ) -> LatencyVerdict:
+        """The verdict on latencies.
+
+        Parameters
+        ----------
+        values_s:
+            Of the queries that are judged. [s]
+        queries:
+            Queries of the run that they stand for, whose early stopping decides on the share that
+            may be over; ``None``: those judged.
+        """
+        count = len(values_s)
+        whole = count if queries is None else max(queries, count)
+        allowed = allowed_over_limit(whole)
         p50, p90, p99 = np.percentile(values_s, [50, 90, 99]).tolist()
         return cls(
             name=name,
@@ -80,8 +112,9 @@ class LatencyVerdict:
             p50_s=p50,
             p90_s=p90,
             p99_s=p99,
+            judged=count,
             over=int(np.count_nonzero(values_s > limit_s)),
-            allowed=allowed_over_limit(len(values_s)),
+            allowed=allowed if whole == count else int(allowed * count / whole),
         )
 
 
@@ -102,8 +135,16 @@ class Throughput:
     tokens_per_s: float
 
 
-def server_throughput(records: Records) -> Throughput:
+def server_throughput(
+    records: Records, *, arrivals_s: float | None = None, whole_s: float | None = None
+) -> Throughput:
     """Completed queries and output tokens of a Server or Interactive run.
+
+    Parameters
+    ----------
+    arrivals_s, whole_s:
+        Time of scheduled arrivals, and that of the run that this one stands for: what the last
+        query takes beyond it is divided among as many more queries. [s]
 
     Raises
     ------
@@ -114,9 +155,13 @@ def server_throughput(records: Records) -> Throughput:
         raise UserError(f"queries is {len(records)}; a Server run needs at least 2")
     last_issued = int(np.lexsort((records.request, records.arrival_s))[-1])
     end_s = float(records.finish_s[last_issued])
+    longer = 1.0
+    if arrivals_s is not None and whole_s is not None:
+        longer = whole_s / arrivals_s
+        end_s += whole_s - arrivals_s
     return Throughput(
-        queries_per_s=(len(records) - 1) / end_s,
-        tokens_per_s=float(records.output_tokens.sum()) / end_s,
+        queries_per_s=(longer * len(records) - 1) / end_s,
+        tokens_per_s=longer * float(records.output_tokens.sum()) / end_s,
     )
 
 

@@ -38,6 +38,17 @@ def test_r1_answers_are_as_published():
     assert 3650 <= drawn.mean() <= 3886
 
 
+def test_a_truncated_lognormal_has_no_length_beyond_its_cap():
+    """Its mean is that of the whole law times a ratio of normal integrals; none sits at the cap."""
+    entry = {"law": "lognormal", "median_tokens": 500, "sigma": 0.8, "cap_tokens": 2000}
+    whole, cut = length_law(entry), length_law({**entry, "truncated": True})
+    drawn = cut.sample(np.random.default_rng(0), 200_000)
+    assert drawn.max() <= 2000
+    assert np.mean(drawn == 2000) < 1e-3
+    assert drawn.mean() == pytest.approx(cut.mean_tokens, rel=0.005)
+    assert cut.mean_tokens < whole.mean_tokens
+
+
 def test_lengths_from_a_file(tmp_path):
     path = tmp_path / "lengths.yaml"
     path.write_text(

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from simulator.cli.main import run
-from simulator.engines.pools import parse_deployment
+from simulator.engines.pools import deployment_label, parse_deployment
 from simulator.scenario.target import resolve_target
 from simulator.studies.mlperf.request import build_mlperf, submissions
-from simulator.studies.mlperf.run import TUNED_FOR
+from simulator.studies.mlperf.run import TUNED_FOR, smallest_copy
 from simulator.studies.mlperf.trial import prepare_copy
 from workloads.errors import UserError
 
@@ -79,6 +79,12 @@ def test_a_submission_runs_on_the_settings_that_it_states(name):
         pool, _, own = setting.rpartition(".")
         chosen = {"": pools, "prefill": pools[:1], "decode": pools[-1:]}[pool]
         assert [getattr(one.engine.settings, own) for one in chosen] == [value] * len(chosen)
+
+
+def test_pools_in_proportion_are_copies():
+    pools = parse_deployment("4xDEP2+6xDEP16")
+    assert deployment_label(smallest_copy(pools)) == "2xDEP2+3xDEP16"
+    assert smallest_copy(parse_deployment("TP1")) == parse_deployment("TP1")
 
 
 def test_amds_cadence_and_balance_are_those_of_the_submissions():

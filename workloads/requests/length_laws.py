@@ -3,7 +3,8 @@
 A file given to ``--lengths`` is YAML with ``prompt`` and ``output``, each one of
 
 - ``{law: fixed, tokens: N}``
-- ``{law: lognormal, median_tokens: M, sigma: S, cap_tokens: C}``
+- ``{law: lognormal, median_tokens: M, sigma: S, cap_tokens: C}``, longer ones cut to the cap;
+  with ``truncated: true`` there are none, as in a data set that was filtered by length
 - ``{law: normal, mean_tokens: M, sd_tokens: S, low_tokens: L, cap_tokens: C}``
 - ``{law: quantiles, probabilities: [0, ..., 1], tokens: [...]}``
 - ``{law: histogram, edges: [...], counts: [...], at_cap: N}``
@@ -11,6 +12,7 @@ A file given to ``--lengths`` is YAML with ``prompt`` and ``output``, each one o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -80,6 +82,56 @@ class QuantileLength:
         log = np.interp(u, self.probabilities, np.log(self.tokens))
         tokens: IntArray = np.maximum(np.rint(np.exp(log)), 1).astype(np.int64)
         return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedLognormalLength:
+    """A lognormal length of which those beyond `cap_tokens` are left out.
+
+    Parameters
+    ----------
+    median_tokens, sigma:
+        Median of the whole distribution [tokens] and deviation of its logarithm [-].
+    cap_tokens:
+        Largest length. [tokens]
+
+    Raises
+    ------
+    UserError
+        If a parameter is not positive or the median is beyond the cap.
+    """
+
+    median_tokens: float
+    sigma: float
+    cap_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0 or not 1 <= self.median_tokens <= self.cap_tokens:
+            raise UserError(
+                f"lognormal: median_tokens is {self.median_tokens:g} and sigma {self.sigma:g}; "
+                f"sigma must be positive and the median between 1 and cap_tokens, {self.cap_tokens}"
+            )
+
+    @property
+    def _reach(self) -> float:
+        """Deviations from the median to the cap. [-]"""
+        return math.log(self.cap_tokens / self.median_tokens) / self.sigma
+
+    @property
+    def mean_tokens(self) -> float:
+        """Expected length; the mean of a truncated lognormal in closed form. [tokens]"""
+        from scipy.special import ndtr
+
+        whole = self.median_tokens * math.exp(0.5 * self.sigma**2)
+        return whole * float(ndtr(self._reach - self.sigma) / ndtr(self._reach))
+
+    def sample(self, rng: np.random.Generator, size: int) -> IntArray:
+        """Draw `size` independent lengths. [tokens]"""
+        from scipy.special import ndtr, ndtri
+
+        z = ndtri(rng.random(size) * ndtr(self._reach))
+        tokens = np.rint(self.median_tokens * np.exp(self.sigma * z))
+        return np.clip(tokens, 1, self.cap_tokens).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +208,9 @@ def histogram_length(
 def _law(entry: Mapping[str, Any]) -> LengthDistribution:
     laws: dict[str, Callable[[], LengthDistribution]] = {
         "fixed": lambda: FixedLength(entry["tokens"]),
-        "lognormal": lambda: LognormalLength(
-            entry["median_tokens"], entry["sigma"], entry["cap_tokens"]
-        ),
+        "lognormal": lambda: (
+            TruncatedLognormalLength if entry.get("truncated") else LognormalLength
+        )(entry["median_tokens"], entry["sigma"], entry["cap_tokens"]),
         "normal": lambda: NormalLength(
             entry["mean_tokens"], entry["sd_tokens"], entry["low_tokens"], entry["cap_tokens"]
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -52,6 +52,8 @@ class MlperfRequest:
         Time of arrivals; ``None``: chosen. [s]
     prompt, output:
         Length distributions.
+    notes:
+        What is assumed of a submission.
     """
 
     benchmark: Benchmark
@@ -64,6 +66,7 @@ class MlperfRequest:
     arrivals_s: float | None
     prompt: LengthDistribution
     output: LengthDistribution
+    notes: tuple[str, ...] = ()
 
     @property
     def limits(self) -> LatencyLimits | None:
@@ -137,7 +140,9 @@ def build_mlperf(
             "arrivals_s": arrivals_s,
             "lengths": lengths,
         }
-        return build_mlperf(**_with_submission(submission, stated))
+        asked = build_mlperf(**_with_submission(submission, stated))
+        assumed = submissions()[submission].get("assumed")
+        return replace(asked, notes=(f"{submission}: {assumed}",)) if assumed else asked
     scenario = scenario or "server"
     if scenario not in SCENARIOS:
         raise unknown_name(field="scenario", value=scenario, known=SCENARIOS)

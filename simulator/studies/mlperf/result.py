@@ -10,6 +10,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What of a Server run is simulated and judged.
+
+    Parameters
+    ----------
+    arrivals_s, whole_s:
+        Arrivals that are simulated, and those of the run that they stand for. [s]
+    judged_from_s:
+        Queries that arrive later are judged; 0: all, as MLPerf does. [s]
+    """
+
+    arrivals_s: float
+    whole_s: float
+    judged_from_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MlperfTrial:
     """One run of a copy.
 
@@ -23,8 +40,11 @@ class MlperfTrial:
         Of the copy.
     verdicts:
         TTFT and TPOT against their limits; none offline.
-    in_flight, in_flight_per_rank:
-        Mean requests in the copy and on one data-parallel rank. [requests]
+    window:
+        What was simulated and judged; ``None`` offline.
+    running, running_per_rank, most_running_per_rank:
+        Requests that the copy computes, in the mean; on one data-parallel rank, and the most.
+        [requests]
     preemptions:
         Times that requests lost their KV blocks.
     """
@@ -33,8 +53,10 @@ class MlperfTrial:
     queries: int
     throughput: Throughput
     verdicts: tuple[LatencyVerdict, ...]
-    in_flight: float
-    in_flight_per_rank: float
+    window: Window | None
+    running: float
+    running_per_rank: float
+    most_running_per_rank: float
     preemptions: int
 
     @property
@@ -125,8 +147,10 @@ class MlperfResult:
                 {**asdict(verdict), "passed": verdict.passed} for verdict in trial.verdicts
             ],
             "queries_of_a_copy": trial.queries,
-            "in_flight_per_copy": trial.in_flight,
-            "in_flight_per_rank": trial.in_flight_per_rank,
+            "window": None if trial.window is None else asdict(trial.window),
+            "running_per_copy": trial.running,
+            "running_per_rank": trial.running_per_rank,
+            "most_running_per_rank": trial.most_running_per_rank,
             "preemptions": trial.preemptions,
             "others_tokens_per_s_per_chip": dict(self.others),
             "messages": list(self.messages),

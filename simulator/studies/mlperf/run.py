@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulator.engines.pools import PoolLayout, deployment_label, parse_deployment
@@ -10,7 +11,7 @@ from simulator.prediction.bands import band_factors
 from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.target import resolve_target
 from simulator.studies.mlperf.request import LEAST_ARRIVALS_S, LIVES
-from simulator.studies.mlperf.result import MlperfResult
+from simulator.studies.mlperf.result import MlperfResult, Window
 from simulator.studies.mlperf.trial import prepare_copy
 from workloads.errors import UserError
 
@@ -32,10 +33,19 @@ FILLS = 8.0
 MOST_QUERIES = 100_000
 """Largest Offline run that is simulated. [requests]"""
 
-RATE_STEP = 1.4
+RATE_STEP, WIDER = 1.35, 1.5
+"""First step of the search for a rate that passes, and the power by which steps grow. [-]"""
 LARGEST_SEARCH = 200.0
-COARSE, FINE = 1.08, 1.02
+COARSE, FINE = 1.06, 1.03
 """How near the largest passing rate is pinned down by short runs, and by whole ones. [-]"""
+NEAREST = 0.4
+"""How near the ends of a bracket the next rate may be. [-]"""
+OF_LIMIT = 0.8
+"""Share of the limit on TPOT that answers of a passing run take in the mean. [-]"""
+SHORT = 0.2
+"""Length of a short run over a whole one. [-]"""
+ENOUGH_QUERIES = 20_000.0
+"""Queries whose 99th percentile is known to a percent or two. [requests]"""
 
 
 def run_mlperf(
@@ -96,6 +106,8 @@ def run_mlperf(
             if other is not copy
         ),
         messages=(
+            *asked.notes,
+            *_as_copies(asked, copy),
             *copy.messages,
             f"prompt lengths: {asked.benchmark.prompt_source}",
             "prompt and output lengths are drawn independently",
@@ -116,10 +128,18 @@ def _check_divides(asked: MlperfRequest, copy: Copy) -> None:
         )
 
 
+def _as_copies(asked: MlperfRequest, copy: Copy) -> tuple[str, ...]:
+    """What is said where fewer workers are simulated than the system has in one copy."""
+    simulated = deployment_label(copy.configuration.pools)
+    if asked.deployment is None or simulated == asked.deployment:
+        return ()
+    return (f"{asked.deployment} counts as copies of {simulated} that a balancer feeds in turn",)
+
+
 def _candidates(asked: MlperfRequest, *, target: Target) -> list[Pools]:
     if asked.deployment is not None:
         try:
-            return [parse_deployment(asked.deployment)]
+            return [smallest_copy(parse_deployment(asked.deployment))]
         except UserError:
             raise
         except ValueError as error:
@@ -131,26 +151,62 @@ def _candidates(asked: MlperfRequest, *, target: Target) -> list[Pools]:
     return [(PoolLayout(layout=layout),) for layout in layouts]
 
 
+def smallest_copy(pools: Pools) -> Pools:
+    """Pools of the smallest system of the same proportions: 4xDEP2+4xDEP16 is 4 of 1 and 1."""
+    times = math.gcd(*(pool.workers for pool in pools))
+    return tuple(replace(pool, workers=pool.workers // times) for pool in pools)
+
+
 def _best_trial(asked: MlperfRequest, copy: Copy) -> MlperfTrial:
     if asked.scenario == "offline":
         return copy.offline(queries=_offline_queries(asked, copy))
-    longest_s = _longest_answer_s(asked)
-    arrivals_s = asked.arrivals_s or max(LEAST_ARRIVALS_S, LIVES * longest_s)
     if asked.rate_per_s is not None:
-        return copy.server(rate_per_s=asked.rate_per_s / copy.copies, arrivals_s=arrivals_s)
-    short_s = max(LEAST_ARRIVALS_S, arrivals_s / 2)
-    guess = copy.full_rate_per_s
-    coarse = _largest_rate(copy, guess=guess, arrivals_s=short_s, ratio=COARSE)
-    rate = coarse.rate_per_s
-    assert rate is not None
-    return _largest_rate(copy, guess=rate, arrivals_s=arrivals_s, ratio=FINE, step=COARSE)
+        rate = asked.rate_per_s / copy.copies
+        return copy.server(rate_per_s=rate, window=_window(asked, rate_per_s=rate))
+    near = _largest_rate(
+        copy,
+        lambda rate: _short_window(asked, rate_per_s=rate),
+        guess=copy.full_rate_per_s,
+        ratio=COARSE,
+        step=RATE_STEP,
+    )
+    assert near.rate_per_s is not None
+    return _largest_rate(
+        copy,
+        lambda rate: _window(asked, rate_per_s=rate),
+        guess=near.rate_per_s,
+        ratio=FINE,
+        step=COARSE,
+    )
 
 
 def _longest_answer_s(asked: MlperfRequest) -> float:
     """About the time of the longest answer at the limit on TPOT. [s]"""
     limits = asked.limits
     assert limits is not None
-    return asked.longest[1] * limits.tpot_s * 0.8
+    return asked.longest[1] * limits.tpot_s * OF_LIMIT
+
+
+def _window(asked: MlperfRequest, *, rate_per_s: float) -> Window:
+    """The run that counts: `LIVES` longest answers, and no more queries than its tails need.
+
+    A run that is shorter than the rules ask for stands for one that is not: of its queries those
+    that find a filled system are judged, by the share that early stopping grants the whole run.
+    """
+    if asked.arrivals_s is not None:
+        return Window(arrivals_s=asked.arrivals_s, whole_s=asked.arrivals_s)
+    life_s = _longest_answer_s(asked)
+    enough_s = max(LIVES * life_s, min(LEAST_ARRIVALS_S, ENOUGH_QUERIES / rate_per_s))
+    if enough_s >= LEAST_ARRIVALS_S:
+        return Window(arrivals_s=enough_s, whole_s=enough_s)
+    return Window(arrivals_s=enough_s, whole_s=LEAST_ARRIVALS_S, judged_from_s=life_s)
+
+
+def _short_window(asked: MlperfRequest, *, rate_per_s: float) -> Window:
+    """A run that brackets the rate: half the time, the second half of which is judged."""
+    whole = _window(asked, rate_per_s=rate_per_s)
+    short_s = whole.arrivals_s / 2.0 if whole.judged_from_s else SHORT * whole.arrivals_s
+    return Window(arrivals_s=short_s, whole_s=whole.whole_s, judged_from_s=short_s / 2.0)
 
 
 def _offline_queries(asked: MlperfRequest, copy: Copy) -> int:
@@ -163,9 +219,18 @@ def _offline_queries(asked: MlperfRequest, copy: Copy) -> int:
 
 
 def _largest_rate(
-    copy: Copy, *, guess: float, arrivals_s: float, ratio: float, step: float = RATE_STEP
+    copy: Copy,
+    window_at: Callable[[float], Window],
+    *,
+    guess: float,
+    ratio: float,
+    step: float,
 ) -> MlperfTrial:
-    """The trial of the largest rate that passes, by bisection in logarithms.
+    """The trial of the largest rate that passes, to a ratio.
+
+    Between a rate that passes and one that does not the next one is where the binding latency
+    would meet its limit by a power law, kept off the ends since beyond saturation it rises at
+    once.
 
     Raises
     ------
@@ -173,21 +238,40 @@ def _largest_rate(
         If no rate passes.
     """
     good: MlperfTrial | None = None
-    low, high = 0.0, math.inf
+    bad: MlperfTrial | None = None
     rate = guess
-    while high / ratio > low:
-        trial = copy.server(rate_per_s=rate, arrivals_s=arrivals_s)
+    while True:
+        trial = copy.server(rate_per_s=rate, window=window_at(rate))
         if trial.passed:
-            good, low = trial, rate
-            rate = rate * step if high == math.inf else math.sqrt(low * high)
+            good = trial
         else:
-            high = rate
-            rate = rate / step if low == 0.0 else math.sqrt(low * high)
-            if low == 0.0 and rate < guess / LARGEST_SEARCH:
+            bad = trial
+        if good is None:
+            if rate < guess / LARGEST_SEARCH:
                 worst = max(trial.verdicts, key=lambda verdict: verdict.used)
                 raise UserError(
                     f"no rate passes: at {trial.rate_per_s:.3g} queries/s of a copy p99 "
                     f"{worst.name} is {worst.p99_s:.3g} s, its limit {worst.limit_s:g} s"
                 )
-    assert good is not None
-    return good
+            rate /= step
+            step **= WIDER
+        elif bad is None:
+            rate *= step
+        else:
+            low, high = _rate(good), _rate(bad)
+            if high <= low * ratio:
+                return good
+            rate = low * (high / low) ** _where(good, bad)
+
+
+def _rate(trial: MlperfTrial) -> float:
+    assert trial.rate_per_s is not None
+    return trial.rate_per_s
+
+
+def _where(good: MlperfTrial, bad: MlperfTrial) -> float:
+    """Share of the way from a rate that passes to one that fails, in logarithms. [-]"""
+    low, high = (max(one.used for one in trial.verdicts) for trial in (good, bad))
+    if high <= max(low, 1.0):
+        return 0.5
+    return min(max(-math.log(low) / math.log(high / low), NEAREST), 1.0 - NEAREST)

@@ -30,8 +30,9 @@ def mlperf_text(result: MlperfResult) -> str:
         low, high = (result.tokens_per_s_per_chip * end for end in result.band)
         rows.append(("90 % band per chip", f"{low:,.0f} to {high:,.0f}", "tok/s"))
     rows += [
-        ("in flight of a copy", f"{trial.in_flight:,.0f}", "requests"),
-        ("on a rank", f"{trial.in_flight_per_rank:,.1f}", "requests"),
+        ("running in a copy", f"{trial.running:,.0f}", "requests"),
+        ("on a rank", f"{trial.running_per_rank:,.1f}", "requests"),
+        ("most on a rank", f"{trial.most_running_per_rank:,.1f}", "requests"),
         ("queries of a copy", f"{trial.queries:,}", ""),
         ("preemptions", f"{trial.preemptions:,}", ""),
     ]
@@ -43,7 +44,7 @@ def mlperf_text(result: MlperfResult) -> str:
         ]
         lines += [
             f"{v.name:<8}{v.mean_s:>9.3g}{v.p50_s:>9.3g}{v.p90_s:>9.3g}{v.p99_s:>9.3g}"
-            f"{v.limit_s:>9.3g}  {v.over:,} of {max(v.allowed, 0):,} allowed"
+            f"{v.limit_s:>9.3g}  {v.over:,} of {v.judged:,}, {max(v.allowed, 0):,} allowed"
             for v in trial.verdicts
         ]
         lines.append(f"{'passes' if trial.passed else 'fails'}; {trial.binding} binds")

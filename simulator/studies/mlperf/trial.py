@@ -16,13 +16,13 @@ from simulator.scenario.configure import configure_run
 from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.front_end import FrontEnd
-from simulator.studies.mlperf.request import LEAST_ARRIVALS_S
-from simulator.studies.mlperf.result import MlperfTrial
+from simulator.studies.mlperf.result import MlperfTrial, Window
 from workloads.requests.arrivals import Gamma
 from workloads.requests.synthetic import requests_from_lengths
 from workloads.speculation import draw_decode_steps, expected_decode_steps
 
 if TYPE_CHECKING:
+    from simulator.analysis.mlperf import Throughput
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
@@ -94,15 +94,15 @@ class Copy:
             least_speed=0.0 if limits is None else 1.0 / limits.tpot_s,
         )
 
-    def server(self, *, rate_per_s: float, arrivals_s: float) -> MlperfTrial:
-        """The copy at a rate: every query counts, from the first to the last.
+    def server(self, *, rate_per_s: float, window: Window) -> MlperfTrial:
+        """The copy at a rate.
 
         Parameters
         ----------
         rate_per_s:
             Scheduled arrivals of the copy. [1/s]
-        arrivals_s:
-            Time of scheduled arrivals. [s]
+        window:
+            What is simulated of the run, and judged.
         """
         limits = self.asked.limits
         assert limits is not None
@@ -113,27 +113,46 @@ class Copy:
                 block
                 for block, _ in zip(
                     process.times(arrivals_rng),
-                    range(math.ceil(arrivals_s * rate_per_s / 2048) + 2),
+                    range(math.ceil(window.arrivals_s * rate_per_s / 2048) + 2),
                     strict=False,
                 )
             ]
         )
-        times_s = times_s[times_s <= max(arrivals_s, LEAST_ARRIVALS_S)]
+        times_s = times_s[times_s <= window.arrivals_s]
         records = self._serve(self._requests(len(times_s), rng=rng, arrival_s=times_s))
+        judged = records.arrival_s >= window.judged_from_s
+        queries = round(rate_per_s * window.whole_s)
+        verdicts = tuple(
+            LatencyVerdict.of(name, values_s[judged], limit_s=limit_s, queries=queries)
+            for name, values_s, limit_s in (
+                ("TTFT", records.ttft_s, limits.ttft_s),
+                ("TPOT", records.tpot_s, limits.tpot_s),
+            )
+        )
+        through = server_throughput(
+            records, arrivals_s=window.arrivals_s, whole_s=max(window.whole_s, window.arrivals_s)
+        )
         return self._trial(
             records,
+            window=window,
             rate_per_s=rate_per_s,
-            verdicts=(
-                LatencyVerdict.of("TTFT", records.ttft_s, limit_s=limits.ttft_s),
-                LatencyVerdict.of("TPOT", records.tpot_s, limit_s=limits.tpot_s),
-            ),
+            throughput=through,
+            verdicts=verdicts,
+            between_s=(window.judged_from_s, window.arrivals_s),
         )
 
     def offline(self, *, queries: int) -> MlperfTrial:
         """The copy with all queries there at time zero."""
         _, rng = self._streams()
         records = self._serve(self._requests(queries, rng=rng, arrival_s=np.zeros(queries)))
-        return self._trial(records, rate_per_s=None, verdicts=())
+        return self._trial(
+            records,
+            window=None,
+            rate_per_s=None,
+            throughput=offline_throughput(records),
+            verdicts=(),
+            between_s=(0.0, float(records.finish_s.max())),
+        )
 
     def _streams(self) -> tuple[np.random.Generator, np.random.Generator]:
         first, second = np.random.default_rng(self.configuration.seed).spawn(2)
@@ -161,21 +180,37 @@ class Copy:
         self,
         records: Records,
         *,
+        window: Window | None,
         rate_per_s: float | None,
+        throughput: Throughput,
         verdicts: tuple[LatencyVerdict, ...],
+        between_s: tuple[float, float],
     ) -> MlperfTrial:
-        through = offline_throughput(records) if rate_per_s is None else server_throughput(records)
-        spent_s = float(records.e2el_s.sum())
-        in_flight = spent_s / float(records.finish_s.max())
+        mean, peak = _running(records, between_s=between_s)
         return MlperfTrial(
             rate_per_s=rate_per_s,
+            window=window,
             queries=len(records),
-            throughput=through,
+            throughput=throughput,
             verdicts=verdicts,
-            in_flight=in_flight,
-            in_flight_per_rank=in_flight / self.ranks,
+            running=mean,
+            running_per_rank=mean / self.ranks,
+            most_running_per_rank=peak / self.ranks,
             preemptions=int(records.preemptions.sum()),
         )
+
+
+def _running(records: Records, *, between_s: tuple[float, float]) -> tuple[float, float]:
+    """Requests that are computed, mean and most, from one time to another."""
+    first_s, last_s = between_s
+    starts = np.clip(records.scheduled_s, first_s, last_s)
+    ends = np.clip(records.finish_s, first_s, last_s)
+    mean = float((ends - starts).sum()) / max(last_s - first_s, 1e-9)
+    times = np.concatenate([records.scheduled_s, records.finish_s])
+    change = np.concatenate([np.ones(len(records)), -np.ones(len(records))])
+    order = np.lexsort((change, times))
+    running = np.cumsum(change[order])
+    return mean, float(running[times[order] >= first_s].max())
 
 
 def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_for: int) -> Copy:
