@@ -36,15 +36,6 @@ TYPICAL_ISL, TYPICAL_OSL = 131_072, 1_024
 """Lengths by which a recipe is looked up for session trees: the means of an hour. [tokens]"""
 
 
-INGEST_S_PER_TOKEN = 2e-6
-"""From a client's sending to the engine's queue, per prompt token. [s/token]
-
-Servers tokenise the whole prompt again at every turn, on one core a request: Hugging Face
-tokenizers' byte-level BPE takes 3.4 to 4.5 us a token on a shared cloud core (measured, source code
-of 0.1 to 1.6 MB), 1.5 to 3 on a server's. Estimate.
-"""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgenticOutcome:
     """A run of session trees: what came out, from what, and what was assumed.
@@ -152,13 +143,10 @@ def simulate_agentic(
         decode_steps=lambda output_tokens: draw_decode_steps(
             rng=steps_rng, output_tokens=output_tokens, acceptance=acceptance
         ),
-        ingest_s_per_token=INGEST_S_PER_TOKEN,
     )
     records = run_deployment(
         deployment=by_session(assembly.deployment), requests=(), load=load, on_step=on_step
     )
-    sent_s = records.arrival_s - INGEST_S_PER_TOKEN * records.prompt_tokens
-    records = replace(records, arrival_s=sent_s)
     metrics = agentic_metrics(
         records,
         hit_infinite=load.counts.infinite_cache_hit,

@@ -93,9 +93,6 @@ class SessionLanes:
         Rules and constants of the client.
     decode_steps:
         Engine steps of outputs under speculation; ``None``: a token a step.
-    ingest_s_per_token:
-        From a client's sending to the engine's queue, per prompt token: the whole prompt is
-        tokenised again every turn. [s/token]
     counts:
         Filled by the run.
 
@@ -109,7 +106,6 @@ class SessionLanes:
     source: TreeSource
     protocol: AgentxProtocol
     decode_steps: DecodeSteps | None = None
-    ingest_s_per_token: float = 0.0
     counts: LaneCounts = field(default_factory=LaneCounts)
 
     def __post_init__(self) -> None:
@@ -451,5 +447,4 @@ class LaneClients:
             self._counts.overflows += 1
             self._clock.at(self._clock.now, ARRIVAL, lambda _event: self.finished(request))
             return
-        ingest_s = self._load.ingest_s_per_token * call.prompt_tokens
-        self._clock.at(self._clock.now + ingest_s, ARRIVAL, lambda _event: self._send(request))
+        self._send(request)

@@ -44,14 +44,13 @@ def chain(name, *gaps_s, duration_s=1.0, first_blocks=4):
     return build_tree(Session(name=name, main=calls))
 
 
-def replay(trees, *, lanes, rules=RULES, service_s=1.0, longest=1 << 20, ingest_s=0.0):
+def replay(trees, *, lanes, rules=RULES, service_s=1.0, longest=1 << 20):
     """Requests as they were sent, as (time after hand-off, request), and the run's counts."""
     clock = Clock()
     load = SessionLanes(
         concurrency=lanes,
         source=RecordedTrees(trees=tuple(trees)),
         protocol=rules,
-        ingest_s_per_token=ingest_s,
     )
     sent = []
 
@@ -157,15 +156,6 @@ def test_a_warm_up_by_time_goes_on_until_it_is_over_and_drains() -> None:
     assert counts.warm_up == 7  # one a second without pauses, the last begun at 6 s
     assert counts.start_s == 7.0
     assert next(row for row in sent if row[1] >= 0)[0] == 0.0
-
-
-def test_prompts_are_tokenised_before_they_reach_the_engine() -> None:
-    rules = replace(RULES, warm_up_requests=0)
-    plain, _ = replay([chain("a", 1, 1)], lanes=1, rules=rules)
-    sent, _ = replay([chain("a", 1, 1)], lanes=1, rules=rules, ingest_s=0.001)
-    blocks = [row[2] for row in plain][:2]
-    assert sent[0][0] == pytest.approx(0.001 * blocks[0])
-    assert sent[1][0] == pytest.approx(plain[1][0] + 0.001 * sum(blocks))
 
 
 def test_start_points_follow_the_clients_generator() -> None:
