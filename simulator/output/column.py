@@ -24,7 +24,7 @@ class Column:
     unit:
         Unit, empty for texts, flags and plain counts.
     header:
-        Over the column of a printed table; empty: the name.
+        Over the column of a printed table, broken where a narrow table breaks it; empty: the name.
     part:
         What it tells of.
     is_read:
@@ -41,5 +41,10 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Header of a printed column."""
+        """Header of a printed column, on one line."""
+        return (self.header or self.name).replace("\n/", "/").replace("\n", " ")
+
+    @property
+    def narrow_title(self) -> str:
+        """The same on as many lines as it has in a narrow table."""
         return self.header or self.name

@@ -13,7 +13,7 @@ from simulator.output.column import Column, Kind
 from simulator.output.study_columns import COMPARISON, PLAN, PREDICT, SEARCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 
 def _ran(name: str, kind: Kind, text: str, *, unit: str = "", header: str = "") -> Column:
@@ -43,10 +43,10 @@ _LATENCIES = {
     "queue": "wait before the first step of a request",
 }
 _HEADERS = {
-    "median_ttft_s": "TTFT p50",
-    "p90_ttft_s": "p90",
-    "p99_ttft_s": "p99 [s]",
-    "median_tpot_s": "TPOT",
+    "median_ttft_s": "TTFT\np50 s",
+    "p90_ttft_s": "TTFT\np90 s",
+    "p99_ttft_s": "TTFT\np99 s",
+    "median_tpot_s": "TPOT\np50 s",
 }
 
 WHAT_RAN: tuple[Column, ...] = (
@@ -76,7 +76,7 @@ WHAT_RAN: tuple[Column, ...] = (
         "int",
         "closed-loop clients of the whole deployment",
         unit="requests",
-        header="conc",
+        header="clients",
     ),
 )
 """What identifies a run, in the order of its table."""
@@ -96,7 +96,7 @@ METRICS: tuple[Column, ...] = (
         kind="float",
         text="input and output tokens a second over all GPUs",
         unit="tok/s",
-        header="tok/s/GPU",
+        header="tok/s\n/GPU",
     ),
     Column(name="input_tput_per_gpu", kind="float", text="its input part", unit="tok/s"),
     Column(name="output_tput_per_gpu", kind="float", text="its output part", unit="tok/s"),
@@ -143,10 +143,13 @@ METRICS: tuple[Column, ...] = (
         kind="float",
         text="speed of the median user, 1 / median TPOT",
         unit="tok/s",
-        header="tok/s/user",
+        header="tok/s\n/user",
     ),
 )
 """`simulator.analysis.metrics.RunMetrics`, in the order of its table."""
+
+BAND = "90 %\nband"
+"""Header of a printed interval, which stands in the column of its low end."""
 
 BANDS: tuple[Column, ...] = tuple(
     Column(
@@ -155,6 +158,7 @@ BANDS: tuple[Column, ...] = tuple(
         text=f"{where} end of the 90 % interval; blank where predictions of the kind have not "
         "been compared with measurements",
         unit=unit,
+        header=BAND if name == "total_tput_per_gpu" and end == "lo" else "",
     )
     for name, unit in (
         ("total_tput_per_gpu", "tok/s"),
@@ -177,7 +181,7 @@ ABOUT: tuple[Column, ...] = (
         name="bottleneck",
         kind="text",
         text="what binds most of the time",
-        header="what binds",
+        header="binds",
         part="about the run",
     ),
     Column(
@@ -199,7 +203,7 @@ COSTS: tuple[Column, ...] = (
         kind="float",
         text="on all tokens and GPUs, at the price of the tier",
         unit="USD",
-        header="$/M tok",
+        header="$/M\ntok",
         part="cost",
     ),
     Column(
@@ -207,6 +211,7 @@ COSTS: tuple[Column, ...] = (
         kind="float",
         text="all GPUs on input tokens alone",
         unit="USD",
+        header="$/M in",
         part="cost",
     ),
     Column(
@@ -214,6 +219,7 @@ COSTS: tuple[Column, ...] = (
         kind="float",
         text="all GPUs on output tokens alone",
         unit="USD",
+        header="$/M out",
         part="cost",
     ),
     Column(
@@ -237,6 +243,7 @@ COSTS: tuple[Column, ...] = (
         kind="float",
         text="on InferenceX's power constant",
         unit="J",
+        header="J/tok",
         part="cost",
     ),
 )
@@ -298,12 +305,6 @@ RUN: tuple[Column, ...] = (*WHAT_RAN, *METRICS, *BANDS, *ABOUT, *STANDING, *COST
 def columns() -> dict[str, Column]:
     """Every column by name."""
     return {column.name: column for columns in SECTIONS.values() for column in columns}
-
-
-def titles(names: Sequence[str]) -> tuple[str, ...]:
-    """Headers of printed columns."""
-    known = columns()
-    return tuple(known[name].title if name in known else name for name in names)
 
 
 def columns_page() -> str:

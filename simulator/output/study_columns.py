@@ -10,6 +10,22 @@ if TYPE_CHECKING:
     from simulator.output.column import Part
 
 
+_HEADERS = {
+    "missed": "misses",
+    "layout": "layout",
+    "nodes": "bought in",
+    "utility_mw": "MW",
+    "usd_per_h": "$/h",
+    "usd_per_month": "$/month",
+    "rate_per_s": "req/s",
+    "gpus_low": "90 %\nband",
+    "ratio_lo": "90 %\nband",
+    "usd_ratio": "ratio",
+    "mw_ratio": "ratio",
+    "between": "runs on either side",
+}
+
+
 def _other(part: Part, **texts: str) -> tuple[Column, ...]:
     return tuple(
         Column(
@@ -17,6 +33,7 @@ def _other(part: Part, **texts: str) -> tuple[Column, ...]:
             kind="float" if "[" in text else "text",
             text=text.partition(" [")[0],
             unit=text.partition(" [")[2].rstrip("]"),
+            header=_HEADERS.get(name, ""),
             part=part,
         )
         for name, text in texts.items()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from simulator.output.columns import columns
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -30,6 +32,28 @@ def table_of(*, title: str, headers: Sequence[str], left: Iterable[str] = ()) ->
     texts = set(left)
     for header in headers:
         table.add_column(header, justify="left" if header in texts else "right", no_wrap=True)
+    return table
+
+
+def table_of_columns(names: Iterable[str], *, title: str = "", narrow: bool = False) -> Table:
+    """An empty table of known columns, whose headers and alignment follow their definitions.
+
+    Parameters
+    ----------
+    names:
+        Columns of `simulator.output.columns`.
+    narrow:
+        Whether headers break onto a second line.
+    """
+    known = columns()
+    table = Table(box=None, pad_edge=False, title=title or None, title_justify="left")
+    for name in names:
+        column = known[name]
+        table.add_column(
+            column.narrow_title if narrow else column.title,
+            justify="left" if column.kind == "text" else "right",
+            no_wrap=True,
+        )
     return table
 
 

@@ -10,7 +10,7 @@ from simulator.output.text_tables import (
     interval,
     number,
     records_of,
-    table_of,
+    table_of_columns,
 )
 from simulator.studies.compare.sides import crossings
 from simulator.version import version
@@ -23,7 +23,24 @@ if TYPE_CHECKING:
     from simulator.studies.compare.run import ComparisonResult
 
 UNREACHABLE = "unreachable"
-TEXT_COLUMNS = ("", "runs on either side", "binds")
+SHOWN = (
+    "interactivity",
+    "system",
+    "total_tput_per_gpu",
+    "total_tput_per_gpu_lo",
+    "ratio",
+    "ratio_lo",
+    "usd_per_million_tokens",
+    "usd_ratio",
+    "usd_per_million_input_tokens",
+    "usd_per_million_output_tokens",
+    "tokens_per_s_per_mw",
+    "mw_ratio",
+    "joules_per_token",
+    "between",
+    "bottleneck",
+)
+"""Columns of a printed comparison."""
 
 
 def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
@@ -59,8 +76,8 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
 
 
 def _table(result: ComparisonResult) -> Any:
-    headers, rows = comparison_cells(result.frame(), reference=result.sides[0].name)
-    table = table_of(title="", headers=headers, left=TEXT_COLUMNS)
+    names, rows = comparison_cells(result.frame(), reference=result.sides[0].name)
+    table = table_of_columns(names)
     for position, (first, cells) in enumerate(rows):
         if first and position:
             table.add_row()
@@ -71,7 +88,7 @@ def _table(result: ComparisonResult) -> Any:
 def comparison_cells(
     frame: pd.DataFrame, *, reference: str
 ) -> tuple[list[str], list[tuple[bool, list[str]]]]:
-    """A comparison as it is read: headers, and cells of each row.
+    """A comparison as it is read: columns, and cells of each row.
 
     Parameters
     ----------
@@ -83,20 +100,19 @@ def comparison_cells(
     Returns
     -------
     tuple
-        Headers, where those that differ in trailing blanks alone read alike; and for each row
-        whether it is the first of its speed, with its cells.
+        Names of the columns; and for each row whether it is the first of its speed, with its
+        cells.
     """
     banded = bool(frame["total_tput_per_gpu_lo"].notna().any())
-    headers = ["tok/s/user", "", "tok/s/GPU", *(["90 %"] if banded else []), "ratio"]
-    headers += [*(["90 % "] if banded else []), "$/M tok", "ratio ", "$/M in", "$/M out"]
-    headers += ["tok/s/MW", "ratio  ", "J/tok", "runs on either side", "binds"]
+    bands = ("total_tput_per_gpu_lo", "ratio_lo")
+    names = [name for name in SHOWN if banded or name not in bands]
     rows: list[tuple[bool, list[str]]] = []
     for row in frame.to_dict("records"):
         first = row["system"] == reference
         cells = [number(row["interactivity"]) if first else "", row["system"]]
         if not row["reachable"]:
             reach = f"{number(row['slowest'])} to {number(row['fastest'])} tok/s/user"
-            blank = [""] * (len(headers) - 5)
+            blank = [""] * (len(names) - 5)
             rows.append((first, [*cells, UNREACHABLE, *blank, f"its curve: {reach}", ""]))
             continue
         cells.append(number(row["total_tput_per_gpu"]))
@@ -117,7 +133,7 @@ def comparison_cells(
             row["bottleneck"],
         ]
         rows.append((first, cells))
-    return headers, rows
+    return names, rows
 
 
 def _times(value: float | None) -> str:

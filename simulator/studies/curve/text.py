@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from simulator.output.columns import titles
-from simulator.output.text_tables import console, interval, number, table_of
+from simulator.output.text_tables import console, interval, number, table_of_columns
 from simulator.studies.concurrency import ENDS
 
 if TYPE_CHECKING:
@@ -16,12 +15,11 @@ if TYPE_CHECKING:
     from simulator.scenario.candidates import RefusedLayout
     from simulator.studies.curve.run import CurveResult
 
-BAND = "90 % band"
 SHOWN = (
     "label",
     "concurrency",
     "total_tput_per_gpu",
-    BAND,
+    "total_tput_per_gpu_lo",
     "interactivity",
     "median_ttft_s",
     "p99_ttft_s",
@@ -30,7 +28,6 @@ SHOWN = (
     "tokens_per_s_per_utility_mw",
     "bottleneck",
 )
-HEADERS = titles(SHOWN)
 
 
 def print_curve(result: CurveResult, *, directory: Path) -> None:
@@ -42,7 +39,7 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
     for message in result.messages:
         out.print(f"note: {message}", soft_wrap=True)
     out.print()
-    table = table_of(title="", headers=HEADERS, left=("layout", "what binds"))
+    table = table_of_columns(SHOWN)
     frontier = result.frontier
     for point in frontier:
         table.add_row(*_cells(point))
@@ -91,8 +88,13 @@ def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
     numbers = {
         name: number(value) for name, value in point.items() if isinstance(value, int | float)
     }
-    texts = {"label": point["label"], "bottleneck": point["bottleneck"], BAND: band}
-    shown = {**numbers, **texts, "concurrency": f"{point['concurrency']:,}"}
+    shown = {
+        **numbers,
+        "label": point["label"],
+        "concurrency": f"{point['concurrency']:,}",
+        "total_tput_per_gpu_lo": band,
+        "bottleneck": point["bottleneck"],
+    }
     return tuple(shown.get(name, "") for name in SHOWN)
 
 

@@ -13,7 +13,7 @@ from simulator.output.text_tables import (
     interval,
     number,
     records_of,
-    table_of,
+    table_of_columns,
 )
 from simulator.studies.plan.break_even import break_even_of
 from simulator.version import version
@@ -29,6 +29,27 @@ if TYPE_CHECKING:
     from simulator.studies.plan.result import PlanResult, PlanRow, Rejected
 
 _MOST_REASONS = 4
+SHOWN = (
+    "rank",
+    "sku",
+    "layout",
+    "engine",
+    "gpus",
+    "gpus_low",
+    "nodes",
+    "utility_mw",
+    "usd_per_h",
+    "usd_per_month",
+    "usd_per_million_tokens",
+    "rate_per_s",
+    "headroom",
+    "users",
+    "interactivity",
+    "p90_ttft_s",
+    "limit",
+    "kind",
+)
+"""Columns of a printed ranking."""
 
 
 def demand_text(result: PlanResult) -> str:
@@ -184,28 +205,9 @@ def _percent(share: float) -> str:
 def _table(result: PlanResult) -> Table:
     kinds = {row.kind for row in result.rows}
     banded = any(row.band is not None for row in result.rows)
-    headers = [
-        "rank",
-        "SKU",
-        "deployment",
-        "engine",
-        "GPUs",
-        *(["90 %\nband"] if banded else []),
-        "bought in",
-        "MW",
-        "$/h",
-        "$/month",
-        "$/M\ntokens",
-        "req/s",
-        "head-\nroom",
-        "users",
-        "tok/s\n/user",
-        "TTFT\np90 s",
-        "limit",
-        *(["kind"] if len(kinds) > 1 else []),
-    ]
-    left = ("SKU", "deployment", "engine", "bought in", "limit", "kind")
-    table = table_of(title="", headers=headers, left=left)
+    left_out = set() if banded else {"gpus_low"}
+    left_out |= set() if len(kinds) > 1 else {"kind"}
+    table = table_of_columns([name for name in SHOWN if name not in left_out], narrow=True)
     for rank, row in enumerate(result.rows, start=1):
         fleet, now = row.fleet, row.operating
         table.add_row(

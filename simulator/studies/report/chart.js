@@ -195,7 +195,7 @@ function show(spot) {
   el(tip, "em", {}, p.measured ? `measured${name && `, drawn with ${name}`}` : `${name}, simulated`);
   const list = el(tip, "dl");
   [...row.cells].forEach((cell, i) => {
-    if (!cell.textContent || ["layout", "conc", "curve"].includes(heads[i])) return;
+    if (!cell.textContent || ["layout", "clients", "curve"].includes(heads[i])) return;
     el(list, "dt", {}, heads[i]);
     el(list, "dd", {}, cell.textContent);
   });

@@ -6,6 +6,7 @@ import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.columns import columns
 from simulator.output.text_tables import interval, number
 
 if TYPE_CHECKING:
@@ -34,31 +35,35 @@ def _whole(name: str) -> Cell:
     return lambda row: f"{row[name]:,.0f}" if row[name] == row[name] else ""
 
 
+def _title(name: str) -> str:
+    return columns()[name].title
+
+
 POINT_COLUMNS: tuple[tuple[str, Cell], ...] = (
-    ("layout", _text("label")),
-    ("conc", _whole("concurrency")),
-    ("GPUs", _whole("gpus")),
-    ("tok/s/user", _figure("interactivity")),
+    (_title("label"), _text("label")),
+    (_title("concurrency"), _whole("concurrency")),
+    (_title("gpus"), _whole("gpus")),
+    (_title("interactivity"), _figure("interactivity")),
     ("90 % band", _band("interactivity")),
-    ("tok/s/GPU", _figure("total_tput_per_gpu")),
+    (_title("total_tput_per_gpu"), _figure("total_tput_per_gpu")),
     ("90 % band", _band("total_tput_per_gpu")),
-    ("TTFT p50 [s]", _figure("median_ttft_s")),
-    ("p90 [s]", _figure("p90_ttft_s")),
-    ("p99 [s]", _figure("p99_ttft_s")),
-    ("$/M tok", _figure("usd_per_million_tokens")),
-    ("$/M out", _figure("usd_per_million_output_tokens")),
-    ("tok/s/MW", _figure("tokens_per_s_per_mw")),
-    ("J/tok", _figure("joules_per_token")),
-    ("what binds", _text("bottleneck")),
-    ("kind", _text("kind")),
+    (_title("median_ttft_s"), _figure("median_ttft_s")),
+    (_title("p90_ttft_s"), _figure("p90_ttft_s")),
+    (_title("p99_ttft_s"), _figure("p99_ttft_s")),
+    (_title("usd_per_million_tokens"), _figure("usd_per_million_tokens")),
+    (_title("usd_per_million_output_tokens"), _figure("usd_per_million_output_tokens")),
+    (_title("tokens_per_s_per_mw"), _figure("tokens_per_s_per_mw")),
+    (_title("joules_per_token"), _figure("joules_per_token")),
+    (_title("bottleneck"), _text("bottleneck")),
+    (_title("kind"), _text("kind")),
 )
 MEASURED_COLUMNS: tuple[tuple[str, Cell], ...] = (
-    ("layout", _text("label")),
-    ("conc", _whole("concurrency")),
-    ("GPUs", _whole("gpus")),
-    ("tok/s/user", _figure("interactivity")),
-    ("tok/s/GPU", _figure("total_tput_per_gpu")),
-    ("TTFT p50 [s]", _figure("median_ttft_s")),
+    (_title("label"), _text("label")),
+    (_title("concurrency"), _whole("concurrency")),
+    (_title("gpus"), _whole("gpus")),
+    (_title("interactivity"), _figure("interactivity")),
+    (_title("total_tput_per_gpu"), _figure("total_tput_per_gpu")),
+    (_title("median_ttft_s"), _figure("median_ttft_s")),
     ("chip", _text("sku")),
     ("engine", _text("engine")),
     ("precision", _text("precision")),
@@ -69,7 +74,7 @@ MEASURED_COLUMNS: tuple[tuple[str, Cell], ...] = (
 )
 _MOST_OPEN = 8
 _LEFT = {
-    *("layout", "what binds", "kind", "chip", "engine", "precision", "speculation", "date"),
+    *("layout", "kind", "chip", "engine", "precision", "speculation", "date"),
     *("quality", "source", "curve", "system", "runs on either side", "binds"),
 }
 
@@ -155,8 +160,8 @@ def comparison_table(source: Source) -> str:
 
     if source.comparison is None:
         return ""
-    headers, rows = comparison_cells(source.comparison, reference=source.reference)
-    headers = [header or "system" for header in headers]
+    names, rows = comparison_cells(source.comparison, reference=source.reference)
+    headers = [_title(name) for name in names]
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in source.remarks)
     return table(headers, [cells for _, cells in rows]) + (f"<ul>{remarks}</ul>" if remarks else "")
 

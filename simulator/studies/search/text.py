@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.output.text_tables import console, number, records_of, table_of
+from simulator.output.text_tables import console, number, records_of, table_of_columns
 from simulator.studies.search.launch_commands import launch_commands
 from simulator.studies.search.request import GOALS
 from simulator.version import version
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
     from simulator.studies.search.result import SearchResult, Trial
 
+SHOWN = (
+    "rank",
+    "sku",
+    "label",
+    "engine",
+    "spec",
+    "settings",
+    "concurrency",
+    "total_tput_per_gpu",
+    "interactivity",
+    "median_ttft_s",
+    "p90_ttft_s",
+    "usd_per_million_tokens",
+    "bottleneck",
+    "missed",
+)
+"""Columns of a printed ranking."""
 _MOST_RUNNERS_UP = 9
 _MOST_REASONS = 12
 _ALIKE = 0.01
@@ -145,25 +162,8 @@ def _nearest(result: SearchResult) -> list[Trial]:
 
 
 def _table(trials: Sequence[Trial]) -> Table:
-    headers = [
-        "rank",
-        "SKU",
-        "deployment",
-        "engine",
-        "spec",
-        "settings",
-        "clients",
-        "tok/s\n/GPU",
-        "tok/s\n/user",
-        "TTFT\np50 s",
-        "TTFT\np90 s",
-        "$/M\ntokens",
-        "binds",
-        "misses",
-    ]
     missing = any(not trial.meets for trial in trials)
-    left = ("SKU", "deployment", "engine", "spec", "settings", "binds", "misses")
-    table = table_of(title="", headers=headers if missing else headers[:-1], left=left)
+    table = table_of_columns(SHOWN if missing else SHOWN[:-1], narrow=True)
     for rank, trial in enumerate(trials, start=1):
         metrics = trial.metrics
         missed = [name for name, used in trial.slo_use.items() if used > 1.0]

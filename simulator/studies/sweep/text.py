@@ -10,7 +10,7 @@ from simulator.output.text_tables import (
     number,
     records_of,
     refusal_lines,
-    table_of,
+    table_of_columns,
 )
 from simulator.studies.concurrency import ENDS
 from simulator.version import version
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
     from simulator.studies.sweep.run import SweepResult
 
+SHOWN = (
+    "label",
+    "concurrency",
+    "gpus",
+    "interactivity",
+    "total_tput_per_gpu",
+    "total_tput_per_gpu_lo",
+    "median_ttft_s",
+    "p90_ttft_s",
+    "usd_per_million_tokens",
+    "usd_per_million_output_tokens",
+    "tokens_per_s_per_mw",
+    "joules_per_token",
+    "bottleneck",
+    "kind",
+)
+"""Columns of a printed frontier."""
 ALIKE = 0.01
 """Frontier points that differ by less than this share on both axes are printed as one."""
 
@@ -81,10 +98,8 @@ def summary_line(result: SweepResult) -> str:
 
 def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
     banded = bool(rows["total_tput_per_gpu_lo"].notna().any())
-    headers = ["layout", "clients", "GPUs", "tok/s/user", "tok/s/GPU"]
-    headers += ["90 % band"] if banded else []
-    headers += ["TTFT p50 s", "p90 s", "$/M tok", "$/M out", "tok/s/MW", "J/tok", "binds", "kind"]
-    table = table_of(title=title, headers=headers, left=("layout", "binds", "kind"))
+    names = [name for name in SHOWN if banded or name != "total_tput_per_gpu_lo"]
+    table = table_of_columns(names, title=title)
     for row in records_of(rows):
         cells = [
             row["label"],
