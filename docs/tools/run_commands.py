@@ -1,9 +1,10 @@
 """Runs every command of README, guides and background pages as written.
 
 ``python docs/tools/run_commands.py`` runs those that took under a minute when they were last
-timed; ``--all`` runs the long ones too. ``--record`` writes times and dates to
-docs/reference/commands.yaml, from which docs/reference/commands.md is made. A command that ends
-with another status than 0, or prints a traceback, fails the run.
+timed; ``--all`` runs the long ones too, ``--within SECONDS`` the fastest that together took no
+longer, as CI does. ``--record`` writes times and dates to docs/reference/commands.yaml, from which
+docs/reference/commands.md is made; before a release: ``--all --record``. A command that ends with
+another status than 0, or prints a traceback, fails the run.
 
 Commands run in a scratch folder which holds what the pages assume a reader has: measured runs of
 their own, results of earlier commands.
@@ -122,10 +123,32 @@ def recorded() -> dict[str, dict[str, object]]:
     return {str(entry["command"]): entry for entry in entries}
 
 
-def prepare(folder: Path) -> None:
-    """Make what the pages assume a reader to have."""
+def fastest(
+    commands: list[Command], known: dict[str, dict[str, object]], *, within_s: float
+) -> list[Command]:
+    """Commands that together took at most so long when last timed, the fastest first. [s]"""
+    timed = {
+        command.text: float(str(known[command.text]["seconds"]))
+        for command in commands
+        if command.text in known
+    }
+    chosen: set[str] = set()
+    total_s = 0.0
+    for text, seconds in sorted(timed.items(), key=lambda each: each[1]):
+        total_s += seconds
+        if total_s > within_s:
+            break
+        chosen.add(text)
+    return [command for command in commands if command.text in chosen]
+
+
+def prepare(folder: Path, commands: list[Command]) -> None:
+    """Make what the pages of some commands assume a reader to have."""
     for target, command in PREPARED.items():
-        if not (folder / target).exists():
+        needed = any(target in each.text for each in commands) or any(
+            target in other for other in PREPARED.values() if other != command
+        )
+        if needed and not (folder / target).exists():
             _, status, output = run_one(Command(page="prepared", text=command), folder)
             if status != 0:
                 raise SystemExit(f"cannot prepare {target}: {output.strip()[-400:]}")
@@ -153,11 +176,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="the long commands too")
     parser.add_argument("--record", action="store_true", help="write times, dates and the page")
+    parser.add_argument("--within", type=float, metavar="SECONDS", help="the fastest only")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     known = recorded()
     commands = [command for command in all_commands() if reason_not_run(command) is None]
     chosen = [command for command in commands if asked.all or not is_long(command, known)]
+    if asked.within is not None:
+        chosen = fastest(chosen, known, within_s=asked.within)
     pages = [
         [command for command in chosen if command.page == page]
         for page in dict.fromkeys(command.page for command in chosen)
@@ -165,7 +191,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="commands-"))
     failed = 0
     try:
-        prepare(folder)
+        prepare(folder, chosen)
         with ThreadPoolExecutor(asked.workers) as pool:
             runs = pool.map(lambda page: [run_one(each, folder) for each in page], pages)
             ended = (
@@ -190,7 +216,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     if asked.record:
         write_record([known.get(each.text, _not_run(each)) for each in commands])
-    print(f"{len(chosen) - failed} passed, {failed} failed, {len(commands) - len(chosen)} long")
+    print(f"{len(chosen) - failed} passed, {failed} failed, {len(commands) - len(chosen)} not run")
     return int(failed > 0)
 
 
@@ -216,8 +242,9 @@ def page_text(entries: list[dict[str, object]]) -> str:
     return (
         "# Commands of these pages\n\n"
         "Every command of README and docs, run as written by `docs/tools/run_commands.py`. CI\n"
-        f"runs those under {LONG_S:.0f} s; `--all --record` runs all and writes this page. Times "
-        "are those of a shared machine of two cores.\n\n"
+        "parses all and runs the fastest (`--within`); without an option those under "
+        f"{LONG_S:.0f} s run;\n`--all --record` runs all and writes this page. Times are those "
+        "of a shared machine of two cores.\n\n"
         "| command | page | seconds | last run |\n|---|---|---|---|\n"
         f"{rows}\n\nNot run, and what each needs:\n\n{left_out}\n"
     )

@@ -1,0 +1,74 @@
+"""Commands of README and docs: all are found, and each has been run as written."""
+
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from simulator.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def tool():
+    spec = importlib.util.spec_from_file_location(
+        "run_commands", ROOT / "docs" / "tools" / "run_commands.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run_commands"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_fenced_commands_and_those_of_tables_are_found(tmp_path, monkeypatch):
+    commands = tool()
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "text `simulate --sku b200`\n"
+        "```\nsimulate sweep --sku b200 \\\n  --tp 8  # eight\nls\n```\n"
+        "| a | `simulate list skus`, `simulate plan` |\n",
+        encoding="utf-8",
+    )
+    assert [each.text for each in commands.commands_of(page)] == [
+        "simulate sweep --sku b200 --tp 8",
+        "simulate list skus",
+    ]
+
+
+def parse(text):
+    """Read the flags of a command without running it."""
+    words = shlex.split(text.partition(" > ")[0])[1:]
+    command = typer.main.get_command(app)
+    context = command.make_context("simulate", words)
+    while rest := [*context._protected_args, *context.args]:
+        name, command, words = command.resolve_command(context, rest)
+        context = command.make_context(name, words, parent=context)
+        if not hasattr(command, "resolve_command"):
+            return
+
+
+def test_every_command_is_one_that_the_program_takes():
+    commands = tool()
+    shown = [each.text for each in commands.all_commands() if not commands.reason_not_run(each)]
+    assert len(shown) > 30
+    for text in shown:
+        if text.startswith("simulate "):
+            parse(text)
+
+
+@pytest.mark.parametrize("text", ["simulate --skus b200", "simulate sweeps", "simulate list --x"])
+def test_a_command_that_the_program_does_not_take_is_found(text):
+    with pytest.raises(typer.BadParameter.__mro__[2]):
+        parse(text)
+
+
+def test_the_fastest_commands_are_chosen_within_a_time():
+    commands = tool()
+    asked = [commands.Command(page="p", text=text) for text in ("a", "b", "c", "d")]
+    known = {"a": {"seconds": 30.0}, "b": {"seconds": 1.0}, "c": {"seconds": 2.0}}
+    found = commands.fastest(asked, known, within_s=10.0)
+    assert [each.text for each in found] == ["b", "c"]
