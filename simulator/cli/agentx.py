@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def agentx(
     *,
     systems: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
             help="One or more: b200:vllm mi355x:sglang.",
             show_default=False,
         ),
-    ],
+    ] = None,
     given: dict[str, Any],
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
@@ -48,7 +48,7 @@ def agentx(
     Start with: simulate agentx b200:vllm --concurrency 64
     """
     options.check_output(as_json=as_json, as_csv=as_csv)
-    replay(systems, flags=given, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
+    replay(systems or [], flags=given, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
 
 
 SESSION_FLAGS = ("kv_offload", "protocol", "x")
@@ -102,7 +102,9 @@ def replay(
     from simulator.studies.agentx.text import print_agentx
 
     asked = build_agentx(systems, flags=flags, file=scenario)
-    path = out or default_directory("agentx", list(systems), settings=asked.resolved)
+    path = out or default_directory(
+        "agentx", [one.name for one in asked.systems], settings=asked.resolved
+    )
     with RunDirectory(path) as directory, progress_bar() as on_progress:
         result = run_agentx(asked, on_progress=on_progress)
         write_result(

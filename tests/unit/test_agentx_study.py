@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from simulator.cli.main import app
+from simulator.cli.main import app, run
 from simulator.studies.agentx.request import build_agentx, points_of
 from simulator.studies.agentx.run import run_agentx
 from workloads.errors import UserError
@@ -98,3 +98,20 @@ def test_commands_without_session_trees_name_those_with_them(capsys) -> None:
     said = capsys.readouterr().err
     assert "sweep takes no --workload" in said
     assert "simulate agentx" in said
+
+
+def test_a_resolved_file_runs_again_and_gives_the_same_bytes(trace, tmp_path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    asked = ["b200:vllm", "--workload", trace, "--concurrency", "1", "--protocol", "agentx-fast"]
+    assert run(["agentx", *asked, "--spec", "mtp:3", "--seed", "3", "--out", str(first)]) == 0
+    file = str(first / "resolved.yaml")
+    assert run(["agentx", "--scenario", file, "--out", str(second)]) == 0
+    for name in ("resolved.yaml", "summary.json", "points.csv"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_server_settings_of_another_run_are_refused_not_dropped(tmp_path) -> None:
+    path = tmp_path / "resolved.yaml"
+    path.write_text("settings.TP8.max_num_seqs: {value: 8, origin: recipe}\n")
+    with pytest.raises(UserError, match=r"settings.TP8.max_num_seqs in .* --engine-set"):
+        build_agentx(["b200:vllm"], flags={}, file=path)

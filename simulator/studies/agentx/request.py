@@ -11,8 +11,10 @@ from simulator.engines.kv_offload import parse_kv_offload
 from simulator.recipes.layouts import PoolRequest
 from simulator.recipes.resolve import choose_level, find_recipe
 from simulator.scenario.declared import POOLS
-from simulator.scenario.settings import build_scenario
+from simulator.scenario.settings import build_scenario, scenario_defaults
+from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.scenario.target import resolve_target
+from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError, unknown_name
 from workloads.requests.agentx.files import read_session_trees
 from workloads.requests.agentx.protocol import load_protocol
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from simulator.engines.kv_offload import KvOffload
     from simulator.engines.pools import PoolLayout
     from simulator.scenario.settings import Scenario
+    from simulator.scenario.settings_file import SettingsFile
 
 _PREFILL_LAYOUT = ("prefill_tp", "prefill_ep", "prefill_dp_attention")
 
@@ -97,6 +100,8 @@ class AgentxRequest:
         Host memory; ``None``: the recipe's.
     x:
         Name of the horizontal axis.
+    stated, origin:
+        Settings that somebody stated, and where.
     """
 
     systems: tuple[AgentxSystem, ...]
@@ -104,16 +109,23 @@ class AgentxRequest:
     sessions: tuple[int, ...] | None
     kv_offload: KvOffload | None
     x: str
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The settings that are not those of a scenario."""
+        """Every setting with its value and origin, the systems first; gives the replay again."""
+        common = self.systems[0].scenario.model_dump(mode="json", exclude={"sku", "engine"})
+        values = {
+            "systems": [one.name for one in self.systems],
+            **{name: setting.default for name, setting in AGENTX.items()},
+            **dict.fromkeys(POOLS),
+            **{name: value for name, value in common.items() if name not in ("isl", "osl")},
+            **self.stated,
+        }
         return {
-            "workload": self.workload.name,
-            "protocol": self.workload.protocol.name,
-            "sessions": self.sessions,
-            "x": self.x,
-            "systems": {one.name: one.scenario.model_dump(mode="json") for one in self.systems},
+            name: {"value": value, "origin": self.origin.get(name, "default")}
+            for name, value in values.items()
         }
 
 
@@ -125,17 +137,20 @@ def build_agentx(
     Parameters
     ----------
     systems:
-        ``SKU``, ``SKU:ENGINE`` or ``SKU:ENGINE@DATE``.
+        ``SKU``, ``SKU:ENGINE`` or ``SKU:ENGINE@DATE``; empty: those of the file.
     flags:
         Settings of a scenario and of `simulator.studies.agentx.declared`; ``None``: not given.
     file:
-        YAML file of a scenario.
+        YAML file of settings, or the ``resolved.yaml`` of an earlier replay.
 
     Raises
     ------
     UserError
         If a name is unknown, a file cannot be used, or a setting has no meaning here.
     """
+    flags, origin = _with_file(flags, read_settings(file))
+    systems = systems or flags.pop("systems", ())
+    stated_here = {name: value for name, value in flags.items() if name != "sku"}
     own = {name: flags.get(name) for name in ("trees", "protocol", "kv_offload", "x")}
     options = {name: flags.get(name) for name in ("on_error", "characters_per_token")}
     rest = {k: v for k, v in flags.items() if k not in own and k not in options and v is not None}
@@ -148,7 +163,7 @@ def build_agentx(
     for text in systems:
         sku, _, engine = text.partition(":")
         stated = {**rest, "sku": sku} | ({"engine": engine} if engine else {})
-        scenario = build_scenario(flags=stated, file=file).scenario
+        scenario = build_scenario(flags=stated).scenario
         sides.append(AgentxSystem(name=text, scenario=scenario, workers=workers))
     if not sides:
         raise UserError("no system is given; name SKUs, as in simulate agentx b200:vllm mi355x")
@@ -162,7 +177,33 @@ def build_agentx(
         sessions=None if sessions is None else tuple(sessions),
         kv_offload=None if offload is None else parse_kv_offload(offload),
         x=x,
+        stated=stated_here,
+        origin={"systems": "asked", **origin},
     )
+
+
+def _with_file(
+    flags: Mapping[str, Any], read: SettingsFile
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings of a file with flags on top, and the origin of each.
+
+    Raises
+    ------
+    UserError
+        If the file tells of server settings of another run, which are not read here.
+    """
+    if read.reported:
+        name = next(iter(read.reported))
+        raise UserError(
+            f"settings.{name} in {read.path} tells of the servers of another run and is not read "
+            "here; take it out, and state what you want with --engine-set NAME=VALUE"
+        )
+    defaults = {name: setting.default for name, setting in AGENTX.items()}
+    defaults |= dict.fromkeys(POOLS) | scenario_defaults(read.values)
+    edited = edited_defaults(read, found=defaults)
+    given = {name: value for name, value in flags.items() if value is not None}
+    origin = dict(read.origin) | dict.fromkeys(edited, f"file {read.path}")
+    return {**read.values, **edited, **given}, origin | dict.fromkeys(given, "flag")
 
 
 def load_trees(
