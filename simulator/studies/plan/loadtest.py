@@ -253,7 +253,7 @@ class LoadTest:
         share_of: Callable[[float], float],
         ratio: float = COARSE_RATIO,
     ) -> LoadResult:
-        """The largest rate whose means meet the objectives: where to look, not a promise.
+        """The largest rate whose means meet the objectives: where to look, not a guarantee.
 
         Bisection on a logarithmic scale on one replication.
 
