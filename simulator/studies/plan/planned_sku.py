@@ -114,7 +114,7 @@ class PlannedLoad:
             return Hope(per_gpu=math.inf, most_per_gpu=math.inf)
         return found.over(sum(pool.gpus for pool in pools) / self._bought(pools))
 
-    def estimate(self, one: Sketch) -> float | None:
+    def closed_loop_score(self, one: Sketch) -> float | None:
         """How good a SKU looks beside others by its closed loops, the more the better.
 
         Requests of a budget, speed within a price, or a demand over the price of its fleet;

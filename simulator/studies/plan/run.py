@@ -160,15 +160,15 @@ def worth_testing(planners: Sequence[_Planner], *, request: PlanRequest) -> list
     able = [each for each in planners if each.found.sketches]
     if request.question.every or not request.settings.origin["sku"].startswith("default"):
         return able
-    estimates = [each.estimate for each in able]
-    best = max((one for one in estimates if one is not None), default=0.0)
+    scores = [each.closed_loop_score for each in able]
+    best = max((one for one in scores if one is not None), default=0.0)
     tested = []
-    for each, estimate in zip(able, estimates, strict=True):
-        if estimate is None or estimate >= WORTH_TESTING * best:
+    for each, score in zip(able, scores, strict=True):
+        if score is None or score >= WORTH_TESTING * best:
             tested.append(each)
             continue
         each.leave(
-            f"closed loops put it {best / estimate:.1f} times behind the best SKU; --all tests it"
+            f"closed loops put it {best / score:.1f} times behind the best SKU; --all tests it"
         )
     return tested
 
@@ -208,12 +208,12 @@ class _Planner:
         return f"{name} as {best.load.engine} {best.label}: {self._of(best).about(best)}"
 
     @property
-    def estimate(self) -> float | None:
+    def closed_loop_score(self) -> float | None:
         """How good the best deployment looks, the more the better; ``None``: not to be said."""
         if not self.found.sketches:
             return 0.0
         best = self.found.sketches[0]
-        return self._of(best).estimate(best)
+        return self._of(best).closed_loop_score(best)
 
     def leave(self, reason: str) -> None:
         """Leave the SKU out of the load tests."""
