@@ -321,7 +321,7 @@ class VllmEngine(Engine[VllmSettings]):
             flags.add("--enforce-eager")
         else:
             flags.add("--max-cudagraph-capture-size", settings.max_cudagraph_capture_size)
-            if settings.cudagraph_mode != "auto":
+            if settings.cudagraph_mode not in ("auto", "FULL_AND_PIECEWISE"):
                 mode = {"cudagraph_mode": settings.cudagraph_mode}
                 flags.add("--compilation-config", json.dumps(mode))
         flags.add(
