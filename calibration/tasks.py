@@ -197,7 +197,11 @@ def validate_and_write(
     lines.append(f"wrote {page}")
     if bands is not None:
         written = write_bands(
-            validation.bands, cells=validation.cells, directory=bands, source=source
+            validation.bands,
+            cells=validation.cells,
+            pairs=validation.pairs,
+            directory=bands,
+            source=source,
         )
         lines.append(f"wrote {written}")
     structure = [*targets_of(validation, split="structure"), *targets_of_all(validation)]

@@ -113,6 +113,7 @@ class BandsFile(_File):
     source: str
     bands: dict[str, dict[str, BandRange]]
     cells: dict[str, dict[str, dict[str, BandRange]]] = {}
+    pairs: dict[str, dict[str, BandRange]] = {}
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

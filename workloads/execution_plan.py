@@ -71,6 +71,9 @@ class ExecutionPlan:
         Whether indexer, compressor and window insert run beside the query projections.
     shared_expert_overlap:
         Whether the shared expert runs beside the routed ones.
+    two_batch_overlap:
+        Whether a step is computed as two half batches, one's exchange beside the other's experts;
+        weights are read and kernels launched once a half.
     online_compressor_state:
         SGLang's online C128 state (max, sum, value) in place of 128 raw rows.
     kernels_scale:
@@ -97,5 +100,6 @@ class ExecutionPlan:
     launch_overlap: bool = False
     aux_stream_overlap: bool = True
     shared_expert_overlap: bool = True
+    two_batch_overlap: bool = False
     online_compressor_state: bool = False
     kernels_scale: float = 1.0

@@ -21,6 +21,7 @@ from calibration.measured.selection import select_for_fit
 from calibration.validation.bands import fit_bands, write_bands
 from calibration.validation.cell_bands import fit_cells
 from calibration.validation.left_out import predict_left_out
+from calibration.validation.paired_bands import fit_paired_bands
 from hwmodels.fitted import EFFECTS, is_fitted, read_fits, shipped_factors
 from hwmodels.software import PARAMETERS
 from simulator.output.text_file import write_text
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from calibration.validation.bands import Band
     from calibration.validation.cell_bands import CellBands
     from calibration.validation.left_out import Shown
+    from calibration.validation.paired_bands import PairedBands
     from hwmodels.fitted import Basis
 
     FloatArray = npt.NDArray[np.float64]
@@ -75,6 +77,8 @@ class FittedRuns:
         How long it took, bands aside. [s]
     cells:
         Bands of single cells, see `calibration.validation.cell_bands`.
+    pairs:
+        Bands of ratios, see `calibration.validation.paired_bands`.
     notes:
         What was assumed of a user's own runs.
     """
@@ -85,6 +89,7 @@ class FittedRuns:
     bands: dict[Basis, dict[str, Band]]
     seconds: float
     cells: CellBands = field(default_factory=dict)
+    pairs: PairedBands = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -186,6 +191,7 @@ def fit_runs(
         models=names,
         bands=fit_bands(together),
         cells=fit_cells(together),
+        pairs=fit_paired_bands(together),
         seconds=seconds,
         notes=notes,
     )
@@ -245,7 +251,11 @@ def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]
     paths = {"fitted": write_fit([entry, *others], directory=directory)}
     if fitted.bands:
         paths["bands"] = write_bands(
-            fitted.bands, cells=fitted.cells, directory=directory, source=fitted.source
+            fitted.bands,
+            cells=fitted.cells,
+            pairs=fitted.pairs,
+            directory=directory,
+            source=fitted.source,
         )
     path = directory / PROVENANCE_FILE
     header = (

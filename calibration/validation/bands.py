@@ -229,6 +229,7 @@ def write_bands(
     directory: Path,
     source: str,
     cells: dict[Basis, dict[str, dict[str, Band]]] | None = None,
+    pairs: dict[str, dict[str, Band]] | None = None,
     names: Iterable[str] = (),
 ) -> Path:
     """Write ``bands.yaml`` into a directory.
@@ -239,6 +240,8 @@ def write_bands(
         Data and date of the fit.
     cells:
         Bands of single cells, from `calibration.validation.cell_bands.fit_cells`.
+    pairs:
+        Bands of ratios, from `calibration.validation.paired_bands.fit_paired_bands`.
     names:
         Lines of explanation for the head of the file.
     """
@@ -252,11 +255,14 @@ def write_bands(
             basis: {cell: _written(by_metric) for cell, by_metric in by_cell.items()}
             for basis, by_cell in cells.items()
         }
+    if pairs:
+        content["pairs"] = {key: _written(by_relation) for key, by_relation in pairs.items()}
     header = (
         "# Factors on a prediction between which nine of ten measurements lie: 5 % and 95 %\n"
         "# quantiles of measured over predicted among n runs that were left out, by what was left\n"
         "# to predict them from; cells (engine, platform, regime) where enough runs tell them\n"
-        "# apart. Written by `simulate calibrate`;\n"
+        "# apart; pairs: of ratios of two predictions, by their kinds and engines.\n"
+        "# Written by `simulate calibrate`;\n"
         "# read by simulator/prediction/bands.py.\n"
     )
     header += "".join(f"# {line}\n" for line in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from calibration.fit.observations import METRICS
 from calibration.validation.bands import coverage_table, fit_bands
 from calibration.validation.cell_bands import fit_cells
 from calibration.validation.left_out import SCHEMES, Shown, Simulated, predict_left_out
+from calibration.validation.paired_bands import fit_paired_bands
 from calibration.validation.scores import frontier_error, score
 from simulator.prediction.run import simulate_run
 from workloads.errors import UserError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from calibration.measured.selection import Selection
     from calibration.validation.bands import Band
     from calibration.validation.cell_bands import CellBands
+    from calibration.validation.paired_bands import PairedBands
     from hwmodels.fitted import Basis
 
     FloatArray = npt.NDArray[np.float64]
@@ -50,6 +52,8 @@ class Validation:
         From `calibration.validation.bands`.
     cells:
         From `calibration.validation.cell_bands`.
+    pairs:
+        Bands of ratios, from `calibration.validation.paired_bands`.
     unanswered:
         Runs without a prediction: ``run_id``, ``series``, ``split`` and ``reason``.
     fit_s:
@@ -65,6 +69,7 @@ class Validation:
     unanswered: pd.DataFrame
     fit_s: float | None
     simulated: bool
+    pairs: PairedBands = field(default_factory=dict)
 
     def of(self, scheme: Shown, **columns: object) -> pd.DataFrame:
         """Predictions of a scheme whose columns have the values given."""
@@ -114,6 +119,7 @@ def validate_fit(
         predictions=predictions,
         bands=fit_bands(predictions),
         cells=fit_cells(predictions),
+        pairs=fit_paired_bands(predictions),
         coverage=coverage_table(predictions),
         unanswered=_unanswered(fit, selection, predictions),
         fit_s=fit_s,

@@ -248,6 +248,11 @@ class Engine(ABC, Generic[SettingsT]):
         """Tokens up to which such pieces are captured; ``None``: as far as decode graphs."""
         return None
 
+    @property
+    def two_batches(self) -> bool:
+        """As `ExecutionPlan.two_batch_overlap`."""
+        return False
+
     # memory --------------------------------------------------------------------------------
 
     @property

@@ -82,6 +82,8 @@ class PoolConfiguration(PoolLayout):
             sized["graph_prefill"] = pieces
         if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
             sized["graph_prefill_max_tokens"] = largest
+        if bind_engine(settings).two_batches != bool(self.plan.get("two_batch_overlap", False)):
+            sized["two_batch_overlap"] = bind_engine(settings).two_batches
         return replace(self, settings=settings, plan={**self.plan, **sized})
 
 

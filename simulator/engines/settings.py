@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from workloads.errors import UserError
 
-_TWO_BATCHES = "the overlap of two half batches is not simulated"
 _OFFLOAD = "weights in host memory are not simulated"
 _STREAM = (
     "the first token and the last are sent at once, so that TTFT, TPOT and the end stay; only the "
@@ -18,13 +17,12 @@ INFORMATIVE: dict[str, dict[str, str]] = {
         "stream_interval": _STREAM,
     },
     "sglang": {
-        "enable_two_batch_overlap": _TWO_BATCHES,
         "num_continuous_decode_steps": "the server declares it, but no code of 0.5.14 to 0.5.23 "
         "reads it",
         "stream_interval": _STREAM,
     },
     "trtllm": {"stream_interval": _STREAM},
-    "atom": {"enable_tbo": _TWO_BATCHES},
+    "atom": {},
 }
 """Settings by scheduler that are recorded and printed but change no figure, and why."""
 

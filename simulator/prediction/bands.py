@@ -88,3 +88,52 @@ def bands_of(
     return {
         name: (values[name] * low, values[name] * high) for name, (low, high) in factors.items()
     }
+
+
+RELATIONS = ("same engine", "other engine")
+"""How the engines of two compared predictions relate."""
+
+DATES = "dates"
+"""Key of the band of one SKU and engine at a later date over an earlier one."""
+
+_KINDS = ("calibrated", "transferred", "specification")
+
+
+def relation_of(first: str, second: str) -> str:
+    """The relation of two engines' software: ``same engine`` or ``other engine``."""
+    return RELATIONS[int(first != second)]
+
+
+def pair_key(first: str, second: str) -> str:
+    """Key of the band of a ratio, the weaker kind of prediction over the stronger."""
+    weaker, stronger = sorted((first, second), key=_KINDS.index, reverse=True)
+    return f"{weaker}/{stronger}"
+
+
+def ratio_factors(
+    *, first: str, second: str, relation: str, directory: Path | None = None
+) -> tuple[float, float] | None:
+    """Ends of the 90 % band of a ratio of two predictions over it; ``None`` where not known. [-]
+
+    Parameters
+    ----------
+    first, second:
+        Kinds of the prediction above and of that below, or `DATES` twice.
+    relation:
+        From `relation_of`.
+    directory:
+        As `bands_of`.
+
+    Notes
+    -----
+    5 % and 95 % quantiles of measured over predicted ratios of two frontiers at one speed per
+    user, each predicted without its own runs (`calibration.validation.paired_bands`).
+    """
+    key = DATES if first == DATES else pair_key(first, second)
+    node = _factors(directory).get("pairs", {}).get(key, {}).get(relation)
+    if node is None:
+        return None
+    low, high = float(node["low"]), float(node["high"])
+    if key == DATES or key.startswith(f"{first}/"):
+        return low, high
+    return 1.0 / high, 1.0 / low

@@ -479,6 +479,8 @@ class _Cells:
             plan["graph_prefill"] = pieces
         if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
             plan["graph_prefill_max_tokens"] = largest
+        if bind_engine(settings).two_batches:
+            plan["two_batch_overlap"] = True
         return plan
 
     def unknown(self) -> dict[str, str]:

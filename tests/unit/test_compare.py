@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
+from simulator.studies.compare.ratios import ratio_band
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare, run_comparison
-from simulator.studies.compare.sides import common_speeds, crossings, ratio_band, side_of, side_row
+from simulator.studies.compare.sides import common_speeds, crossings, side_of, side_row
 from workloads.errors import UserError
 
 FLAGS = {"tp": 8, "ep": 8, "concurrency": [1, 8, 64], "economics": "2026-04"}
@@ -43,6 +44,8 @@ def runs_of(x, y, *, band=None, gpus=16, prefill=8, isl=8.0, **columns):
             "concurrency": range(1, len(x) + 1),
             "bottleneck": "decode: HBM bandwidth",
             "kind": "specification",
+            "sku": "gb200",
+            "engine": "vllm",
         }
         | columns
     )
@@ -140,8 +143,9 @@ def test_without_bands_there_is_no_interval():
     assert row["apart"] is None
 
 
-@pytest.mark.parametrize(("factor", "apart"), [(3.0, True), (1.5, False)])
-def test_two_are_apart_when_their_bands_do_not_overlap(factor, apart):
+@pytest.mark.parametrize(("factor", "apart"), [(1.5, True), (1.3, False)])
+def test_two_are_apart_when_the_band_of_their_ratio_leaves_out_one(factor, apart):
+    """Two bands of 0.8 to 1.25 give a ratio band of exp(+-0.316), 0.73 to 1.37."""
     band = ((0.8, 1.25), (1.0, 1.0))
     first, second = sides_of(
         runs_of([20, 60], [9000, 900], band=band),

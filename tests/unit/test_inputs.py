@@ -94,6 +94,7 @@ MOVED = {
         "page_size": (64, 256),
         "swa_full_tokens_ratio": (0.1, 0.5),
         "enable_mixed_chunk": (False, True),
+        "enable_two_batch_overlap": (False, True),
         "enable_prefill_delayer": (False, True),
         "prefill_delayer_max_delay_passes": (1, 30),
         "scheduler_recv_interval": (1, 8),
@@ -126,6 +127,7 @@ MOVED = {
     "atom": {
         "data_parallel_routing": ("round_robin", "least_requests"),
         "deferred_output": (False, True),
+        "enable_tbo": (False, True),
         "enable_chunked_prefill": (False, True),
         "kv_cache_dtype": ("fp8", "bf16"),
         "prefill_align_fill": (0.1, 0.9),
@@ -179,6 +181,8 @@ def test_an_engine_setting_moves_a_figure(engine, name, tmp_path, request):
         base |= {"isl": 16384, "concurrency": 64}
     if name == "block_size" and engine == "vllm":
         base |= {"model": "deepseek-r1"}  # the hybrid pool of V4 has pages of its own
+    if name in ("enable_two_batch_overlap", "enable_tbo"):
+        base |= {"model": "deepseek-r1"}  # V4's fused kernel leaves nothing to overlap
     if name == "capacity_policy":
         base |= SMALL | {"overrides": {"hbm_usable_bytes": 115e9}}
     extra = {"max_num_tokens": 16384} if name == "capacity_policy" else {}

@@ -150,6 +150,31 @@ def test_message_sizes():
     assert reduced["moe.all_reduce"].layers == 61
 
 
+def test_two_half_batches_read_weights_twice_and_hide_one_side():
+    """Overlap of half batches: 2 x max(experts, exchange) of a half, weights read once a half."""
+    tokens = {"rank_tokens": 64.0, "group_tokens": 512.0}
+    whole = {op.name: op for op in model_of(layout=DEP8).token_ops(**tokens)}
+    halves = model_of(layout=DEP8, two_batch_overlap=True).token_ops(**tokens)
+    split = {op.name: op for op in halves}
+    assert split["moe.dispatch"].layers == 2 * whole["moe.dispatch"].layers
+    assert split["moe.dispatch"].message_bytes == pytest.approx(
+        whole["moe.dispatch"].message_bytes / 2, rel=0.1
+    )
+    assert split["moe.dispatch"].stream != split["experts.w13"].stream
+    assert split["moe.dispatch"].stage == split["experts.w13"].stage == "moe"
+    read = {
+        name: sum(op.weight_bytes * op.layers for op in ops.values() if "experts" in op.name)
+        for name, ops in (("whole", whole), ("split", split))
+    }
+    assert read["whole"] < read["split"] <= 2 * read["whole"]
+    # a kernel that fuses exchange and experts has nothing left to overlap
+    fused = [
+        model_of(layout=DEP8, moe_backend="fused", two_batch_overlap=flag).token_ops(**tokens)
+        for flag in (False, True)
+    ]
+    assert [str(op) for op in fused[0]] == [str(op) for op in fused[1]]
+
+
 def test_exchange_is_set_by_the_fuller_side():
     """A rank with few tokens still receives what the others send to its experts."""
     model = model_of(layout=DEP8, load=ExpertLoad(kind="balanced"))

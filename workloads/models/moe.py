@@ -135,6 +135,11 @@ class Moe:
         """Whether the shared expert overlaps; the fused kernel leaves it no multiprocessors."""
         return self.plan.shared_expert_overlap and self._shared_columns > 0 and not self.fused
 
+    @property
+    def in_halves(self) -> bool:
+        """Whether two half batches alternate: the exchange of one beside the experts of another."""
+        return self.plan.two_batch_overlap and self.by_pair and not self.fused
+
     def ops(
         self,
         *,
@@ -151,7 +156,12 @@ class Moe:
         group_tokens:
             Tokens of all attention ranks of the worker. [tokens]
         """
-        routed = self._routed(rank_tokens=rank_tokens, group_tokens=group_tokens, layers=layers)
+        halves = 2 if self.in_halves else 1
+        routed = self._routed(
+            rank_tokens=rank_tokens / halves,
+            group_tokens=group_tokens / halves,
+            layers=layers * halves,
+        )
         shared = self._shared(tokens=rank_tokens, layers=layers)
         return [self._router(tokens=rank_tokens, layers=layers), *routed, *shared]
 
@@ -170,7 +180,8 @@ class Moe:
 
     def _routed(self, *, rank_tokens: Quantity, group_tokens: Quantity, layers: int) -> list[Op]:
         layout, plan = self.layout, self.plan
-        stage = "moe" if self.fused or self.shared_beside_routed else ""
+        overlapped = self.fused or self.in_halves
+        stage = "moe" if overlapped or self.shared_beside_routed else ""
         table = load_table(
             load=self.load,
             experts=self.experts,
@@ -222,7 +233,7 @@ class Moe:
                 else None,
                 layers=layers,
                 stage=stage,
-                stream=1 if self.fused else 0,
+                stream=1 if overlapped else 0,
             )
             for name, kind, bytes_per_value in directions
         ]

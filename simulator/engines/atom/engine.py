@@ -53,6 +53,11 @@ class AtomEngine(Engine[AtomSettings]):
     graph_setting = "cudagraph_max_capture_size"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {"max_num_batched_tokens": SEARCHED_CHUNKS}
 
+    @property
+    def two_batches(self) -> bool:
+        """See `Engine.two_batches`."""
+        return self.settings.enable_tbo
+
     def build_scheduler(self, *, worker: WorkerView) -> AtomScheduler:
         """See `Engine.build_scheduler`."""
         return AtomScheduler(worker=worker, settings=self.settings)

@@ -151,6 +151,11 @@ class SglangEngine(Engine[SglangSettings]):
         return self.settings.enable_piecewise_cuda_graph
 
     @property
+    def two_batches(self) -> bool:
+        """See `Engine.two_batches`."""
+        return self.settings.enable_two_batch_overlap
+
+    @property
     def block_tokens(self) -> int:
         """See `Engine.block_tokens`."""
         return self.settings.page_size

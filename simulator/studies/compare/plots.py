@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.output.style import DASHES, FAINT_INK, INK, dress
-from simulator.studies.compare.sides import ratio_band
+from simulator.studies.compare.ratios import ratio_interval
 from simulator.studies.pareto_plot import X_LABEL, colours_of, pareto_figure, series_of
 
 if TYPE_CHECKING:
@@ -78,12 +78,11 @@ def _draw_ratio(axes: Axes, side: Side, reference: Side, *, colour: str) -> Arra
     ratio = mine.values(x) / other.values(x)
     label = f"{side.name}, simulated"
     axes.plot(x, ratio, color=colour, linewidth=1.8, linestyle=DASHES, label=label)
-    bands = [(side.band_at(each), reference.band_at(each)) for each in x.tolist()]
-    edges = [
-        ratio_band(float(a), first, float(b), second)
-        for a, b, (first, second) in zip(mine.values(x), other.values(x), bands, strict=True)
-        if first is not None and second is not None
+    found = [
+        ratio_interval(side, reference, x=each, ratio=times)
+        for each, times in zip(x.tolist(), ratio.tolist(), strict=True)
     ]
+    edges = [band[:2] for band in found if band is not None]
     if len(edges) == len(x):
         ends = np.clip(np.array(edges), 1e-3, 1e3)
         axes.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.1, linewidth=0)

@@ -70,8 +70,8 @@ class ComparisonResult:
     def frame(self) -> pd.DataFrame:
         """One row for each speed and system; figures are missing where ``reachable`` is not.
 
-        ``ratio`` is throughput over the first system's, with its 90 % band; ``apart`` says
-        whether the two throughputs' bands do not overlap.
+        ``ratio`` is throughput over the first system's, with its 90 % band, ``paired`` or
+        ``independent`` by ``ratio_band``; ``apart`` says whether that band leaves out 1.
         """
         return self.table.copy()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +10,12 @@ import numpy as np
 from hwmodels.economics import joules_per_token, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.costs import costs_of
 from simulator.analysis.pareto import Frontier
+from simulator.studies.compare.ratios import nearest_knot, ratio_interval
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -59,6 +60,8 @@ class Side:
         ``None`` where predictions of the kind have not been compared with measurements.
     costs:
         Cost and power of its SKU.
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
     """
 
     name: str
@@ -68,6 +71,11 @@ class Side:
     low: Frontier | None
     high: Frontier | None
     costs: SkuEconomics
+    calibration: Path | None = None
+
+    def run_at(self, x: float) -> pd.Series:
+        """The run whose knot of the curve is nearest to a speed per user."""
+        return self.best.iloc[nearest_knot(self.curves["total"].x, x)]
 
     def band_at(self, x: float) -> tuple[float, float] | None:
         """90 % interval of total throughput per GPU at a speed per user. [tok/s/GPU]
@@ -126,6 +134,7 @@ def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denomina
             system.settings.values["sku"][0],
             economics=system.settings.values["economics"][0],
         ),
+        calibration=system.settings.calibration,
     )
 
 
@@ -185,48 +194,35 @@ def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, 
     return row | _ratios(row, side=side, reference=reference, x=x, tier=tier) | _where(side, x)
 
 
+_RATIO_COLUMNS = (
+    *("ratio", "ratio_lo", "ratio_hi", "ratio_band"),
+    *("apart", "usd_ratio", "mw_ratio"),
+)
+
+
 def _ratios(
     row: dict[str, Any], *, side: Side, reference: Side, x: float, tier: Tier
 ) -> dict[str, Any]:
     """Throughput, dollars and tokens per megawatt over the reference's."""
     mine, other = row["total_tput_per_gpu"], reference.curves["total"].at(x)
     if mine is None or other is None:
-        return dict.fromkeys(("ratio", "ratio_lo", "ratio_hi", "apart", "usd_ratio", "mw_ratio"))
+        return dict.fromkeys(_RATIO_COLUMNS)
     ratio = mine / other
-    bands = (side.band_at(x), reference.band_at(x))
-    low, high, apart = None, None, None
-    if side is not reference and bands[0] is not None and bands[1] is not None:
-        low, high = ratio_band(mine, bands[0], other, bands[1])
-        apart = bands[0][0] > bands[1][1] or bands[0][1] < bands[1][0]
+    low, high, basis, apart = None, None, None, None
+    if side is not reference and (band := ratio_interval(side, reference, x=x, ratio=ratio)):
+        low, high, basis = band
+        apart = not low <= 1.0 <= high
     prices = (side.costs.usd_per_gpu_hour(tier), reference.costs.usd_per_gpu_hour(tier))
     powers = (side.costs.inferencex_kw, reference.costs.inferencex_kw)
     return {
         "ratio": ratio,
         "ratio_lo": low,
         "ratio_hi": high,
+        "ratio_band": basis,
         "apart": apart,
         "usd_ratio": prices[0] / prices[1] / ratio if prices[0] and prices[1] else None,
         "mw_ratio": ratio * powers[1] / powers[0] if powers[0] and powers[1] else None,
     }
-
-
-def ratio_band(
-    first: float, first_band: tuple[float, float], second: float, second_band: tuple[float, float]
-) -> tuple[float, float]:
-    """90 % interval of a ratio of two predictions with bands, their errors independent. [-]
-
-    Logarithmic half-widths add in quadrature, the low end of the ratio from the first's low and
-    the second's high. Predictions of one engine and model err together, so that this interval
-    is rather too wide. An end is 0 or infinite where a band reaches down to 0.
-    """
-    ratio = first / second
-    down = math.hypot(_log(first, first_band[0]), _log(second_band[1], second))
-    up = math.hypot(_log(first_band[1], first), _log(second, second_band[0]))
-    return ratio * math.exp(-down), ratio * math.exp(up) if up < math.inf else math.inf
-
-
-def _log(above: float, below: float) -> float:
-    return math.log(above / below) if below > 0 else math.inf
 
 
 def _where(side: Side, x: float) -> dict[str, Any]:

@@ -140,6 +140,22 @@ def _times(value: float | None) -> str:
     return "" if value is None or value != value else f"{value:.2f}x"
 
 
+def _band_lines(result: ComparisonResult) -> list[str]:
+    """What the bands of the ratios rest on."""
+    bases = set(result.table["ratio_band"].dropna())
+    lines = []
+    if "paired" in bases:
+        lines.append(
+            "90 % of ratios: errors of pairs of left-out systems, of which most is common to both"
+        )
+    if "independent" in bases:
+        lines.append(
+            "90 % of ratios: the two bands as if independent, rather too wide, where no pairs of "
+            "the kind were left out"
+        )
+    return lines
+
+
 def _remarks(result: ComparisonResult) -> list[str]:
     """Crossings, bands that overlap, kinds of prediction, and what dollars are over."""
     reference = result.sides[0]
@@ -155,8 +171,10 @@ def _remarks(result: ComparisonResult) -> list[str]:
     for name in close["system"].unique():
         speeds = ", ".join(number(x) for x in close.loc[close["system"] == name, "interactivity"])
         lines.append(
-            f"not apart from {reference.name} at {speeds} tok/s/user: {name} (bands overlap)"
+            f"not apart from {reference.name} at {speeds} tok/s/user: {name} "
+            "(the ratio's band holds 1)"
         )
+    lines += _band_lines(result)
     kinds = {side.name: ", ".join(side.best["kind"].unique()) for side in result.sides}
     if len(set(kinds.values())) == 1:
         lines.append(f"kind of prediction: {next(iter(kinds.values()))}")

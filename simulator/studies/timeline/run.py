@@ -11,6 +11,7 @@ import pandas as pd
 from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
 from hwmodels.software import list_levels
 from simulator.analysis.pareto import Frontier
+from simulator.prediction.bands import DATES, RELATIONS, ratio_factors
 from simulator.recipes.resolve import find_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings_file import SettingsFile, read_settings
@@ -78,7 +79,8 @@ class TimelineResult:
         ``basis`` is ``interactivity``, ``clients`` or ``peak`` and ``value`` its number;
         ``total_tput_per_gpu`` is missing where the speed lies outside the curve, which runs from
         ``slowest`` to ``fastest``; ``times_first`` is throughput over that of the first date
-        that has any.
+        that has any, ``times_first_lo`` and ``times_first_hi`` its 90 % interval from errors of
+        dates of one layout, where both dates' software was fitted.
         """
         return self.table.copy()
 
@@ -218,7 +220,9 @@ def run_timeline(
         dates=dates,
         at=speeds,
         clients=numbers,
-        table=_table(swept.runs, dates=dates, at=speeds, clients=numbers),
+        table=_table(
+            swept.runs, dates=dates, at=speeds, clients=numbers, calibration=load.calibration
+        ),
         swept=swept,
         resolved=swept.resolved
         | {name: asked.to_dict()[name] for name in ("engine", "concurrency")}
@@ -278,15 +282,26 @@ def _table(
     dates: Sequence[SoftwareDate],
     at: Sequence[float],
     clients: Sequence[int],
+    calibration: Path | None,
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for one in dates:
         mine = runs[runs["engine"].str.endswith(f"@{one.date}") & runs["meets_limits"]]
-        shared = {"date": one.date, "changes": "+".join(one.changes)}
+        fitted = len(mine) > 0 and bool((mine["kind"] == "calibrated").all())
+        shared = {"date": one.date, "changes": "+".join(one.changes), "fitted": fitted}
         rows += [shared | cells for cells in _followed(mine, at=at, clients=clients)]
     table = pd.DataFrame(rows)
-    first = table.groupby(["basis", "value"], dropna=False)["total_tput_per_gpu"].transform("first")
-    return table.assign(times_first=table["total_tput_per_gpu"] / first)
+    known = table[table["total_tput_per_gpu"].notna()]
+    groups = ["basis", "value"]
+    first = known.groupby(groups, dropna=False)[["total_tput_per_gpu", "fitted"]]
+    base = first.transform("first").reindex(table.index)
+    times = table["total_tput_per_gpu"] / base["total_tput_per_gpu"]
+    judged = table.pop("fitted") & base["fitted"].eq(True) & times.ne(1.0)
+    factors = ratio_factors(
+        first=DATES, second=DATES, relation=RELATIONS[0], directory=calibration
+    ) or (np.nan, np.nan)
+    low, high = (times.where(judged) * factor for factor in factors)
+    return table.assign(times_first=times, times_first_lo=low, times_first_hi=high)
 
 
 def _followed(

@@ -22,8 +22,8 @@ def print_timeline(result: TimelineResult, *, directory: Path) -> None:
     lines = [
         "",
         "tok/s/GPU at a speed per user, with so many clients on the best layout, and at most; "
-        "in brackets times the first date that has a figure; 'slowest run' where every run is "
-        "faster than the speed asked for",
+        "in brackets times the first date that has a figure, with its 90 % interval where both "
+        "dates were fitted; 'slowest run' where every run is faster than the speed asked for",
     ]
     if not result.swept.refused.empty:
         lines += ["", *refusal_lines(result.swept.refused)]
@@ -70,7 +70,9 @@ def _cell(row: dict[str, Any]) -> str:
         if row["basis"] == "interactivity" and slowest and row["value"] < slowest:
             return f"slowest run: {number(slowest)}"
         return "unreachable" if row["basis"] == "interactivity" else "no run"
-    text = f"{number(row['total_tput_per_gpu'])} ({row['times_first']:.2f}x)"
+    low, high = row.get("times_first_lo"), row.get("times_first_hi")
+    times = f"{row['times_first']:.2f}x" + (f", {low:.2f}-{high:.2f}" if low and high else "")
+    text = f"{number(row['total_tput_per_gpu'])} ({times})"
     if row["basis"] == "interactivity":
         return text
     return f"{text} at {number(row['interactivity'])} tok/s/user, {row['label']}"

@@ -1,0 +1,72 @@
+"""Bands of ratios of two systems' throughput: from paired errors, else from two single bands."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from simulator.engines.labels import load_engine
+from simulator.prediction.bands import DATES, ratio_factors, relation_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simulator.studies.compare.sides import Side
+
+RatioBasis = Literal["paired", "independent"]
+"""Whether a ratio's band is of errors of left-out pairs, or of two bands as if independent."""
+
+
+def ratio_interval(
+    side: Side, reference: Side, *, x: float, ratio: float
+) -> tuple[float, float, RatioBasis] | None:
+    """90 % interval of a ratio at a speed per user, and what it rests on. [-]
+
+    ``None`` where predictions of the kinds have not been compared with measurements.
+    """
+    factors = _paired(side.run_at(x), reference.run_at(x), side=side)
+    if factors is not None:
+        return ratio * factors[0], ratio * factors[1], "paired"
+    bands = (side.band_at(x), reference.band_at(x))
+    mine, other = side.curves["total"].at(x), reference.curves["total"].at(x)
+    if bands[0] is None or bands[1] is None or mine is None or other is None:
+        return None
+    return *ratio_band(mine, bands[0], other, bands[1]), "independent"
+
+
+def _paired(run: pd.Series, other: pd.Series, *, side: Side) -> tuple[float, float] | None:
+    software = [load_engine(str(row["engine"]).partition("@")[0]).software for row in (run, other)]
+    kinds = [str(row["kind"]) for row in (run, other)]
+    relation = relation_of(*software)
+    one = run["sku"] == other["sku"] and software[0] == software[1]
+    if one and kinds == ["calibrated"] * 2:
+        kinds = [DATES, DATES]
+    return ratio_factors(
+        first=kinds[0], second=kinds[1], relation=relation, directory=side.calibration
+    )
+
+
+def ratio_band(
+    first: float, first_band: tuple[float, float], second: float, second_band: tuple[float, float]
+) -> tuple[float, float]:
+    """90 % interval of a ratio of two predictions with bands, their errors independent. [-]
+
+    Logarithmic half-widths add in quadrature, the low end of the ratio from the first's low and
+    the second's high. Predictions of one engine and model err together, so that this interval
+    is rather too wide. An end is 0 or infinite where a band reaches down to 0.
+    """
+    ratio = first / second
+    down = math.hypot(_log(first, first_band[0]), _log(second_band[1], second))
+    up = math.hypot(_log(first_band[1], first), _log(second, second_band[0]))
+    return ratio * math.exp(-down), ratio * math.exp(up) if up < math.inf else math.inf
+
+
+def _log(above: float, below: float) -> float:
+    return math.log(above / below) if below > 0 else math.inf
+
+
+def nearest_knot(knots: np.ndarray[tuple[int], np.dtype[np.float64]], x: float) -> int:
+    """Position of the knot of a curve that is nearest to a speed."""
+    return int(np.abs(knots - x).argmin())
