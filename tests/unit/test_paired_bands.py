@@ -1,0 +1,108 @@
+"""Bands of ratios: what is common to both sides cancels, and what is not covers nine of ten."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration.validation.bands import Band, write_bands
+from calibration.validation.paired_bands import (
+    fit_paired_bands,
+    frontier_residuals,
+    pair_residuals,
+    paired_table,
+)
+from simulator.prediction.bands import DATES, pair_key, ratio_factors
+
+SKUS = [f"chip{number}" for number in range(8)]
+CLIENTS = np.array([1, 4, 16, 64, 256])
+
+
+def predictions(*, common_sd, own_sd, seed=0, schemes=("series", "sku")):
+    """Frontiers of every chip under 12 loads: an error of the load, and one of chip and load."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for load in range(12):
+        shared = rng.normal(0.0, common_sd)
+        for sku in SKUS:
+            error = shared + rng.normal(0.0, own_sd)
+            for clients in CLIENTS:
+                tpot = np.log(0.005 + 0.0004 * clients)
+                rate = np.log(900.0 * clients / (8 * np.exp(tpot) * 1000.0))
+                rows += [
+                    {
+                        "scheme": scheme,
+                        "frontier": f"{sku} {load}",
+                        "series": f"{sku} {load} TP8",
+                        "sku": sku,
+                        "software": "vllm",
+                        "model": f"model{load}",
+                        "isl": 1024,
+                        "osl": 1024,
+                        "speculation": "none",
+                        "source": "runs",
+                        "concurrency": clients,
+                        "date": "2026-05-01",
+                        "level_date": "2026-05-01",
+                        "predicted_tpot": tpot,
+                        "measured_tpot": tpot,
+                        "predicted_throughput": rate,
+                        "measured_throughput": rate + error,
+                    }
+                    for scheme in schemes
+                ]
+    return pd.DataFrame(rows)
+
+
+def test_a_frontiers_residual_is_its_error_at_every_speed():
+    table = predictions(common_sd=0.3, own_sd=0.0)
+    found = frontier_residuals(table, scheme="sku")
+    spread = found.groupby("frontier")["residual"].agg(lambda values: values.max() - values.min())
+    assert spread.max() < 1e-9
+    assert found["frontier"].nunique() == 12 * len(SKUS)
+
+
+def test_what_is_common_to_both_cancels():
+    """Loads that are off by e^0.5 on every chip leave nothing in the ratio of two."""
+    table = predictions(common_sd=0.5, own_sd=0.0)
+    residual = pair_residuals(table, first="transferred", second="transferred")["residual"]
+    assert len(residual) > 100
+    assert np.abs(residual).max() < 1e-9
+
+
+def test_bands_cover_nine_of_ten_and_are_narrower_than_single_ones():
+    """Own errors of 0.05 beside common ones of 0.4: half a ratio's width is 1.645 x 0.05 x 2^0.5."""
+    table = predictions(common_sd=0.4, own_sd=0.05)
+    bands = fit_paired_bands(table)
+    band = bands["transferred/transferred"]["same engine"]
+    assert np.log(band.high) == pytest.approx(1.645 * 0.05 * 2**0.5, rel=0.3)
+    # neither of two chips of one kind is the reference
+    assert band.low * band.high == pytest.approx(1.0, rel=0.02)
+    wide = Band(float(np.exp(-0.66)), float(np.exp(0.66)), 100)
+    rows = paired_table(table, single={"transferred": wide, "calibrated": wide})
+    row = rows.set_index("key").loc["transferred/transferred"]
+    assert 0.85 <= row["covered_by_others"] <= 0.97
+    assert row["over_single"] < 0.5
+    assert set(rows["key"]) >= {"calibrated/calibrated", "transferred/calibrated"}
+
+
+def test_a_ratio_is_read_in_either_order(tmp_path):
+    single = {"own runs": {"total_tput_per_gpu": Band(0.8, 1.25, 30)}}
+    pairs = {"transferred/calibrated": {"same engine": Band(0.5, 1.1, 40)}, DATES: {}}
+    source = "none"
+    write_bands(single, directory=tmp_path, source=source, pairs=pairs)
+    from simulator.prediction import bands
+
+    stored = bands.read_bands(tmp_path / "bands.yaml", sources=lambda: [source])
+    assert stored["pairs"]["transferred/calibrated"]["same engine"]["n"] == 40
+    assert pair_key("calibrated", "transferred") == "transferred/calibrated"
+
+
+def test_the_inverse_of_a_band(monkeypatch):
+    from simulator.prediction import bands
+
+    node = {"same engine": {"low": 0.5, "high": 1.25}}
+    monkeypatch.setattr(bands, "_factors", lambda _: {"pairs": {"transferred/calibrated": node}})
+    asked = {"relation": "same engine", "directory": None}
+    assert ratio_factors(first="transferred", second="calibrated", **asked) == (0.5, 1.25)
+    assert ratio_factors(first="calibrated", second="transferred", **asked) == (0.8, 2.0)
+    assert ratio_factors(first="calibrated", second="calibrated", **asked) is None
