@@ -7,6 +7,7 @@ frontiers at one speed per user, each side predicted without its own runs.
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,7 @@ def paired_table(predictions: pd.DataFrame, *, single: dict[str, Band]) -> pd.Da
                         np.mean(_covered_by_others(doubled, widening=_widening(doubled)))
                     ),
                     "width": float(high - low),
-                    "independent": float(np.hypot(*widths)) if len(widths) == 2 else np.nan,
+                    "independent": math.hypot(*widths) if len(widths) == 2 else np.nan,
                     "over_single": float(high - low) / max(widths) if widths else np.nan,
                 }
             )

@@ -70,7 +70,7 @@ def test_what_is_common_to_both_cancels():
 
 
 def test_bands_cover_nine_of_ten_and_are_narrower_than_single_ones():
-    """Own errors of 0.05 beside common ones of 0.4: half a ratio's width is 1.645 x 0.05 x 2^0.5."""
+    """Own errors of 0.05 beside common ones of 0.4 leave 1.645 x 0.05 x 2^0.5 on either side."""
     table = predictions(common_sd=0.4, own_sd=0.05)
     bands = fit_paired_bands(table)
     band = bands["transferred/transferred"]["same engine"]
