@@ -42,6 +42,14 @@ AGENTX = table(
         choices=X_NAMES,
     ),
     Setting(
+        name="agents",
+        kind="int",
+        text="Demand of a plan for coding agents: session trees that are live at a time.",
+        unit="agents",
+        metavar="N",
+        ge=1,
+    ),
+    Setting(
         name="on_error",
         text="Bad sessions and calls of a file: raise (default) or skip and count.",
         default="raise",

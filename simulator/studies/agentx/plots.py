@@ -8,6 +8,7 @@ from simulator.analysis.agentic_metrics import X_AXES
 from simulator.output.figure import ResultFigure
 
 if TYPE_CHECKING:
+    from simulator.studies.agentx.fleet import FleetResult
     from simulator.studies.agentx.result import AgentxResult
 
 
@@ -35,5 +36,26 @@ def agentx_figure(result: AgentxResult) -> ResultFigure:
     axes.grid(visible=True, alpha=0.3)
     axes.legend(title="points: live sessions")
     axes.set_title(f"Coding agents, {result.asked.workload.protocol.name}; simulated", fontsize=11)
+    figure.tight_layout()
+    return figure
+
+
+def fleet_figure(result: FleetResult) -> ResultFigure:
+    """Dollars of an agent-hour by system, cheapest first, named by chips."""
+    figure = ResultFigure(width=8.5, height=4.2)
+    axes = figure.add_subplot()
+    rows = result.rows
+    prices = [row.usd_per_agent_hour for row in rows]
+    bars = axes.bar([row.system for row in rows], prices)
+    for bar, row in zip(bars, rows, strict=True):
+        axes.annotate(
+            f"{row.gpus:,} chips",
+            (bar.get_x() + bar.get_width() / 2, bar.get_height()),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
+    axes.set_ylabel("USD per agent-hour")
+    axes.set_title(f"{result.agents:,} coding agents; simulated", fontsize=11)
     figure.tight_layout()
     return figure

@@ -182,6 +182,7 @@ def build_agentx(
     )
 
 
+<<<<<<< HEAD
 def _with_file(
     flags: Mapping[str, Any], read: SettingsFile
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -204,6 +205,27 @@ def _with_file(
     given = {name: value for name, value in flags.items() if value is not None}
     origin = dict(read.origin) | dict.fromkeys(edited, f"file {read.path}")
     return {**read.values, **edited, **given}, origin | dict.fromkeys(given, "flag")
+=======
+def with_usual_speculation(system: AgentxSystem) -> AgentxSystem:
+    """The system with the speculation that its recipe was run with under agentic traffic."""
+    target = resolve_target(system.scenario)
+    recipe, _ = find_recipe(
+        engine=target.engine.engine,
+        sku=target.sku.key,
+        model=target.model,
+        related_skus=target.sku.related_skus,
+        traffic="agentic",
+    )
+    level, _ = choose_level(recipe, date=target.engine.date, median=target.engine.median)
+    speculates = any(
+        cell.speculation is not None
+        and (recipe.traffic == "agentic" or cell.when.get("scenario") == "agentic")
+        for cell in level.cells
+    )
+    if system.scenario.spec != "none" or not speculates:
+        return system
+    return replace(system, scenario=system.scenario.model_copy(update={"spec": "mtp"}))
+>>>>>>> 5707d1f (plan --workload agentx: chips, MW and dollars of an agent-hour)
 
 
 def load_trees(
@@ -235,12 +257,12 @@ def load_trees(
 
 
 def points_of(
-    system: AgentxSystem, *, sessions: tuple[int, ...] | None
+    system: AgentxSystem, *, sessions: tuple[int, ...] | None, most: int | None = MOST_POINTS
 ) -> tuple[tuple[int, tuple[PoolRequest, ...] | tuple[PoolLayout, ...]], ...]:
     """Live sessions and pools of each point of a system.
 
     Where neither sessions nor a layout are stated: what the recipe was run with, at most
-    `MOST_POINTS` of it, spread evenly.
+    ``most`` of it, spread evenly.
     """
     scenario, pools = system.scenario, system.pools()
     if sessions is not None:
@@ -270,7 +292,7 @@ def points_of(
     offered.sort(key=lambda point: (point[0], point[1][0].layout.tp))
     if not offered:
         return tuple((one, pools) for one in DEFAULT_SESSIONS)
-    count = min(len(offered), MOST_POINTS)
+    count = len(offered) if most is None else min(len(offered), most)
     if count == 1:
         return tuple(offered)
     step = (len(offered) - 1) / (count - 1)

@@ -9,6 +9,7 @@ from simulator.output.text_tables import console, number, table_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simulator.studies.agentx.fleet import FleetResult
     from simulator.studies.agentx.result import AgentxPoint, AgentxResult
 
 
@@ -81,3 +82,45 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
     cliff = result.cliff(name)
     if cliff is not None:
         out.print(f"cliff: the hit rate falls below 80 % at {cliff} sessions")
+
+
+def print_fleet(result: FleetResult, *, directory: Path) -> None:
+    """Print the fleet of every system, the cheapest first, and what it rests on."""
+    out = console()
+    out.print(f"workload: {result.asked.workload.description}", soft_wrap=True)
+    wanted = ", ".join(f"{k} {v:g}" for k, v in result.summary()["objectives"].items())
+    out.print(f"{result.agents:,} agents, each a live session tree; objectives: {wanted}")
+    for text in result.messages:
+        out.print(f"note: {text}", soft_wrap=True)
+    table = table_of(
+        title="",
+        headers=(
+            *("system", "layout", "spec", "sessions", "chips each", "deployments", "GPUs", "MW"),
+            *("$/agent-hour", "P90 tok/s", "E2E P90", "TTFT P90 s", "hit %"),
+            *("pool fills at", "with host"),
+        ),
+        left=("system", "layout", "spec"),
+    )
+    for row in result.rows:
+        table.add_row(
+            row.system,
+            row.layout,
+            row.spec,
+            f"{row.sessions:,}",
+            str(row.deployment_gpus),
+            f"{row.deployments:,}",
+            f"{row.gpus:,}",
+            number(row.utility_mw),
+            number(row.usd_per_agent_hour),
+            number(row.interactivity_p90),
+            number(row.e2e_norm_p90),
+            number(row.ttft_p90_s),
+            f"{100 * row.hit_total:.1f}",
+            f"{row.sessions_device:,.0f}",
+            f"{row.sessions_host:,.0f}",
+        )
+    out.print(table)
+    out.print("sessions, pool and host are of one deployment; chips come in whole nodes or racks")
+    for name, reason in result.refused:
+        out.print(f"left out: {name}: {reason}", soft_wrap=True)
+    out.print(f"results in {directory}", soft_wrap=True)
