@@ -47,15 +47,7 @@ def chain(name, *gaps_s, duration_s=1.0, first_blocks=4):
 def replay(trees, *, lanes, rules=RULES, service_s=1.0, longest=1 << 20):
     """Requests as they were sent, as (time after hand-off, request), and the run's counts."""
     clock = Clock()
-<<<<<<< HEAD
-    load = SessionLanes(
-        concurrency=lanes,
-        source=RecordedTrees(trees=tuple(trees)),
-        protocol=rules,
-    )
-=======
     load = SessionLanes(concurrency=lanes, source=RecordedTrees(trees=tuple(trees)), protocol=rules)
->>>>>>> 5707d1f (plan --workload agentx: chips, MW and dollars of an agent-hour)
     sent = []
 
     def send(request):

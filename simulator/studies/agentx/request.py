@@ -182,7 +182,6 @@ def build_agentx(
     )
 
 
-<<<<<<< HEAD
 def _with_file(
     flags: Mapping[str, Any], read: SettingsFile
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -205,7 +204,8 @@ def _with_file(
     given = {name: value for name, value in flags.items() if value is not None}
     origin = dict(read.origin) | dict.fromkeys(edited, f"file {read.path}")
     return {**read.values, **edited, **given}, origin | dict.fromkeys(given, "flag")
-=======
+
+
 def with_usual_speculation(system: AgentxSystem) -> AgentxSystem:
     """The system with the speculation that its recipe was run with under agentic traffic."""
     target = resolve_target(system.scenario)
@@ -225,7 +225,6 @@ def with_usual_speculation(system: AgentxSystem) -> AgentxSystem:
     if system.scenario.spec != "none" or not speculates:
         return system
     return replace(system, scenario=system.scenario.model_copy(update={"spec": "mtp"}))
->>>>>>> 5707d1f (plan --workload agentx: chips, MW and dollars of an agent-hour)
 
 
 def load_trees(
