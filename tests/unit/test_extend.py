@@ -1,17 +1,27 @@
-"""What docs/extend.md says, carried out: a chip, an engine, a model, a column."""
+"""What docs/extend.md says, carried out: a chip, an engine, a model, a column, a study."""
 
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+import typer
 from pydantic import Field
+from typer.testing import CliRunner
 
+import simulator
+from simulator.cli.flags import SETTINGS_OF, one_each, takes
 from simulator.cli.main import run
 from simulator.engines import registry
 from simulator.engines.vllm.engine import VllmEngine, VllmSettings
 from simulator.output.column import Column
 from simulator.output.columns import SECTIONS, columns_page
+from simulator.scenario.declared import SCENARIO
+from simulator.studies.sweep import points, store
 from tests.unit.engine_traces import closed, pool, requests, trace
+
+curve_run = import_module("simulator.studies.curve.run")
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "tests" / "data" / "model_configs"
@@ -68,8 +78,32 @@ def test_a_model_is_its_own_configuration_file(capsys):
     assert json.loads(capsys.readouterr().out)
 
 
-def test_a_column_is_one_definition(monkeypatch):
-    name, found = next(iter(SECTIONS.items()))
+def test_a_column_is_a_definition_and_a_cell(monkeypatch):
     extra = Column(name="new_figure", kind="float", text="what it says", unit="s")
-    monkeypatch.setitem(SECTIONS, name, (*found, extra))
+    monkeypatch.setitem(SECTIONS, "What it rests on", (*SECTIONS["What it rests on"], extra))
+    for module, name in ((store, "STORED"), (store, "RUN"), (curve_run, "RUN")):
+        monkeypatch.setattr(module, name, (*getattr(module, name), extra))
+    known = points.result_cells
+    monkeypatch.setattr(points, "result_cells", lambda run: known(run) | {"new_figure": 2.5})
+    asked = {"sku": "h200", "model": "llama-3.1-8b", "tp": 1, "isl": 128, "osl": 16}
+    for study in (simulator.curve, simulator.sweep):
+        assert study(**asked, concurrency=(1,)).frame()["new_figure"].tolist() == [2.5]
     assert "| `new_figure` | float | s | what it says |" in columns_page()
+
+
+def test_a_study_is_its_function_and_one_line(capsys):
+    """A command with settings of a scenario: flags, parsing and ranges come with their names."""
+
+    @takes(*one_each(SCENARIO, "sku", "tp", "concurrency"), command="peak")
+    def peak(*, given):
+        best = simulator.curve(model="llama-3.1-8b", isl=128, osl=16, **given).frontier[0]
+        typer.echo(f"{best['label']} {best['total_tput_per_gpu']:.0f}")
+
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    app.command()(peak)
+    SETTINGS_OF.pop("peak")
+    found = CliRunner().invoke(app, ["peak", "--sku", "h200", "--tp", "1", "--concurrency", "2"])
+    assert re.fullmatch(r"TP1 \d+", found.output.strip())
+    wrong = CliRunner().invoke(app, ["peak", "--sku", "h200", "--tp", "one"])
+    assert wrong.exit_code == 2

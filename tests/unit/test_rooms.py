@@ -28,7 +28,6 @@ ORDER = (
     ("scenario",),
     ("prediction",),
     ("studies",),
-    ("api",),
     ("cli",),
 )
 """Rooms of the simulator from the ground up: one imports only those before it, or itself."""
