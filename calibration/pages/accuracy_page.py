@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.pages import accuracy_tables as tables
+from calibration.pages import ratio_tables as ratios
 from calibration.pages import residual_slices as slices
 from calibration.pages.accuracy_plots import accuracy_figure
 from calibration.pages.accuracy_tables import MEANING
@@ -94,6 +95,8 @@ def page(
         "## Where predictions lean",
         slices.slice_rows(validation),
         _note(notes, "slices"),
+        "## By speed per user",
+        ratios.speed_rows(validation),
         "## As AISimulate scores itself",
         slices.rival_rows(validation),
         "## Settings that are not the run's own",
@@ -105,6 +108,7 @@ def page(
         "## The 90 % bands",
         tables.coverage_rows(validation),
         slices.cell_rows(validation),
+        ratios.pair_rows(validation),
         _note(notes, "bands"),
         *(["## Other models", tables.model_rows(other_models)] if other_models is not None else []),
         "## Measured against measured",

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calibration.pages.ratio_tables import pair_rows, speed_rows
 from calibration.validation.bands import Band, write_bands
 from calibration.validation.paired_bands import (
     fit_paired_bands,
@@ -11,6 +12,7 @@ from calibration.validation.paired_bands import (
     pair_residuals,
     paired_table,
 )
+from calibration.validation.validate import Validation
 from simulator.prediction.bands import DATES, pair_key, ratio_factors
 
 SKUS = [f"chip{number}" for number in range(8)]
@@ -106,3 +108,26 @@ def test_the_inverse_of_a_band(monkeypatch):
     assert ratio_factors(first="transferred", second="calibrated", **asked) == (0.5, 1.25)
     assert ratio_factors(first="calibrated", second="transferred", **asked) == (0.8, 2.0)
     assert ratio_factors(first="calibrated", second="calibrated", **asked) is None
+
+
+def test_the_page_shows_ratios_beside_single_bands_and_speeds_apart():
+    table = predictions(common_sd=0.4, own_sd=0.05).assign(basis="sibling", split="structure")
+    wide = Band(float(np.exp(-0.66)), float(np.exp(0.66)), 100)
+    validation = Validation(
+        predictions=table.assign(measured_ttft=0.0, predicted_ttft=0.1),
+        bands={"own runs": {"total_tput_per_gpu": wide}, "sibling": {"total_tput_per_gpu": wide}},
+        cells={},
+        coverage=pd.DataFrame(),
+        unanswered=pd.DataFrame(),
+        fit_s=None,
+        simulated=True,
+    )
+    ratios = pair_rows(validation).splitlines()
+    line = next(line for line in ratios if line.startswith("| transferred over transferred"))
+    assert "same engine" in line
+    assert float(line.split("|")[-3]) < 0.5
+    # TPOT of 5 + 0.4 ms a client: one client alone is at 185 tok/s, 256 at 9
+    speeds = [line.split("|")[1:4] for line in speed_rows(validation).splitlines() if "SKU" in line]
+    counts = {span.strip(): int(n.replace(",", "")) for _, span, n in speeds}
+    assert counts["from 200"] == 0
+    assert counts["100 to 200"] == 2 * 12 * len(SKUS)
