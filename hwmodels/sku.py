@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hwmodels.quantities import Figure
 from workloads.datafiles import invalid_data, mapping_of, read_yaml_mapping
-from workloads.errors import UserError, unknown_name
+from workloads.errors import UserError, left_out, unknown_name
 
 __all__ = [
     "CollectiveFigures",
@@ -144,6 +144,7 @@ class Sku(_Quantities):
     aliases: tuple[str, ...] = ()
     related_skus: tuple[str, ...] = Field(default=(), description="related SKUs, nearest first")
     announced: str | None = Field(default=None, description="year, month or half-year")
+    expected: str | None = Field(default=None, description="when it is to ship, if it does not")
     shipping_since: str | None = Field(default=None, description="year, month or half-year")
     note: str = ""
     sources: tuple[str, ...] = Field(default=(), description="every source that the figures cite")
@@ -383,15 +384,14 @@ def load_sku(name: str) -> Sku:
     Raises
     ------
     UserError
-        If no SKU is called so (with the nearest names), or the file cannot be read, is not
-        YAML (with line and column) or does not fit the schema (with the field).
+        If no SKU is called so, or the file cannot be read, is not YAML or does not fit the schema.
     """
     if name.lower().endswith((".yaml", ".yml")):
         return _read_sku(Path(name))
-    wanted = _normal(name)
-    for key in _keys():
-        if _normal(key) == wanted:
-            return _shipped(key)
-    if wanted in _aliases():
-        return _shipped(_aliases()[wanted])
-    raise unknown_name(field="sku", value=name, known=_keys())
+    names = {**_aliases(), **{_normal(key): key for key in _keys()}}
+    if _normal(name) in names:
+        return _shipped(names[_normal(name)])
+    named = read_yaml_mapping(_catalogue().parent / "left_out.yaml")
+    raise left_out(field="sku", value=name, known=named) or unknown_name(
+        field="sku", value=name, known=_keys()
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 LONGEST_WORD = 240
@@ -55,3 +55,20 @@ def unknown_name(*, field: str, value: str, known: Iterable[str]) -> UserError:
     text = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
     text = " ".join(text.split())
     return UserError(f"{field} '{text}' is unknown; {hint}")
+
+
+def left_out(*, field: str, value: str, known: Mapping[str, Any]) -> UserError | None:
+    """The error for a name that a catalogue leaves out, with the reason; ``None`` of others.
+
+    Parameters
+    ----------
+    field:
+        What the name is of, such as ``model``.
+    known:
+        A file of such names: under one key a list of ``names``, ``why`` and ``source``.
+    """
+    wanted = value.strip().lower()
+    for entry in (one for entries in known.values() for one in entries):
+        if wanted in (str(name).lower() for name in entry["names"]):
+            return UserError(f"{field} '{value}' is left out: {entry['why']} ({entry['source']})")
+    return None

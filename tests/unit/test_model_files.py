@@ -180,3 +180,33 @@ def test_a_bad_file_ends_in_one_line_and_code_2(tmp_path, capsys):
     path = written(tmp_path, without(QWEN, "vocab_size"))
     assert run(["--sku", "h200", "--engine", "vllm", "--tp", "4", "--model", path]) == 2
     assert "lacks vocab_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("thinkingmachines/Inkling", "947e9 of the 975e9"),
+        ("google/gemma-4-31B", "no list of its layers"),
+        ("mistral-medium-3.5", "no config.json"),
+    ],
+)
+def test_a_model_that_is_left_out_is_refused_with_the_reason(name, reason):
+    for ask in (load_architecture, canonical_model):
+        with pytest.raises(UserError, match=reason):
+            ask(name)
+
+
+@pytest.mark.parametrize(
+    ("repository", "model", "label"),
+    [
+        ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b", "fp8"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP4", "llama-3.x-70b", "fp4"),
+        ("Qwen/Qwen3-32B-FP8", "qwen3-32b", "fp8"),
+        ("nvidia/Qwen3.6-27B-NVFP4", "qwen3.5-27b", "fp4"),
+        ("Qwen/Qwen3-32B", "qwen3-32b", "bf16"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4", "deepseek-r1", "fp4"),
+        ("deepseek-ai/DeepSeek-V4-Flash-Vision-Exp", "deepseek-v4-flash-0731", "fp4"),
+    ],
+)
+def test_a_repository_means_its_model_and_its_format(repository, model, label):
+    assert (canonical_model(repository), default_precision(repository)) == (model, label)

@@ -22,7 +22,7 @@ from workloads.architectures.model_file import (
 )
 from workloads.architectures.moe_gqa import GatedDeltaNet, MoeGqaArchitecture
 from workloads.datafiles import read_yaml_mapping
-from workloads.errors import UserError, unknown_name
+from workloads.errors import UserError, left_out, unknown_name
 
 if TYPE_CHECKING:
     from workloads.architectures.base import PrecisionLabel
@@ -78,8 +78,15 @@ def load_architecture(name: str) -> Architecture:
     names = _catalogue()[1]
     key = names.get(name.strip().lower())
     if key is None:
-        raise unknown_name(field="model", value=name, known=names)
+        raise unknown_model(name)
     return _architecture_of(key)
+
+
+def unknown_model(name: str) -> UserError:
+    """The error for a name that is no model here: why it is left out, or the nearest ones."""
+    path = Path(str(resources.files("workloads.architectures") / "left_out.yaml"))
+    known = left_out(field="model", value=name, known=read_yaml_mapping(path))
+    return known or unknown_name(field="model", value=name, known=_catalogue()[1])
 
 
 @lru_cache(maxsize=64)

@@ -9,10 +9,10 @@ from workloads.architectures.catalog import (
     architecture_names,
     label_of_repository,
     load_architecture,
+    unknown_model,
     usual_release,
 )
 from workloads.architectures.model_file import is_model_file, model_file
-from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     from workloads.architectures.base import PrecisionLabel
@@ -36,10 +36,9 @@ def canonical_model(name: str) -> str:
     """
     if is_model_file(name):
         return str(model_file(name))
-    names = _model_aliases()
-    found = names.get(name.strip().lower())
+    found = _model_aliases().get(name.strip().lower())
     if found is None:
-        raise unknown_name(field="model", value=name, known=names)
+        raise unknown_model(name)
     return found
 
 

@@ -91,6 +91,7 @@ def _sku(name: str) -> dict[str, Any]:
         "status": sku.status,
         "announced": sku.announced,
         "shipping_since": sku.shipping_since,
+        "expected": sku.expected,
         "scaleup_topology": sku.scaleup_topology,
         "related_skus": list(sku.related_skus),
         "aliases": list(sku.aliases),

@@ -20,6 +20,8 @@ from workloads.requests.catalog import NAMED_WORKLOADS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hwmodels.sku import Sku
+
 _ACCOUNTED_CONTEXT = 8192
 
 
@@ -41,6 +43,13 @@ def catalog_list(what: str) -> pd.DataFrame:
     return pd.DataFrame(list(CATALOGUES[what]()))
 
 
+def availability(sku: Sku) -> str:
+    """When a chip that nobody ships is expected."""
+    if sku.status == "announced" and sku.expected:
+        return f"expected {sku.expected}"
+    return sku.status
+
+
 def _skus() -> Iterator[dict[str, Any]]:
     newest = load_economics()
     recipes = load_recipes()
@@ -52,7 +61,7 @@ def _skus() -> Iterator[dict[str, Any]]:
             "sku": key,
             "name": sku.name,
             "status": sku.status,
-            "ships": sku.shipping_since or sku.announced,
+            "ships": sku.shipping_since or availability(sku),
             "flops_fp4": sku.flops_fp4,
             "flops_fp8": sku.flops_fp8,
             "hbm_usable_bytes": sku.hbm_usable_bytes,

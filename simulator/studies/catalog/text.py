@@ -103,6 +103,8 @@ def _print_sku(sheet: dict[str, Any]) -> None:
     out = console()
     out.print(f"{sheet['name']} ({sheet['sku']}), {sheet['vendor']}, {sheet['generation']}")
     since = sheet["shipping_since"] or f"announced {sheet['announced']}"
+    if sheet["expected"]:
+        since += f", expected {sheet['expected']}"
     related = ", ".join(sheet["related_skus"]) or "none"
     out.print(
         f"{sheet['status']}, {since}; scale-up {sheet['scaleup_topology']}; related SKUs: {related}"

@@ -99,7 +99,7 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
     if result.rows:
         out.print(_table(result))
         out.print()
-    lines = [*advice(result), *_software(result)]
+    lines = [*advice(result), *_unpriced(result), *_software(result)]
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
         lines.append(OUT_OF_REACH_NOTE)
     lines += ["", *_left_out(result)]
@@ -108,6 +108,15 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
     if directory is not None:
         lines.append(f"results in {directory}")
     out.print("\n".join(lines), soft_wrap=True)
+
+
+def _unpriced(result: PlanResult) -> list[str]:
+    """Which SKUs of the ranking have no price, a line for all."""
+    named = [row.sku for row in result.rows if row.fleet.usd_per_h is None]
+    if not named:
+        return []
+    skus = ", ".join(dict.fromkeys(named))
+    return [f"no price known in economics {result.economics}: {skus}"]
 
 
 def summary_of(result: PlanResult) -> dict[str, Any]:
@@ -187,7 +196,7 @@ def break_even_lines(turn: BreakEven) -> list[str]:
 def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
     fleet, now = row.fleet, row.operating
     size = f"{fleet.gpus:,} GPUs in {_units(fleet)}"
-    money = "no price"
+    money = "no price known"
     if fleet.usd_per_h is not None and fleet.usd_per_month is not None:
         money = f"${fleet.usd_per_h:,.0f}/h, {_money(fleet.usd_per_month)} a month"
     served = (
