@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.agentx.rows import MeasuredRow, measured_rows
+from calibration.command_line import run_main
+from simulator.output.text_file import staged, write_text
 from simulator.studies.agentx.request import build_agentx
 from simulator.studies.agentx.run import run_agentx
 from workloads.errors import UserError
@@ -109,7 +111,7 @@ def write_page(path: Path, rows: list[str], bars: list[str]) -> None:
     head = ["| run | " + " | ".join(PAGE_FIGURES.values()) + " |"]
     head.append("|---" * (1 + len(PAGE_FIGURES)) + "|")
     table = "\n".join([*head, *rows, "", *(f"* {bar}" for bar in bars)])
-    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    write_text(path, f"{before}{begin}\n{table}\n{end}{after}")
 
 
 def main() -> None:
@@ -160,7 +162,7 @@ def main() -> None:
     if asked.page is not None and lines:
         write_page(asked.page, lines, bars)
     if asked.csv is not None and table:
-        with asked.csv.open("w", encoding="utf-8", newline="") as stream:
+        with staged(asked.csv) as stage, stage.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
@@ -177,4 +179,4 @@ def _print_row(row: MeasuredRow, found: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -10,6 +10,7 @@ from calibration.fit.effects import FITTED, EffectSpace
 from calibration.fit.gauss_newton import Fit
 from calibration.fit.least_squares import Solution
 from calibration.fit.response import respond
+from simulator.output.text_file import staged
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,23 +25,23 @@ CHECKED = 3
 
 def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float) -> Path:
     """Write a fit and its responses into a directory."""
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / STATE_FILE
     offsets = fit.solution.offsets
-    np.savez_compressed(
-        path,
-        run_ids=np.array(selection.fitted_runs["run_id"].tolist()),
-        parameters=np.array([parameter.name for parameter in fit.space.parameters]),
-        seconds=np.array(seconds),
-        weights=fit.weights,
-        logs=fit.logs,
-        responses=fit.responses,
-        slopes=fit.slopes,
-        effects=fit.solution.effects,
-        covariance=fit.solution.covariance,
-        builds=np.array(list(offsets)),
-        offsets=np.array(list(offsets.values())),
-    )
+    with staged(path, make_folder=True) as stage:
+        np.savez_compressed(
+            stage,
+            run_ids=np.array(selection.fitted_runs["run_id"].tolist()),
+            parameters=np.array([parameter.name for parameter in fit.space.parameters]),
+            seconds=np.array(seconds),
+            weights=fit.weights,
+            logs=fit.logs,
+            responses=fit.responses,
+            slopes=fit.slopes,
+            effects=fit.solution.effects,
+            covariance=fit.solution.covariance,
+            builds=np.array(list(offsets)),
+            offsets=np.array(list(offsets.values())),
+        )
     return path
 
 

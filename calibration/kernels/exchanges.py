@@ -17,6 +17,7 @@ import pandas as pd
 from hwmodels.exchange_libraries import OPERATIONS, exchange_libraries_data
 from hwmodels.exchanges import copies_of_token, scope_of
 from hwmodels.sku import load_sku
+from simulator.output.text_file import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -339,9 +340,8 @@ def write_law(path: Path) -> None:
     import yaml
 
     text = yaml.safe_dump(law_file(usable_exchanges()), sort_keys=False, width=100)
-    path.write_text(
-        "# Written by calibration.kernels.exchanges from measurements/communication\n" + text,
-        encoding="utf-8",
+    write_text(
+        path, f"# Written by calibration.kernels.exchanges from measurements/communication\n{text}"
     )
 
 

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from calibration.command_line import run_main
 from calibration.importers import aiconfigurator as tables
 from calibration.kernels.modules import compare_modules, module_errors
 from calibration.pages.markdown import markdown_table, percent
 from hwmodels.sku import load_sku
+from simulator.output.text_file import write_text
+from workloads.datafiles import read_text
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -163,9 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keys = [key for key in tables.SYSTEM_OF_SKU if key not in tables.DENSE_ONLY]
         skus = {key: load_sku(key) for key in keys}
         blocks["modules"] = module_rows(module_errors(compare_modules(root, skus=skus)))
-    page = options.page.read_text(encoding="utf-8")
-    options.page.write_text(replace_blocks(page, blocks), encoding="utf-8")
+    page = read_text(options.page)
+    write_text(options.page, replace_blocks(page, blocks))
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from calibration.command_line import run_main
 from calibration.importers import aiconfigurator as tables
 from calibration.kernels.fit_rows import (
     UNBOUND,
@@ -25,6 +26,7 @@ from calibration.kernels.fit_rows import (
     fit_families,
 )
 from hwmodels.sku import load_sku
+from simulator.output.text_file import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -351,7 +353,7 @@ class _Dumper(yaml.SafeDumper):
 def write_table(table: dict[str, Any], path: Path, *, header: str) -> None:
     """Write a table as YAML, one line per figure."""
     text = yaml.dump(table, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
-    path.write_text(header + text, encoding="utf-8")
+    write_text(path, header + text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -369,4 +371,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

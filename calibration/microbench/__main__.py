@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calibration.command_line import run_main
 from calibration.microbench.cases import small_cases, standard_cases
 from calibration.microbench.rows import write_rows
 from calibration.microbench.timing import (
@@ -95,4 +96,4 @@ def _size(case: Case) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args
 
 from calibration.microbench.cases import Case, Kind
+from simulator.output.text_file import staged
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -90,16 +91,13 @@ def write_rows(path: Path, rows: Iterable[tuple[Case, Timing]], *, machine: Mach
     UserError
         If the file cannot be written.
     """
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(COLUMNS), lineterminator="\n")
-            writer.writeheader()
-            for case, timing in rows:
-                work = {"flops": case.flops, "hbm_bytes": case.hbm_bytes}
-                cells = asdict(case) | work | asdict(timing) | asdict(machine)
-                writer.writerow({name: _text(value) for name, value in cells.items()})
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    with staged(path) as stage, stage.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        for case, timing in rows:
+            work = {"flops": case.flops, "hbm_bytes": case.hbm_bytes}
+            cells = asdict(case) | work | asdict(timing) | asdict(machine)
+            writer.writerow({name: _text(value) for name, value in cells.items()})
 
 
 def read_rows(path: Path) -> list[tuple[Case, Timing, Machine]]:

@@ -12,6 +12,7 @@ from calibration.pages.accuracy_plots import accuracy_figure
 from calibration.pages.accuracy_tables import MEANING
 from calibration.validation.validate import SPLITS
 from simulator.output.style import save_figure
+from simulator.output.text_file import write_text
 from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def write_page(
             save_figure(figure, images / name)
     path = folder / PAGE
     text = page(validation, source=source, looks=looks, repeats=repeats, other_models=other_models)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

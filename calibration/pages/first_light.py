@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calibration.command_line import run_main
 from calibration.validation.comparison import compare_runs, error_table, first_light_runs
+from simulator.output.text_file import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,11 +130,13 @@ def _percent(ratio: float) -> str:
 
 
 def main() -> None:
-    """Write the page to the path given."""
-    target = Path(sys.argv[1])
+    """Command line: ``PAGE.md``, the page to write."""
+    parser = argparse.ArgumentParser(description="predict the first-light runs, nothing fitted")
+    parser.add_argument("page", type=Path, metavar="PAGE.md", help="Markdown page to write")
+    target = parser.parse_args().page
     compared = compare_runs(first_light_runs(), specification=True)
-    target.write_text(page(compared), encoding="utf-8")
+    write_text(target, page(compared))
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

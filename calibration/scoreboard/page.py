@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from calibration.pages.markdown import markdown_table
 from calibration.scoreboard.scoring import METRICS, score_groups
+from simulator.output.text_file import staged, write_text
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def write_score_page(table: pd.DataFrame, *, folder: Path, title: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _picture(table, folder / "score.png", title=title)
     page = folder / "SCORE.md"
-    page.write_text(score_text(table, title=title), encoding="utf-8")
+    write_text(page, score_text(table, title=title))
     return page
 
 
@@ -126,4 +127,5 @@ def _picture(table: pd.DataFrame, path: Path, *, title: str) -> None:
         axis.legend(fontsize=6, ncols=2, frameon=False)
     figure.suptitle(f"{title} (forecurve {version()})", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    with staged(path) as stage:
+        figure.savefig(stage, dpi=130)

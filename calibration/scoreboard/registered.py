@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from calibration.command_line import run_main
+from simulator.output.text_file import write_text
 from simulator.version import version
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
@@ -99,10 +101,10 @@ def register(folder: Path, *, today: dt.date | None = None) -> list[Path]:
             "units": "SI; throughput per chip, prompts included [tok/s]",
         }
         text = yaml.safe_dump({**head, "answers": answers}, sort_keys=False, width=100)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         paths.append(path)
     lines = [f"{_digest(path)}  {path.name}\n" for path in sorted(paths)]
-    (folder / DIGESTS).write_text("".join(lines), encoding="utf-8")
+    write_text(folder / DIGESTS, "".join(lines))
     return paths
 
 
@@ -154,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from simulator.output.text_file import write_text
 from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:
@@ -48,5 +49,5 @@ def record_look(
         "# `simulate calibrate validate --held`.\n"
     )
     text = yaml.safe_dump({"looks": looks}, sort_keys=False, width=100)
-    (folder / LOOKS_FILE).write_text(header + text, encoding="utf-8")
+    write_text(folder / LOOKS_FILE, header + text)
     return len(looks)

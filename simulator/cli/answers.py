@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from simulator.output.kept_work import KeptWork
+
     Progress = Callable[[int, int, str], None]
 
 
@@ -51,7 +53,7 @@ def give_answer(
     *,
     names: Sequence[str],
     resolved: Mapping[str, Any],
-    run: Callable[[Progress | None], AnyAnswer],
+    run: Callable[[Progress | None, KeptWork], AnyAnswer],
     show: Callable[[AnyAnswer, Path], None],
     out: Path | None,
     as_json: bool,
@@ -65,6 +67,8 @@ def give_answer(
         What the default directory is named after, besides the command.
     resolved:
         Settings; equal ones share a directory.
+    run:
+        The question, given what to tell of progress and where finished parts are kept.
     show:
         Prints the answer for reading, given where its files are.
 
@@ -73,15 +77,18 @@ def give_answer(
     UserError
         If the directory cannot be written to, or the question has no answer.
     """
+    from simulator.cli.kept_runs import kept_work
     from simulator.cli.progress import progress_bar
+    from simulator.output.kept_work import inputs_digest, kept_within
     from simulator.output.run_directory import RunDirectory
     from simulator.output.run_files import default_directory, write_result
 
     options.check_output(as_json=as_json, as_csv=as_csv)
     path = out or default_directory(command, names, settings=resolved)
-    with RunDirectory(path) as directory:
+    kept = kept_within(path, inputs=inputs_digest(command, dict(resolved)))
+    with kept_work(kept), RunDirectory(path) as directory:
         with progress_bar() as on_progress:
-            answer = run(on_progress)
+            answer = run(on_progress, kept)
         frame = answer.frame()
         write_result(
             directory,

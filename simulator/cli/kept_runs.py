@@ -1,4 +1,4 @@
-"""The directory of a what-if command: finished runs stay there when it is interrupted."""
+"""Commands that keep finished work: where it stays when they are interrupted, and what is said."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from simulator.output.kept_work import KeptWork
     from simulator.output.run_directory import RunDirectory
 
     Progress = Callable[[int, int, str], None]
 
 
 @contextmanager
-def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress | None]]:
-    """Where to write results, and a progress bar on a terminal.
+def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress]]:
+    """Where to write results of a command whose runs stay there, and a progress bar.
 
     Raises
     ------
@@ -37,3 +38,29 @@ def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress | None]]:
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def kept_work(kept: KeptWork) -> Iterator[None]:
+    """Say what an earlier run left, and on Ctrl-C what this one leaves; clear it at a good end.
+
+    Raises
+    ------
+    typer.Exit
+        On Ctrl-C, with status 130, after a line that says how much is kept, and where.
+    """
+    if len(kept):
+        typer.echo(f"going on with {len(kept):,} finished parts in {kept.folder}", err=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(kept)
+        typer.echo(
+            f"interrupted; {done:,} finished parts are kept in {kept.folder}, and the same command "
+            "goes on from there"
+            if done
+            else "interrupted; nothing was finished yet, and earlier results are as they were",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    kept.clear()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -40,6 +43,16 @@ if TYPE_CHECKING:
 _PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 USAGE_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
+_NO_ROOM_OR_RIGHT = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+}
 
 app = typer.Typer(
     name="simulate",
@@ -97,9 +110,20 @@ def _import_runs(path: Path) -> pd.DataFrame:
 
 def main() -> NoReturn:
     """Run ``simulate`` on the process's arguments and exit with its status."""
-    status = run(sys.argv[1:])
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     gc.freeze()  # else the collector looks through everything once more before the process ends
     sys.exit(status)
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    """End on SIGTERM as on an error: files under way are removed."""
+    raise SystemExit(TERMINATED)
 
 
 def run(arguments: list[str]) -> int:
@@ -108,7 +132,12 @@ def run(arguments: list[str]) -> int:
         status = app(args=arguments, prog_name="simulate", standalone_mode=False, obj=_import_runs)
     except UserError as error:
         return _fail(str(error))
-    except typer.Abort:
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno not in _NO_ROOM_OR_RIGHT:
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        return _fail(f"cannot write{place}: {error.strerror or error}; earlier files are whole")
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted; results already written are as they were", err=True)
         return INTERRUPTED
     except _PARSE_ERROR as error:

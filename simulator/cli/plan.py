@@ -77,7 +77,7 @@ def plan(
         "plan",
         names=[],
         resolved=request.resolved,
-        run=lambda on_progress: run_plan(request, on_progress=on_progress),
+        run=lambda on_progress, kept: run_plan(request, on_progress=on_progress, kept=kept),
         show=lambda result, directory: print_plan(result, directory=directory),
         out=out,
         as_json=as_json,

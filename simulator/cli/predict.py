@@ -21,20 +21,25 @@ def predict(
     ] = 2,
 ) -> None:
     """Predict every row of a table of runs."""
+    from simulator.cli.kept_runs import kept_work
     from simulator.cli.progress import progress_bar
     from simulator.output.csv_table import check_writable, read_run_table, write_run_table
+    from simulator.output.kept_work import inputs_digest, kept_beside
     from simulator.studies.predict.run import predict_table
 
     table = read_run_table(runs)
     check_writable(out)
-    with progress_bar() as move:
-        predicted = predict_table(
-            table,
-            calibration=None if calibration is None else Path(calibration),
-            workers=workers,
-            progress=None if move is None else lambda done, total: move(done, total, "runs"),
-        )
-    write_run_table(predicted, out)
+    kept = kept_beside(out, inputs=inputs_digest("predict", calibration))
+    with kept_work(kept):
+        with progress_bar() as move:
+            predicted = predict_table(
+                table,
+                calibration=None if calibration is None else Path(calibration),
+                workers=workers,
+                progress=lambda done, total: move(done, total, "runs"),
+                kept=kept,
+            )
+        write_run_table(predicted, out)
     counts = predicted["status"].value_counts()
     parts = [f"{count:,} {status}" for status, count in counts.items()]
     fit = "" if calibration is None else f"calibration {calibration}; "

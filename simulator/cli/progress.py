@@ -1,20 +1,28 @@
-"""A progress bar on a terminal, nothing in a pipe."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Progress = Callable[[int, int, str], None]
+
+EVERY_S = 10.0
+"""Time between lines where stderr is no terminal. [s]"""
+
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
-    """A callback ``(done, total, what)`` that moves a bar on stderr, or ``None`` in a pipe."""
+def progress_bar() -> Iterator[Progress]:
+    """A callback ``(done, total, what)``: it moves a bar, or is what lines tell of in a pipe."""
     if not sys.stderr.isatty():
-        yield None
+        with progress_lines() as lines:
+            yield lines.move
         return
     from rich.console import Console
     from rich.progress import (
@@ -39,3 +47,42 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
             bar.update(task, completed=done, total=total, description=what)
 
         yield move
+
+
+class ProgressLines:
+    """What a command has done so far, in a line."""
+
+    def __init__(self) -> None:
+        self._start_s = time.monotonic()
+        self._state: tuple[int, int, str] | None = None
+        self.ended = threading.Event()
+
+    def move(self, done: int, total: int, what: str) -> None:
+        """Note how far the work is."""
+        self._state = done, total, what
+
+    def line(self) -> str:
+        """The line for now."""
+        passed_s = time.monotonic() - self._start_s
+        if self._state is None:
+            return f"{passed_s:.0f} s: at work"
+        done, total, what = self._state
+        return f"{passed_s:.0f} s: {done:,} of {total:,}{f', {what}' if what else ''}"
+
+    def write(self) -> None:
+        """Write lines until the work has ended."""
+        while not self.ended.wait(EVERY_S):
+            print(self.line(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_lines() -> Iterator[ProgressLines]:
+    """Lines on stderr, the first after ten seconds, as long as the block lasts."""
+    lines = ProgressLines()
+    thread = threading.Thread(target=lines.write, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield lines
+    finally:
+        lines.ended.set()
+        thread.join()

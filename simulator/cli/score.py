@@ -67,7 +67,7 @@ def score_command(scoreboard: Callable[[], Scoreboard]) -> Callable[..., None]:
                 calibration=None if calibration is None else Path(calibration),
                 out=out,
                 workers=workers,
-                progress=None if move is None else lambda done, total: move(done, total, "runs"),
+                progress=lambda done, total: move(done, total, "runs"),
             )
         for line in lines:
             typer.echo(line)

@@ -52,7 +52,7 @@ def search(
         "search",
         names=request.settings.values["sku"],
         resolved=request.resolved,
-        run=lambda on_progress: run_search(request, on_progress=on_progress),
+        run=lambda on_progress, kept: run_search(request, on_progress=on_progress, kept=kept),
         show=lambda result, directory: print_search(result, directory=directory),
         out=out,
         as_json=as_json,

@@ -44,7 +44,7 @@ def sensitivity(
         "sensitivity",
         names=request.settings.values["sku"],
         resolved=request.resolved,
-        run=lambda on_progress: run_sensitivity(request, on_progress=on_progress),
+        run=lambda on_progress, _kept: run_sensitivity(request, on_progress=on_progress),
         show=lambda result, directory: print_sensitivity(result, directory=directory),
         out=out,
         as_json=as_json,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
+from simulator.output.leftovers import own_mark
+from simulator.output.text_file import staged
 from workloads.datafiles import read_csv
 from workloads.errors import UserError
 
@@ -37,21 +40,21 @@ def read_run_table(path: Path) -> pd.DataFrame:
 
 
 def write_run_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table; numbers with six significant digits, unknown ones blank.
+    """Write a table as a whole or not at all; six significant digits, unknown numbers blank.
 
     Raises
     ------
     UserError
         If the file cannot be written.
     """
-    try:
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    with staged(path) as stage:
+        table.to_csv(stage, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def check_writable(path: Path) -> None:
     """Refuse an output path that cannot be written to, before anything is computed.
+
+    Nothing is left at the path.
 
     Raises
     ------
@@ -61,6 +64,9 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a directory; name a file in it")
     try:
-        path.open("a", encoding="utf-8").close()
+        if path.exists():
+            path.open("a", encoding="utf-8").close()
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}{own_mark()}"):
+            pass
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None

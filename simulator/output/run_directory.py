@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.output.leftovers import PARTIAL, own_mark, remove_leftovers
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -21,7 +25,8 @@ class RunDirectory:
 
     Files are staged in a hidden folder inside the directory and renamed into place when the
     block ends well, so that an interrupted or failed run leaves earlier results as they were
-    and no empty folder behind.
+    and no empty folder behind. Two runs into one directory put their files in place one after
+    the other, so that those of the later one stand together. What killed runs left is removed.
 
     Parameters
     ----------
@@ -46,7 +51,8 @@ class RunDirectory:
             for folder in reversed(missing):
                 folder.mkdir(exist_ok=True)
                 self._made.append(folder)
-            self._stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.path))
+            remove_leftovers(self.path)
+            self._stage = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{own_mark()}", dir=self.path))
         except OSError as error:
             self._remove_what_was_made()
             raise self.unwritable(error) from None
@@ -66,8 +72,9 @@ class RunDirectory:
     ) -> None:
         try:
             if kind is None:
-                for file in sorted(self.stage("").iterdir()):
-                    file.replace(self.path / file.name)
+                with _alone(self.path):
+                    for file in sorted(self.stage("").iterdir()):
+                        file.replace(self.path / file.name)
         except OSError as failure:
             raise self.unwritable(failure) from None
         finally:
@@ -82,11 +89,27 @@ class RunDirectory:
         )
 
     def _remove_what_was_made(self) -> None:
-        for folder in reversed(self._made):
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
+        with suppress(OSError):  # it holds something, or another run has removed it
+            for folder in reversed(self._made):
+                folder.rmdir()
         self._made.clear()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other run puts files into a folder, and keep others waiting."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where a folder cannot be locked
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def default_directory(name: str, *, settings: str) -> Path:

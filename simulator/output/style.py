@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from simulator.output.text_file import staged
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -31,8 +32,15 @@ _CAPTION_CHARACTERS_PER_INCH = 14.33
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; equal figures make equal bytes."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": f"forecurve {version()}, simulated"})
+    """Write a figure as PNG, as a whole or not at all; equal figures make equal bytes.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    with staged(path) as stage:
+        figure.savefig(stage, dpi=DPI, metadata={"Software": f"forecurve {version()}, simulated"})
 
 
 def dress(

@@ -9,6 +9,8 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from simulator.output.processes import end_with
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -43,7 +45,8 @@ def side_by_side(
             with ProcessPoolExecutor(
                 processes,
                 mp_context=multiprocessing.get_context("fork"),
-                initializer=gc.disable,  # they make many objects, no cycles, and soon end
+                initializer=_begin_process,
+                initargs=(os.getpid(),),
             ) as pool:
                 try:
                     yield from pool.map(_call, range(len(calls)))
@@ -51,6 +54,11 @@ def side_by_side(
                     pool.shutdown(wait=False, cancel_futures=True)
     finally:
         _inherited.clear()
+
+
+def _begin_process(parent: int) -> None:
+    gc.disable()  # it makes many objects, no cycles, and soon ends
+    end_with(parent)
 
 
 def _call(index: int) -> Any:

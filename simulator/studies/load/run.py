@@ -195,10 +195,14 @@ def _run(
             )
             sinks.append(writer.write)
         if logs is not None and logs.step_log is not None:
-            on_step.append(files.enter_context(StepLog(logs.step_log)).on_step)
+            on_step.append(files.enter_context(StepLog(_place(files, logs.step_log))).on_step)
         if logs is not None and logs.trace is not None:
             trace = files.enter_context(
-                TraceWriter(logs.trace, metadata={"version": version()}, until_s=logs.trace_until_s)
+                TraceWriter(
+                    _place(files, logs.trace),
+                    metadata={"version": version()},
+                    until_s=logs.trace_until_s,
+                )
             )
             sinks.append(trace.requests)
             on_step.append(trace.on_step)
@@ -225,6 +229,13 @@ def _run(
             "conversations or single requests come; raise --requests"
         )
     return Records.concatenate(chunks), note
+
+
+def _place(files: ExitStack, path: Path) -> Path:
+    """Where a log is written until it is complete."""
+    from simulator.output.text_file import staged
+
+    return files.enter_context(staged(path))
 
 
 def _counting(requests: Iterator[Request], found: set[int], *, most: int) -> Iterator[Request]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from simulator.output.kept_work import KeptWork
     from simulator.scenario.candidates import Pools
     from simulator.scenario.settings import Scenario
     from simulator.studies.plan.request import PlanRequest
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from simulator.studies.plan.sizing import Hope, Sketch
 
     Progress = Callable[[int, int, str], None]
+
+Part = TypeVar("Part")
 
 _NEAR_BEST, _ALIKE = 0.75, 0.95
 _COST_TOLERANCE = 1.01
@@ -67,7 +71,11 @@ def plan(
 
 
 def run_plan(
-    request: PlanRequest, *, workers: int | None = None, on_progress: Progress | None = None
+    request: PlanRequest,
+    *,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+    kept: KeptWork | None = None,
 ) -> PlanResult:
     """Carry out a validated request.
 
@@ -77,6 +85,8 @@ def run_plan(
         Processes, SKUs side by side; ``None``: one per core. The result does not depend on it.
     on_progress:
         As `plan`.
+    kept:
+        Where closed loops and sized fleets are kept as they come, and found again.
 
     Notes
     -----
@@ -101,7 +111,7 @@ def run_plan(
     skus: dict[str, list[Scenario]] = {}
     for load in request.loads():
         skus.setdefault(load_sku(load.sku).key, []).append(load)
-    planners = [_Planner(request, loads=loads) for loads in skus.values()]
+    planners = [_Planner(request, loads=loads, kept=kept) for loads in skus.values()]
     work = 2 * len(planners)
 
     def show(done: int, what: str) -> None:
@@ -186,8 +196,11 @@ class _Found:
 class _Planner:
     """Plans one SKU and keeps what came of it."""
 
-    def __init__(self, request: PlanRequest, *, loads: Sequence[Scenario]) -> None:
+    def __init__(
+        self, request: PlanRequest, *, loads: Sequence[Scenario], kept: KeptWork | None = None
+    ) -> None:
         self.request = request
+        self._kept = kept
         self.loads = loads
         self.found = _Found()
 
@@ -248,7 +261,11 @@ class _Planner:
                 self._reject(one, each.label, "behind", reason)
                 continue
             try:
-                row = one.size(each, among=[other for other in able if other is not each])
+                among = [other for other in able if other is not each]
+                row = self._once(
+                    f"size {one.engine} {each!r} among {among!r}",
+                    partial(one.size, each, among=among),
+                )
             except CannotServeError as error:
                 able.remove(each)
                 self._reject(one, each.label, "misses", str(error))
@@ -298,7 +315,10 @@ class _Planner:
                 self._reject(one, label, "behind", reason)
                 continue
             try:
-                found = one.sketch(pools)
+                found = self._once(
+                    f"sketch {one.engine} {one.load.model_dump_json()} {pools!r}",
+                    partial(one.sketch, pools),
+                )
                 one.estimate(found)
             except DoesNotFitError as error:
                 self._reject(one, label, "does_not_fit", str(error))
@@ -352,6 +372,30 @@ class _Planner:
         except UserError as error:
             self._reject(one, label, "unsupported", str(error))
         return None
+
+    def _once(self, key: str, work: Callable[[], Part]) -> Part:
+        """What some work comes to, now or in an earlier run of the same plan.
+
+        Raises
+        ------
+        UserError
+            The one that the work ended with.
+        """
+        part = None if self._kept is None else self._kept.get(key)
+        if part is None:
+            outcome: Part | tuple[type[UserError], str]
+            try:
+                outcome = work()
+            except UserError as error:
+                outcome = type(error), str(error)
+            part = (outcome,)
+            if self._kept is not None:
+                self._kept.put(key, outcome)
+        if isinstance(part[0], tuple):
+            kind, text = part[0]
+            raise kind(text)
+        found: Part = part[0]
+        return found
 
     def _keep(self, one: PlannedLoad, row: PlanRow) -> None:
         limit, cost = self.request.question.max_cost, row.usd_per_million_tokens

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import check_calibration
 from simulator.engines.pools import DoesNotFitError
+from simulator.output.processes import run_in_processes
 from simulator.scenario.table_columns import UNUSABLE, check_columns, is_blank
 from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
 
+    from simulator.output.kept_work import KeptWork
     from simulator.scenario.configuration import RunConfiguration, RunResult
 
     Run = Callable[[RunConfiguration], RunResult]
@@ -81,6 +84,7 @@ def predict_table(
     workers: int = 2,
     progress: Progress | None = None,
     run: Run | None = None,
+    kept: KeptWork | None = None,
 ) -> pd.DataFrame:
     """Predict every row of a table of runs.
 
@@ -97,6 +101,8 @@ def predict_table(
         Called with (rows done, rows in all).
     run:
         What simulates a configuration; ``None``: `simulator.prediction.run.predict_run`.
+    kept:
+        Where finished runs are kept as they come, and found again.
 
     Returns
     -------
@@ -140,7 +146,7 @@ def predict_table(
     done = sum(outcome is not None for outcome in outcomes)
     if progress is not None:
         progress(done, len(frame))
-    for waiting, ran in _run_all(list(alike.values()), workers=workers, run=run):
+    for waiting, ran in _run_kept(list(alike.values()), kept=kept, workers=workers, run=run):
         for position, assumed in waiting.rows:
             parts = dict.fromkeys((ran.message, *assumed))
             outcomes[position] = replace(ran, message="; ".join(filter(None, parts)))
@@ -186,6 +192,25 @@ def _without_output_names(frame: pd.DataFrame) -> pd.DataFrame:
     return kept.rename(columns={name: f"input_{name}" for name in _TEXTS})
 
 
+def _run_kept(
+    waiting: Sequence[_Waiting], *, kept: KeptWork | None, workers: int, run: Run | None
+) -> Iterator[tuple[_Waiting, _Outcome]]:
+    """Outcomes that an earlier run kept, then all others, kept as they come."""
+    if kept is None:
+        yield from _run_all(waiting, workers=workers, run=run)
+        return
+    fresh = []
+    for each in waiting:
+        part = kept.get(each.configuration.identity)
+        if part is None:
+            fresh.append(each)
+        else:
+            yield each, part[0]
+    for each, outcome in _run_all(fresh, workers=workers, run=run):
+        kept.put(each.configuration.identity, outcome)
+        yield each, outcome
+
+
 def _run_all(
     waiting: Sequence[_Waiting], *, workers: int, run: Run | None
 ) -> Iterator[tuple[_Waiting, _Outcome]]:
@@ -198,25 +223,23 @@ def _run_all(
     )
     for group in tasks:  # the requests of the longest run serve the others
         group.sort(key=lambda each: -each.configuration.concurrency)
-    inputs = [[each.configuration for each in group] for group in tasks]
-    results: Iterable[list[_Outcome]]
-    if workers == 1 or len(tasks) < 2:
-        results = (_run_group(group, run) for group in inputs)
-    else:
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-        results = parallel(delayed(_run_group)(group, run) for group in inputs)
-    for group, outcomes in zip(tasks, results, strict=True):
-        yield from zip(group, outcomes, strict=True)
+    inputs = [(index, [each.configuration for each in group]) for index, group in enumerate(tasks)]
+    results = run_in_processes(
+        partial(_run_group, run=run), inputs, processes=workers, ordered=False
+    )
+    for index, outcomes in results:
+        yield from zip(tasks[index], outcomes, strict=True)
 
 
-def _run_group(group: Sequence[RunConfiguration], run: Run | None) -> list[_Outcome]:
+def _run_group(
+    group: tuple[int, Sequence[RunConfiguration]], *, run: Run | None
+) -> tuple[int, list[_Outcome]]:
     if run is None:
         from simulator.prediction.run import predict_run
 
         run = predict_run
-    return [_run_one(configuration, run) for configuration in group]
+    index, configurations = group
+    return index, [_run_one(configuration, run) for configuration in configurations]
 
 
 def _run_one(configuration: RunConfiguration, run: Run) -> _Outcome:

@@ -26,9 +26,11 @@ from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from simulator.analysis.metrics import RunMetrics
+    from simulator.output.kept_work import KeptWork
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
@@ -57,6 +59,20 @@ class _Option:
         return deployment_label(self.pools)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """What a run comes to, as `Trial` has it, and what was assumed."""
+
+    metrics: RunMetrics
+    usd_per_million_tokens: float | None
+    slo_use: Mapping[str, float]
+    score: float
+    bottleneck: str
+    kind: str
+    level: str
+    messages: tuple[str, ...]
+
+
 def search(
     *,
     scenario: Path | None = None,
@@ -83,8 +99,18 @@ def search(
     return run_search(build_search(flags=settings, file=scenario), on_progress=on_progress)
 
 
-def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -> SearchResult:
+def run_search(
+    request: SearchRequest,
+    *,
+    on_progress: Progress | None = None,
+    kept: KeptWork | None = None,
+) -> SearchResult:
     """Carry out a validated request.
+
+    Parameters
+    ----------
+    kept:
+        Where finished runs are kept as they come, and found again.
 
     Notes
     -----
@@ -100,7 +126,7 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
     UserError
         If a name is unknown.
     """
-    searcher = _Searcher(request, on_progress=on_progress)
+    searcher = _Searcher(request, on_progress=on_progress, kept=kept)
     options = searcher.options()
     searcher.run_all(options)
     searcher.run_all(searcher.varied(options))
@@ -121,7 +147,13 @@ def run_search(request: SearchRequest, *, on_progress: Progress | None = None) -
 class _Searcher:
     """Runs options and keeps what came of them."""
 
-    def __init__(self, request: SearchRequest, *, on_progress: Progress | None) -> None:
+    def __init__(
+        self,
+        request: SearchRequest,
+        *,
+        on_progress: Progress | None,
+        kept: KeptWork | None = None,
+    ) -> None:
         self.request = request
         self.runs: list[tuple[_Option, Trial]] = []
         self.pruned: list[Pruned] = []
@@ -129,6 +161,7 @@ class _Searcher:
         self._targets: dict[str, Target] = {}
         self._score = Score(request=request)
         self._on_progress = on_progress
+        self._kept = kept
         self._done = 0
 
     def options(self) -> list[_Option]:
@@ -283,19 +316,44 @@ class _Searcher:
         load = option.load
         try:
             configuration = self._configure(option, concurrency=concurrency)
-            outcome = simulate_run(configuration)
+            figures = self._simulate(configuration, load=load)
         except UserError as error:
             self._prune(load, option.label, option.changes, "unsupported", str(error))
             return None
-        metrics = outcome.metrics
-        cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
-        self.messages += outcome.messages
+        self.messages += figures.messages
         trial = Trial(
             sku=configuration.sku.key,
             engine=configuration.engine.label,
             label=option.label,
             changes=option.changes,
             configuration=configuration,
+            metrics=figures.metrics,
+            usd_per_million_tokens=figures.usd_per_million_tokens,
+            slo_use=figures.slo_use,
+            score=figures.score,
+            bottleneck=figures.bottleneck,
+            kind=figures.kind,
+            level=figures.level,
+            identity=identity_cells(
+                load=load.model_copy(update={"engine": load.engine or configuration.engine.label}),
+                pools=option.pools,
+                concurrency=concurrency,
+            ),
+        )
+        self.runs.append((option, trial))
+        return trial
+
+    def _simulate(self, configuration: RunConfiguration, *, load: Scenario) -> _Figures:
+        """What a run comes to, now or in an earlier run of the same search."""
+        key = f"{configuration.identity} {load.economics}"
+        part = None if self._kept is None else self._kept.get(key)
+        if part is not None:
+            found: _Figures = part[0]
+            return found
+        outcome = simulate_run(configuration)
+        metrics = outcome.metrics
+        cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
+        figures = _Figures(
             metrics=metrics,
             usd_per_million_tokens=cost,
             slo_use=self._score.slo_use(outcome.records, metrics=metrics, cost=cost),
@@ -305,14 +363,11 @@ class _Searcher:
             bottleneck=outcome.bottleneck,
             kind=outcome.kind,
             level=outcome.assembly.software.name,
-            identity=identity_cells(
-                load=load.model_copy(update={"engine": load.engine or configuration.engine.label}),
-                pools=option.pools,
-                concurrency=concurrency,
-            ),
+            messages=outcome.messages,
         )
-        self.runs.append((option, trial))
-        return trial
+        if self._kept is not None:
+            self._kept.put(key, figures)
+        return figures
 
     def _configure(self, option: _Option, *, concurrency: int) -> RunConfiguration:
         configuration, recipe = configure_run(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from simulator.output.processes import run_in_processes
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,13 +58,7 @@ class LocalExecutor:
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Executor.run`."""
-        if self._processes == 1:
-            yield from map(function, tasks)
-            return
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=self._processes, return_as="generator_unordered", batch_size=1)
-        yield from parallel(delayed(function)(task) for task in tasks)
+        yield from run_in_processes(function, tasks, processes=self._processes, ordered=False)
 
 
 class DaskExecutor:

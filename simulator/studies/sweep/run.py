@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.analysis.costs import with_costs
+from simulator.output.leftovers import remove_leftovers
 from simulator.prediction.notes import merged
 from simulator.scenario.grid import build_sweep
 from simulator.studies.series import caption_of, on_frontier, series_names
@@ -231,6 +232,7 @@ def run_sweep(
         runs = Path(scratch) if directory is None else directory / RUNS_FOLDER
         try:
             runs.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(runs)
             fresh = run_points(
                 planners,
                 settings=settings,

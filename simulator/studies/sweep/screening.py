@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.output.processes import run_in_processes
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.scenario.configure import configure_run
@@ -61,10 +62,10 @@ def screen(sweeps: Sequence[ConcurrencySweep], *, workers: int | None = None) ->
     workers:
         Processes; ``None``: one per core. The result does not depend on their number.
     """
-    from joblib import Parallel, cpu_count, delayed
+    from joblib import cpu_count
 
     processes = min(workers or cpu_count(), max(1, len(sweeps) // 4))
-    points = Parallel(n_jobs=processes)(delayed(bound_points)(each) for each in sweeps)
+    points = list(run_in_processes(bound_points, sweeps, processes=processes))
     known = np.array([point for each in points for point in each], dtype=float).reshape(-1, 2)
     shares = [
         max((y / known[known[:, 0] >= x, 1].max() for x, y in own), default=0.0) for own in points

@@ -16,6 +16,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from simulator.output.processes import end_with
 from simulator.studies.sweep.planner import LONG
 from simulator.studies.sweep.points import simulate_point
 
@@ -94,6 +95,11 @@ def run_side_by_side(
     }
 
 
+def _begin_process(parent: int) -> None:
+    gc.disable()  # it makes many objects, no cycles, and soon ends
+    end_with(parent)
+
+
 def _simulate(sweep: SweepProgress, concurrency: int, keep_records: bool) -> Point:
     return simulate_point(sweep.sweep, concurrency, keep_records=keep_records)
 
@@ -113,7 +119,8 @@ def _forked(processes: int, meanwhile: Callable[[], None] | None) -> Iterator[Pr
     with ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("fork"),
-        initializer=gc.disable,  # they make many objects, no cycles, and soon end
+        initializer=_begin_process,
+        initargs=(os.getpid(),),
     ) as pool:
         try:
             if meanwhile is None:

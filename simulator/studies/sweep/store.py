@@ -10,12 +10,12 @@ import hashlib
 import socket
 import uuid
 from contextlib import contextmanager
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.columns import ABOUT, BANDS, KEPT, METRICS, RUN, WHAT_RAN
+from simulator.output.leftovers import own_mark
+from simulator.output.package_digest import digest_of_packages
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,24 +48,12 @@ def run_key(configured: Configured, *, inputs: str) -> str:
 
 def digest_of_inputs(*, skus: Iterable[str], calibration: Path | None) -> str:
     """Digest of all that predictions follow from besides settings: code, data, a user's files."""
-    digest = hashlib.sha256(_digest_of_packages().encode())
+    digest = hashlib.sha256(digest_of_packages().encode())
     own = [Path(sku) for sku in skus if sku.lower().endswith((".yaml", ".yml"))]
     if calibration is not None:
         own += sorted(path for path in calibration.rglob("*") if path.is_file())
     for path in own:
         digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _digest_of_packages() -> str:
-    digest = hashlib.sha256()
-    for package in ("workloads", "hwmodels", "simulator"):
-        root = Path(str(resources.files(package)))
-        for path in sorted(root.rglob("*")):
-            if path.suffix in (".py", ".yaml", ".json", ".csv"):
-                digest.update(path.relative_to(root).as_posix().encode())
-                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -130,7 +118,7 @@ def write_points(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     ordered = sorted(rows, key=lambda row: (row["concurrency"], row["key"]))
     table = pa.Table.from_pylist(list(ordered), schema=schema_of(STORED))
     # two workers may write the same file where one was taken for lost
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{_PARTIAL}")
+    partial = path.with_name(f".{path.stem}{own_mark()}{uuid.uuid4().hex}{_PARTIAL}")
     try:
         pq.write_table(
             table, partial, use_dictionary=False, write_statistics=False, store_schema=False

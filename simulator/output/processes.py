@@ -1,0 +1,73 @@
+"""Worker processes that end with the process that started them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+CHECKED_EVERY_S = 0.5
+_watched: set[int] = set()
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after another one has, even where that was killed.
+
+    Parameters
+    ----------
+    parent:
+        The process that started this one; nothing happens in that process itself.
+    """
+    if parent in _watched or os.getpid() == parent:
+        return
+    _watched.add(parent)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(CHECKED_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="ends with its parent").start()
+
+
+def run_in_processes(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    processes: int,
+    ordered: bool = True,
+) -> Iterator[Result]:
+    """Results of a function on each task, as they come; workers end with this process.
+
+    Parameters
+    ----------
+    processes:
+        How many; one alone runs in this process.
+    ordered:
+        Whether results come in the order of the tasks, else as they finish.
+    """
+    if processes == 1 or len(tasks) < 2:
+        yield from map(function, tasks)
+        return
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(
+        n_jobs=processes,
+        return_as="generator" if ordered else "generator_unordered",
+        batch_size=1,
+    )
+    run: Any = delayed(partial(_run, function, os.getpid()))
+    yield from parallel(run(task) for task in tasks)
+
+
+def _run(function: Callable[[Task], Result], parent: int, task: Task) -> Result:
+    end_with(parent)
+    return function(task)
