@@ -13,14 +13,16 @@ import pickle
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simulator.output.package_digest import digest_of_packages
 from simulator.output.text_file import staged
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+Part = TypeVar("Part")
 
 _OWN = ("simulator.", "hwmodels.", "workloads.", "calibration.")
 _PLAIN = {
@@ -106,6 +108,31 @@ class KeptWork:
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(f"{self._inputs}\n{key}".encode()).hexdigest()[:32]
         return self.folder / f"{name}.part"
+
+
+def once(kept: KeptWork | None, key: str, work: Callable[[], Part]) -> Part:
+    """What some work comes to, now or in an earlier run of the same command.
+
+    Raises
+    ------
+    UserError
+        The one that the work ends with, or ended with then.
+    """
+    if kept is None:
+        return work()
+    part = kept.get(key)
+    if part is None:
+        outcome: Part | UserError
+        try:
+            outcome = work()
+        except UserError as error:
+            outcome = error
+        kept.put(key, outcome)
+        part = (outcome,)
+    if isinstance(part[0], UserError):
+        raise part[0]
+    found: Part = part[0]
+    return found
 
 
 class _Reader(pickle.Unpickler):

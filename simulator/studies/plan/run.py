@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
+from simulator.output.kept_work import once
 from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.deployed_forms import competing, is_open
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from simulator.studies.plan.sizing import Hope, Sketch
 
     Progress = Callable[[int, int, str], None]
-
-Part = TypeVar("Part")
 
 _NEAR_BEST, _ALIKE = 0.75, 0.95
 _COST_TOLERANCE = 1.01
@@ -262,7 +261,8 @@ class _Planner:
                 continue
             try:
                 among = [other for other in able if other is not each]
-                row = self._once(
+                row = once(
+                    self._kept,
                     f"size {one.engine} {each!r} among {among!r}",
                     partial(one.size, each, among=among),
                 )
@@ -315,7 +315,8 @@ class _Planner:
                 self._reject(one, label, "behind", reason)
                 continue
             try:
-                found = self._once(
+                found = once(
+                    self._kept,
                     f"sketch {one.engine} {one.load.model_dump_json()} {pools!r}",
                     partial(one.sketch, pools),
                 )
@@ -372,30 +373,6 @@ class _Planner:
         except UserError as error:
             self._reject(one, label, "unsupported", str(error))
         return None
-
-    def _once(self, key: str, work: Callable[[], Part]) -> Part:
-        """What some work comes to, now or in an earlier run of the same plan.
-
-        Raises
-        ------
-        UserError
-            The one that the work ended with.
-        """
-        part = None if self._kept is None else self._kept.get(key)
-        if part is None:
-            outcome: Part | tuple[type[UserError], str]
-            try:
-                outcome = work()
-            except UserError as error:
-                outcome = type(error), str(error)
-            part = (outcome,)
-            if self._kept is not None:
-                self._kept.put(key, outcome)
-        if isinstance(part[0], tuple):
-            kind, text = part[0]
-            raise kind(text)
-        found: Part = part[0]
-        return found
 
     def _keep(self, one: PlannedLoad, row: PlanRow) -> None:
         limit, cost = self.request.question.max_cost, row.usd_per_million_tokens

@@ -23,6 +23,20 @@ PrunedStatus: TypeAlias = Literal["does_not_fit", "unsupported", "bound", "behin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a run comes to, as `Trial` has it, and what was assumed."""
+
+    metrics: RunMetrics
+    usd_per_million_tokens: float | None
+    slo_use: Mapping[str, float]
+    score: float
+    bottleneck: str
+    kind: str
+    level: str
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One simulated closed loop of a search.
 

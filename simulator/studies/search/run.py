@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
+from simulator.output.kept_work import once
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.notes import merged
@@ -19,17 +21,16 @@ from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.target import named_engine, resolve_target
 from simulator.studies.concurrency import concurrencies, has_stalled
 from simulator.studies.search.request import build_search
-from simulator.studies.search.result import Pruned, SearchResult, Trial
+from simulator.studies.search.result import Figures, Pruned, SearchResult, Trial
 from simulator.studies.search.score import Score
 from simulator.studies.search.variants import variants
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from simulator.analysis.metrics import RunMetrics
     from simulator.output.kept_work import KeptWork
     from simulator.scenario.candidates import Pools
     from simulator.scenario.configuration import RunConfiguration
@@ -57,20 +58,6 @@ class _Option:
     @property
     def label(self) -> str:
         return deployment_label(self.pools)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Figures:
-    """What a run comes to, as `Trial` has it, and what was assumed."""
-
-    metrics: RunMetrics
-    usd_per_million_tokens: float | None
-    slo_use: Mapping[str, float]
-    score: float
-    bottleneck: str
-    kind: str
-    level: str
-    messages: tuple[str, ...]
 
 
 def search(
@@ -316,7 +303,11 @@ class _Searcher:
         load = option.load
         try:
             configuration = self._configure(option, concurrency=concurrency)
-            figures = self._simulate(configuration, load=load)
+            figures = once(
+                self._kept,
+                f"{configuration.identity} {load.economics}",
+                partial(self._simulate, configuration, load=load),
+            )
         except UserError as error:
             self._prune(load, option.label, option.changes, "unsupported", str(error))
             return None
@@ -343,17 +334,11 @@ class _Searcher:
         self.runs.append((option, trial))
         return trial
 
-    def _simulate(self, configuration: RunConfiguration, *, load: Scenario) -> _Figures:
-        """What a run comes to, now or in an earlier run of the same search."""
-        key = f"{configuration.identity} {load.economics}"
-        part = None if self._kept is None else self._kept.get(key)
-        if part is not None:
-            found: _Figures = part[0]
-            return found
+    def _simulate(self, configuration: RunConfiguration, *, load: Scenario) -> Figures:
         outcome = simulate_run(configuration)
         metrics = outcome.metrics
         cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
-        figures = _Figures(
+        return Figures(
             metrics=metrics,
             usd_per_million_tokens=cost,
             slo_use=self._score.slo_use(outcome.records, metrics=metrics, cost=cost),
@@ -365,9 +350,6 @@ class _Searcher:
             level=outcome.assembly.software.name,
             messages=outcome.messages,
         )
-        if self._kept is not None:
-            self._kept.put(key, figures)
-        return figures
 
     def _configure(self, option: _Option, *, concurrency: int) -> RunConfiguration:
         configuration, recipe = configure_run(
