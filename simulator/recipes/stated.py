@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.registry import ENGINES, bind_engine, engine_class
 from simulator.engines.settings import check_is_simulated
-from workloads.errors import UserError, unknown_name
+from workloads.errors import MOST_NAMES, UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,12 +98,13 @@ def _check_known(name: str, *, engine: EngineLabel) -> None:
         for other, cls in ENGINES.items()
         if name in cls.settings_class.model_fields and name != "scheduler"
     ]
-    if owners:
-        raise UserError(
-            f"engine setting {name} is one of {', '.join(owners)}, not of {engine.label}; "
-            f"{engine.label} has: {', '.join(each for each in fields if each != 'scheduler')}"
-        )
     known = [each for each in fields if each != "scheduler"]
+    if owners:
+        near = difflib.get_close_matches(name, known, n=MOST_NAMES, cutoff=0.0)
+        raise UserError(
+            f"engine setting {name} is one of {', '.join(owners)}, not of {engine.label}; nearest "
+            f"of the {len(known)} that {engine.label} has: {', '.join(near)}"
+        )
     raise unknown_name(field=f"engine setting of {engine.label}", value=name, known=known)
 
 

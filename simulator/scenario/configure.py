@@ -116,9 +116,21 @@ class ClosedLoad:
 
 
 def stated_settings(scenario: Scenario) -> dict[str, Any]:
-    """Server settings that a scenario states, the format of the KV cache among them."""
+    """Server settings that a scenario states, the format of the KV cache among them.
+
+    Raises
+    ------
+    UserError
+        If the format of the KV cache is stated twice and differs.
+    """
     if scenario.kv_precision == "auto":
         return scenario.engine_settings
+    stated = scenario.engine_settings.get("kv_cache_dtype", scenario.kv_precision)
+    if stated != scenario.kv_precision:
+        raise UserError(
+            f"kv_precision is {scenario.kv_precision}, but engine setting kv_cache_dtype is "
+            f"{stated}; state one of them"
+        )
     return {"kv_cache_dtype": scenario.kv_precision, **scenario.engine_settings}
 
 

@@ -147,7 +147,7 @@ def test_a_setting_may_be_for_one_pool():
         ({"max_num_batched_token": 1}, "did you mean max_num_batched_tokens"),
         (
             {"chunked_prefill_size": 4096},
-            "is one of sglang, not of vllm; vllm has: kv_cache_dtype, .*max_num_batched_tokens, ",
+            "is one of sglang, not of vllm; nearest of the .* vllm has: enable_chunked_prefill, ",
         ),
         ({"max_num_seqs": 0}, "max_num_seqs is 0: input should be greater than or equal to 1"),
         ({"max_num_seqs": "many"}, "max_num_seqs is 'many': input should be a valid integer"),
@@ -162,3 +162,11 @@ def test_a_setting_may_be_for_one_pool():
 def test_a_setting_that_cannot_be_is_refused(stated, message):
     with pytest.raises(UserError, match=message):
         configured(engine_settings=stated)
+
+
+def test_a_format_of_the_kv_cache_that_is_stated_twice_must_be_the_same():
+    stated = {"kv_cache_dtype": "bf16"}
+    with pytest.raises(UserError, match="kv_precision is fp8, but engine setting kv_cache_dtype"):
+        configured(kv_precision="fp8", engine_settings=stated)
+    found, _ = configured(kv_precision="bf16", engine_settings=stated)
+    assert found.pools[0].settings.kv_cache_dtype == "bf16"
