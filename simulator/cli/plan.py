@@ -103,7 +103,7 @@ def _plan_agents(
     give_answer(
         "plan",
         names=["agents"],
-        resolved={**asked.replay.resolved, "agents": asked.agents},
+        resolved={**asked.replay.resolved, "agents": asked.agents, "users": str(asked.objectives)},
         run=lambda on_progress: run_fleet(
             asked.replay,
             agents=asked.agents,

@@ -31,6 +31,14 @@ HOST_LINK_EFFICIENCY = 0.85
 LOAD_LATENCY_S = 1e-3
 """Fixed time of one asynchronous load: look-up, descriptors, completion. Estimate. [s]"""
 
+NVME_BYTES_PER_S = 6.5e9
+"""Reads of one chip's share of a server's local drives: one drive a chip over four lanes of PCIe 4,
+as in DGX and HGX servers with eight U.2 drives (NVIDIA DGX B200 data sheet). Estimate. [B/s]"""
+
+NVME_LATENCY_S = 2e-3
+"""Fixed time of one load from a drive through host memory. Estimate. [s]"""
+
+_NVME = re.compile(r"^nvme:([0-9.]+)\s*(TB|GB|TiB|GiB)$")
 _TEXT = re.compile(r"^(none|(cpu|host)(?::([0-9.]+)\s*(TB|GB|TiB|GiB))?(?::([a-z-]+))?)$")
 _BYTES = {"TB": 1e12, "GB": 1e9, "TiB": 2.0**40, "GiB": 2.0**30}
 
@@ -45,25 +53,32 @@ class KvOffload:
         Of one server of ``node_gpus`` chips; ``None``: the SKU's budget; 0: none. [B]
     policy:
         When blocks are copied; ``None``: as the recipe has it.
+    nvme_bytes:
+        Local drives of one server, which take what host memory evicts; 0: none. [B]
     """
 
     total_bytes: float | None = None
     policy: OffloadPolicy | None = None
+    nvme_bytes: float = 0.0
 
 
 def parse_kv_offload(text: str) -> KvOffload:
     """Host memory of ``none``, ``cpu``, ``cpu:2849GB`` or ``cpu:2849GB:lazy``.
+
+    A second tier may follow a comma: ``cpu,nvme:30TB``, local drives of one server.
 
     Raises
     ------
     UserError
         If the text is none of these.
     """
-    match = _TEXT.match(text.strip())
-    if match is None:
+    memory, comma, drives = text.partition(",")
+    match = _TEXT.match(memory.strip())
+    nvme = _NVME.match(drives.strip()) if comma else None
+    if match is None or (comma and (nvme is None or match.group(1) == "none")):
         raise UserError(
             f"kv_offload '{text}' is not known; write none, cpu, cpu:2849GB (of one server) or "
-            f"cpu:2849GB:POLICY with one of {', '.join(POLICIES)}"
+            f"cpu:2849GB:POLICY with one of {', '.join(POLICIES)}; ,nvme:30TB behind it"
         )
     if match.group(1) == "none":
         return KvOffload(total_bytes=0.0)
@@ -73,6 +88,7 @@ def parse_kv_offload(text: str) -> KvOffload:
     return KvOffload(
         total_bytes=None if size is None else float(size) * _BYTES[unit],
         policy=None if policy is None else POLICIES[policy],
+        nvme_bytes=0.0 if nvme is None else float(nvme.group(1)) * _BYTES[nvme.group(2)],
     )
 
 
@@ -152,4 +168,16 @@ def host_tiers(
         f"KV offloading to host memory, {how}: {capacity / 1e9:.0f} GB a chip of "
         f"{layout.gpus}, loads at {tier.bandwidth_bytes_per_s / 1e9:.0f} GB/s a chip"
     )
-    return (tier,), message
+    if asked is None or not asked.nvme_bytes:
+        return (tier,), message
+    drives = OffloadTier(
+        name="nvme",
+        capacity_bytes=asked.nvme_bytes / sku.node_gpus,
+        bandwidth_bytes_per_s=NVME_BYTES_PER_S,
+        latency_s=NVME_LATENCY_S,
+    )
+    message += (
+        f"; behind it {drives.capacity_bytes / 1e9:,.0f} GB of local drives a chip at "
+        f"{NVME_BYTES_PER_S / 1e9:g} GB/s (estimate), counted with the host's hits"
+    )
+    return (tier, drives), message

@@ -83,7 +83,8 @@ def configure_agentic(
     Raises
     ------
     UserError
-        If a name is unknown, or the recipe cannot fill what the pools leave open.
+        If a name is unknown, the recipe cannot fill what the pools leave open, or a recorded call
+        is beyond the model's context.
     """
     configuration, recipe = configure_run(
         scenario.model_copy(update={"isl": TYPICAL_ISL, "osl": TYPICAL_OSL}),
@@ -96,6 +97,7 @@ def configure_agentic(
     if cached != configuration.pools:
         messages.append("prefix caching switched on: session trees share prefixes")
     limit = configuration.architecture.max_position_embeddings
+    workload.check_context(limit, model=configuration.model)
     longest = min(workload.longest_tokens, limit)
     if longest < workload.longest_tokens:
         messages.append(

@@ -210,3 +210,21 @@ def test_aiperf_forks_inherit_and_spawns_are_joined(tmp_path) -> None:
 def test_bad_conversations_are_named_with_their_line(tmp_path, text, reason) -> None:
     with pytest.raises(UserError, match=re.escape(reason)):
         read(tmp_path, text, characters_per_token=4.0)
+
+
+def test_calls_beyond_a_models_context_are_named_with_their_line_or_tolerated(tmp_path) -> None:
+    path = tmp_path / "trace.jsonl"
+    rows = [
+        {"t": 0.0, "in": 64 * size, "out": 10, "hash_ids": list(range(size)), "api_time": 1.0}
+        for size in (4, 40, 400)
+    ]
+    lines = [
+        json.dumps({"id": f"s{number}", "block_size": 64, "requests": [row]})
+        for number, row in enumerate(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    found = read_session_trees(path)
+    found.check_context(1 << 20, model="m")
+    with pytest.raises(UserError, match=r"line 2: a call of 2560 \+ 10 tokens .* \(2 calls are\)"):
+        found.check_context(2000, model="m")
+    read_session_trees(path, options=TraceOptions(on_error="skip")).check_context(2000, model="m")

@@ -50,7 +50,20 @@ def test_stated_memory_is_of_one_server_and_bounded_by_what_it_has() -> None:
         tiers(VllmSettings(kv_offloading="eager"), sku=load_sku("a100"))
 
 
-@pytest.mark.parametrize("text", ["dram", "cpu:12", "cpu:3GB:sometimes", "cpu:-3GB"])
+def test_drives_are_a_tier_behind_host_memory() -> None:
+    (host, drives), note = tiers(VllmSettings(kv_offloading="eager"), "cpu,nvme:30TB")
+    assert (host.name, drives.name) == ("host", "nvme")
+    assert drives.capacity_bytes == 30e12 / 8
+    assert drives.bandwidth_bytes_per_s < host.bandwidth_bytes_per_s
+    assert not drives.inclusive
+    assert "3,750 GB of local drives a chip" in note
+    with pytest.raises(UserError, match="kv_offload"):
+        parse_kv_offload("none,nvme:30TB")
+
+
+@pytest.mark.parametrize(
+    "text", ["cpu,nvme", "cpu,disk:3TB", "dram", "cpu:12", "cpu:3GB:sometimes", "cpu:-3GB"]
+)
 def test_unreadable_memory_is_refused(text) -> None:
     with pytest.raises(UserError, match="kv_offload"):
         parse_kv_offload(text)

@@ -29,8 +29,8 @@ AGENTX = table(
     ),
     Setting(
         name="kv_offload",
-        text="Host memory for KV: none, cpu, cpu:2849GB (of one server), cpu:2849GB:lazy; "
-        "default: the recipe's.",
+        text="Host memory for KV: none, cpu, cpu:2849GB (of one server), cpu:2849GB:lazy, with "
+        "drives behind it cpu,nvme:30TB; default: the recipe's.",
         metavar="TEXT",
     ),
     Setting(

@@ -90,7 +90,9 @@ class FleetResult:
     @property
     def resolved(self) -> dict[str, Any]:
         """Settings of the question."""
-        return {**self.asked.resolved, "agents": self.agents, "objectives": self._objectives}
+        own = {"agents": self.agents, **self._objectives}
+        stated = {name: {"value": value, "origin": "flag"} for name, value in own.items()}
+        return {**self.asked.resolved, **stated}
 
     @property
     def _objectives(self) -> dict[str, float]:

@@ -41,6 +41,7 @@ def read_session_trees(
         source=RecordedTrees(trees=tuple(trees)),
         protocol=protocol,
         skipped=len(source.bad_rows),
+        tolerates=source.options.on_error == "skip",
     )
 
 

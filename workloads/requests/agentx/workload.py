@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workloads.errors import UserError
 from workloads.requests.agentx.protocol import AGENTX, AGENTX_FAST, AgentxProtocol
 from workloads.requests.agentx.source import GeneratedTrees, RecordedTrees
 
@@ -19,13 +20,15 @@ LONGEST_TOKENS = 1_048_576
 class AgentxWorkload:
     """Session trees and the protocol by which they are replayed.
 
-    ``skipped`` are rows of a file that were bad and left out.
+    ``skipped`` are rows of a file that were bad and left out, ``tolerates`` whether calls beyond a
+    model's context are answered with an error rather than refused.
     """
 
     name: str
     source: GeneratedTrees | RecordedTrees = field(default_factory=GeneratedTrees)
     protocol: AgentxProtocol = AGENTX
     skipped: int = 0
+    tolerates: bool = True
 
     @property
     def is_timed(self) -> bool:
@@ -42,6 +45,31 @@ class AgentxWorkload:
             for tree in self.source.trees
             for one in tree.requests
         )
+
+    def check_context(self, limit_tokens: int, *, model: str) -> None:
+        """Refuse recorded calls beyond a model's context, unless they are tolerated.
+
+        Raises
+        ------
+        UserError
+            With the line of the first such call and how many there are.
+        """
+        if self.tolerates or isinstance(self.source, GeneratedTrees):
+            return
+        beyond = [
+            one.call
+            for tree in self.source.trees
+            for one in tree.requests
+            if one.call.prompt_tokens + one.call.output_tokens > limit_tokens
+        ]
+        if beyond:
+            first = min(beyond, key=lambda call: call.line)
+            raise UserError(
+                f"{self.name}, line {first.line}: a call of {first.prompt_tokens} + "
+                f"{first.output_tokens} tokens is beyond the {limit_tokens} tokens of context of "
+                f"{model} ({len(beyond)} calls are); take the traces' 256k variant or another "
+                "model, or --on-error skip, which answers them with an error and counts them"
+            )
 
     @property
     def description(self) -> str:
