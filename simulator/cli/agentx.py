@@ -82,6 +82,23 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
     return None
 
 
+def only_one(name: str, value: Any) -> Any:
+    """The one value of a list of layouts or settings that session trees take.
+
+    Raises
+    ------
+    UserError
+        If there are several.
+    """
+    from workloads.errors import UserError
+
+    if name == "concurrency" or not isinstance(value, list | tuple):
+        return value
+    if len(value) > 1:
+        raise UserError(f"{name} has several values; session trees take one a system")
+    return value[0]
+
+
 def replay(
     systems: list[str],
     *,

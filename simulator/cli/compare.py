@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
-from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
+from simulator.cli.agentx import SESSION_FLAGS, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.cli.parsing import numbers
 from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
-from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +100,7 @@ def compare(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
-        flags = {name: _only(name, value) for name, value in given.items()}
+        flags = {name: only_one(name, value) for name, value in given.items()}
         replay(
             systems or [],
             flags={**flags, **trees},
@@ -137,15 +136,6 @@ def compare(
         from simulator.studies.compare.text import print_comparison
 
         print_comparison(result, directory=directory)
-
-
-def _only(name: str, value: Any) -> Any:
-    """The one value of a list of layouts that session trees take."""
-    if name in ("tp", "ep", *POOLS) and isinstance(value, list | tuple):
-        if len(value) > 1:
-            raise UserError(f"{name} has several values; session trees take one layout a system")
-        return int(value[0])
-    return value
 
 
 def _run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -49,6 +49,15 @@ def explain(
     concurrency: Annotated[
         int | None,
         typer.Option("--concurrency", metavar="N", help="Requests of the worker; default 64."),
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload",
+            metavar="NAME",
+            help="agentx: layout, settings and step times of agentic runs, at an hour's mean "
+            "prompt (131,072 tokens) unless --isl is given.",
+        ),
     ] = None,
     phase: Annotated[
         str, typer.Option("--phase", metavar="NAME", help="Step: decode, prefill or mixed.")
@@ -97,6 +106,7 @@ def explain(
     names = [name.strip() for name in sku.split(",") if name.strip()]
     if not names:
         raise UserError(f"sku '{sku}' names none; write --sku b300, or --sku b200,mi355x")
+    traffic = _traffic(workload, given)
     scenarios = [
         build_scenario(flags={"sku": name, "model": model, **given}).scenario for name in names
     ]
@@ -107,6 +117,7 @@ def explain(
             phase=parse_phase(phase),
             context=context,
             new_tokens=new_tokens,
+            traffic=traffic,
         )
         for scenario in scenarios
     ]
@@ -115,6 +126,19 @@ def explain(
     _print_steps(explanations, ops=ops, as_json=as_json)
     if plot is not None and not as_json:
         typer.echo(f"\nwrote {plot}")
+
+
+def _traffic(workload: str | None, given: dict[str, Any]) -> Literal["fixed", "agentic"]:
+    """The traffic of a workload; agentic lengths are put where none are given."""
+    if workload is None:
+        return "fixed"
+    if workload != "agentx":
+        raise UserError(f"workload '{workload}' is not agentx; state lengths with --isl and --osl")
+    from simulator.prediction.agentic import TYPICAL_ISL, TYPICAL_OSL
+
+    for name, tokens in (("isl", TYPICAL_ISL), ("osl", TYPICAL_OSL)):
+        given[name] = tokens if given[name] is None else given[name]
+    return "agentic"
 
 
 def _print_steps(explanations: list[Explanation], *, ops: bool, as_json: bool) -> None:

@@ -143,12 +143,24 @@ def run(arguments: list[str]) -> int:
     except _PARSE_ERROR as error:
         message = error.format_message().rstrip(".")
         if "agentx" in arguments and message.startswith("No such option: --workload"):
+            reason = _WITHOUT_SESSIONS.get(arguments[0], "it takes requests of stated lengths")
             return _fail(
-                f"simulate {arguments[0]} takes no --workload; session trees run with "
-                "simulate agentx, compare and load, and the curve (simulate --sku ...)"
+                f"simulate {arguments[0]} takes no --workload: {reason}; session trees run with "
+                "simulate agentx, sweep, compare, load, plan, predict, explain and the curve "
+                "(simulate --sku ...)"
             )
         return _fail(f"{message}; see simulate --help")
     return status if isinstance(status, int) else 0
+
+
+_WITHOUT_SESSIONS = {
+    "timeline": "agentic builds are known for one day of a system; name it as SKU:ENGINE@DATE",
+    "search": "it tunes servers under requests of one length; try settings with --engine-set",
+    "sensitivity": "it differentiates closed loops of one length; try values with --set",
+    "report": "it gathers results of runs; give it the directory of a replay",
+    "mlperf": "its datasets and limits are the benchmark's own",
+}
+"""Why a command has no session trees."""
 
 
 def _fail(message: str) -> int:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.agentx import SESSION_FLAGS, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "engine_settings", "kv_precision", *HOST),
     *lists_of(SCENARIO, "economics", "seed"),
     *one_each(SCENARIO, "calibration"),
+    *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="sweep",
 )
 def sweep(
@@ -74,6 +77,10 @@ def sweep(
     from simulator.studies.sweep.executors import cluster_executor
 
     options.check_output(as_json=as_json, as_csv=as_csv)
+    trees = session_flags(given)
+    if trees is not None:
+        _replay(given, trees, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
+        return
     settings = build_sweep(flags=given, file=scenario)
     cluster = cluster_executor(executor=executor, address=address)
     own_runs = options.read_overlay(context, overlay)
@@ -99,6 +106,32 @@ def sweep(
         from simulator.studies.sweep.text import print_sweep
 
         print_sweep(result, directory=directory)
+
+
+def _replay(
+    given: dict[str, Any],
+    trees: dict[str, Any],
+    *,
+    scenario: Path | None,
+    out: Path | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Session trees on every SKU under every engine that is named."""
+    skus, engines = given.pop("sku") or (), given.pop("engine") or ("",)
+    systems = [f"{sku}:{engine}" if engine else sku for sku in skus for engine in engines]
+    flags = {name: only_one(name, value) for name, value in given.items()}
+    flags["overrides"] = {
+        name: only_one(name, value) for name, value in (flags.get("overrides") or {}).items()
+    }
+    replay(
+        systems,
+        flags={**flags, **trees},
+        scenario=scenario,
+        out=out,
+        as_json=as_json,
+        as_csv=as_csv,
+    )
 
 
 def _run(

@@ -2,12 +2,17 @@
 
 import json
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from simulator.cli.main import app, run
+from simulator.prediction.assembly import assemble
+from simulator.scenario.settings import build_scenario
 from simulator.studies.agentx.request import build_agentx, points_of
 from simulator.studies.agentx.run import run_agentx
+from simulator.studies.agentx.table import predict_sessions
+from simulator.studies.explain.request import configure
 from workloads.errors import UserError
 
 TRACE = {
@@ -91,27 +96,34 @@ def test_every_door_leads_to_the_same_replay(trace, tmp_path) -> None:
     assert (tmp_path / "0" / "points.csv").exists()
 
 
-def test_commands_without_session_trees_name_those_with_them(capsys) -> None:
-    from simulator.cli.main import run
+def test_commands_without_session_trees_say_why_and_name_those_with_them(capsys) -> None:
 
-    assert run(["sweep", "--workload", "agentx"]) == 2
+    assert run(["timeline", "--workload", "agentx"]) == 2
     said = capsys.readouterr().err
-    assert "sweep takes no --workload" in said
-    assert "simulate agentx" in said
+    assert "timeline takes no --workload: agentic builds are known for one day" in said
+    assert "simulate agentx, sweep, compare, load, plan, predict, explain" in said
 
 
-def test_a_resolved_file_runs_again_and_gives_the_same_bytes(trace, tmp_path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    asked = ["b200:vllm", "--workload", trace, "--concurrency", "1", "--protocol", "agentx-fast"]
-    assert run(["agentx", *asked, "--spec", "mtp:3", "--seed", "3", "--out", str(first)]) == 0
-    file = str(first / "resolved.yaml")
-    assert run(["agentx", "--scenario", file, "--out", str(second)]) == 0
-    for name in ("resolved.yaml", "summary.json", "points.csv"):
-        assert (second / name).read_bytes() == (first / name).read_bytes()
+def test_a_table_of_agentic_runs_comes_back_with_figures_or_reasons(trace) -> None:
+    table = pd.DataFrame(
+        [
+            {"sku": "b200", "engine": "vllm", "concurrency": "2", "spec": "mtp:3", "id": "x"},
+            {"sku": "b200", "engine": "vllm", "concurrency": "two", "spec": "", "id": "y"},
+        ]
+    )
+    found = predict_sessions(table, trees={"trees": trace, "protocol": "agentx-fast"})
+    assert list(found["status"]) == ["ok", "failed"]
+    assert found["reason"][1] == "concurrency is 'two'; it must be a whole number"
+    assert found["pred_requests"][0] > 50
+    assert list(found["id"]) == ["x", "y"]
+    with pytest.raises(UserError, match="column concurrency is missing"):
+        predict_sessions(table[["sku"]], trees={})
 
 
-def test_server_settings_of_another_run_are_refused_not_dropped(tmp_path) -> None:
-    path = tmp_path / "resolved.yaml"
-    path.write_text("settings.TP8.max_num_seqs: {value: 8, origin: recipe}\n")
-    with pytest.raises(UserError, match=r"settings.TP8.max_num_seqs in .* --engine-set"):
-        build_agentx(["b200:vllm"], flags={}, file=path)
+def test_explain_takes_the_step_times_of_agentic_builds() -> None:
+    flags = {"sku": "b200", "engine": "vllm", "isl": 131072, "osl": 1024, "spec": "mtp:3"}
+    scenario = build_scenario(flags=flags).scenario
+    configuration, _ = configure(scenario, concurrency=64, traffic="agentic")
+    assert configuration.pools[0].layout.label == "DEP8"
+    assert configuration.pools[0].settings.long_prefill_token_threshold == 512
+    assert assemble(configuration).software.name == "vllm@2026-08-21-agentic"

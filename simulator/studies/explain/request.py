@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simulator.scenario.target import Target
 
 Phase = Literal["decode", "prefill", "mixed"]
+Traffic = Literal["fixed", "agentic"]
 PHASES: tuple[Phase, ...] = ("decode", "prefill", "mixed")
 
 
@@ -40,8 +41,10 @@ def parse_phase(text: str) -> Phase:
     raise unknown_name(field="phase", value=text, known=PHASES)
 
 
-def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration, tuple[str, ...]]:
-    """The configuration of one worker, and what was assumed.
+def configure(
+    scenario: Scenario, *, concurrency: int, traffic: Traffic = "fixed"
+) -> tuple[RunConfiguration, tuple[str, ...]]:
+    """The configuration of one worker under this traffic, and what was assumed.
 
     What is stated of the layout holds; a stated ``tp`` means tensor-parallel attention unless
     ``dp_attention`` says otherwise. The rest is the recipe's. Where no recipe offers a layout
@@ -64,8 +67,10 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
     stated = PoolRequest(
         workers=1, tp=tp, ep=scenario.ep, dp_attention=dp_attention, gpus=scenario.gpus
     )
-    if tp is not None or _recipe_offers(target, stated=stated):
-        return _resolve(scenario, pool=stated, target=target, concurrency=concurrency)
+    if tp is not None or _recipe_offers(target, stated=stated, traffic=traffic):
+        return _resolve(
+            scenario, pool=stated, target=target, concurrency=concurrency, traffic=traffic
+        )
     refusal = UserError(f"no layout of {sku.name} agrees with what is stated; name one with --tp")
     for layout in candidate_layouts(scenario=scenario, target=target):
         wide = layout.ep == layout.tp or scenario.ep is not None
@@ -73,7 +78,11 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
         if layout.tp < sku.node_gpus or not (wide and plain):
             continue
         configuration, messages = _resolve(
-            scenario, pool=PoolLayout(layout=layout), target=target, concurrency=concurrency
+            scenario,
+            pool=PoolLayout(layout=layout),
+            target=target,
+            concurrency=concurrency,
+            traffic=traffic,
         )
         try:
             assemble(configuration)
@@ -85,21 +94,30 @@ def configure(scenario: Scenario, *, concurrency: int) -> tuple[RunConfiguration
     raise refusal
 
 
-def _recipe_offers(target: Target, *, stated: PoolRequest) -> bool:
+def _recipe_offers(target: Target, *, stated: PoolRequest, traffic: Traffic) -> bool:
     """Whether the recipe in force offers one worker that agrees with what is stated."""
     asked, sku = target.engine, target.sku
     recipe, _ = find_recipe(
-        engine=asked.engine, sku=sku.key, model=target.model, related_skus=sku.related_skus
+        engine=asked.engine,
+        sku=sku.key,
+        model=target.model,
+        related_skus=sku.related_skus,
+        traffic=traffic,
     )
     level, _ = choose_level(recipe, date=asked.date, median=asked.median)
     return any(len(offer.pools) == 1 and stated.accepts(offer.pools[0]) for offer in level.layouts)
 
 
 def _resolve(
-    scenario: Scenario, *, pool: PoolRequest | PoolLayout, target: Target, concurrency: int
+    scenario: Scenario,
+    *,
+    pool: PoolRequest | PoolLayout,
+    target: Target,
+    concurrency: int,
+    traffic: Traffic,
 ) -> tuple[RunConfiguration, tuple[str, ...]]:
     configuration, recipe = configure_run(
-        scenario, target=target, pools=(pool,), concurrency=concurrency
+        scenario, target=target, pools=(pool,), concurrency=concurrency, traffic=traffic
     )
     return configuration, recipe.messages
 

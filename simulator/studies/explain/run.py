@@ -9,7 +9,13 @@ from simulator.prediction.assembly import assemble
 from simulator.prediction.notes import binding_limits, counted_in_chips
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
-from simulator.studies.explain.request import Phase, build_batch, configure, requests_that_fit
+from simulator.studies.explain.request import (
+    Phase,
+    Traffic,
+    build_batch,
+    configure,
+    requests_that_fit,
+)
 from simulator.studies.explain.step_elasticities import step_sensitivities
 from workloads.architectures.catalog import stored_architecture
 from workloads.models.accounting import account, decode_token_ops
@@ -254,6 +260,7 @@ def explain_scenario(
     phase: Phase = "decode",
     context: int | None = None,
     new_tokens: int | None = None,
+    traffic: Traffic = "fixed",
     sensitivities: bool = True,
 ) -> Explanation:
     """Take one step of a scenario's worker apart.
@@ -272,6 +279,8 @@ def explain_scenario(
         the mean prompt and half the mean output, and a chunk without a prefix. [tokens]
     new_tokens:
         Tokens of a chunk; by default the mean prompt, or the step's token budget. [tokens]
+    traffic:
+        Whose layouts, settings and step times: of fixed lengths or of agentic sessions.
     sensitivities:
         Whether to compute elasticities.
 
@@ -280,7 +289,7 @@ def explain_scenario(
     UserError
         If a name is unknown, a number out of range, or the model does not fit.
     """
-    configuration, messages = configure(scenario, concurrency=concurrency)
+    configuration, messages = configure(scenario, concurrency=concurrency, traffic=traffic)
     return explain_configuration(
         configuration,
         phase=phase,
