@@ -3,7 +3,7 @@
 ``python -m calibration.scoreboard.registered predictions/2026-12`` answers the questions of
 ``panel.yaml`` with bands, version, date and assumptions, one file a chip, and notes the digest of
 each file. A folder that has digests is never written again; `check_unchanged` tells if a file was
-altered since.
+altered since. `calibration.scoreboard.registered_page` shows all that is registered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import yaml
 
 from calibration.command_line import run_main
 from simulator.output.text_file import write_text
+from hwmodels.sku import list_skus
 from simulator.version import version
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
@@ -44,13 +45,24 @@ class Registered:
     question:
         Settings of the question.
     points:
-        Figures of each concurrency, SI units.
+        Figures of each concurrency, SI units; none where the product refused.
+    caption, kind:
+        What was simulated, and what it rests on.
+    assumptions:
+        What was assumed, or why it was refused.
+    date, version:
+        When it was registered, and by what.
     file:
         Where it stands.
     """
 
     question: dict[str, Any]
     points: list[dict[str, Any]]
+    caption: str
+    kind: str
+    assumptions: tuple[str, ...]
+    date: str
+    version: str
     file: Path
 
 
@@ -90,7 +102,10 @@ def register(folder: Path, *, today: dt.date | None = None) -> list[Path]:
         raise UserError(f"{folder} holds registered predictions, which are never changed")
     folder.mkdir(parents=True, exist_ok=True)
     by_chip: dict[str, list[dict[str, Any]]] = {}
+    known = list_skus()
     for question in read_yaml_mapping(PANEL)["questions"]:
+        if question["sku"] not in known:
+            continue
         by_chip.setdefault(question["sku"], []).append(answer(question))
     paths = []
     for chip, answers in by_chip.items():
@@ -122,14 +137,23 @@ def check_unchanged(folder: Path) -> list[str]:
 
 
 def registered(root: Path) -> list[Registered]:
-    """All registered answers below a folder, refusals left out."""
+    """All registered answers below a folder, refusals among them."""
     found = []
     for digests in sorted(root.glob(f"*/{DIGESTS}")):
         for path in sorted(digests.parent.glob("*.yaml")):
+            data = read_yaml_mapping(path)
             found += [
-                Registered(question=each["question"], points=each["points"], file=path)
-                for each in read_yaml_mapping(path)["answers"]
-                if "points" in each
+                Registered(
+                    question=each["question"],
+                    points=each.get("points", []),
+                    caption=each.get("caption", ""),
+                    kind=each.get("kind", ""),
+                    assumptions=tuple(each.get("assumptions", [each.get("refused")])),
+                    date=str(data["registered"]),
+                    version=str(data["forecurve"]),
+                    file=path,
+                )
+                for each in data["answers"]
             ]
     return found
 
@@ -150,7 +174,7 @@ def _digest(path: Path) -> str:
 def main() -> None:
     """Register the panel in the folder named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m calibration.scoreboard.registered")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="such as predictions/2026-12")
     for path in register(parser.parse_args().folder):
         print(path)
 

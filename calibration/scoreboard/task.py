@@ -55,6 +55,14 @@ def score_runs(
     return table
 
 
+def _registry() -> Path:
+    """Folder of registered predictions: here, else in the repository of the package."""
+    from pathlib import Path
+
+    here = Path("predictions")
+    return here if here.exists() else Path(__file__).parents[2] / "predictions"
+
+
 def score_and_write(
     path: Path,
     *,
@@ -63,8 +71,15 @@ def score_and_write(
     out: Path | None,
     workers: int,
     progress: Progress | None,
+    registered: bool = False,
 ) -> list[str]:
     """Score a file; lines that say how far off it is, and where the page stands.
+
+    Parameters
+    ----------
+    predictions:
+        Table of predictions, or with ``registered`` the folder of registered ones; ``None``:
+        predicted now, or ``predictions`` here or beside the package.
 
     Raises
     ------
@@ -73,7 +88,11 @@ def score_and_write(
     """
     imported = import_runs(path, skip_bad=True)
     given = None
-    if predictions is not None:
+    if registered:
+        from calibration.scoreboard.registered_page import registered_columns
+
+        given = registered_columns(imported.frame, root=predictions or _registry())
+    elif predictions is not None:
         from simulator.output.csv_table import read_run_table
 
         given = read_run_table(predictions)

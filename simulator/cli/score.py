@@ -24,6 +24,7 @@ if TYPE_CHECKING:
             out: Path | None,
             workers: int,
             progress: Callable[[int, int], None] | None,
+            registered: bool,
         ) -> list[str]:
             """Score a file and say what came out in lines."""
             ...
@@ -44,9 +45,16 @@ def score_command(scoreboard: Callable[[], Scoreboard]) -> Callable[..., None]:
             typer.Option(
                 "--predictions",
                 metavar="PRED.csv",
-                help="What simulate predict made of the same rows; default: predict them now.",
+                help="What simulate predict made of the same rows; default: predict them now. "
+                "With --registered: their folder.",
             ),
         ] = None,
+        registered: Annotated[
+            bool,
+            typer.Option(
+                "--registered", help="Score what was registered before these runs were measured."
+            ),
+        ] = False,
         out: Annotated[
             Path | None,
             typer.Option("--out", metavar="DIR", help="Write SCORE.md with its pictures there."),
@@ -66,6 +74,7 @@ def score_command(scoreboard: Callable[[], Scoreboard]) -> Callable[..., None]:
                 predictions=predictions,
                 calibration=None if calibration is None else Path(calibration),
                 out=out,
+                registered=registered,
                 workers=workers,
                 progress=lambda done, total: move(done, total, "runs"),
             )

@@ -3,16 +3,20 @@
 import datetime as dt
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from calibration.scoreboard import registered
+from calibration.scoreboard.registered_page import registered_text
+from simulator.cli.main import run
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 QUESTION = (
     "questions:\n  - {id: one, sku: h200, model: llama-3.1-8b, engine: vllm, tp: 1, "
-    "concurrency: [1, 4], isl: 256, osl: 64}\n"
+    "ep: 1, dp_attention: false, concurrency: [1, 4], isl: 256, osl: 64}\n"
+    "  - {id: none, sku: no-such-chip, model: llama-3.1-8b, concurrency: [1]}\n"
     "  - {id: two, sku: h200, model: llama-3.1-8b, engine: atom, concurrency: [1]}\n"
 )
 
@@ -28,13 +32,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_answers_carry_figures_version_and_date(folder):
-    (entry,) = registered.registered(folder.parent)
+    entry, refused = registered.registered(folder.parent)
     assert [point["concurrency"] for point in entry.points] == [1, 4]
     assert all(point["total_tput_per_gpu"] > 0 for point in entry.points)
     data = read_yaml_mapping(folder / "h200.yaml")
     assert str(data["registered"]) == "2026-12-01"
     assert data["forecurve"]
     # what the product refuses is registered as refused
+    assert refused.points == []
     assert "AMD chips only" in data["answers"][1]["refused"]
 
 
@@ -50,6 +55,54 @@ def test_a_changed_file_is_seen(folder):
     assert registered.check_unchanged(folder) == ["h200.yaml was changed after it was registered"]
     path.unlink()
     assert registered.check_unchanged(folder) == ["h200.yaml is missing"]
+
+
+def measured_runs(points, *, factor):
+    """Runs as a measured table has them, each a factor off what was registered."""
+    return pd.DataFrame(
+        {
+            "model": "llama-3.1-8b",
+            "sku": "h200",
+            "engine": "vllm",
+            "precision": "bf16",
+            "decode_tp": 1,
+            "decode_ep": 1,
+            "decode_dp_attention": False,
+            "isl": 256,
+            "osl": 64,
+            "concurrency": [point["concurrency"] for point in points],
+            "total_tput_per_gpu": [factor * point["total_tput_per_gpu"] for point in points],
+            "median_tpot_s": [point["median_tpot_s"] / factor for point in points],
+        }
+    )
+
+
+def test_what_was_registered_is_scored_when_runs_come(folder, tmp_path, capsys):
+    points = registered.registered(folder.parent)[0].points
+    path = tmp_path / "runs.csv"
+    later = measured_runs([*points, {**points[0], "concurrency": 64}], factor=1.25)
+    later.to_csv(path, index=False)
+    command = ["score", str(path), "--registered", "--predictions", str(folder.parent)]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    # the question of 64 clients was not registered
+    assert "3 runs of runs.csv, 2 predicted (67 %)" in out
+    assert "20.0%" in out.split("throughput")[1].splitlines()[0]
+    (folder / "h200.yaml").write_text("answers: []\n", encoding="utf-8")
+    assert run(command) == 2
+    assert "was changed after it was registered" in capsys.readouterr().err
+
+
+def test_the_page_shows_every_answer(folder):
+    text = registered_text(registered.registered(folder.parent))
+    assert "Registered 2026-12-01 by forecurve" in text
+    assert "AMD chips only" in text
+    assert text.count("| TP1 |") == 2
+
+
+def test_the_page_of_the_project_is_as_written():
+    page = (ROOT / "docs/predictions.md").read_text(encoding="utf-8")
+    assert page == registered_text(registered.registered(ROOT / "predictions"))
 
 
 @pytest.mark.parametrize(
