@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from calibration.command_line import run_main
-from simulator.output.text_file import write_text
 from hwmodels.sku import list_skus
+from simulator.output.text_file import write_text
 from simulator.version import version
 from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
