@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _inherited: list[Callable[[], Any]] = []
+
+
+def can_fork() -> bool:
+    """Whether processes can inherit what this one has loaded."""
+    return "fork" in multiprocessing.get_all_start_methods()
 
 
 def side_by_side(
@@ -33,7 +39,7 @@ def side_by_side(
         Processes; ``None``: one per core. [processes]
     """
     processes = min(workers or os.cpu_count() or 1, len(calls))
-    if processes < 2 or "fork" not in multiprocessing.get_all_start_methods():
+    if processes < 2 or not can_fork():
         for call in calls:
             yield call()
         return
@@ -59,6 +65,7 @@ def side_by_side(
 def _begin_process(parent: int) -> None:
     gc.disable()  # it makes many objects, no cycles, and soon ends
     end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells of an interruption
 
 
 def _call(index: int) -> Any:

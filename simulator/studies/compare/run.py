@@ -12,7 +12,7 @@ from simulator.studies.compare.budgets import unequal_budgets
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
 from simulator.studies.series import caption_of, on_frontier
-from simulator.studies.sweep.run import run_sweep
+from simulator.studies.sweep.run import run_sweeps
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def compare(
     scenario: Path | None = None,
     out: Path | None = None,
     workers: int | None = None,
+    every: bool = False,
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> ComparisonResult:
@@ -144,6 +145,8 @@ def compare(
         Whose price of a GPU hour.
     ttft_p90_s:
         Largest 90 % quantile of the TTFT that counts; ``None``: any. [s]
+    every:
+        Whether to run what cannot be on a frontier too.
     scenario, out, workers, on_progress, settings:
         As `simulator.studies.sweep.run.sweep`; every setting has one value.
 
@@ -160,6 +163,7 @@ def compare(
         ttft_p90_s=ttft_p90_s,
         directory=out,
         workers=workers,
+        every=every,
         on_progress=on_progress,
     )
 
@@ -173,6 +177,7 @@ def run_comparison(
     ttft_p90_s: float | None = None,
     directory: Path | None = None,
     workers: int | None = None,
+    every: bool = False,
     on_progress: Progress | None = None,
 ) -> ComparisonResult:
     """`compare` on systems that are built.
@@ -195,24 +200,37 @@ def run_comparison(
     resolved: dict[str, Any] = {
         "systems": {"value": [each.name for each in systems], "origin": "asked"},
     }
-    for position, each in enumerate(systems):
-        swept = run_sweep(
-            each.settings,
-            directory=directory,
-            workers=workers,
-            ttft_p90_s=ttft_p90_s,
-            as_deployed=True,
-            on_progress=_share_of(on_progress, position=position, of=len(systems)),
-        )
-        if swept.runs.empty:
-            reasons = "\n".join(swept.refused["reason"].unique())
-            raise UserError(f"no layout of {each.name} fits\n{reasons}")
-        runs = swept.runs.assign(series=each.name)
-        runs = runs.assign(on_frontier=on_frontier(runs))  # of all its forms together
-        sides.append(side_of(each, runs, denominator=denominator))
+    absent: dict[str, str] = {}
+    present: list[ComparedSystem] = []
+    swepts = run_sweeps(
+        [each.settings for each in systems],
+        directory=directory,
+        workers=workers,
+        ttft_p90_s=ttft_p90_s,
+        as_deployed=True,
+        prunes=not every,
+        on_progress=on_progress,
+    )
+    for each, swept in zip(systems, swepts, strict=True):
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
+        if swept.runs.empty:
+            reasons = "\n".join(swept.refused["reason"].unique())
+            absent[each.name] = f"no layout of {each.name} fits\n{reasons}"
+            continue
         resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}
+        runs = swept.runs.assign(series=each.name)
+        runs = runs.assign(on_frontier=on_frontier(runs))  # of all its forms together
+        try:
+            sides.append(side_of(each, runs, denominator=denominator))
+        except UserError as error:
+            absent[each.name] = str(error)
+            continue
+        present.append(each)
+    if not sides:
+        raise UserError("\n".join(absent.values()))
+    messages += [f"{name} is left out: {_in_short(reason)}" for name, reason in absent.items()]
+    systems = present
     messages += unequal_budgets(systems, sides)
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
@@ -240,8 +258,6 @@ def run_comparison(
     )
 
 
-def _share_of(on_progress: Progress | None, *, position: int, of: int) -> Progress | None:
-    """Progress of one system as a share of all, each taken as equally long."""
-    if on_progress is None:
-        return None
-    return lambda done, total, what: on_progress(position * total + done, of * total, what)
+def _in_short(reason: str) -> str:
+    first, *rest = reason.splitlines()
+    return f"{first}: {rest[0]}" if rest else first

@@ -24,6 +24,8 @@ NEAR = 0.75
 """Share of the estimated frontier at its speed from which a deployment is probed. [-]"""
 NEAR_SHOWN = 0.87
 """Share of what runs have shown from which one that has no run yet is probed. [-]"""
+ALIKE = 0.95
+"""Shares of a deployment's best that count as the same where it is probed. [-]"""
 NEAR_CORRECTED = 0.95
 """Share of what runs have shown from which a point with a corrected estimate is run. [-]"""
 
@@ -90,7 +92,7 @@ class Choice:
             if known:
                 found += [(name, c) for share, c in own if share >= NEAR_CORRECTED]
             elif own and max(own)[0] >= NEAR_SHOWN:
-                found.append((name, max(own)[1]))
+                found.append((name, _cheapest_near_best(own)))
         return found
 
     def share_of(self, name: Hashable) -> float:
@@ -135,11 +137,11 @@ class Choice:
             shares.setdefault(name, []).append((share, concurrency))
         found: list[tuple[Hashable, int]] = []
         for name, own in shares.items():
-            nearest = max(own)
+            probe = _cheapest_near_best(own)
             found += [
                 (name, concurrency)
                 for share, concurrency in own
-                if share >= 1.0 or ((share, concurrency) == nearest and share >= NEAR)
+                if share >= 1.0 or (concurrency == probe and share >= NEAR)
             ]
         return found
 
@@ -151,6 +153,12 @@ class Choice:
             for concurrency in sorted(points)
             if (ran := self.shown.get((name, concurrency))) is not None
         }
+
+
+def _cheapest_near_best(shares: list[tuple[float, int]]) -> int:
+    """The fewest clients at which a deployment comes about as near as it ever does."""
+    best = max(shares)[0]
+    return min(concurrency for share, concurrency in shares if share >= ALIKE * best)
 
 
 class _Staircase:
@@ -168,6 +176,18 @@ class _Staircase:
         if position == len(self._best):
             return inf
         return rate / float(self._best[position])
+
+
+def between_points(points: Mapping[int, Point], concurrency: int) -> Point:
+    """A point between others of a deployment, on straight lines of logarithms."""
+    known = sorted(points)
+    places = [log(each) for each in known]
+
+    def value(name: str) -> float:
+        logs = [log(max(getattr(points[each], name), 1e-9)) for each in known]
+        return exp(float(np.interp(log(concurrency), places, logs)))
+
+    return Point(interactivity=value("interactivity"), tput=value("tput"), ttft_s=value("ttft_s"))
 
 
 def _corrected(

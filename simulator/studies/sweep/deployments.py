@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
-from simulator.engines.pools import deployment_label
 from simulator.scenario.candidates import candidate_deployments, orchestrated
 from simulator.scenario.configure import check_has_speed
 from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.points import ConcurrencySweep
-from simulator.studies.sweep.screening import screen
 from simulator.studies.sweep.store import file_name
 from workloads.errors import UserError
 
@@ -30,6 +28,8 @@ class SweepPlan:
     ----------
     sweeps:
         Each deployment under its load.
+    frontiers:
+        The same by the frontier that they compete for.
     refused:
         Layouts that do not divide the chips or the model, in the columns of
         `simulator.studies.sweep.run.SweepResult.refused`.
@@ -38,18 +38,17 @@ class SweepPlan:
     """
 
     sweeps: tuple[ConcurrencySweep, ...]
+    frontiers: tuple[tuple[ConcurrencySweep, ...], ...]
     refused: tuple[dict[str, Any], ...]
     messages: tuple[str, ...]
 
 
-def plan_sweep(
-    settings: SweepSettings, *, as_deployed: bool = False, workers: int | None = None
-) -> SweepPlan:
+def plan_sweep(settings: SweepSettings, *, as_deployed: bool = False) -> SweepPlan:
     """The deployments of a sweep; nothing runs yet.
 
     Parameters
     ----------
-    as_deployed, workers:
+    as_deployed:
         As `simulator.studies.sweep.run.run_sweep`.
 
     Raises
@@ -60,11 +59,14 @@ def plan_sweep(
     sweeps: dict[str, ConcurrencySweep] = {}
     refused: dict[str, dict[str, Any]] = {}
     messages: list[str] = []
+    frontiers: dict[str, list[ConcurrencySweep]] = {}
     for load in settings.loads():
         sku = load_sku(load.sku)
         check_has_speed(load)
         if as_deployed and is_open(settings, load):
-            _compete(load, settings, sweeps, refused, messages, workers=workers)
+            found = _compete(load, settings, refused, messages)
+            sweeps |= found
+            frontiers[load.model_dump_json()] = list(found.values())
             continue
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
@@ -84,6 +86,8 @@ def plan_sweep(
         priced_alike = named.model_copy(update={"economics": "latest"})
         for pools in candidates.deployments:
             one = ConcurrencySweep(load=priced_alike, target=target, pools=pools)
+            if file_name(one) not in sweeps:
+                frontiers.setdefault(one.question, []).append(one)
             sweeps[file_name(one)] = one
         for layout in candidates.refused:
             refused[f"{sku.key} {named.model} {layout.label}"] = {
@@ -97,6 +101,7 @@ def plan_sweep(
         raise UserError("no layout fits; " + "; ".join(r["reason"] for r in refused.values()))
     return SweepPlan(
         sweeps=tuple(sweeps.values()),
+        frontiers=tuple(map(tuple, frontiers.values())),
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
@@ -105,46 +110,27 @@ def plan_sweep(
 def _compete(
     load: Scenario,
     settings: SweepSettings,
-    sweeps: dict[str, ConcurrencySweep],
     refused: dict[str, dict[str, Any]],
     messages: list[str],
-    *,
-    workers: int | None,
-) -> None:
-    """Add the deployments of all forms that may be on the frontier, and what is left out."""
+) -> dict[str, ConcurrencySweep]:
+    """The deployments of all forms of a SKU by file; what is left out and why is added."""
     competition = competing(settings, load)
     messages.append(competition.message)
-    named = [
-        ConcurrencySweep(
-            load=each.load.model_copy(update={"economics": "latest"}),
-            target=each.target,
-            pools=pools,
-        )
-        for each in competition.competitors
-        for pools in each.candidates.deployments
-    ]
-    screened = screen(named, workers=workers)
-    for kept in screened.kept:
-        sweeps[file_name(kept)] = kept
-    left_out = [(label, "", "unsupported", why) for label, why in competition.refused.items()]
-    left_out += [
-        (f"{one.load.engine} {one.load.spec}", deployment_label(one.pools), "behind", why)
-        for one, why in screened.dropped
-    ]
-    for form, label, status, reason in left_out:
-        refused[f"{load.sku} {form} {label}"] = {
+    for form, reason in competition.refused.items():
+        refused[f"{load.sku} {form}"] = {
             "series": f"{load.sku} {form}",
-            "label": label,
+            "label": "",
             "concurrencies": "",
-            "status": status,
+            "status": "unsupported",
             "reason": reason,
         }
-    if screened.dropped:
-        messages.append(
-            f"{len(screened.dropped)} of {len(named)} deployments were not run: by single-step "
-            "bounds, an estimate, others come nearer to the best at some speed; name --engine to "
-            "run all of one"
-        )
+    found: dict[str, ConcurrencySweep] = {}
+    for each in competition.competitors:
+        priced_alike = each.load.model_copy(update={"economics": "latest"})
+        for pools in each.candidates.deployments:
+            one = ConcurrencySweep(load=priced_alike, target=each.target, pools=pools)
+            found[file_name(one)] = one
+    return found
 
 
 def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:

@@ -8,9 +8,11 @@ their results as they come, and a call that runs twice, since a worker was lost,
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from simulator.output.processes import run_in_processes
+from simulator.studies.processes import can_fork, side_by_side
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Processes of this machine (joblib); one alone runs in this process.
+    """Processes of this machine; one alone runs in this process.
+
+    They are forked, so that they inherit what is loaded; where that cannot be, joblib starts them.
 
     Parameters
     ----------
@@ -58,6 +62,10 @@ class LocalExecutor:
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Executor.run`."""
+        if self._processes > 1 and can_fork():
+            calls = [partial(function, task) for task in tasks]
+            yield from side_by_side(calls, workers=self._processes)
+            return
         yield from run_in_processes(function, tasks, processes=self._processes, ordered=False)
 
 

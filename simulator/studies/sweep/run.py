@@ -16,7 +16,7 @@ from simulator.scenario.grid import build_sweep
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.executors import cluster_executor
-from simulator.studies.sweep.planner import planners_of
+from simulator.studies.sweep.frontiers import planners_for, with_left_out
 from simulator.studies.sweep.store import digest_of_inputs, file_name, frame_of, read_points
 from simulator.studies.sweep.tasks import local_executor, run_points
 from workloads.errors import UserError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simulator.scenario.grid import SweepSettings
+    from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.deployments import SweepPlan
     from simulator.studies.sweep.executors import Executor, ExecutorName
     from simulator.studies.sweep.planner import PointPlanner
@@ -201,8 +202,9 @@ def run_sweep(
     Parameters
     ----------
     prunes:
-        Whether deployments end where more clients cannot bring them to the frontier
-        (`simulator.studies.sweep.planner`), unless concurrencies are stated.
+        Whether only what may be on a frontier is run: of many points those that estimates and
+        runs put near it (`simulator.studies.sweep.chosen`), of few those before more clients
+        cannot bring a deployment to it (`simulator.studies.sweep.planner`).
     as_deployed:
         Whether, where no engine is named, all forms that were run on the SKU or its nearest
         relation compete (`simulator.scenario.deployed_forms`) and not its default engine alone.
@@ -215,6 +217,36 @@ def run_sweep(
         As `sweep`, or if the directory cannot be written to, no worker is asked for, or tasks
         that run elsewhere have no directory to write to.
     """
+    return run_sweeps(
+        [settings],
+        directory=directory,
+        workers=workers,
+        executor=executor,
+        ttft_p90_s=ttft_p90_s,
+        as_deployed=as_deployed,
+        prunes=prunes,
+        on_progress=on_progress,
+    )[0]
+
+
+def run_sweeps(
+    many: Sequence[SweepSettings],
+    *,
+    directory: Path | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    ttft_p90_s: float | None = None,
+    as_deployed: bool = False,
+    prunes: bool = True,
+    on_progress: Progress | None = None,
+) -> list[SweepResult]:
+    """`run_sweep` for several sweeps, whose runs share the processes.
+
+    Raises
+    ------
+    UserError
+        As `run_sweep`.
+    """
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1")
     if executor is not None and workers is not None:
@@ -223,22 +255,27 @@ def run_sweep(
         raise UserError("no directory is given for what other machines find; name one with out")
     if ttft_p90_s is not None and not ttft_p90_s > 0:
         raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
-    if ttft_p90_s is None:
-        ttft_p90_s = settings.ttft_p90_s
-    plan = plan_sweep(settings, as_deployed=as_deployed, workers=workers)
-    planners = planners_of(plan.sweeps, prunes=prunes, ttft_p90_s=ttft_p90_s)
-    inputs = digest_of_inputs(skus=settings.values["sku"], calibration=settings.calibration)
+    limits = [settings.ttft_p90_s if ttft_p90_s is None else ttft_p90_s for settings in many]
+    plans = [plan_sweep(settings, as_deployed=as_deployed) for settings in many]
+    planners = planners_for(
+        plans, limits=limits, prunes=prunes, workers=workers, on_progress=on_progress
+    )
+    inputs = digest_of_inputs(
+        skus=[sku for settings in many for sku in settings.values["sku"]],
+        calibration=many[0].calibration,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) if directory is None else directory / RUNS_FOLDER
         try:
             runs.mkdir(parents=True, exist_ok=True)
             remove_leftovers(runs)
             fresh = run_points(
-                planners,
-                settings=settings,
+                [one for own in planners for one in own],
+                settings=many,
                 directory=runs.resolve(),
                 inputs=inputs,
-                executor=executor or local_executor(plan.sweeps, workers=workers),
+                executor=executor
+                or local_executor([one for plan in plans for one in plan.sweeps], workers=workers),
                 on_progress=on_progress,
             )
         except OSError as error:
@@ -246,11 +283,27 @@ def run_sweep(
                 f"cannot write to {runs}: {error.strerror or error}; name another directory "
                 "with --out"
             ) from None
-        table = _gather(plan, planners=planners, directory=runs)
-    return _result(settings, plan=plan, table=table, fresh=fresh, ttft_p90_s=ttft_p90_s)
+        tables = [
+            _gather(plan, planners=own, directory=runs)
+            for plan, own in zip(plans, planners, strict=True)
+        ]
+    return [
+        _result(
+            settings,
+            plan=with_left_out(plan, planners=own),
+            table=table,
+            fresh=fresh,
+            ttft_p90_s=limit,
+        )
+        for settings, plan, own, table, limit in zip(
+            many, plans, planners, tables, limits, strict=True
+        )
+    ]
 
 
-def _gather(plan: SweepPlan, *, planners: Sequence[PointPlanner], directory: Path) -> pd.DataFrame:
+def _gather(
+    plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPoints], directory: Path
+) -> pd.DataFrame:
     """The runs of all deployments in the order of the plan."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -260,13 +313,14 @@ def _gather(plan: SweepPlan, *, planners: Sequence[PointPlanner], directory: Pat
     }
     tables = []
     for sweep in plan.sweeps:
+        known = told[file_name(sweep)]
+        if not known:
+            continue
         path = directory / file_name(sweep)
         table = read_points(path)
         if table is None:
             raise UserError(f"{path} is gone or damaged; run the sweep again")
-        mine = pc.is_in(
-            table["concurrency"], value_set=pa.array(told[file_name(sweep)], pa.int64())
-        )
+        mine = pc.is_in(table["concurrency"], value_set=pa.array(known, pa.int64()))
         tables.append(table.filter(mine))
     return frame_of(tables)
 

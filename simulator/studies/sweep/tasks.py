@@ -6,17 +6,18 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.studies.sweep.executors import LocalExecutor
 from simulator.studies.sweep.segments import run_segments, run_segments_elsewhere
 from simulator.studies.sweep.store import file_name, shared_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from simulator.scenario.grid import SweepSettings
+    from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.executors import Executor
     from simulator.studies.sweep.planner import PointPlanner, Segment
     from simulator.studies.sweep.points import ConcurrencySweep
@@ -33,11 +34,30 @@ def _table_key(segment: Segment) -> str:
 
 
 def _tasks(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Segments that share step-cost tables together, a few to a task."""
-    for _, alike in groupby(sorted(segments, key=_table_key), key=_table_key):
+    """Segments that share step-cost tables together, a few to a task.
+
+    Single points come alone, the longest first, so that none is left over at the end.
+    """
+    single = [segment for segment in segments if not segment.is_open]
+    for segment in sorted(single, key=lambda each: -sum(each.concurrencies)):
+        yield [segment]
+    ascending = sorted((each for each in segments if each.is_open), key=_table_key)
+    for _, alike in groupby(ascending, key=_table_key):
         together = list(alike)
         for start in range(0, len(together), _SEGMENTS_PER_TASK):
             yield together[start : start + _SEGMENTS_PER_TASK]
+
+
+def _figure(sweep: ConcurrencySweep, points: Mapping[int, Mapping[str, Any]]) -> str:
+    """The last of some points in a few words, as a first figure."""
+    for concurrency, cells in points.items():
+        if cells["status"] == "ok":
+            return (
+                f"{sweep.target.sku.key} {sweep.label} c{concurrency}: "
+                f"{cells['total_tput_per_gpu']:,.0f} tok/s/GPU at "
+                f"{cells['interactivity']:.0f} tok/s/user"
+            )
+    return ""
 
 
 def local_executor(sweeps: Sequence[ConcurrencySweep], *, workers: int | None) -> LocalExecutor:
@@ -51,9 +71,9 @@ def local_executor(sweeps: Sequence[ConcurrencySweep], *, workers: int | None) -
 
 
 def run_points(
-    planners: Sequence[PointPlanner],
+    planners: Sequence[PointPlanner | ChosenPoints],
     *,
-    settings: SweepSettings,
+    settings: Sequence[SweepSettings],
     directory: Path,
     inputs: str,
     executor: Executor,
@@ -76,17 +96,17 @@ def run_points(
             run_segments_elsewhere,
             directory=directory,
             inputs=inputs,
-            skus=settings.values["sku"],
-            calibration=settings.calibration,
+            skus=[sku for each in settings for sku in each.values["sku"]],
+            calibration=settings[0].calibration,
         )
     deployments = sum(len(planner.sweeps) for planner in planners)
-    counts = [planner.points() for planner in planners]
-    most = sum(total for _, total in counts)
+    last = ""
 
     def tell() -> None:
         if on_progress is not None:
-            done = sum(planner.points()[0] for planner in planners)
-            on_progress(done, most, f"{deployments} deployments" if done else "")
+            counts = [planner.points() for planner in planners]
+            done, most = (sum(each) for each in zip(*counts, strict=True))
+            on_progress(done, most, last or f"{deployments} deployments")
 
     fresh = 0
     tell()
@@ -100,7 +120,8 @@ def run_points(
             for task in executor.run(run, list(_tasks(segments))):
                 for one in task:
                     planner, sweep, _ = ready[one.name]
-                    planner.take(sweep, one.points)
+                    planner.take(sweep, one.points)  # type: ignore[arg-type]
+                    last = _figure(sweep.sweep, one.points) or last
                     fresh += one.fresh
                 tell()
     return fresh

@@ -1,0 +1,215 @@
+"""A planner of points that simulates only what may be on the frontier, in rounds.
+
+Estimates of every point come first (`simulator.prediction.steady`), then rounds of runs that
+`simulator.studies.sweep.choosing.Choice` picks until nothing left out could be on the frontier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from simulator.prediction.steady import steady_state
+from simulator.studies.processes import side_by_side
+from simulator.studies.sweep.choosing import Choice, Point, between_points
+from simulator.studies.sweep.planner import Segment
+from simulator.studies.sweep.points import configure_point
+from simulator.studies.sweep.store import file_name
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from simulator.studies.sweep.points import ConcurrencySweep
+
+    Cells = Mapping[str, Any]
+
+MANY_OPEN, MANY_STATED = 25, 100
+"""Points of one frontier beyond which they are chosen; stated ones are run as long as they may."""
+
+FEW = 6
+"""Concurrencies of a deployment of which every one is estimated, and not every other one."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ChosenProgress:
+    """Points of one deployment that were chosen and run.
+
+    Parameters
+    ----------
+    refusal:
+        Why it cannot run at all; empty where it can.
+    """
+
+    sweep: ConcurrencySweep
+    done: dict[int, Cells] = field(default_factory=dict)
+    refusal: str = ""
+
+    @property
+    def known(self) -> dict[int, Cells]:
+        """What was run, by ascending concurrency."""
+        return dict(sorted(self.done.items()))
+
+
+class ChosenPoints:
+    """Points of deployments that compete for one frontier, chosen by estimates.
+
+    Parameters
+    ----------
+    sweeps:
+        The deployments.
+    estimates:
+        Of each deployment, see `estimated`; or why it has none.
+    ttft_p90_s:
+        Largest 90 % quantile of the TTFT on the frontier; ``None``: any. [s]
+    """
+
+    def __init__(
+        self,
+        sweeps: Sequence[ConcurrencySweep],
+        *,
+        estimates: Sequence[dict[int, Point] | str],
+        ttft_p90_s: float | None = None,
+    ) -> None:
+        self.sweeps = [ChosenProgress(sweep=each) for each in sweeps]
+        self._by_name = {file_name(each.sweep): each for each in self.sweeps}
+        for each, found in zip(self.sweeps, estimates, strict=True):
+            each.refusal = found if isinstance(found, str) else ""
+        self.choice = Choice(
+            estimates={
+                name: found
+                for name, found in zip(self._by_name, estimates, strict=True)
+                if not isinstance(found, str)
+            },
+            ttft_limit_s=inf if ttft_p90_s is None else ttft_p90_s,
+        )
+        self._round: list[tuple[ChosenProgress, int]] | None = None
+
+    def points(self) -> tuple[int, int]:
+        """Points that have run, and those known to be worth it."""
+        done = sum(len(each.done) for each in self.sweeps)
+        return done, done + len(self._round or ())
+
+    def take(self, sweep: ChosenProgress, points: Mapping[int, Cells]) -> None:
+        """Keep points of a deployment."""
+        name = file_name(sweep.sweep)
+        for concurrency, cells in points.items():
+            sweep.done[concurrency] = cells
+            self.choice.shown[name, concurrency] = _shown(cells)
+        if self._round:
+            self._round = [
+                (each, c) for each, c in self._round if each is not sweep or c not in points
+            ]
+
+    def segments(self) -> Iterator[tuple[ChosenProgress, Segment]]:
+        """The points of the next round by deployment; none: the frontier is known."""
+        wanted: dict[str, list[int]] = {}
+        for each, concurrency in self._next_round():
+            wanted.setdefault(file_name(each.sweep), []).append(concurrency)
+        for name, concurrencies in wanted.items():
+            each = self._by_name[name]
+            yield (
+                each,
+                Segment(
+                    sweep=each.sweep, concurrencies=tuple(sorted(concurrencies)), is_open=False
+                ),
+            )
+
+    def next_point(
+        self, *, busy: Sequence[tuple[ChosenProgress, int]], processes: int
+    ) -> tuple[ChosenProgress, int] | None:
+        """The next point of the round, the most clients first."""
+        waiting = [
+            (each, c)
+            for each, c in (self._round or ())
+            if not any(each is other and c == taken for other, taken in busy)
+        ]
+        if not waiting and not busy:
+            waiting = self._next_round()
+        return max(waiting, key=lambda one: one[1], default=None)
+
+    def _next_round(self) -> list[tuple[ChosenProgress, int]]:
+        if not self._round:
+            self._round = [
+                (self._by_name[str(name)], concurrency)
+                for name, concurrency in self.choice.next_points()
+            ]
+            if not self._round and not self.choice.shown:
+                self._round = self._refused()
+        return self._round
+
+    def _refused(self) -> list[tuple[ChosenProgress, int]]:
+        """Where nothing can run, a point of each deployment, whose run says why."""
+        return [(each, each.sweep.concurrencies[0]) for each in self.sweeps]
+
+    def left_out(self) -> Iterator[tuple[ConcurrencySweep, str, str]]:
+        """Deployments without a run, with a status and why."""
+        for name, each in self._by_name.items():
+            if each.done:
+                continue
+            if each.refusal:
+                yield each.sweep, "does_not_fit", each.refusal
+                continue
+            share = self.choice.share_of(name)
+            yield (
+                each.sweep,
+                "behind",
+                f"an estimate of mean values reaches {100 * share:.0f} % of others at equal speed; "
+                "--all runs it",
+            )
+
+
+def _shown(cells: Cells) -> Point | None:
+    if cells["status"] != "ok":
+        return None
+    return Point(
+        interactivity=cells["interactivity"],
+        tput=cells["total_tput_per_gpu"],
+        ttft_s=cells["p90_ttft_s"],
+    )
+
+
+def are_many(sweeps: Sequence[ConcurrencySweep]) -> bool:
+    """Whether points of deployments are so many that they are chosen by estimates."""
+    points = sum(len(each.concurrencies) for each in sweeps)
+    is_open = all(each.load.concurrency is None for each in sweeps)
+    return len(sweeps) > 1 and points > (MANY_OPEN if is_open else MANY_STATED)
+
+
+def estimated(sweep: ConcurrencySweep) -> dict[int, Point] | str:
+    """Where the points of a deployment lie by mean values, or why it cannot run."""
+    found: dict[int, Point] = {}
+    reason = "no concurrency"
+    ascending = sorted(sweep.concurrencies)
+    every_other = [*ascending[:-1:2], ascending[-1]] if len(ascending) > FEW else ascending
+    for concurrency in every_other:
+        configured = configure_point(sweep, concurrency)
+        if isinstance(configured, UserError):
+            reason = str(configured)
+            continue
+        try:
+            mean = steady_state(configured[0])
+        except UserError as error:
+            reason = str(error)
+            if found:
+                break
+            continue
+        found[concurrency] = Point(
+            interactivity=mean.interactivity,
+            tput=mean.total_tput_per_gpu,
+            ttft_s=mean.ttft_s,
+        )
+    if not found:
+        return reason
+    known = list(found)
+    between = [c for c in ascending if known[0] < c < known[-1] and c not in found]
+    return dict(sorted((found | {c: between_points(found, c) for c in between}).items()))
+
+
+def estimates_of(
+    sweeps: Sequence[ConcurrencySweep], *, workers: int | None = None
+) -> list[dict[int, Point] | str]:
+    """`estimated` for many deployments, side by side."""
+    return list(side_by_side([partial(estimated, each) for each in sweeps], workers=workers))

@@ -1,0 +1,74 @@
+"""Who plans the points of each frontier of a sweep, and what is left out of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from simulator.studies.sweep.chosen import ChosenPoints, are_many, estimates_of
+from simulator.studies.sweep.planner import PointPlanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.studies.sweep.deployments import SweepPlan
+
+    Progress = Callable[[int, int, str], None]
+
+
+def planners_for(
+    plans: Sequence[SweepPlan],
+    *,
+    limits: Sequence[float | None],
+    prunes: bool,
+    workers: int | None,
+    on_progress: Progress | None = None,
+) -> list[list[PointPlanner | ChosenPoints]]:
+    """Who plans the points of each plan; where points are many, with estimates of all of them."""
+    chosen = [
+        frontier for plan in plans for frontier in plan.frontiers if prunes and are_many(frontier)
+    ]
+    if chosen and on_progress is not None:
+        on_progress(0, sum(map(len, chosen)), "deployments, estimates first")
+    estimates = iter(
+        estimates_of([one for frontier in chosen for one in frontier], workers=workers)
+    )
+    return [
+        [
+            ChosenPoints(frontier, estimates=[next(estimates) for _ in frontier], ttft_p90_s=limit)
+            if prunes and are_many(frontier)
+            else PointPlanner(frontier, prunes=prunes, ttft_p90_s=limit)
+            for frontier in plan.frontiers
+        ]
+        for plan, limit in zip(plans, limits, strict=True)
+    ]
+
+
+def with_left_out(plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPoints]) -> SweepPlan:
+    """A plan with what was not run, and why."""
+    left_out = [
+        one for each in planners if isinstance(each, ChosenPoints) for one in each.left_out()
+    ]
+    if not left_out:
+        return plan
+    rows = [
+        {
+            "series": f"{one.load.sku} {one.load.engine} {one.load.spec}",
+            "label": one.label,
+            "concurrencies": "",
+            "status": status,
+            "reason": reason,
+        }
+        for one, status, reason in left_out
+    ]
+    behind = sum(status == "behind" for _, status, _ in left_out)
+    told = (
+        f"{behind} of {len(plan.sweeps)} deployments and points behind others were not run: mean "
+        "values of single steps, an estimate that runs correct, keep them off the frontier; --all "
+        "runs everything"
+    )
+    return replace(
+        plan,
+        refused=(*plan.refused, *rows),
+        messages=(*plan.messages, *([told] if behind else [])),
+    )

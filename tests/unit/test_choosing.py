@@ -1,0 +1,118 @@
+"""Which points of competing deployments are run: estimates first, then what runs show."""
+
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.analysis.pareto import frontier_indices
+from simulator.scenario.grid import build_sweep
+from simulator.studies.sweep.choosing import Choice, Point
+from simulator.studies.sweep.run import run_sweep
+
+CLIENTS = (1, 4, 16, 64, 256, 1024)
+
+
+def served(*, alone, most, wait_s=0.3):
+    """A deployment whose throughput saturates and whose speed falls as 1 / (1 + n / most)."""
+    return {
+        n: Point(
+            interactivity=alone / (1 + n / most),
+            tput=10 * alone * n / (1 + n / most),
+            ttft_s=wait_s * (1 + n / most),
+        )
+        for n in CLIENTS
+    }
+
+
+def chosen(truth, guesses, limit_s=inf):
+    choice = Choice(estimates=guesses, ttft_limit_s=limit_s)
+    while points := choice.next_points():
+        for name, concurrency in points:
+            assert (name, concurrency) not in choice.shown
+            choice.shown[name, concurrency] = truth[name][concurrency]
+    return choice.shown
+
+
+def frontier(points, limit_s=inf):
+    allowed = [point for point in points if point.ttft_s <= limit_s]
+    best = frontier_indices([p.interactivity for p in allowed], [p.tput for p in allowed])
+    return {(allowed[i].interactivity, allowed[i].tput) for i in best}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shapes=st.lists(
+        st.tuples(st.floats(10, 200), st.floats(2, 500), st.floats(0.86, 1.2), st.floats(0.9, 1.1)),
+        min_size=2,
+        max_size=8,
+    ),
+    limit_s=st.sampled_from([inf, 2.0]),
+)
+def test_what_estimates_miss_by_a_seventh_is_still_found(shapes, limit_s):
+    """Estimates err by -14 to +20 %: nothing that is left out beats the frontier by 15 %."""
+    truth = {n: served(alone=alone, most=most) for n, (alone, most, *_) in enumerate(shapes)}
+    guesses = {
+        n: {
+            c: Point(interactivity=p.interactivity * x, tput=p.tput * y, ttft_s=p.ttft_s)
+            for c, p in truth[n].items()
+        }
+        for n, (_, _, y, x) in enumerate(shapes)
+    }
+    shown = chosen(truth, guesses, limit_s)
+    every = [p for points in truth.values() for p in points.values() if p.ttft_s <= limit_s]
+    found = [p for p in shown.values() if p.ttft_s <= limit_s]
+    for point in every:
+        assert any(
+            p.interactivity >= point.interactivity / 1.15 and p.tput >= point.tput / 1.15
+            for p in found
+        )
+
+
+def test_exact_estimates_find_the_very_frontier_with_fewer_runs():
+    truth = {n: served(alone=50 + 10 * n, most=400 / (n + 1)) for n in range(12)}
+    shown = chosen(truth, truth)
+    every = [point for points in truth.values() for point in points.values()]
+    assert frontier(shown.values()) == frontier(every)
+    assert len(shown) < len(every) / 2
+
+
+def test_a_run_beyond_the_limit_does_not_hide_what_is_within_it():
+    slow = served(alone=100, most=1000, wait_s=50.0)
+    fast = served(alone=80, most=500)
+    shown = chosen(
+        {"slow": slow, "fast": fast}, {"slow": served(alone=100, most=1000), "fast": fast}, 2.0
+    )
+    assert any(name == "fast" for name, _ in shown)
+    assert frontier(shown.values(), 2.0) == frontier(fast.values(), 2.0)
+
+
+def test_points_that_cannot_run_are_passed_over():
+    truth = {"a": served(alone=50, most=64), "b": dict.fromkeys(CLIENTS)}
+    shown = chosen(truth, {"a": truth["a"], "b": served(alone=60, most=64)})
+    assert frontier([p for p in shown.values() if p]) == frontier(truth["a"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"sku": "b200", "engine": "vllm", "isl": 1024, "osl": 256},
+        {"sku": "gb200", "engine": "dynamo-vllm", "isl": 8192, "osl": 256},
+        {"sku": "mi355x", "isl": 4096, "osl": 256},
+    ],
+    ids=["one engine", "pools", "as best deployed"],
+)
+def test_chosen_points_leave_the_frontier_as_it_is(asked):
+    """Against a sweep of everything: no point of its frontier is missed by more than 5 %."""
+    built = build_sweep(flags=asked)
+    few = run_sweep(built, as_deployed=True, ttft_p90_s=10.0)
+    every = run_sweep(built, as_deployed=True, ttft_p90_s=10.0, prunes=False)
+    assert len(few.runs) < 0.5 * len(every.runs)
+    columns = ["interactivity", "total_tput_per_gpu"]
+    found = few.runs.loc[few.runs["meets_limits"], columns].to_numpy()
+    within = every.runs[every.runs["meets_limits"]]
+    for speed, rate in within[columns].to_numpy():
+        near = (found[:, 0] >= speed / 1.05) & (found[:, 1] >= rate / 1.05)
+        assert near.any(), (speed, rate)
