@@ -71,13 +71,14 @@ def pair_rows(validation: Validation) -> str:
         for row in table.to_dict("records")
     ]
     note = (
-        "Ratios of two systems at equal tok/s/user, or of one SKU and engine on two *dates*: "
-        "measured over predicted ratios of frontiers of one model, lengths, speculation and "
-        "source, each side predicted without its own runs (*calibrated*: its layouts left out; "
-        "*transferred*: the SKU with its kernel tables; *specification*: nothing fitted). "
-        "*By the others*: pairs of a SKU judged by the pairs without it. Width is high over low; "
-        "beside it its logarithm over that of the wider single band of throughput, and over that "
-        "of two such bands if their errors were independent."
+        "Ratios of two systems, or of one SKU and engine on two *dates*: how far measured "
+        "frontiers of one model, lengths, speculation and source lie off the predicted ones at "
+        "equal users per GPU, one system against the other, each predicted without its own runs "
+        "(*calibrated*: its layouts left out; *transferred*: the SKU with its kernel tables; "
+        "*specification*: nothing fitted). *By the others*: pairs of a SKU judged by the pairs "
+        "without it. Width is high over low; beside it its logarithm over that of the wider "
+        "single band of throughput, and over that of two such bands if their errors were "
+        "independent."
     )
     header = (
         *("ratio of", "engines", "SKU pairs", "n", "covered", "by the others"),

@@ -1,8 +1,9 @@
 """Bands of ratios of two predictions, from errors of left-out runs taken in pairs.
 
 Most of a prediction's error is common to two SKUs under one model and load, so that their ratio is
-surer than either. A residual is the logarithm of the measured over the predicted ratio of two
-frontiers at one speed per user, each side predicted without its own runs.
+surer than either. A frontier's residual is how far measured lies above predicted at equal users
+per GPU: an error in time moves a run along that line, in throughput and in speed alike. A ratio's
+is the difference of two, each side predicted without its own runs.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     PairedBands = dict[str, dict[str, Band]]
 
-SPEEDS = tuple(float(f"{5 * 2 ** (step / 2):.2g}") for step in range(13))
-"""Speeds per user at which frontiers are compared: 5 to 320. [tok/s/user]"""
+USERS = tuple(2.0**step for step in range(-4, 15))
+"""Ratios of total throughput per GPU to speed per user at which frontiers are compared: with
+prompts of seven eighths an eighth of them are users per GPU. [-]"""
 
 SCHEME_OF = {"calibrated": "series", "transferred": "sku", "specification": "specification"}
 """The scheme whose left-out runs are predicted as a kind of prediction is."""
@@ -42,11 +44,11 @@ two SKUs with many runs do not decide a band."""
 
 
 def frontier_residuals(predictions: pd.DataFrame, *, scheme: str) -> pd.DataFrame:
-    """Logarithms of measured over predicted throughput of frontiers at `SPEEDS`.
+    """Logarithms of measured over predicted throughput of frontiers at `USERS`.
 
     Returns
     -------
-    ``frontier``, ``sku``, ``software``, `_ALIKE`, ``speed`` and ``residual`` where both reach it.
+    ``frontier``, ``sku``, ``software``, `_ALIKE`, ``users`` and ``residual`` where both have it.
     """
     names = [f"{which}_{metric}" for which in ("measured", "predicted") for metric in _AXES]
     rows = predictions[predictions["scheme"] == scheme]
@@ -54,25 +56,35 @@ def frontier_residuals(predictions: pd.DataFrame, *, scheme: str) -> pd.DataFram
     found: list[dict[str, Any]] = []
     for frontier, group in rows.groupby("frontier", sort=True):
         measured, predicted = (
-            Frontier.of(
+            _at_equal_users(
                 np.exp(-group[f"{which}_tpot"].to_numpy(float)),
                 np.exp(group[f"{which}_throughput"].to_numpy(float)),
-            ).values(SPEEDS)
+            )
             for which in ("measured", "predicted")
         )
         first = group.iloc[0]
         shared = {name: first[name] for name in ("sku", "software", *_ALIKE)}
-        residual = np.log(measured) - np.log(predicted)
+        residual = measured - predicted
         found += [
-            {"frontier": frontier, **shared, "speed": speed, "residual": float(value)}
-            for speed, value in zip(SPEEDS, residual, strict=True)
+            {"frontier": frontier, **shared, "users": users, "residual": float(value)}
+            for users, value in zip(USERS, residual, strict=True)
             if np.isfinite(value)
         ]
-    columns = ["frontier", "sku", "software", *_ALIKE, "speed", "residual"]
+    columns = ["frontier", "sku", "software", *_ALIKE, "users", "residual"]
     return pd.DataFrame(found, columns=columns)
 
 
 _AXES = ("tpot", "throughput")
+
+
+def _at_equal_users(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Logarithm of a frontier's throughput at `USERS`, between knots linear; NaN outside."""
+    curve = Frontier.of(x, y)
+    if curve.x.size < 2:
+        return np.full(len(USERS), np.nan)
+    users, rate = np.log(curve.y / curve.x)[::-1], np.log(curve.y)[::-1]
+    found: FloatArray = np.interp(np.log(USERS), users, rate, left=np.nan, right=np.nan)
+    return found
 
 
 def pair_residuals(predictions: pd.DataFrame, *, first: str, second: str) -> pd.DataFrame:
@@ -91,7 +103,7 @@ def pair_residuals(predictions: pd.DataFrame, *, first: str, second: str) -> pd.
     """
     one = frontier_residuals(predictions, scheme=SCHEME_OF[first])
     two = one if first == second else frontier_residuals(predictions, scheme=SCHEME_OF[second])
-    joined = one.merge(two, on=[*_ALIKE, "speed"], suffixes=("", "_other"))
+    joined = one.merge(two, on=[*_ALIKE, "users"], suffixes=("", "_other"))
     joined = joined[joined["sku"] != joined["sku_other"]]
     same = (joined["software"] == joined["software_other"]).to_numpy()
     skus = zip(joined["sku"], joined["sku_other"], strict=True)

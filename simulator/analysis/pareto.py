@@ -69,6 +69,10 @@ class Frontier:
         knots_x, knots_y = xs[indices], ys[indices]
         return cls(knots_x, knots_y, monotone_slopes(knots_x, knots_y), tuple(indices))
 
+    def scaled(self, factor: float) -> Frontier:
+        """The curve with every knot moved on both axes, as an error in time moves runs."""
+        return Frontier(self.x * factor, self.y * factor, self.slope, self.indices)
+
     def at(self, x: float) -> float | None:
         """The curve at `x`; ``None`` outside its knots, where it is unreachable."""
         value = float(self.values(np.array([x]))[0])

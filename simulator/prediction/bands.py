@@ -113,7 +113,9 @@ def pair_key(first: str, second: str) -> str:
 def ratio_factors(
     *, first: str, second: str, relation: str, directory: Path | None = None
 ) -> tuple[float, float] | None:
-    """Ends of the 90 % band of a ratio of two predictions over it; ``None`` where not known. [-]
+    """Ends of the 90 % band of one prediction against another; ``None`` where not known. [-]
+
+    An end is a factor on throughput and on speed per user of the first, the second held.
 
     Parameters
     ----------
@@ -126,8 +128,8 @@ def ratio_factors(
 
     Notes
     -----
-    5 % and 95 % quantiles of measured over predicted ratios of two frontiers at one speed per
-    user, each predicted without its own runs (`calibration.validation.paired_bands`).
+    5 % and 95 % quantiles of the difference of how far two frontiers lie off at equal users per
+    GPU, each predicted without its own runs (`calibration.validation.paired_bands`).
     """
     key = DATES if first == DATES else pair_key(first, second)
     node = _factors(directory).get("pairs", {}).get(key, {}).get(relation)

@@ -1,5 +1,7 @@
 """Bands of ratios: what is common to both sides cancels, and what is not covers nine of ten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,7 +48,7 @@ def predictions(*, common_sd, own_sd, seed=0, schemes=("series", "sku")):
                         "date": "2026-05-01",
                         "level_date": "2026-05-01",
                         "predicted_tpot": tpot,
-                        "measured_tpot": tpot,
+                        "measured_tpot": tpot - error,
                         "predicted_throughput": rate,
                         "measured_throughput": rate + error,
                     }
@@ -55,7 +57,7 @@ def predictions(*, common_sd, own_sd, seed=0, schemes=("series", "sku")):
     return pd.DataFrame(rows)
 
 
-def test_a_frontiers_residual_is_its_error_at_every_speed():
+def test_a_frontiers_residual_is_its_error_at_equal_users():
     table = predictions(common_sd=0.3, own_sd=0.0)
     found = frontier_residuals(table, scheme="sku")
     spread = found.groupby("frontier")["residual"].agg(lambda values: values.max() - values.min())
@@ -123,11 +125,17 @@ def test_the_page_shows_ratios_beside_single_bands_and_speeds_apart():
         simulated=True,
     )
     ratios = pair_rows(validation).splitlines()
+    exact = predictions(common_sd=0.0, own_sd=0.0).assign(split="structure", basis="sibling")
+    exact = exact.assign(measured_ttft=0.0, predicted_ttft=0.1)
     line = next(line for line in ratios if line.startswith("| transferred over transferred"))
     assert "same engine" in line
     assert float(line.split("|")[-3]) < 0.5
     # TPOT of 5 + 0.4 ms a client: one client alone is at 185 tok/s, 256 at 9
-    speeds = [line.split("|")[1:4] for line in speed_rows(validation).splitlines() if "SKU" in line]
+    speeds = [
+        line.split("|")[1:4]
+        for line in speed_rows(replace(validation, predictions=exact)).splitlines()
+        if "SKU" in line
+    ]
     counts = {span.strip(): int(n.replace(",", "")) for _, span, n in speeds}
     assert counts["from 200"] == 0
     assert counts["100 to 200"] == 2 * 12 * len(SKUS)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from simulator.engines.labels import load_engine
+from simulator.engines.labels import parse_engine
 from simulator.prediction.bands import DATES, ratio_factors, relation_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from simulator.analysis.pareto import Frontier
     from simulator.studies.compare.sides import Side
 
 RatioBasis = Literal["paired", "independent"]
@@ -26,18 +27,19 @@ def ratio_interval(
 
     ``None`` where predictions of the kinds have not been compared with measurements.
     """
-    factors = _paired(side.run_at(x), reference.run_at(x), side=side)
-    if factors is not None:
-        return ratio * factors[0], ratio * factors[1], "paired"
-    bands = (side.band_at(x), reference.band_at(x))
     mine, other = side.curves["total"].at(x), reference.curves["total"].at(x)
+    factors = _paired(side.run_at(x), reference.run_at(x), side=side)
+    if factors is not None and other is not None:
+        low, high = (clamped(side.curves["total"].scaled(each), x) / other for each in factors)
+        return min(low, ratio), max(high, ratio), "paired"
+    bands = (side.band_at(x), reference.band_at(x))
     if bands[0] is None or bands[1] is None or mine is None or other is None:
         return None
     return *ratio_band(mine, bands[0], other, bands[1]), "independent"
 
 
 def _paired(run: pd.Series, other: pd.Series, *, side: Side) -> tuple[float, float] | None:
-    software = [load_engine(str(row["engine"]).partition("@")[0]).software for row in (run, other)]
+    software = [parse_engine(str(row["engine"])).engine.software for row in (run, other)]
     kinds = [str(row["kind"]) for row in (run, other)]
     relation = relation_of(*software)
     one = run["sku"] == other["sku"] and software[0] == software[1]
@@ -65,6 +67,13 @@ def ratio_band(
 
 def _log(above: float, below: float) -> float:
     return math.log(above / below) if below > 0 else math.inf
+
+
+def clamped(curve: Frontier, x: float) -> float:
+    """The curve at a speed; 0 beyond its fast end, its throughput there before its slow end."""
+    if x > curve.x[-1]:
+        return 0.0
+    return float(curve.values([max(x, float(curve.x[0]))])[0])
 
 
 def nearest_knot(knots: np.ndarray[tuple[int], np.dtype[np.float64]], x: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodels.economics import joules_per_token, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.costs import costs_of
 from simulator.analysis.pareto import Frontier
-from simulator.studies.compare.ratios import nearest_knot, ratio_interval
+from simulator.studies.compare.ratios import clamped, nearest_knot, ratio_interval
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,13 +85,7 @@ class Side:
         """
         if self.low is None or self.high is None:
             return None
-        return _clamped(self.low, x), _clamped(self.high, x)
-
-
-def _clamped(curve: Frontier, x: float) -> float:
-    if x > curve.x[-1]:
-        return 0.0
-    return float(curve.values([max(x, float(curve.x[0]))])[0])
+        return clamped(self.low, x), clamped(self.high, x)
 
 
 def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denominator) -> Side:
