@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simulator.engines.registry import AnyEngine
 
 Role = Literal["aggregated", "prefill", "decode"]
-SpeculationMethod = Literal["none", "mtp", "dspark"]
+SpeculationMethod = Literal["none", "mtp", "dspark", "eagle3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

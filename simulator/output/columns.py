@@ -54,7 +54,7 @@ WHAT_RAN: tuple[Column, ...] = (
     _ran("model", "text", "canonical name of the model"),
     _ran("engine", "text", "serving stack, of a date where one was asked for"),
     _ran("precision", "text", "label of the checkpoint: `fp4`, `fp8`, `int4`, `bf16`"),
-    _ran("spec", "text", "speculation: `none`, `mtp:K`, `dspark:K`"),
+    _ran("spec", "text", "speculation: `none`, `mtp:K`, `dspark:K`, `eagle3:K`"),
     _ran(
         "acceptance_length",
         "float",

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from simulator.engines.pools import SpeculationMethod
 
 # Where neither the user nor a recipe says how many drafts a step has: DeepSeek V4 shipped with
-# one MTP draft in production; DSpark was trained with blocks of 5 (DSpark paper, section 5).
-_DRAFTS_UNRECORDED = {"mtp": 1, "dspark": 5}
+# one MTP draft in production; DSpark was trained with blocks of 5 (DSpark paper, section 5);
+# InferenceX and MLPerf Inference run EAGLE-3 heads with 3.
+_DRAFTS_UNRECORDED = {"mtp": 1, "dspark": 5, "eagle3": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from simulator.recipes.resolve import ResolvedRecipe
     from simulator.scenario.settings import Scenario
     from simulator.scenario.target import Target
+    from workloads.architectures.base import Architecture
 
 MOST_DRAFTS = 16
+_METHODS: dict[str, SpeculationMethod] = {"mtp": "mtp", "dspark": "dspark", "eagle3": "eagle3"}
 LEAST_OUTPUT_TOKENS = 2
 
 
@@ -153,6 +155,7 @@ def configure(
         If the recipe cannot fill what the pools leave open, or a stated server setting is
         unknown to the engine, out of range or against another.
     """
+    _check_drafter(target.architecture, load.speculation)
     recipe = resolve_recipe(
         engine=target.engine.engine,
         sku=target.sku.key,
@@ -237,7 +240,7 @@ def configure_run(
 
 
 def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
-    """Method and draft tokens of ``none``, ``mtp:2`` or ``dspark:5``.
+    """Method and draft tokens of ``none``, ``mtp:2``, ``dspark:5`` or ``eagle3:3``.
 
     A method alone, ``mtp``, takes the recipe's drafts: 0 here.
 
@@ -249,14 +252,33 @@ def parse_speculation(text: str) -> tuple[SpeculationMethod, int]:
     name, _, count = text.partition(":")
     if name == "none" and not count:
         return "none", 0
-    if text in ("mtp", "dspark"):
-        return ("mtp" if name == "mtp" else "dspark"), 0
-    if name in ("mtp", "dspark") and count.isdigit() and 1 <= int(count) <= MOST_DRAFTS:
-        return ("mtp" if name == "mtp" else "dspark"), int(count)
+    method = _METHODS.get(name)
+    if text == name and method is not None:
+        return method, 0
+    if method is not None and count.isdigit() and 1 <= int(count) <= MOST_DRAFTS:
+        return method, int(count)
     raise UserError(
-        f"spec '{text}' is not known; write none, mtp, mtp:K or dspark:K with K from 1 to "
-        f"{MOST_DRAFTS}; without K the recipe's drafts"
+        f"spec '{text}' is not known; write none, mtp, mtp:K, dspark:K or eagle3:K with K from 1 "
+        f"to {MOST_DRAFTS}; without K the recipe's drafts"
     )
+
+
+def _check_drafter(architecture: Architecture, method: SpeculationMethod) -> None:
+    """Make sure that a model drafts so; that DeepSeek V4's module is of either kind is left open.
+
+    Raises
+    ------
+    UserError
+        If it drafts in another way, with the way that it does.
+    """
+    own = architecture.drafter
+    if method == "none" or not own or own == method:
+        return
+    if architecture.family != "deepseek_v4" or method == "eagle3":
+        raise UserError(
+            f"spec is {method}, but drafts of {architecture.name} come from its {own} module; "
+            f"write --spec {own}:K"
+        )
 
 
 def check_has_speed(scenario: Scenario) -> None:

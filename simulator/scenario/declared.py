@@ -195,7 +195,7 @@ SCENARIO = table(
     ),
     Setting(
         name="spec",
-        text="Speculation: mtp:2 drafts two tokens; default none.",
+        text="Speculation: mtp:2 drafts two tokens (also dspark:K, eagle3:K); default none.",
         several="Speculation: none,mtp:2; default none.",
         default="none",
         metavar="NAME:K",

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
+from simulator.engines.pools import PoolLayout
+from simulator.scenario.configure import configure_run
+from simulator.scenario.settings import Scenario
+from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
+from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
+from workloads.models import bind
 from workloads.speculation import (
     Acceptance,
     acceptance_names,
@@ -86,3 +93,32 @@ def test_budget_is_constant_outside_the_published_range():
     ends = [verification_budget(model="deepseek-v4-flash", concurrency_per_gpu=c) for c in (1, 20)]
     assert ends[0] == ends[1]
     assert verification_budget(model="deepseek-v4-flash", concurrency_per_gpu=1e4) == 3.48
+
+
+def test_an_eagle_head_is_one_dense_layer_a_draft():
+    """A pass reads the layer's matrices once: attention, network, and the 2 h by h input."""
+    architecture = load_architecture("gpt-oss-120b")
+    head = architecture.eagle3
+    model = bind(architecture=architecture, layout=Layout(tp=1), plan=ExecutionPlan(), drafts=3)
+    hidden, width = architecture.hidden_size, head.heads * head.head_dim
+    kv = 2 * head.kv_heads * head.head_dim
+    matrices = hidden * (2 * width + kv) + 3 * hidden * head.width + 2 * hidden**2
+    ops = model.draft_ops(requests=1.0, group_requests=1.0, drafts=3)
+    passes = sum(op.flops * op.layers for op in ops if op.name.startswith("draft.next"))
+    assert passes == pytest.approx(2 * 2 * matrices, rel=0.01)
+    heads = sum(op.flops * op.layers for op in ops if op.name.startswith("draft.head"))
+    assert heads == pytest.approx(3 * 2 * hidden * head.vocabulary, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "said"),
+    [
+        ("kimi-k2.6", "mtp:2", "write --spec eagle3:K"),
+        ("ling-3.0-flash", "dspark:3", "write --spec mtp:K"),
+        ("kimi-k3", "mtp:1", "write --spec dspark:K"),
+    ],
+)
+def test_a_model_drafts_with_the_module_that_it_has(model, spec, said):
+    scenario = Scenario(sku="b300", model=model, spec=spec)
+    with pytest.raises(UserError, match=said):
+        configure_run(scenario, pools=(PoolLayout(layout=Layout(tp=8)),), concurrency=4)

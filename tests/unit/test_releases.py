@@ -158,9 +158,9 @@ def test_shared_expert_and_dense_layers_follow_the_feed_forward_path(model):
 
 
 def test_a_model_without_an_mtp_block_takes_no_drafts():
-    with pytest.raises(UserError, match=r"drafts is 2, but kimi-k2.5 has no draft module"):
+    with pytest.raises(UserError, match=r"drafts is 2, but mistral-large-3 has no draft"):
         bind(
-            architecture=load_architecture("k2"),
+            architecture=load_architecture("mistral-large-3"),
             layout=Layout(tp=8),
             plan=ExecutionPlan(),
             drafts=2,

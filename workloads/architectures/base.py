@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from workloads.architectures.eagle import EagleHead
     from workloads.architectures.kinds import BlockDraft, Layer, NgramTables
     from workloads.execution_plan import DensePath, ExpertPath, IndexStorage, KvStorage
     from workloads.ops import Quantity
@@ -103,6 +104,8 @@ class Architecture:
     releases:
         What each label of precision stands for, the usual one first; empty where the label
         names the routed experts alone and the software level the rest.
+    eagle3:
+        EAGLE-3 head that is published for it; ``None`` without.
     """
 
     family: ClassVar[str] = ""
@@ -120,6 +123,7 @@ class Architecture:
     native_draft_path: DensePath | None = None
     nearest: str = ""
     releases: tuple[Release, ...] = ()
+    eagle3: EagleHead | None = None
 
     def stored_as(self, release: Release) -> Self:
         """The same model with the stored formats of one of its releases."""
@@ -162,6 +166,13 @@ class Architecture:
     def draft_block(self) -> BlockDraft | None:
         """What makes the draft layers a DSpark module; ``None`` of MTP blocks."""
         return None
+
+    @property
+    def drafter(self) -> str:
+        """How drafts are made for it: ``mtp``, ``dspark``, ``eagle3``, or empty."""
+        if self.draft_layers:
+            return "mtp" if self.draft_block is None else "dspark"
+        return "eagle3" if self.eagle3 else ""
 
     @property
     def ngram_tables(self) -> NgramTables | None:

@@ -12,6 +12,7 @@ from workloads.architectures.base import EXPERT_LABELS, Architecture, Release
 from workloads.architectures.deepseek_v3 import DeepseekV3Architecture
 from workloads.architectures.deepseek_v4 import DeepseekV4Architecture, DsparkDraft
 from workloads.architectures.dense import DenseArchitecture
+from workloads.architectures.eagle import EagleHead
 from workloads.architectures.huggingface.reader import read_architecture
 from workloads.architectures.kinds import BlockDraft, FeedForward, LatentAttention, Layer
 from workloads.architectures.model_file import (
@@ -126,6 +127,14 @@ def _build(
     document: dict[str, Any], *, base: dict[str, Any] | None = None, source: str = ""
 ) -> Architecture:
     """The architecture of a document, on the values of the one that it is based on."""
+    found = _without_head(document, base=base, source=source)
+    head = document.get("eagle3_draft", (base or {}).get("eagle3_draft"))
+    return found if head is None else replace(found, eagle3=EagleHead.of(head))
+
+
+def _without_head(
+    document: dict[str, Any], *, base: dict[str, Any] | None, source: str
+) -> Architecture:
     releases = _releases(document)
     name = str(document["name"])
     nearest = str(document.get("nearest", (base or {}).get("nearest", "")))

@@ -237,7 +237,8 @@ class MoeGqaArchitecture(Architecture):
 
     def cache_layers(self, *, kv: KvStorage, attention_tp: int = 1, drafts: int = 0) -> CacheLayers:
         """Full, sliding and linear layers; the draft layer is a full one."""
-        draft_layers = self.mtp_num_hidden_layers if drafts else 0
+        own = self.mtp_num_hidden_layers or int(self.eagle3 is not None)
+        draft_layers = own if drafts else 0
         return CacheLayers(
             entry_bytes=self.entry_bytes(kv=kv, attention_tp=attention_tp),
             full=self.layers_of("full_attention") + draft_layers,

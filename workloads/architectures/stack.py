@@ -65,8 +65,9 @@ def phases_of(architecture: Architecture, *, stages: int = 1) -> tuple[Stack, St
 
 @lru_cache(maxsize=256)
 def draft_stack_of(architecture: Architecture) -> Stack:
-    """The layers of its draft module by kind."""
-    return _sorted(architecture.draft, stages=1)
+    """The layers of its draft module by kind, else those of an EAGLE-3 head."""
+    head = architecture.eagle3
+    return _sorted(architecture.draft or (head.layers if head else ()), stages=1)
 
 
 def _sorted(layers: tuple[Layer, ...], *, stages: int) -> Stack:

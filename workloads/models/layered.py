@@ -175,9 +175,10 @@ class Layered:
             load=self.expert_load,
             layers=1,
         )
+        head = None if arch.draft else arch.eagle3
         return MtpLayer(
             hidden=arch.hidden_size,
-            vocabulary=arch.vocab_size,
+            vocabulary=head.vocabulary if head else arch.vocab_size,
             layout=self.layout,
             plan=self.plan,
             drafts=self.drafts,

@@ -276,7 +276,8 @@ class SglangEngine(Engine[SglangSettings]):
         flags.add("--moe-a2a-backend", "megamoe", when=request.plan.get("moe_backend") == "fused")
         if request.drafts:
             flags.add(
-                "--speculative-algorithm", "DSPARK" if request.speculation == "dspark" else "EAGLE"
+                "--speculative-algorithm",
+                {"dspark": "DSPARK", "eagle3": "EAGLE3"}.get(request.speculation, "EAGLE"),
             )
             flags.add("--speculative-num-steps", request.drafts)
             flags.add("--speculative-eagle-topk", 1)

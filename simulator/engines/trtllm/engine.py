@@ -204,9 +204,10 @@ class TrtllmEngine(Engine[TrtllmSettings]):
         if request.plan.get("moe_backend") == "fused":
             flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}
         if request.drafts:
+            head = request.speculation == "eagle3"
             flags.options["speculative_config"] = {
-                "decoding_type": "MTP",
-                "num_nextn_predict_layers": request.drafts,
+                "decoding_type": "Eagle" if head else "MTP",
+                "max_draft_len" if head else "num_nextn_predict_layers": request.drafts,
             }
         return flags
 
