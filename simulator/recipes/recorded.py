@@ -322,6 +322,32 @@ def _scalar(text: str, *, name: str) -> Scalar | None:
     return int(number) if number == int(number) and "." not in text else number
 
 
+CROWDED = 1.75
+"""Clients of a rank over its cap from which a cap out of a table is another deployment's: of 457
+servers whose own was recorded 95 in 100 have at most 1.5. [-]"""
+
+_FOLLOW_LOAD = ("max_num_batched_tokens", "max_num_seqs", "cuda_graph_max_bs")
+
+
+def _of_other_loads(
+    row: RecordedSettings, cell: Cell, *, scheduler: str, concurrency: int, share: int
+) -> set[str]:
+    """Limits of a cell that were recorded for other loads than the one asked for.
+
+    Those of a table keyed by concurrency that does not list this one, or, where its cap leaves
+    most clients of a rank, ``share``, waiting, lists it for another deployment.
+    """
+    cap = cell.settings.get(_NAMES[scheduler]["max_num_seqs"])
+    crowded = isinstance(cap, int) and share > CROWDED * cap
+    others = set()
+    for column in _FOLLOW_LOAD:
+        text = row.cells.get(column, "")
+        listed = keys_of([table_of(text)], "conc") if text.startswith("by ") else set()
+        if listed and (crowded or concurrency not in listed):
+            others.add(_NAMES[scheduler][column])
+    return others
+
+
 @dataclass(slots=True, kw_only=True)
 class RecordedLookup:
     """Settings recorded for single builds, looked up pool by pool.
@@ -371,5 +397,9 @@ class RecordedLookup:
             return base
         self.rows.append(row)
         cell = recorded_cell(row, scheduler=self.engine.engine, context=context)
-        self.settings[pool.role] = frozenset(cell.settings)
+        clients = _count(context.get("concurrency")) or 0
+        share = math.ceil(clients / (pool.workers * pool.layout.attention_dp))
+        self.settings[pool.role] = frozenset(cell.settings) - _of_other_loads(
+            row, cell, scheduler=self.engine.engine, concurrency=clients, share=share
+        )
         return base.model_copy(update={"cells": [*base.cells, cell]})
