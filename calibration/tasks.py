@@ -54,6 +54,7 @@ def fit_and_write(
     add: Sequence[Path],
     facts: Mapping[str, object],
     structure: bool = False,
+    earlier: Path | None = None,
     workers: int,
     directory: Path,
     on_progress: Progress | None = None,
@@ -65,6 +66,8 @@ def fit_and_write(
     ----------
     structure:
         Whether the series that are kept back stay out.
+    earlier:
+        Directory of a fit whose derivatives serve again.
     tell:
         Called with each line of what a reader should know before anything runs: the rows that
         cannot be simulated, by file and line.
@@ -78,12 +81,15 @@ def fit_and_write(
     UserError
         If runs cannot be read or fitted, or the directory cannot be written.
     """
+    if earlier is not None:
+        check_saved(earlier)
     _make_writable(directory)
     fitted = fit_runs(
         models=models,
         add=add,
         facts=facts,
         split="structure" if structure else None,
+        earlier=earlier,
         workers=workers,
         on_progress=on_progress,
         tell=tell,

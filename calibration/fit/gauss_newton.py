@@ -74,11 +74,28 @@ class Fit:
         return _moves(self.slopes, wanted - self.logs)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierSlopes:
+    """Derivatives of responses that an earlier fit took, one row an observation.
+
+    Parameters
+    ----------
+    logs:
+        Log parameters that they were taken at, infinite for runs that it did not have. [-]
+    slopes:
+        (observations, metrics, parameters), NaN for those. [-]
+    """
+
+    logs: FloatArray
+    slopes: FloatArray
+
+
 def fit_levels(
     observations: Sequence[Observation],
     *,
     weights: FloatArray,
     start: FloatArray | None = None,
+    earlier: EarlierSlopes | None = None,
     workers: int = 2,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Fit:
@@ -91,6 +108,8 @@ def fit_levels(
     start:
         Log parameters of each observation to begin with; ``None``: nothing fitted. A start near
         the end spares rounds; priors draw towards nothing fitted all the same.
+    earlier:
+        Derivatives that an earlier fit took of some of the runs; simulated again after far moves.
     workers:
         Processes that simulate; the result does not depend on their number.
     on_progress:
@@ -110,6 +129,8 @@ def fit_levels(
     responses = np.full(shape, np.nan)
     taken = np.full((len(observations), len(FITTED)), np.inf)
     known = np.full((*shape, len(FITTED)), np.nan)
+    if earlier is not None:
+        taken, known = earlier.logs.copy(), earlier.slopes.copy()
     moving = np.arange(len(observations))
     for done in range(MOST_ROUNDS):
         _tell(on_progress, done, "responses")

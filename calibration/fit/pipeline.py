@@ -15,6 +15,7 @@ from calibration.fit.files import fit_entry, write_fit
 from calibration.fit.gauss_newton import fit_levels
 from calibration.fit.observations import METRICS
 from calibration.fit.sampled_jacobian import SampledRuns
+from calibration.fit.state import earlier_slopes
 from calibration.importers.runs import import_runs
 from calibration.measured.runs import load_measured, load_sources
 from calibration.measured.selection import select_for_fit
@@ -155,11 +156,14 @@ def fit_runs(
     add: Sequence[Path] = (),
     facts: Mapping[str, object] | None = None,
     split: str | None = None,
+    earlier: Path | None = None,
     workers: int = 2,
     on_progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> FittedRuns:
     """Fit software levels to published runs and a user's own; see `gather_runs`.
+
+    ``earlier`` is the directory of a fit whose derivatives serve again for the runs they share.
 
     The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
     is fitted to is simulated at a fifth of the runs that derivatives were taken of.
@@ -167,7 +171,7 @@ def fit_runs(
     selection, names, notes = gather_runs(
         models=models, add=add, facts=facts, split=split, tell=tell
     )
-    fit, seconds = timed_fit(selection, workers=workers, on_progress=on_progress)
+    fit, seconds = timed_fit(selection, earlier=earlier, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
     # every fifth: a step of three would take the smallest concurrency of each sweep
@@ -198,7 +202,11 @@ def fit_runs(
 
 
 def timed_fit(
-    selection: Selection, *, workers: int = 2, on_progress: Progress | None = None
+    selection: Selection,
+    *,
+    earlier: Path | None = None,
+    workers: int = 2,
+    on_progress: Progress | None = None,
 ) -> tuple[Fit, float]:
     """A fit of selected runs, and how long it took. [s]"""
     started = time.monotonic()
@@ -206,6 +214,7 @@ def timed_fit(
         selection.observations,
         weights=selection.weights,
         start=start_of(selection.observations),
+        earlier=None if earlier is None else earlier_slopes(selection, directory=earlier),
         workers=workers,
         on_progress=on_progress,
     )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SAMPLED_PER_SWEEP = 2
 """Concurrencies of a sweep at which derivatives are simulated; they change slowly along a curve."""
 
+LARGEST_SAMPLED = 128
+"""Clients of the largest runs whose derivatives are simulated, unless a sweep has only larger
+ones; those above are taken to move as these. [requests]"""
+
 ALIKE = 0.25
 """Root mean square difference of log parameters up to which dates share derivatives. [-]"""
 
@@ -30,7 +34,8 @@ class SampledRuns:
     Parameters
     ----------
     observations:
-        All observations. Of each sweep the smallest and largest concurrency are sampled. A sweep
+        All observations. Of each sweep the smallest and largest concurrency are sampled, see
+        `LARGEST_SAMPLED`. A sweep
         are the runs of a series whose software is alike and whose layout, where the label leaves
         it to the recipe of the date, and knowledge of the acceptance are the same.
     logs:
@@ -49,14 +54,15 @@ class SampledRuns:
         self._share: FloatArray = np.zeros(len(observations))
         for sweep in _sweeps(observations, logs=logs):
             swept = sorted(sweep)
+            swept = [clients for clients in swept if clients <= LARGEST_SAMPLED] or swept
             count = min(len(swept), SAMPLED_PER_SWEEP)
             places = np.linspace(0, len(swept) - 1, count).round().astype(int)
             knots = [swept[place] for place in places]
             first = len(rows)
             rows += [sweep[clients][0] for clients in knots]
             for clients, positions in sweep.items():
-                above = int(np.searchsorted(knots, clients))
-                below = above if knots[above] == clients else above - 1
+                above = min(int(np.searchsorted(knots, clients)), len(knots) - 1)
+                below = above - 1 if clients < knots[above] else above
                 self._below[positions] = first + below
                 self._above[positions] = first + above
                 if below < above:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.fit.effects import FITTED, EffectSpace
-from calibration.fit.gauss_newton import Fit
+from calibration.fit.gauss_newton import EarlierSlopes, Fit
 from calibration.fit.least_squares import Solution
 from calibration.fit.response import respond
 from simulator.output.text_file import staged
@@ -97,6 +97,28 @@ def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
     if len(fit.space) != len(fit.solution.effects) or not _still_holds(fit):
         raise UserError(f"{path} was made by another simulator or other data; {again}")
     return fit, float(state["seconds"])
+
+
+def earlier_slopes(selection: Selection, *, directory: Path) -> EarlierSlopes:
+    """Derivatives of the runs that a saved fit has in common with a selection.
+
+    Raises
+    ------
+    UserError
+        If nothing is saved there, or by a fit of other parameters.
+    """
+    check_saved(directory)
+    state = np.load(directory / STATE_FILE)
+    if state["parameters"].tolist() != [parameter.name for parameter in FITTED]:
+        raise UserError(f"{directory / STATE_FILE} has other parameters; fit without --from")
+    place = {run_id: row for row, run_id in enumerate(state["run_ids"].tolist())}
+    ids = selection.fitted_runs["run_id"].tolist()
+    rows = np.array([place.get(run_id, -1) for run_id in ids], dtype=np.int64)
+    missing = rows < 0
+    logs, slopes = state["logs"][rows], state["slopes"][rows]
+    known = np.isfinite(slopes).all(axis=(1, 2)) & ~missing
+    logs[~known], slopes[~known] = np.inf, np.nan
+    return EarlierSlopes(logs=logs, slopes=slopes)
 
 
 def _still_holds(fit: Fit) -> bool:

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-LARGEST_FITTED = 128
+LARGEST_FITTED = 256
 """Clients of the largest published runs that are fitted. Larger ones take longer to simulate than
-all others together, and say of software what those of 128 say; they are predicted all the same.
-[requests]"""
+all others together; they are predicted all the same. [requests]"""
+
+LOADED = 128
+"""Clients up to which the second of a build's fitted runs is chosen; a third, up to
+`LARGEST_FITTED`, shows what caps and pools do. [requests]"""
 
 FITTED_PER_BUILD = 2
-"""Concurrencies of a build that are fitted: the smallest, where floors rule, and the largest, where
-bandwidth and arithmetic do. A curve's other points lie between these and are predicted."""
+"""Concurrencies of a build up to `LOADED` that are fitted: the smallest, where floors rule, and the
+largest, where bandwidth and arithmetic do. A curve's other points lie between these and are
+predicted."""
 
 UNDATED_TRUST = (0.5, 0.9)
 """Trust in an undated median that mixes many builds, and in one of a single build: throughput and
@@ -160,12 +164,18 @@ def _why_not_fitted(observations: Sequence[Observation], *, own: pd.Series) -> d
             builds.setdefault(observation.build, []).append(observation)
     for runs in builds.values():
         clients = sorted({run.configuration.concurrency for run in runs})
-        places = np.linspace(0, len(clients) - 1, min(len(clients), FITTED_PER_BUILD))
-        kept = {clients[int(place)] for place in places.round()}
+        kept = _kept_concurrencies(clients)
         for run in runs:
             if run.configuration.concurrency not in kept:
                 why[run.row] = "between fitted concurrencies of its build: predicted only"
     return why
+
+
+def _kept_concurrencies(clients: Sequence[int]) -> set[int]:
+    """Those of a build's concurrencies, in ascending order, that are fitted."""
+    usual = [each for each in clients if each <= LOADED] or clients
+    places = np.linspace(0, len(usual) - 1, min(len(usual), FITTED_PER_BUILD))
+    return {usual[int(place)] for place in places.round()} | {clients[-1]}
 
 
 def _lines(places: pd.Series) -> str:

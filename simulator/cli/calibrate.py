@@ -24,6 +24,7 @@ if TYPE_CHECKING:
             add: Sequence[Path],
             facts: Mapping[str, object],
             structure: bool,
+            earlier: Path | None,
             workers: int,
             directory: Path,
             on_progress: Progress | None,
@@ -103,6 +104,15 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 help="Without the series that validate keeps back; for validate --fit.",
             ),
         ] = False,
+        earlier: Annotated[
+            Path | None,
+            typer.Option(
+                "--from",
+                metavar="DIR",
+                help="An earlier fit --out: its derivatives serve again, which spares most of the "
+                "time when runs are added or settings mended.",
+            ),
+        ] = None,
         models: Models = FITTED_MODELS,
         workers: Workers = 2,
     ) -> None:
@@ -123,6 +133,7 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 add=add or [],
                 facts=facts,
                 structure=structure,
+                earlier=earlier,
                 workers=workers,
                 directory=out,
                 on_progress=on_progress,
