@@ -116,6 +116,8 @@ class Engine(ABC, Generic[SettingsT]):
         Settings that a search varies, with their values.
     budget_setting, cap_setting, graph_setting:
         Names of the step token budget, the running cap and the largest graph.
+    budget_holds_decode:
+        Whether the budget is sized to the decode batch, so that it follows the running cap.
     """
 
     settings: SettingsT
@@ -127,6 +129,7 @@ class Engine(ABC, Generic[SettingsT]):
     budget_setting: ClassVar[str]
     cap_setting: ClassVar[str]
     graph_setting: ClassVar[str]
+    budget_holds_decode: ClassVar[bool] = False
 
     # scheduling ----------------------------------------------------------------------------
 
@@ -204,6 +207,9 @@ class Engine(ABC, Generic[SettingsT]):
         if self.cap_setting not in recorded:
             settings = self._raised(self.cap_setting, requests * self._cap_share(attention_dp))
         cap = type(self)(settings).running_cap(attention_dp=attention_dp)
+        if self.budget_holds_decode and self.budget_setting not in recorded:
+            needed = int(min(requests, cap)) * (drafts + 1)
+            settings = type(self)(settings)._raised(self.budget_setting, needed)
         graph = self._graph_size(requests=int(min(requests, cap)), drafts=drafts)
         if self.graph_setting not in recorded and graph:
             settings = type(self)(settings)._raised(self.graph_setting, graph)

@@ -367,10 +367,15 @@ class RecordedLookup:
     rows: list[RecordedSettings] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     settings: dict[str, frozenset[str]] = field(default_factory=dict)
+    others: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def names(self, role: str) -> frozenset[str]:
         """Settings of a pool that were recorded."""
         return self.settings.get(role, frozenset())
+
+    def of_other_loads(self, role: str) -> frozenset[str]:
+        """Limits of a pool that were recorded, but for other loads than the one asked for."""
+        return self.others.get(role, frozenset())
 
     def level(self, base: Level, *, pool: PoolLayout, context: dict[str, object]) -> Level:
         """A recipe's level with the recorded settings of a pool as its last cell."""
@@ -399,7 +404,9 @@ class RecordedLookup:
         cell = recorded_cell(row, scheduler=self.engine.engine, context=context)
         clients = _count(context.get("concurrency")) or 0
         share = math.ceil(clients / (pool.workers * pool.layout.attention_dp))
-        self.settings[pool.role] = frozenset(cell.settings) - _of_other_loads(
+        others = _of_other_loads(
             row, cell, scheduler=self.engine.engine, concurrency=clients, share=share
         )
+        self.others[pool.role] = frozenset(others)
+        self.settings[pool.role] = frozenset(cell.settings) - others
         return base.model_copy(update={"cells": [*base.cells, cell]})

@@ -318,7 +318,10 @@ def resolve_recipe(
             concurrency=concurrency,
             drafts=spec.drafts,
             longest_prompt=longest_prompt or isl,
-            recorded=recorded_settings(recipe, cells.active, sku=sku, model=model)
+            recorded=(
+                recorded_settings(recipe, cells.active, sku=sku, model=model)
+                - recorded.of_other_loads(pool.role)
+            )
             | recorded.names(pool.role)
             | own[pool.role].keys(),
         )

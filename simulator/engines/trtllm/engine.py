@@ -75,6 +75,7 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     title = "TensorRT-LLM"
     settings_class = TrtllmSettings
     budget_setting = "max_num_tokens"
+    budget_holds_decode = True
     cap_setting = "max_batch_size"
     graph_setting = "cuda_graph_max_batch_size"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
