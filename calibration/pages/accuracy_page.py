@@ -136,7 +136,8 @@ def _introduction(validation: Validation, *, source: str, looks: list[dict[str, 
         "Left-out runs were simulated again at the parameters found without them."
         if validation.simulated
         else "Left-out runs follow from the linearised responses of the fit; where kernel tables "
-        "are left out with them, and where nothing is fitted, they were simulated again."
+        "are left out with them, and where nothing is fitted, those of a half (SKUs) or a quarter "
+        "of the models, lengths and sources were simulated again."
     )
     times = f"{len(looks)} times, last on {looks[-1]['date']}" if looks else "0 times"
     both = set(runs["split"]) == set(SPLITS)
