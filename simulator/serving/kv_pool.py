@@ -147,9 +147,14 @@ class KvPoolSpec:
             return self.admission_blocks
         charge = 0
         for window, block in self.admission_windows:
-            most = -(-(window - 1 + self.in_flight_tokens) // block) + 1
-            needed = min(-(-tokens // block), most)
-            charge += max(needed - max(cached_tokens - window + 1, 0) // block, 0)
+            needed = -(-(window - 1 + self.in_flight_tokens) // block) + 1
+            whole = -(-tokens // block)
+            if whole < needed:
+                needed = whole
+            if cached_tokens >= window:
+                needed -= (cached_tokens - window + 1) // block
+            if needed > 0:
+                charge += needed
         return max(charge - self.fixed_blocks_per_request, 0)
 
     def chunk_charge(self, *, tokens: int, end_tokens: int) -> int:
@@ -162,7 +167,9 @@ class KvPoolSpec:
         """
         charge = 0
         for window, block in self.admission_windows:
-            charge += min(-(-(window - 1 + tokens) // block) + 1, -(-end_tokens // block))
+            held = -(-(window - 1 + tokens) // block) + 1
+            whole = -(-end_tokens // block)
+            charge += whole if whole < held else held
         return max(charge - self.fixed_blocks_per_request, 0)
 
     @property

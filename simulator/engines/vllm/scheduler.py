@@ -148,11 +148,14 @@ class VllmScheduler(Scheduler):
         """Let go of what the chunks of earlier steps held; those still in flight stay."""
         steps = self.worker.engine_steps - self._last_pass
         self._last_pass = self.worker.engine_steps
+        stay = steps == 1 and self.composes_ahead
         for rank in self.worker.ranks:
             blocks = self.chunk_blocks[rank.index]
-            if sum(blocks):
+            last, before = blocks
+            if last or before:
                 rank.blocked = False
-            blocks[:] = [0, blocks[0] if steps == 1 and self.composes_ahead else 0]
+                blocks[0] = 0
+                blocks[1] = last if stay else 0
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
