@@ -6,7 +6,7 @@ of the bars, and listed on the accuracy page as misses.
 
 import pytest
 
-from calibration.startup.memory import StartupLine, computed, startup_lines
+from calibration.validation.startup_memory import StartupLine, computed, startup_lines
 
 LINES = {line.name: line for line in startup_lines()}
 EXPLAINED = [name for name, line in LINES.items() if not line.unexplained]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CONTEXT_BYTES = 0.86e9
 """Driver context and communicators before weights are loaded. [B]
 
-Fitted to DeepSeek-V3.2 on B200 (calibration/startup/startup_memory.yaml).
+Fitted to DeepSeek-V3.2 on B200 (calibration/validation/startup_memory.yaml).
 """
 
 

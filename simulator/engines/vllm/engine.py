@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 SAMPLER_BYTES = 31.0
 """Sampler's peak for one value of the vocabulary of one request. [B]
 
-Fitted to gpt-oss-120b on H100 (calibration/startup/startup_memory.yaml); logits in BF16 and FP32,
-a sorted FP32 copy, 8-byte indices, probabilities and their sums come to 26-34.
+Fitted to gpt-oss-120b on H100 (calibration/validation/startup_memory.yaml); logits in BF16 and
+FP32, a sorted FP32 copy, 8-byte indices, probabilities and their sums come to 26-34.
 """
 
 
@@ -190,7 +190,7 @@ class VllmEngine(Engine[VllmSettings]):
         return min(requests * (drafts + 1), self.settings.max_num_batched_tokens)
 
     runtime_bytes = 2.0e9
-    # fitted: B300, DeepSeek-V4-Pro (calibration/startup/startup_memory.yaml)
+    # fitted: B300, DeepSeek-V4-Pro (calibration/validation/startup_memory.yaml)
 
     def sampler_bytes(self, *, vocab_size: int, attention_dp: int) -> float:
         """See `Engine.sampler_bytes`: the profiling run samples for all requests at a time.

@@ -78,7 +78,7 @@ def startup_lines() -> list[StartupLine]:
     UserError
         If the file is malformed.
     """
-    path = Path(str(resources.files("calibration.startup") / "startup_memory.yaml"))
+    path = Path(str(resources.files("calibration.validation") / "startup_memory.yaml"))
     try:
         return [StartupLine.model_validate(line) for line in read_yaml_mapping(path)["lines"]]
     except ValidationError as error:
