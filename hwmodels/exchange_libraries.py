@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Mode = Literal["normal", "low_latency"]
 Operation = Literal["dispatch", "combine"]
 Scope = Literal["island", "islands", "rack"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 

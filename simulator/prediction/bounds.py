@@ -73,10 +73,6 @@ class DeploymentBounds:
         """Mean speed of a user who has the deployment to himself. [tok/s]"""
         return self._speed(1)
 
-    def tokens_per_s_of(self, requests: int) -> float:
-        """Mean speed of a user of a worker that decodes this many requests at a time. [tok/s]"""
-        return self._speed(requests)
-
     @property
     def alone_ttft_s(self) -> float:
         """Time to first token of a mean prompt on an idle worker. [s]"""

@@ -137,14 +137,6 @@ def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:
     return OpTime(op=op, seconds=seconds, floor_s=floor_s, compute_s=compute_s, memory_s=memory_s)
 
 
-def seconds_by_component(times: Iterable[OpTime]) -> dict[str, float]:
-    """Exposed seconds of each component, largest first. [s]"""
-    totals: dict[str, float] = {}
-    for time in times:
-        totals[time.op.component.value] = totals.get(time.op.component.value, 0.0) + time.seconds
-    return dict(sorted(totals.items(), key=lambda item: -item[1]))
-
-
 def seconds_by_limit(times: Iterable[OpTime]) -> dict[Limit, float]:
     """Exposed seconds that each limit accounts for, largest first. [s]"""
     totals: dict[Limit, float] = {}

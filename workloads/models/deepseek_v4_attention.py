@@ -321,16 +321,3 @@ def output_projection(
         ranks=ranks,
         layers=layers,
     )
-
-
-def attention_weight_bytes(
-    *, architecture: DeepseekV4Architecture, layout: Layout, plan: ExecutionPlan, ratio: int
-) -> float:
-    """Resident bytes of one attention layer on one rank. [B]"""
-    layers = AttentionLayers(
-        architecture=architecture, layout=layout, plan=plan, ratio=ratio, layers=1
-    )
-    ops = layers.projections(tokens=0.0) + output_projection(
-        architecture=architecture, layout=layout, plan=plan, tokens=0.0, layers=1
-    )
-    return float(sum(op.weight_bytes for op in ops))
