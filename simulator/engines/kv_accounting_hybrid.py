@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _VLLM_BLOCK_ALIGNMENT = 16
 _SGLANG_DEFAULT_STATES = 512
 _SGLANG_STATES_OVER_KV = 0.9
+_SGLANG_STATES_UNDER_RADIX = 3
 
 
 def vllm_hybrid_pool(
@@ -74,13 +75,21 @@ def sglang_hybrid_pool(
     page_tokens: int,
     swa_full_tokens_ratio: float,
     drafts: int = 0,
+    radix: bool = False,
 ) -> KvPoolLayout:
     """Split pools of SGLang: full layers, a share of their tokens for windows, slots for state.
+
+    Parameters
+    ----------
+    radix:
+        Whether prefixes are cached.
 
     Notes
     -----
     Bytes of a token of the full pool: ``e (L_full + r L_sliding)``. Without the radix cache the
-    state pool has a slot for each running request, 512 unless capped; with it the state takes at
+    state pool has a slot for each running request, 512 unless capped; with it three, since a
+    request also holds the state of the prefix that it matched and one to give away
+    (``MAMBA_CACHE_SIZE_MAX_RUNNING_REQUESTS_RATIO``, strategy ``no_buffer``). The state takes at
     most ``mamba_full_memory_ratio`` 0.9 of what the KV entries take, which bounds it here always.
     Under speculation a running request also keeps the state after each of its verified tokens
     (sgl-project/sglang, ``SWATokenToKVPoolAllocator``, ``MambaPool`` and
@@ -89,11 +98,12 @@ def sglang_hybrid_pool(
     entry, sliding, state = layers.entry_bytes, layers.sliding, layers.state_bytes
     entries = layers.full + swa_full_tokens_ratio * sliding
     window_pages = -(-(layers.window_tokens - 1) // page_tokens) + 1
+    slots = _SGLANG_STATES_UNDER_RADIX if radix else 1
     return KvPoolLayout(
         block_tokens=page_tokens,
         block_bytes=entries * entry * page_tokens,
         context_page_bytes=entries * entry * page_tokens,
-        request_bytes=state * (drafts + 2 if drafts else 1),
+        request_bytes=state * (slots + (drafts + 1 if drafts else 0)),
         default_running=_SGLANG_DEFAULT_STATES,
         state_share=_SGLANG_STATES_OVER_KV / (1.0 + _SGLANG_STATES_OVER_KV),
         slot_tokens=window_pages * page_tokens / swa_full_tokens_ratio if sliding else 0.0,

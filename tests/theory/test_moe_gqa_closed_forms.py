@@ -10,6 +10,7 @@ from simulator.engines.kv_accounting_hybrid import (
     sglang_hybrid_pool,
     vllm_hybrid_pool,
 )
+from workloads.architectures.base import CacheLayers
 from workloads.architectures.catalog import load_architecture
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
@@ -238,3 +239,17 @@ def test_no_pool_charges_less_than_a_sequence_needs(name, tp, context, drafts):
     for pool in pools:
         blocks = pool.request_blocks(context_tokens=context, in_flight_tokens=drafts + 1)
         assert blocks * pool.block_bytes + pool.request_bytes >= needed * (1 - 1e-12)
+
+
+def test_sglang_keeps_three_states_of_a_request_where_prefixes_are_cached():
+    """And one after each token that is verified: K (1 + D / R) slots of the state's budget."""
+    layers = CacheLayers(entry_bytes=1024.0, full=12, linear=36, state_bytes=5e6)
+    held = {
+        (radix, drafts): sglang_hybrid_pool(
+            layers=layers, page_tokens=64, swa_full_tokens_ratio=0.8, radix=radix, drafts=drafts
+        ).request_bytes
+        / layers.state_bytes
+        for radix in (False, True)
+        for drafts in (0, 3)
+    }
+    assert held == {(False, 0): 1, (False, 3): 5, (True, 0): 3, (True, 3): 7}

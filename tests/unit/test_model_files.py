@@ -73,10 +73,19 @@ def test_missing_keys_are_all_named(tmp_path):
         ({"kv_lora_rank": 512}, "kv_lora_rank is not understood for this family; it would change"),
         ({"attention_chunk_size": 8192}, "attention within chunks"),
         ({"engram_layer_ids": [1]}, "n-gram tables"),
+        ({"indexer_new_budget": 64}, "which keys attention reads"),
+        ({"kda_head_dim": 128}, "linear layers"),
+        ({"mlp_layer_pattern": [1, 0]}, "which layers are alike"),
+        ({"expert_input_size": 3584}, "the shape of experts"),
         ({"num_hidden_layers": "many"}, "num_hidden_layers is 'many'; it must be a whole number"),
         ({"architectures": ["Qwen9ForCausalLM"]}, "did you mean Qwen"),
         ({"quantization_config": {"quant_method": "bitnet"}}, "'BITNET' is not understood"),
         ({"quantization_config": {"quant_method": "awq", "bits": 3}}, "bits '3'"),
+        (
+            {"quantization_config": {"quant_method": "quark", "layer_quant_config": {"*": 1}}},
+            "formats by layer",
+        ),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "'BITSANDBYTES'"),
     ],
 )
 def test_what_matters_and_is_not_understood_is_named(tmp_path, change, said):
@@ -87,6 +96,7 @@ def test_what_matters_and_is_not_understood_is_named(tmp_path, change, said):
 
 def test_what_does_not_matter_is_passed_over(tmp_path):
     harmless = {"rope_theta": 1e6, "sliding_window": None, "torch_dtype": "bfloat16"}
+    harmless |= {"index_rope_interleave": True, "mamba_chunk_size": 128, "index_topk_freq": 0}
     assert load_architecture(written(tmp_path, QWEN | harmless)).num_hidden_layers == 64
 
 
@@ -140,6 +150,34 @@ def test_a_file_that_is_not_there_is_refused():
             ("int4", "int4", "int4"),
         ),
         ({"quant_method": "mxfp4"}, "fp4", ("mxfp4xfp8", "bf16", "bf16")),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "format": "mixed-precision",
+                "config_groups": {
+                    "group_0": {
+                        "targets": ["re:.*self_attn.*"],
+                        "weights": {"num_bits": 8, "type": "float"},
+                    },
+                    "group_1": {
+                        "targets": ["re:.*mlp.experts.*"],
+                        "weights": {"num_bits": 4, "type": "float", "group_size": 16},
+                    },
+                },
+                "ignore": ["re:.*shared_expert.*"],
+            },
+            "fp4",
+            ("nvfp4", "fp8", "bf16"),
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "fp4", "group_size": 32}},
+                "exclude": ["re:.*self_attn.*", "lm_head"],
+            },
+            "fp4",
+            ("mxfp4xfp8", "bf16", "mxfp4"),
+        ),
     ],
 )
 def test_stored_formats_by_tensor_class(tmp_path, quantisation, label, paths):

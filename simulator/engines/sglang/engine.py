@@ -206,6 +206,7 @@ class SglangEngine(Engine[SglangSettings]):
             page_tokens=self.block_tokens,
             swa_full_tokens_ratio=self.settings.swa_full_tokens_ratio,
             drafts=drafts,
+            radix=self.caches_prefixes,
         )
 
     def pool_reserve(

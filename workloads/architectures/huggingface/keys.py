@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from workloads.errors import UserError
@@ -68,6 +69,22 @@ _MATTERS: dict[str, str] = {
     "dspark_block_size": "a DSpark draft module",
 }
 """Keys that change operations or bytes, and what each would change."""
+
+
+_GROUPS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(index|indexer|candidate|sparse)_"), "which keys attention reads"),
+    (re.compile(r"(engram|ngram)_"), "n-gram tables"),
+    (re.compile(r"(linear|kda|mamba|ssm)_.*(heads|dim|size|layers)$"), "linear layers"),
+    (re.compile(r".*(_source_layer_ids|_layer_pattern|_kv_layers)$"), "which layers are alike"),
+    (re.compile(r"(routed_expert|moe_latent|expert)_.*(size|dim|rank)$"), "the shape of experts"),
+)
+"""Keys of a kind, known or not, that change operations or bytes, and what each would change."""
+
+_HARMLESS = re.compile(
+    r".*(rope|dropout|eps|coef|loss|init|range|scale|norm|dtype|bias|theta|interleave|act|chunk_size"
+    r"|group_size)(_.*)?$"
+)
+"""Words of keys that change neither operations nor bytes as counted here."""
 
 
 def _off(value: Any) -> bool:
@@ -189,8 +206,18 @@ class Keys:
             raise UserError(f"{self.source} lacks {lacks}; add what the published file says")
         for layer in self._layers:
             for name, value in layer.items():
-                if name in _MATTERS and name not in self._used and not _off(value):
+                changes = None if name in self._used or _off(value) else _changed_by(name)
+                if changes:
                     raise UserError(
                         f"{self.source}: {name} is not understood for this family; it would "
-                        f"change {_MATTERS[name]}"
+                        f"change {changes}"
                     )
+
+
+def _changed_by(name: str) -> str | None:
+    """What a key that no reader took would change; ``None`` of one without bearing."""
+    if name in _MATTERS:
+        return _MATTERS[name]
+    if _HARMLESS.fullmatch(name):
+        return None
+    return next((what for pattern, what in _GROUPS if pattern.match(name)), None)

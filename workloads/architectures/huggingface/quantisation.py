@@ -62,6 +62,7 @@ def stored_formats(config: Mapping[str, Any], *, source: str) -> Release:
     skipped = _skipped(quantisation)
     paths = dict.fromkeys(_CLASSES, base)
     paths |= _named_layers(quantisation, source=source)
+    paths |= _named_groups(quantisation, source=source)
     if method == "mxfp4":
         paths = dict.fromkeys(paths, "bf16")
     for name, words in _CLASSES.items():
@@ -99,6 +100,8 @@ def _routed_path(quantisation: Mapping[str, Any], *, method: str, source: str) -
         return "int4"
     if method == "compressed-tensors":
         return _compressed(quantisation, source=source)
+    if method == "quark":
+        return _quark(quantisation, source=source)
     algo = str(quantisation.get("quant_algo") or method).upper()
     if algo == "MIXED_PRECISION":
         named = quantisation.get("quantized_layers") or {}
@@ -114,11 +117,61 @@ def _routed_path(quantisation: Mapping[str, Any], *, method: str, source: str) -
     return path
 
 
+def _quark(quantisation: Mapping[str, Any], *, source: str) -> str:
+    """Path of AMD's Quark: MXFP4 or FP8 everywhere but in the modules under ``exclude``."""
+    if quantisation.get("layer_quant_config") or quantisation.get("layer_type_quant_config"):
+        raise _refused(source, "layer_quant_config of quark", "formats by layer")
+    weight = (quantisation.get("global_quant_config") or {}).get("weight") or {}
+    dtype = str(weight.get("dtype", "")).lower()
+    if dtype == "fp4":
+        return "mxfp4xfp8"
+    if dtype.startswith("fp8"):
+        return "fp8"
+    raise _refused(source, "weight dtype of quark", dtype)
+
+
+def _named_groups(quantisation: Mapping[str, Any], *, source: str) -> dict[str, str]:
+    """Paths by class of compressed-tensors groups that name their modules."""
+    groups = list((quantisation.get("config_groups") or {}).values())
+    if len(groups) < 2:
+        return {}
+    everything = any("Linear" in (group.get("targets") or ()) for group in groups)
+    found: dict[str, str] = {} if everything else dict.fromkeys(_CLASSES, "bf16")
+    for group in groups:
+        for target in group.get("targets") or ():
+            for name, words in _CLASSES.items():
+                if any(word in str(target).replace("\\.", ".") for word in words):
+                    found[name] = _of_group(quantisation, group, source=source)
+    return found
+
+
 def _compressed(quantisation: Mapping[str, Any], *, source: str) -> str:
-    """Path of the first group of a compressed-tensors configuration."""
-    form = str(quantisation.get("format", ""))
-    groups = quantisation.get("config_groups") or {}
-    weights = next((g.get("weights") or {} for g in groups.values()), {})
+    """Path of the routed experts: the group of a compressed-tensors file that names them, or all.
+
+    Raises
+    ------
+    UserError
+        If several groups have formats of their own and none of them names experts or all layers.
+    """
+    groups = list((quantisation.get("config_groups") or {}).values())
+    named = [
+        group
+        for group in groups
+        if any(
+            target == "Linear" or ("expert" in target and "shared" not in target)
+            for target in map(str, group.get("targets") or ("Linear",))
+        )
+    ]
+    paths = {_of_group(quantisation, group, source=source) for group in groups}
+    if len(paths) > 1 and len(named) != 1:
+        raise _refused(source, "config_groups", "several formats, experts in none or in several")
+    return _of_group(quantisation, next(iter(named or groups), {}), source=source)
+
+
+def _of_group(quantisation: Mapping[str, Any], of_group: Mapping[str, Any], *, source: str) -> str:
+    """Path of one group."""
+    form = str(of_group.get("format") or quantisation.get("format", ""))
+    weights = of_group.get("weights") or {}
     bits, kind = weights.get("num_bits"), weights.get("type")
     group = weights.get("group_size", quantisation.get("group_size"))
     if form.startswith("mxfp4") or (bits == 4 and kind == "float" and group == 32):
@@ -150,7 +203,7 @@ def _named_layers(quantisation: Mapping[str, Any], *, source: str) -> dict[str, 
 
 def _skipped(quantisation: Mapping[str, Any]) -> list[str]:
     """Modules that stay in BF16."""
-    keys = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
+    keys = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude")
     lists: Iterable[Any] = (quantisation.get(key) or () for key in keys)
     return [str(module).replace("\\.", ".") for entries in lists for module in entries]
 
