@@ -15,6 +15,7 @@ from simulator.cli.agentx import agentx
 from simulator.cli.calibrate import calibrate_app
 from simulator.cli.compare import compare
 from simulator.cli.curve import curve
+from simulator.cli.diff import diff
 from simulator.cli.explain import explain
 from simulator.cli.listing import list_catalog, show
 from simulator.cli.load import load
@@ -74,6 +75,7 @@ app.command()(search)
 app.command()(sensitivity)
 app.command()(mlperf)
 app.command()(report)
+app.command()(diff)
 app.command(name="list")(list_catalog)
 app.command()(show)
 

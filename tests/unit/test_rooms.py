@@ -37,7 +37,7 @@ STUDIES = (
     ("overlay", "pareto_plot"),
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),
-    ("compare", "timeline", "mlperf", "sensitivity"),
+    ("compare", "timeline", "mlperf", "sensitivity", "diff"),
     ("catalog",),
     ("report",),
 )
