@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simulator.engines.pools import PoolLayout, deployment_label, parse_deployment
 from simulator.prediction.bands import band_factors
 from simulator.scenario.candidates import candidate_layouts
@@ -44,6 +46,8 @@ OF_LIMIT = 0.8
 """Share of the limit on TPOT that answers of a passing run take in the mean. [-]"""
 SHORT = 0.2
 """Length of a short run over a whole one. [-]"""
+FILLED_SAMPLE = 10_000
+"""Answers that a mean over their lengths is taken of. [requests]"""
 ENOUGH_QUERIES = 20_000.0
 """Queries whose 99th percentile is known to a percent or two. [requests]"""
 
@@ -170,14 +174,27 @@ def _best_trial(asked: MlperfRequest, copy: Copy) -> MlperfTrial:
         ratio=COARSE,
         step=RATE_STEP,
     )
-    assert near.rate_per_s is not None
     return _largest_rate(
         copy,
         lambda rate: _window(asked, rate_per_s=rate),
-        guess=near.rate_per_s,
+        guess=_rate(near) * _filled(asked, near),
         ratio=FINE,
         step=COARSE,
     )
+
+
+def _filled(asked: MlperfRequest, trial: MlperfTrial) -> float:
+    """Requests in flight of a short run over those of a long one at the same rate. [-]
+
+    Of answers longer than what is generated since the start only that part is there:
+    ``E[min(o, x)] / E[o]`` at ``x`` tokens.
+    """
+    window = trial.window
+    assert window is not None
+    tpot_s = next(verdict.mean_s for verdict in trial.verdicts if verdict.name == "TPOT")
+    since_s = 0.5 * (window.judged_from_s + window.arrivals_s)
+    tokens = asked.output.sample(np.random.default_rng(0), FILLED_SAMPLE)
+    return float(np.minimum(tokens, since_s / max(tpot_s, 1e-6)).mean() / tokens.mean())
 
 
 def _longest_answer_s(asked: MlperfRequest) -> float:
