@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "isl", "osl"),
     *lists_of(SCENARIO, "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
-    *one_each(PLAN, "think", "burstiness", "peak", "period", "workload"),
+    *one_each(PLAN, "think", "burstiness", "peak", "period", "workload", "lengths"),
     *one_each(AGENTX, "agents", *SESSION_FLAGS),
     *one_each(SCENARIO, "economics"),
     *one_each(PLAN, "tier", "whole", "spare", "layouts", "replications", "every"),

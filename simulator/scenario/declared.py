@@ -367,6 +367,12 @@ SLOS = (
         gt=0,
     ),
 )
+LENGTHS = Setting(
+    name="lengths",
+    text="Prompt and output lengths as laws, quantiles or histograms: a YAML file, see "
+    "docs/guides/load.md.",
+    metavar="FILE",
+)
 TIER = Setting(
     name="tier",
     text="Prices: hyperscaler (default), neocloud or rental.",

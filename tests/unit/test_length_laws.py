@@ -49,6 +49,17 @@ def test_a_truncated_lognormal_has_no_length_beyond_its_cap():
     assert cut.mean_tokens < whole.mean_tokens
 
 
+def test_errors_of_a_file_name_its_line(tmp_path):
+    path = tmp_path / "lengths.yaml"
+    text = "prompt: {law: fixed, tokens: 7}\n\noutput: {law: quantiles, tokens: [5, 50]}\n"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="line 3: output: law quantiles: probabilities is missing"):
+        read_lengths(path)
+    path.write_text(text + "outputs: 3\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 4: key 'outputs' is unknown"):
+        read_lengths(path)
+
+
 def test_lengths_from_a_file(tmp_path):
     path = tmp_path / "lengths.yaml"
     path.write_text(

@@ -170,6 +170,35 @@ def test_a_trace_is_played_at_a_rate():
     assert [r.arrival_s for r in retimed] == pytest.approx(np.arange(len(retimed)) / 10)
 
 
+def test_mlperfs_lengths_come_with_its_limits():
+    asked = build_load(flags={"sku": "b200", "workload": "mlperf-r1-server", "rate": 4.0})
+    assert (asked.settings.ttft_slo, asked.settings.tpot_slo) == (2.0, 0.080)
+    assert asked.resolved["ttft_slo"]["origin"] == "workload mlperf-r1-server"
+    stated = {"sku": "b200", "workload": "mlperf-r1-server", "rate": 4.0, "ttft_slo": 9.0}
+    assert build_load(flags=stated).settings.ttft_slo == 9.0
+    lengths = [request.output_tokens for request in _requests(**stated, requests=4000)]
+    assert np.mean(lengths) == pytest.approx(3794, rel=0.08)
+    assert max(lengths) <= 20_000
+    with pytest.raises(UserError, match="scenario interactive does not exist for mixtral"):
+        build_load(flags={"sku": "b200", "workload": "mlperf-mixtral-interactive", "rate": 1.0})
+
+
+def test_lengths_of_a_file_are_those_of_the_requests(tmp_path):
+    path = tmp_path / "lengths.yaml"
+    path.write_text(
+        "prompt: {law: fixed, tokens: 700}\n"
+        "output: {law: histogram, edges: [10, 20], counts: [1]}\n",
+        encoding="utf-8",
+    )
+    flags = {"sku": "b200", "lengths": str(path)}
+    for load in ({"concurrency": 4}, {"rate": 8.0}):
+        made = _requests(**flags, **load, requests=50)
+        assert {request.prompt_tokens for request in made} == {700}
+        assert all(10 <= request.output_tokens <= 20 for request in made)
+    with pytest.raises(UserError, match="isl are given; lengths come from one of them"):
+        build_load(flags={**flags, "isl": 100, "rate": 1.0})
+
+
 def test_a_duration_keeps_conversations_whole():
     turns = _requests(workload="agentic", rate=0.1, duration=100.0)
     starts = [r for r in turns if r.turn == 0]

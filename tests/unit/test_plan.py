@@ -218,6 +218,21 @@ def test_a_file_and_flags_make_one_request(tmp_path):
     assert request.resolved["tier"]["origin"] == "default"
 
 
+def test_a_plan_takes_the_lengths_of_a_benchmark():
+    flags = {"sku": ("b200",), "rate": 20.0, "interactivity": 30.0}
+    asked = build_plan(flags={**flags, "workload": "mlperf-llama2-70b-server"})
+    (load,) = list(asked.loads())[:1]
+    traffic = asked.traffic(load)
+    assert (load.isl, load.osl) == (285, 289)
+    assert traffic.longest_tokens == (1024, 1024)
+    assert traffic.prompt_tokens == pytest.approx(285, abs=1)
+    window = traffic.window(rate_per_s=20.0, share=1.0, latency_s=10.0)
+    made = traffic.requests(rate_per_s=20.0, share=1.0, window=window, rng=np.random.default_rng(0))
+    drawn = [request.output_tokens for request in made]
+    assert np.mean(drawn) == pytest.approx(289, rel=0.06)
+    assert max(drawn) > 800
+
+
 def test_skus_default_to_those_that_ship_and_have_a_price():
     request = build_plan(flags={"interactivity": 40.0, "rate": 1.0, "economics": "2026-04"})
     named = request.settings.values["sku"]

@@ -47,6 +47,8 @@ class ExpertLoad:
             raise UserError(f"redundant_experts is {self.redundant_experts}; it must be 0 or more")
 
 
+REAL_TEXT = ExpertLoad(kind="power_law", alpha=1.01)
+"""Expert load of traces and conversations: the law of NVIDIA aiconfigurator's expert kernels."""
 UNIFORM = ExpertLoad()
 
 

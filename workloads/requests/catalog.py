@@ -11,12 +11,18 @@ import numpy as np
 
 from workloads.datafiles import is_file
 from workloads.errors import UserError, unknown_name
+from workloads.requests.length_laws import longest_tokens, read_lengths
 from workloads.requests.lengths import LognormalLength, UniformLength
-from workloads.requests.synthetic import Conversations, inferencex_requests
+from workloads.requests.synthetic import (
+    Conversations,
+    inferencex_requests,
+    requests_from_lengths,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workloads.requests.lengths import LengthDistribution
     from workloads.requests.request import Request
     from workloads.requests.synthetic import DecodeSteps
     from workloads.requests.traces import BadRow, TraceOptions
@@ -89,6 +95,62 @@ class FixedLengthWorkload:
             )
         yield from inferencex_requests(
             isl=self.isl, osl=self.osl, count=count, rng=rng, decode_steps=decode_steps
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnLengthWorkload:
+    """Single requests of drawn lengths, nothing shared.
+
+    Parameters
+    ----------
+    prompt, output:
+        Their distributions, independent of each other.
+    ttft_s, tpot_s:
+        Limits on the latencies that belong to it; ``None`` without. [s]
+    """
+
+    prompt: LengthDistribution
+    output: LengthDistribution
+    name: str
+    description: str
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    is_timed: bool = False
+
+    @property
+    def mean_tokens(self) -> tuple[float, float]:
+        """Mean prompt and output. [tokens]"""
+        return self.prompt.mean_tokens, self.output.mean_tokens
+
+    @property
+    def longest_tokens(self) -> tuple[int, int]:
+        """Longest prompt and output. [tokens]"""
+        return longest_tokens(self.prompt), longest_tokens(self.output)
+
+    def requests(
+        self,
+        *,
+        rng: np.random.Generator,
+        count: int | None = None,
+        decode_steps: DecodeSteps | None = None,
+    ) -> Iterator[Request]:
+        """Yield `count` requests.
+
+        Raises
+        ------
+        UserError
+            If `count` is missing: lengths are drawn without end.
+        """
+        if count is None:
+            raise UserError(
+                f"workload {self.name} has no length of its own; give the number of requests"
+            )
+        prompt_rng, output_rng = rng.spawn(2)
+        yield from requests_from_lengths(
+            prompt_tokens=self.prompt.sample(prompt_rng, count),
+            output_tokens=self.output.sample(output_rng, count),
+            decode_steps=decode_steps,
         )
 
 
@@ -237,6 +299,59 @@ NAMED_WORKLOADS: dict[str, Workload] = {
 }
 
 
+MLPERF = "mlperf-"
+"""How names of MLPerf's workloads begin: ``mlperf-r1-server``, ``mlperf-llama2-70b``."""
+
+
+def mlperf_workload(name: str) -> DrawnLengthWorkload:
+    """Lengths of an MLPerf benchmark, and with a scenario its limits: ``mlperf-r1-server``.
+
+    Raises
+    ------
+    UserError
+        If there is no such benchmark, or it has no such scenario.
+    """
+    from workloads.requests.mlperf import SHORT_NAMES, benchmark_of
+
+    asked, _, scenario = name.removeprefix(MLPERF).rpartition("-")
+    if scenario not in ("offline", "server", "interactive"):
+        asked, scenario = name.removeprefix(MLPERF), ""
+    benchmark = benchmark_of(SHORT_NAMES.get(asked, asked))
+    limits = benchmark.limits_of(scenario) if scenario in ("server", "interactive") else None
+    prompt, output = benchmark.prompt, benchmark.output
+    return DrawnLengthWorkload(
+        name=name,
+        description=(
+            f"lengths of MLPerf's {benchmark.name}, {prompt.mean_tokens:,.0f}/"
+            f"{output.mean_tokens:,.0f} tokens in/out on average, nothing shared"
+        ),
+        prompt=prompt,
+        output=output,
+        ttft_s=None if limits is None else limits.ttft_s,
+        tpot_s=None if limits is None else limits.tpot_s,
+    )
+
+
+def lengths_workload(path: Path) -> DrawnLengthWorkload:
+    """Requests whose lengths a file describes, see `workloads.requests.length_laws`.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or describes no distribution.
+    """
+    prompt, output = read_lengths(path)
+    return DrawnLengthWorkload(
+        name=str(path),
+        description=(
+            f"lengths of {path}, {prompt.mean_tokens:,.0f}/{output.mean_tokens:,.0f} tokens "
+            "in/out on average, nothing shared"
+        ),
+        prompt=prompt,
+        output=output,
+    )
+
+
 def load_workload(name_or_path: str | Path, *, options: TraceOptions | None = None) -> Workload:
     """The workload of a name in `NAMED_WORKLOADS`, or read from a trace file.
 
@@ -257,6 +372,8 @@ def load_workload(name_or_path: str | Path, *, options: TraceOptions | None = No
     named = NAMED_WORKLOADS.get(str(name_or_path))
     if named is not None:
         return named
+    if str(name_or_path).startswith(MLPERF):
+        return mlperf_workload(str(name_or_path))
     path = Path(name_or_path)
     if not is_file(path):
         looks_like_a_file = path.suffix != "" or len(path.parts) > 1

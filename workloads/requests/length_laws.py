@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads.datafiles import mapping_of, read_yaml_mapping
+from workloads.datafiles import mapping_of, read_text, read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import FixedLength, IntArray, LognormalLength
 
@@ -262,6 +262,14 @@ def longest_tokens(distribution: LengthDistribution) -> int:
     raise UserError(f"{type(distribution).__name__} has no largest length")
 
 
+def _lines_of(path: Path) -> dict[str, int]:
+    """Line of each key of a file's mapping, from 1."""
+    import yaml
+
+    node = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
+    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
 def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
     """Distributions of prompts and outputs from a YAML file; see the module.
 
@@ -271,9 +279,11 @@ def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
         If the file cannot be read, lacks a side, has others, or describes no distribution.
     """
     entries = read_yaml_mapping(path)
+    lines = _lines_of(path)
     for name in entries:
         if name not in ("prompt", "output", "source"):
-            raise unknown_name(field=f"{path}: key", value=name, known=("prompt", "output"))
+            where = f"{path}, line {lines[name]}: key"
+            raise unknown_name(field=where, value=name, known=("prompt", "output"))
     sides = []
     for name in ("prompt", "output"):
         if name not in entries:
@@ -281,5 +291,5 @@ def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
         try:
             sides.append(length_law(mapping_of(name, entries[name])))
         except UserError as error:
-            raise UserError(f"{path}: {name}: {error}") from None
+            raise UserError(f"{path}, line {lines[name]}: {name}: {error}") from None
     return sides[0], sides[1]

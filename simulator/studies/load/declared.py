@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import Setting, table
+from simulator.scenario.declared import LENGTHS, Setting, table
 
 ARRIVALS = ("poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace")
 ROUTING = ("round_robin", "least_loaded", "kv_aware", "session")
@@ -56,9 +56,11 @@ LOAD = table(
     ),
     Setting(
         name="workload",
-        text="8k1k, 1k1k, 1k8k, agentic, or a trace: Mooncake, Azure, BurstGPT, vLLM, AIPerf ...",
+        text="8k1k, 1k1k, 1k8k, agentic, mlperf-r1-server ..., or a trace: Mooncake, Azure, "
+        "BurstGPT, vLLM, AIPerf ...",
         metavar="NAME|FILE",
     ),
+    LENGTHS,
     Setting(
         name="on_error",
         text="Bad rows of a trace: raise (default) or skip.",

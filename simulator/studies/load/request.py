@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,15 +15,19 @@ from simulator.scenario.settings import Scenario, build_scenario, scenario_defau
 from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.studies.load.declared import LOAD
 from workloads.errors import UserError, shown, unknown_name
-from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.models.expert_load import REAL_TEXT, UNIFORM, ExpertLoad
 from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinusoidal, Steps
-from workloads.requests.catalog import FixedLengthWorkload, load_workload
+from workloads.requests.catalog import (
+    DrawnLengthWorkload,
+    FixedLengthWorkload,
+    lengths_workload,
+    load_workload,
+)
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 from workloads.requests.traces import TraceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from workloads.requests.arrivals import ArrivalProcess
     from workloads.requests.catalog import Workload
@@ -35,9 +40,6 @@ OPEN_LOOP_REQUESTS = 2_000
 TUNED_FOR = 512
 """Requests in flight for which a server is set up in an open loop, unless stated. [requests]"""
 
-REAL_TEXT = ExpertLoad(kind="power_law", alpha=1.01)
-"""Expert load of traces and conversations: the law of NVIDIA aiconfigurator's expert kernels."""
-
 
 class LoadSettings(BaseModel):
     """Settings of a load beside those of its scenario; ``None`` is resolved from the rest."""
@@ -45,6 +47,7 @@ class LoadSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workload: str | None = field(LOAD["workload"])
+    lengths: str | None = field(LOAD["lengths"])
     on_error: Literal["raise", "skip"] = field(LOAD["on_error"])
     time_unit: Literal["ms", "s"] | None = field(LOAD["time_unit"])
     block_tokens: int | None = field(LOAD["block_tokens"])
@@ -111,7 +114,7 @@ class LoadRequest:
     def requests(self) -> int | None:
         """Requests of a replication; ``None``: the duration or the workload ends it."""
         asked = self.settings
-        endless = isinstance(self.workload, FixedLengthWorkload)
+        endless = isinstance(self.workload, FixedLengthWorkload | DrawnLengthWorkload)
         if asked.requests is not None or asked.duration is not None or not endless:
             return asked.requests
         if asked.concurrency is not None:
@@ -226,6 +229,11 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
             f"{field} is {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
     workload = _workload(scenario, settings, stated=others)
+    if isinstance(workload, DrawnLengthWorkload):
+        for name, limit_s in (("ttft_slo", workload.ttft_s), ("tpot_slo", workload.tpot_s)):
+            if getattr(settings, name) is None and limit_s is not None:
+                settings = settings.model_copy(update={name: limit_s})
+                origin[name] = f"workload {workload.name}"
     _check(settings, workload)
     process = _process(settings, workload)
     values = scenario.model_dump(mode="json") | settings.model_dump(mode="json")
@@ -245,6 +253,14 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
 
 
 def _workload(scenario: Scenario, settings: LoadSettings, *, stated: Mapping[str, Any]) -> Workload:
+    if settings.lengths is not None:
+        for name, value in (*stated.items(), ("workload", settings.workload)):
+            if name in ("isl", "osl", "workload") and value is not None:
+                raise UserError(
+                    f"lengths {settings.lengths} and {name} are given; lengths come from one of "
+                    "them"
+                )
+        return lengths_workload(Path(settings.lengths))
     if settings.workload is None:
         return FixedLengthWorkload(
             name=f"{scenario.isl}/{scenario.osl}", isl=scenario.isl, osl=scenario.osl

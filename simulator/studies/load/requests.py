@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 from workloads.requests.catalog import (
     ConversationWorkload,
+    DrawnLengthWorkload,
     FixedLengthWorkload,
     TraceWorkload,
     traffic_kind,
@@ -57,6 +58,8 @@ def load_requests(
     workload = asked.workload
     if isinstance(workload, FixedLengthWorkload):
         return _fixed_lengths(asked, workload, rng=rng, decode_steps=decode_steps)
+    if isinstance(workload, DrawnLengthWorkload):
+        return _drawn_lengths(asked, workload, rng=rng, decode_steps=decode_steps)
     requests = _unbounded(asked, workload, rng=rng, decode_steps=decode_steps)
     if asked.process is not None:
         requests = _arriving(requests, asked.process, rng=arrivals_rng)
@@ -75,7 +78,7 @@ def longest_tokens(workload: Workload) -> tuple[int, int]:
         return workload.isl, workload.osl
     if isinstance(workload, ConversationWorkload):
         return workload.conversations.max_context_tokens - 1, 1
-    assert isinstance(workload, TraceWorkload)
+    assert isinstance(workload, TraceWorkload | DrawnLengthWorkload)
     return workload.longest_tokens
 
 
@@ -87,7 +90,7 @@ def typical_tokens(workload: Workload) -> tuple[int, int]:
         one = workload.conversations
         prompt = one.shared_prefix_tokens + one.first_input.mean_tokens
         return round(prompt), round(one.output.mean_tokens)
-    assert isinstance(workload, TraceWorkload)
+    assert isinstance(workload, TraceWorkload | DrawnLengthWorkload)
     prompt_tokens, output_tokens = workload.mean_tokens
     return max(1, round(prompt_tokens)), max(1, round(output_tokens))
 
@@ -129,6 +132,28 @@ def _fixed_lengths(
             arrivals=asked.process,
             prompt=length_distribution(name=distribution, nominal_tokens=workload.isl),
             output=length_distribution(name=distribution, nominal_tokens=workload.osl),
+            rng=rng,
+            count=asked.requests,
+            duration_s=asked.duration_s,
+            decode_steps=decode_steps,
+        )
+    )
+
+
+def _drawn_lengths(
+    asked: LoadRequest,
+    workload: DrawnLengthWorkload,
+    *,
+    rng: np.random.Generator,
+    decode_steps: DecodeSteps | None,
+) -> Iterator[Request]:
+    if asked.process is None:
+        return workload.requests(rng=rng, count=asked.requests, decode_steps=decode_steps)
+    return chain.from_iterable(
+        open_loop_requests(
+            arrivals=asked.process,
+            prompt=workload.prompt,
+            output=workload.output,
             rng=rng,
             count=asked.requests,
             duration_s=asked.duration_s,

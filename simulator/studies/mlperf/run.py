@@ -40,6 +40,8 @@ RATE_STEP, WIDER = 1.35, 1.5
 LARGEST_SEARCH = 200.0
 COARSE, FINE = 1.06, 1.03
 """How near the largest passing rate is pinned down by short runs, and by whole ones. [-]"""
+LONGER_PROMPTS = 1.3
+"""By how much longer prompts are set beside the estimated ones. [-]"""
 NEAREST = 0.4
 """How near the ends of a bracket the next rate may be. [-]"""
 OF_LIMIT = 0.8
@@ -113,8 +115,9 @@ def run_mlperf(
             *asked.notes,
             *_as_copies(asked, copy),
             *copy.messages,
-            f"prompt lengths: {asked.benchmark.prompt_source}",
+            *_of_lengths(asked, copy),
             "prompt and output lengths are drawn independently",
+            *_of_experts(copy),
             *reasons,
         ),
     )
@@ -130,6 +133,27 @@ def _check_divides(asked: MlperfRequest, copy: Copy) -> None:
         raise UserError(
             f"chips is {asked.chips}; copies of {gpus} do not fill it, write a multiple of {gpus}"
         )
+
+
+def _of_lengths(asked: MlperfRequest, copy: Copy) -> tuple[str, ...]:
+    means = f"{asked.prompt.mean_tokens:,.0f}/{asked.output.mean_tokens:,.0f} tokens in/out"
+    if asked.prompt is not asked.benchmark.prompt:
+        return (f"lengths of a file: {means} on average",)
+    loss = copy.loss_of_longer_prompts(times=LONGER_PROMPTS)
+    return (
+        f"prompt lengths: {asked.benchmark.prompt_source}",
+        f"output lengths: {asked.benchmark.output_source}",
+        f"{means} on average; prompts {100 * (LONGER_PROMPTS - 1):.0f} % longer lower the bound on "
+        f"throughput by {100 * loss:.0f} %: give your own with --lengths",
+    )
+
+
+def _of_experts(copy: Copy) -> tuple[str, ...]:
+    ops = copy.assembly.models[-1].token_ops(rank_tokens=1.0, group_tokens=1.0)
+    if not any("experts" in op.name for op in ops):
+        return ()
+    load = copy.configuration.expert_load
+    return (f"tokens fall on the experts by a power law of {load.alpha:g}, as real text does",)
 
 
 def _as_copies(asked: MlperfRequest, copy: Copy) -> tuple[str, ...]:

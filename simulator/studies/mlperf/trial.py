@@ -17,6 +17,7 @@ from simulator.serving.client import OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.front_end import FrontEnd
 from simulator.studies.mlperf.result import MlperfTrial, Window
+from workloads.models.expert_load import REAL_TEXT
 from workloads.requests.arrivals import Gamma
 from workloads.requests.synthetic import requests_from_lengths
 from workloads.speculation import draw_decode_steps, expected_decode_steps
@@ -79,17 +80,27 @@ class Copy:
     @property
     def full_rate_per_s(self) -> float:
         """A first guess of the rate that the copy carries within the limit on TPOT. [1/s]"""
+        return OF_BOUND * self._bound_per_s(prompt_tokens=self.asked.prompt.mean_tokens)
+
+    def loss_of_longer_prompts(self, *, times: float) -> float:
+        """Share of the bound on throughput that prompts ``times`` as long cost. [-]"""
+        mean = self.asked.prompt.mean_tokens
+        bounds = [self._bound_per_s(prompt_tokens=n * mean) for n in (1.0, times)]
+        return 1.0 - bounds[1] / bounds[0]
+
+    def _bound_per_s(self, *, prompt_tokens: float) -> float:
+        """Rate that no schedule passes. [1/s]"""
         pools, steps = self.assembly.pools, expected_decode_steps
         output = self.asked.output.mean_tokens
         bounds = DeploymentBounds(
             entry=pools[0],
             last=pools[-1],
-            prompt_tokens=self.asked.prompt.mean_tokens,
+            prompt_tokens=prompt_tokens,
             output_tokens=output,
             decode_steps=float(steps(output_tokens=output, acceptance=self.acceptance)),
         )
         limits = self.asked.limits
-        return OF_BOUND * bounds.requests_per_s(
+        return bounds.requests_per_s(
             concurrency=max(1, round(self.slots)),
             least_speed=0.0 if limits is None else 1.0 / limits.tpot_s,
         )
@@ -234,7 +245,7 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
         longest_prompt=asked.longest[0],
     )
     isl, osl = asked.longest
-    configuration = replace(configuration, isl=isl, osl=osl)
+    configuration = replace(configuration, isl=isl, osl=osl, expert_load=REAL_TEXT)
     assembly = assemble(configuration)
     gpus = configuration.gpus
     return Copy(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workloads.requests.arrivals import ArrivalProcess, FloatArray
-    from workloads.requests.catalog import TraceWorkload
+    from workloads.requests.catalog import DrawnLengthWorkload, TraceWorkload
+    from workloads.requests.lengths import LengthDistribution
     from workloads.requests.request import Request
     from workloads.requests.synthetic import DecodeSteps
 
@@ -153,6 +154,8 @@ class SyntheticTraffic:
         Highest rate over the mean one; the lowest lies as far below. [-]
     period_s:
         Length of such a cycle. [s]
+    drawn:
+        Distributions of lengths in place of ``distribution``; ``isl`` and ``osl`` are their means.
 
     Raises
     ------
@@ -166,6 +169,7 @@ class SyntheticTraffic:
     burstiness: float = 1.0
     peak: float = 1.0
     period_s: float = 86_400.0
+    drawn: DrawnLengthWorkload | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.peak <= 2:
@@ -186,21 +190,34 @@ class SyntheticTraffic:
     @property
     def prompt_tokens(self) -> float:
         """Mean prompt. [tokens]"""
-        return length_distribution(name=self.distribution, nominal_tokens=self.isl).mean_tokens
+        return self._laws[0].mean_tokens
 
     @property
     def output_tokens(self) -> float:
         """Mean output. [tokens]"""
-        return length_distribution(name=self.distribution, nominal_tokens=self.osl).mean_tokens
+        return self._laws[1].mean_tokens
+
+    @property
+    def _laws(self) -> tuple[LengthDistribution, LengthDistribution]:
+        """Distributions of prompts and outputs."""
+        if self.drawn is not None:
+            return self.drawn.prompt, self.drawn.output
+        prompt, output = (
+            length_distribution(name=self.distribution, nominal_tokens=n)
+            for n in (self.isl, self.osl)
+        )
+        return prompt, output
 
     @property
     def longest_tokens(self) -> tuple[int, int]:
         """Longest prompt and output. [tokens]"""
-        return self.isl, self.osl
+        return (self.isl, self.osl) if self.drawn is None else self.drawn.longest_tokens
 
     @property
     def nominal(self) -> dict[str, Any]:
-        """The same lengths."""
+        """The same lengths, of drawn ones the means."""
+        if self.drawn is not None:
+            return {"isl": self.isl, "osl": self.osl, "length_distribution": "fixed"}
         return {"isl": self.isl, "osl": self.osl, "length_distribution": self.distribution}
 
     @property
@@ -265,8 +282,8 @@ class SyntheticTraffic:
             arrivals = Thinned(process=fleet, share=share)
         chunks = open_loop_requests(
             arrivals=arrivals,
-            prompt=length_distribution(name=self.distribution, nominal_tokens=self.isl),
-            output=length_distribution(name=self.distribution, nominal_tokens=self.osl),
+            prompt=self._laws[0],
+            output=self._laws[1],
             rng=rng,
             duration_s=window.stop_s,
             decode_steps=decode_steps,

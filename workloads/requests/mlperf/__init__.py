@@ -5,10 +5,11 @@ output lengths are drawn independently: their correlation is not published.
 """
 
 from workloads.requests.mlperf.benchmarks import (
+    SHORT_NAMES,
     Benchmark,
     LatencyLimits,
     benchmark_of,
     benchmarks,
 )
 
-__all__ = ["Benchmark", "LatencyLimits", "benchmark_of", "benchmarks"]
+__all__ = ["SHORT_NAMES", "Benchmark", "LatencyLimits", "benchmark_of", "benchmarks"]

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from workloads.requests.lengths import LengthDistribution
 
 
+SHORT_NAMES = {
+    "r1": "deepseek-r1",
+    "gpt-oss": "gpt-oss-120b",
+    "llama2": "llama2-70b",
+    "mixtral": "mixtral-8x7b",
+}
+"""What benchmarks are called for short."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyLimits:
     """Limits on the 99th percentile over all queries.
