@@ -1,9 +1,9 @@
 """Bands of ratios of two predictions, from errors of left-out runs taken in pairs.
 
-Most of a prediction's error is common to two SKUs under one model and load, so that their ratio is
-surer than either. A frontier's residual is how far measured lies above predicted at equal users
-per GPU: an error in time moves a run along that line, in throughput and in speed alike. A ratio's
-is the difference of two, each side predicted without its own runs.
+What two predictions under one model and load miss alike cancels in their ratio. A frontier's
+residual is how far measured lies above predicted at equal users per GPU: an error in time moves a
+run along that line, in throughput and in speed alike. A ratio's is the difference of two, each
+side predicted without its own runs.
 """
 
 from __future__ import annotations

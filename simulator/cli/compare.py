@@ -80,6 +80,14 @@ def compare(
             help="Price of a GPU hour: hyperscaler (default), neocloud, rental.",
         ),
     ] = None,
+    same_software: Annotated[
+        bool | None,
+        typer.Option(
+            "--same-software/--own-software",
+            help="Every engine at the better of the levels that it has on the SKUs, so that chips "
+            "alone differ; or each at its own. Default: the same between siblings (b200, gb200).",
+        ),
+    ] = None,
     given: dict[str, Any],
     ttft_p90: options.TtftP90 = None,
     overlay: options.Overlay = None,
@@ -115,6 +123,7 @@ def compare(
         "denominator": denominator,
         "tier": tier,
         "ttft_p90_s": ttft_p90,
+        "same_software": same_software,
     }
     sides = build_systems(systems or (), flags=given, file=scenario)
     question = question_of(scenario) | {

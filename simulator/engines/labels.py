@@ -12,6 +12,7 @@ from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
 
 SPECIFICATION = "specification"
 PERSISTENT = "persistent"
+SOFTWARE_OF = "as-"
+"""What names SKUs whose software level an engine has: ``vllm+as-b200.gb200``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,9 @@ class EngineLabel:
     persistent:
         Whether one persistent kernel runs a whole decode step in place of a graph of kernels
         (``vllm+persistent``): a plan of what the chip allows, not of a release of the engine.
+    software_of:
+        SKUs the better of whose levels it has in place of the chip's own (``vllm+as-b200.gb200``),
+        for comparisons at equal software; empty: the chip's own.
     """
 
     label: str
@@ -56,6 +62,7 @@ class EngineLabel:
     kernels: str = ""
     vendor: str = ""
     persistent: bool = False
+    software_of: tuple[str, ...] = ()
 
     @property
     def software(self) -> str:
@@ -143,6 +150,7 @@ def load_engine(name: str) -> EngineLabel:
 def parse_engine(text: str) -> EngineRequest:
     """An engine with an optional date: ``sglang``, ``sglang@2026-05``, ``vllm@median-2026-07``.
 
+    ``vllm+as-b200.gb200`` is the engine at the better of its levels on two SKUs,
     ``vllm@specification`` is the engine with nothing fitted to serving runs, ``vllm+persistent``
     (``vllm+persistent@2026-05``) one whose decode step is a single persistent kernel.
 
@@ -152,12 +160,16 @@ def parse_engine(text: str) -> EngineRequest:
         If the engine or what follows ``+`` is unknown, or what follows ``@`` is not a date.
     """
     name, _, level_date = text.partition("@")
-    name, plus, plan = name.partition("+")
-    if plus and plan.strip().lower() != PERSISTENT:
-        raise unknown_name(field="execution plan", value=plan.strip(), known=[PERSISTENT])
+    name, *plans = name.split("+")
     engine = load_engine(name)
-    if plus:
-        engine = replace(engine, persistent=True)
+    for plan in (each.strip().lower() for each in plans):
+        if plan == PERSISTENT:
+            engine = replace(engine, persistent=True)
+        elif plan.startswith(SOFTWARE_OF) and len(plan) > len(SOFTWARE_OF):
+            engine = replace(engine, software_of=tuple(plan.removeprefix(SOFTWARE_OF).split(".")))
+        else:
+            known = [PERSISTENT, f"{SOFTWARE_OF}SKU"]
+            raise unknown_name(field="execution plan", value=plan, known=known)
     level_date = level_date.strip()
     if level_date == MEDIAN_LEVEL:
         return EngineRequest(engine=engine, date=MEDIAN_DATE, median=True)
@@ -169,3 +181,11 @@ def parse_engine(text: str) -> EngineRequest:
 def level_text(level: str, *, kind: str) -> str:
     """A software level as captions name it, with the kind of prediction unless calibrated."""
     return level if kind == "calibrated" else f"{level} ({kind})"
+
+
+def with_software_of(engine: str, skus: Sequence[str]) -> str:
+    """An engine's text with the SKUs whose level it has: ``vllm+as-b200.gb200@2026-07``."""
+    if not skus:
+        return engine
+    name, at, date = engine.partition("@")
+    return f"{name}+{SOFTWARE_OF}{'.'.join(skus)}{at}{date}"

@@ -15,6 +15,7 @@ from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
 from simulator.prediction.exchange_plan import exchange_messages, with_exchange
 from simulator.prediction.release_plan import nvfp4_experts, plan_of_release, release_messages
+from simulator.prediction.shared_software import shared_level
 from simulator.prediction.transfer_link import transfer_link
 from simulator.serving.deployment import Deployment
 from simulator.serving.front_end import FrontEnd
@@ -238,19 +239,35 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         If the model has no release of the configuration's precision.
     """
     sku, architecture = configuration.sku, configuration.architecture
+
+    def plan_on(software: SoftwareLevel, chip: Sku) -> ExecutionPlan:
+        return execution_plan(
+            software=software,
+            pool=configuration.pools[-1],
+            precision=configuration.precision,
+            sku=chip,
+            architecture=architecture,
+        )
+
     measured = architecture.fit_as
     unlike = architecture.needs_own_fit and not is_fitted(
         measured, directory=configuration.calibration
     )
-    level = load_software(
-        engine=configuration.engine.software,
-        sku=sku,
-        model=measured,
-        date=configuration.level_date,
-        median=configuration.median,
-        specification=configuration.specification or unlike,
-        directory=configuration.calibration,
-    )
+    specification = configuration.specification or unlike
+    if configuration.engine.software_of:
+        level = shared_level(
+            configuration, model=measured, specification=specification, plan_of=plan_on
+        )
+    else:
+        level = load_software(
+            engine=configuration.engine.software,
+            sku=sku,
+            model=measured,
+            date=configuration.level_date,
+            median=configuration.median,
+            specification=specification,
+            directory=configuration.calibration,
+        )
     if configuration.traffic == "agentic" and not configuration.specification:
         level = agentic_level(
             level, family=model_family(configuration.model), date=configuration.level_date

@@ -131,6 +131,8 @@ def ratio_factors(
     5 % and 95 % quantiles of the difference of how far two frontiers lie off at equal users per
     GPU, each predicted without its own runs (`calibration.validation.paired_bands`).
     """
+    if first not in (*_KINDS, DATES) or second not in (*_KINDS, DATES):
+        return None  # published points beside simulated ones
     key = DATES if first == DATES else pair_key(first, second)
     node = _factors(directory).get("pairs", {}).get(key, {}).get(relation)
     if node is None:

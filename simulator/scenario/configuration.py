@@ -119,6 +119,7 @@ class RunConfiguration:
         )
         level = f"{self.engine.label}@{self.level_date} {self.median} {self.specification}"
         level += " persistent" * self.engine.persistent
+        level += f" as {self.engine.software_of}" if self.engine.software_of else ""
         return (
             self.sku.fingerprint,
             level,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwmodels.evidence import fitted_forms
-from simulator.engines.labels import load_engine
+from simulator.engines.labels import load_engine, with_software_of
 from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
@@ -192,7 +192,9 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     )
     if not forms:
         target = resolve_target(load)
-        named = load.model_copy(update={"engine": target.engine.engine.label})
+        label = with_software_of(target.engine.engine.label, settings.software_of)
+        named = load.model_copy(update={"engine": label})
+        target = resolve_target(named)
         return Competition(
             competitors=(
                 Competitor(
@@ -209,7 +211,8 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     refused: dict[str, str] = {}
     for form in forms:
         spec = load.spec if pinned else form.speculation
-        one = load.model_copy(update={"engine": form.engine, "spec": spec})
+        engine = with_software_of(form.engine, settings.software_of)
+        one = load.model_copy(update={"engine": engine, "spec": spec})
         try:
             target = resolve_target(one)
             candidates = _with_recipes(

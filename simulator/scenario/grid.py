@@ -83,6 +83,8 @@ class SweepSettings:
         Largest 90 % quantile of the TTFT on a frontier, where a settings file states one. [s]
     origin:
         Where each setting came from.
+    software_of:
+        SKUs the better of whose levels every engine has; empty: the SKU's own.
     """
 
     values: Mapping[str, tuple[Any, ...]]
@@ -93,6 +95,7 @@ class SweepSettings:
     pools: PoolGrid = field(default_factory=PoolGrid)
     ttft_p90_s: float | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
+    software_of: tuple[str, ...] = ()
 
     @property
     def varied(self) -> tuple[str, ...]:

@@ -116,7 +116,11 @@ def _ported(asked: EngineRequest, *, sku: Sku) -> EngineRequest:
     port = engine_labels().get(f"{asked.engine.label}-ascend")
     if port is None or sku.vendor != port.vendor:
         return asked
-    return replace(asked, engine=replace(port, persistent=asked.engine.persistent))
+    kept = {
+        "persistent": asked.engine.persistent,
+        "software_of": asked.engine.software_of,
+    }
+    return replace(asked, engine=replace(port, **kept))
 
 
 def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.labels import load_engine
+from simulator.engines.labels import parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.studies.series import known_sku
 
@@ -162,7 +162,7 @@ def matched_runs(runs: pd.DataFrame, *, curves: Sequence[CurveLabel]) -> pd.Data
 
 
 def _software(engine: str) -> str:
-    return load_engine(engine.partition("@")[0]).software
+    return parse_engine(engine.partition("@")[0]).engine.software
 
 
 def _key_of(sku: str) -> str:

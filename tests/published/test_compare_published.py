@@ -50,6 +50,8 @@ def runs(rows, *, output_share=1 / 9):
             "concurrency": 1,
             "bottleneck": "",
             "kind": "measured",
+            "sku": "gb200",
+            "engine": "dynamo-vllm",
         }
     )
 

@@ -83,7 +83,7 @@ def build_systems(
     )
 
 
-QUESTION = ("at", "denominator", "tier", "ttft_p90_s")
+QUESTION = ("at", "denominator", "tier", "ttft_p90_s", "same_software")
 """What a comparison asks beside its systems."""
 
 

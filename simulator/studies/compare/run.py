@@ -10,6 +10,7 @@ import pandas as pd
 
 from simulator.studies.compare.budgets import unequal_budgets
 from simulator.studies.compare.request import build_systems
+from simulator.studies.compare.siblings import at_equal_software
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
 from simulator.studies.series import caption_of, on_frontier
 from simulator.studies.sweep.run import run_sweeps
@@ -53,6 +54,8 @@ class ComparisonResult:
         Largest 90 % quantile of the TTFT on a curve; ``None``: any. [s]
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
+    software_of:
+        SKUs the better of whose levels every engine has; empty: each its own.
     """
 
     sides: tuple[Side, ...]
@@ -66,6 +69,7 @@ class ComparisonResult:
     resolved: dict[str, Any]
     ttft_p90_s: float | None = None
     calibration: Path | None = None
+    software_of: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """One row for each speed and system; figures are missing where ``reachable`` is not.
@@ -121,6 +125,7 @@ def compare(
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
     ttft_p90_s: float | None = None,
+    same_software: bool | None = None,
     scenario: Path | None = None,
     out: Path | None = None,
     workers: int | None = None,
@@ -145,6 +150,9 @@ def compare(
         Whose price of a GPU hour.
     ttft_p90_s:
         Largest 90 % quantile of the TTFT that counts; ``None``: any. [s]
+    same_software:
+        Whether every engine runs at the better of the levels that it has on the SKUs, so that
+        chips alone differ; ``None``: between siblings, see `simulator.studies.compare.siblings`.
     every:
         Whether to run what cannot be on a frontier too.
     scenario, out, workers, on_progress, settings:
@@ -161,6 +169,7 @@ def compare(
         denominator=denominator,
         tier=tier,
         ttft_p90_s=ttft_p90_s,
+        same_software=same_software,
         directory=out,
         workers=workers,
         every=every,
@@ -175,6 +184,7 @@ def run_comparison(
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
     ttft_p90_s: float | None = None,
+    same_software: bool | None = None,
     directory: Path | None = None,
     workers: int | None = None,
     every: bool = False,
@@ -194,6 +204,7 @@ def run_comparison(
     for speed in at:
         if not 0 < speed < math.inf:
             raise UserError(f"--at {speed:g} is no speed; give tok/s/user above 0, as in 20,50")
+    systems, shared = at_equal_software(systems, asked=same_software)
     sides: list[Side] = []
     messages: list[str] = []
     refused: list[pd.DataFrame] = []
@@ -251,8 +262,10 @@ def run_comparison(
                 ("denominator", denominator),
                 ("tier", tier),
                 ("ttft_p90_s", ttft_p90_s),
+                ("same_software", same_software),
             )
         },
+        software_of=shared,
         ttft_p90_s=ttft_p90_s,
         calibration=systems[0].settings.calibration,
     )

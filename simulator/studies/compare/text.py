@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hwmodels.sku import load_sku
 from simulator.output.text_tables import (
     OUT_OF_REACH_NOTE,
     console,
@@ -140,13 +141,24 @@ def _times(value: float | None) -> str:
     return "" if value is None or value != value else f"{value:.2f}x"
 
 
+def _software_lines(result: ComparisonResult) -> list[str]:
+    """Whose software the systems have, where that is not their own."""
+    if not result.software_of:
+        return []
+    names = ", ".join(load_sku(name).name for name in result.software_of)
+    return [
+        f"equal software: every engine at the better of its levels on {names} (notes below); "
+        "--own-software takes each its own"
+    ]
+
+
 def _band_lines(result: ComparisonResult) -> list[str]:
     """What the bands of the ratios rest on."""
     bases = set(result.table["ratio_band"].dropna())
     lines = []
     if "paired" in bases:
         lines.append(
-            "90 % of ratios: errors of pairs of left-out systems, of which most is common to both"
+            "90 % of ratios: errors of pairs of left-out systems; what is common to both cancels"
         )
     if "independent" in bases:
         lines.append(
@@ -167,6 +179,7 @@ def _remarks(result: ComparisonResult) -> list[str]:
             lines.append(
                 f"{side.name} and {reference.name} give equal throughput at {speeds} tok/s/user"
             )
+    lines += _software_lines(result)
     close = result.table[result.table["apart"].eq(False)]
     for name in close["system"].unique():
         speeds = ", ".join(number(x) for x in close.loc[close["system"] == name, "interactivity"])

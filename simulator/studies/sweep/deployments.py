@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
+from simulator.engines.labels import with_software_of
 from simulator.scenario.candidates import candidate_deployments, orchestrated
 from simulator.scenario.configure import check_has_speed
 from simulator.scenario.deployed_forms import competing, is_open
@@ -145,4 +146,5 @@ def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[
         if stack is not None:
             label = stack.label
             message += f"; its prefill and decode pools as {label}"
-    return load.model_copy(update={"engine": label}), message
+    engine_text = with_software_of(label, settings.software_of)
+    return load.model_copy(update={"engine": engine_text}), message

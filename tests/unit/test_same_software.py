@@ -1,0 +1,81 @@
+"""Comparisons of siblings at equal software: whose level, when it is the default, what is said."""
+
+import pytest
+
+from hwmodels.sku import load_sku
+from simulator.engines.labels import parse_engine, with_software_of
+from simulator.engines.pools import parse_deployment
+from simulator.prediction.assembly import named_software
+from simulator.scenario.configure import ClosedLoad, configure
+from simulator.scenario.settings import build_scenario
+from simulator.scenario.target import resolve_target
+from simulator.studies.compare.request import build_systems
+from simulator.studies.compare.siblings import LINES, at_equal_software
+from workloads.errors import UserError
+
+
+def software(sku, engine):
+    scenario = build_scenario(flags={"sku": sku, "engine": engine}).scenario
+    load = ClosedLoad.of(scenario, concurrency=8)
+    target = resolve_target(scenario)
+    configuration, _ = configure(target, pools=parse_deployment("TP8"), load=load)
+    return named_software(configuration)
+
+
+def test_an_engines_text_names_whose_software_it_has():
+    text = with_software_of("vllm@2026-07", ["b200", "gb200"])
+    assert text == "vllm+as-b200.gb200@2026-07"
+    asked = parse_engine(text)
+    assert asked.engine.software_of == ("b200", "gb200")
+    assert asked.engine.label == "vllm"
+    assert asked.date.isoformat() == "2026-07-31"
+    with pytest.raises(UserError, match="execution plan 'as-' is unknown"):
+        parse_engine("vllm+as-")
+
+
+def test_both_siblings_get_one_level_and_say_whose():
+    """B200 and GB200 at one level: equal parameters and kernels, where their own ones differ."""
+    own = [software(sku, "vllm") for sku in ("b200", "gb200")]
+    shared = [software(sku, "vllm+as-b200.gb200") for sku in ("b200", "gb200")]
+    assert own[0].parameters != own[1].parameters
+    assert shared[0].parameters == shared[1].parameters
+    assert shared[0].kernels == shared[1].kernels
+    assert shared[0].parameters in (own[0].parameters, own[1].parameters)
+    for level in shared:
+        (told,) = [text for text in level.messages if text.startswith("equal software")]
+        assert "level was fitted to" in told
+        assert load_sku("b200").name in told
+    # on the chip that lent it the level is its own, on the other a sibling's
+    assert sorted(level.kind for level in shared) == ["calibrated", "transferred"]
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "expected"),
+    [
+        (["b200", "gb200"], None, ("b200", "gb200")),
+        (["b200", "gb200"], False, ()),
+        (["b200:vllm", "gb200:vllm"], None, ("b200", "gb200")),
+        (["b200:vllm", "gb200:sglang"], None, ()),
+        (["b200:vllm@specification", "gb200:vllm@specification"], None, ()),
+        (["b200", "h200"], None, ()),
+        (["b200", "h200"], True, ("b200", "h200")),
+    ],
+)
+def test_it_is_the_default_between_siblings_of_one_engine(names, asked, expected):
+    systems, shared = at_equal_software(build_systems(names, flags={}), asked=asked)
+    assert shared == expected
+    for system in systems:
+        engine = system.settings.values["engine"][0]
+        said = system.settings.software_of or (
+            parse_engine(engine).engine.software_of if engine else ()
+        )
+        assert tuple(said) == expected
+
+
+def test_chips_of_two_vendors_have_no_software_in_common():
+    with pytest.raises(UserError, match="different chips of one vendor, not b200, mi355x"):
+        at_equal_software(build_systems(["b200", "mi355x"], flags={}), asked=True)
+
+
+def test_lines_name_skus():
+    assert all(load_sku(name).key == name for line in LINES for name in line)
