@@ -3,7 +3,7 @@
 from simulator.engines.prefill_delay import SlotDelayer
 from simulator.engines.registry import bind_engine
 from simulator.engines.vllm.engine import VllmSettings
-from simulator.serving.client import OpenLoop
+from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
 from simulator.serving.router import WorkerPool
@@ -54,32 +54,59 @@ def requests_of(scenario):
     return sorted(rows, key=lambda r: (r.arrival_s, r.index))
 
 
+class StepsByTokens(OneSecondSteps):
+    """Steps that take a time of their own and one of each token of the fullest rank."""
+
+    def __init__(self, base_s, token_s):
+        super().__init__()
+        self.base_s, self.token_s = base_s, token_s
+
+    def fixed_s(self, *, rank_tokens, **_tokens):
+        return self.base_s + self.token_s * rank_tokens
+
+
+def served_by(scenario, *, cost):
+    """The deployment of a scenario."""
+    dp = scenario["dp"]
+    return Deployment(
+        aggregated=WorkerPool(
+            layout=Layout(tp=dp, ep=dp, dp_attention=dp > 1),
+            engine=bind_engine(
+                VllmSettings(
+                    **scenario["settings"],
+                    block_size=scenario["block_tokens"],
+                    async_scheduling=scenario["async"],
+                )
+            ),
+            kv_pool=KvPoolSpec(
+                total_blocks=scenario["blocks"], block_tokens=scenario["block_tokens"]
+            ),
+            cost=cost,
+            rank_routing="round_robin",
+        )
+    )
+
+
+def closed(scenario):
+    """Times to first token under a closed loop. [s]"""
+    loop = scenario["closed"]
+    records = run_deployment(
+        deployment=served_by(scenario, cost=StepsByTokens(*scenario["step_s"])),
+        requests=requests_of(scenario),
+        load=ClosedLoop(concurrency=loop["clients"], turnaround_s=loop["turnaround_s"]),
+    )
+    return records.ttft_s
+
+
 def run(scenario):
     """The trace of a scenario, woken at every step."""
-    dp = scenario["dp"]
     steps = []
 
     def note(step):
         steps.append([step.start_s, list(step.prefill_tokens), list(step.decode_requests)])
 
     records = run_deployment(
-        deployment=Deployment(
-            aggregated=WorkerPool(
-                layout=Layout(tp=dp, ep=dp, dp_attention=dp > 1),
-                engine=bind_engine(
-                    VllmSettings(
-                        **scenario["settings"],
-                        block_size=scenario["block_tokens"],
-                        async_scheduling=scenario["async"],
-                    )
-                ),
-                kv_pool=KvPoolSpec(
-                    total_blocks=scenario["blocks"], block_tokens=scenario["block_tokens"]
-                ),
-                cost=OneSecondSteps(1 + scenario["drafts"]),
-                rank_routing="round_robin",
-            )
-        ),
+        deployment=served_by(scenario, cost=OneSecondSteps(1 + scenario["drafts"])),
         requests=requests_of(scenario),
         load=OpenLoop(),
         on_step=note,

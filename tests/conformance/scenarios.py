@@ -77,6 +77,42 @@ def _vllm(kind, rng):
     return scenario
 
 
+CLOSED = ((64, 1), (128, 1), (64, 8), (128, 8))
+"""Clients and prefill interval of the closed loops."""
+
+
+def closed_loops(*, seed=2026):
+    """Eight data-parallel ranks under closed loops of 8,192/1,024 with a step in flight."""
+    cases = []
+    for clients, interval in CLOSED:
+        rng = random.Random(f"{seed} closed {clients} {interval}")
+        requests = [
+            {"prompt": rng.randint(6554, 8192), "output": rng.randint(820, 1024), "at": 0.0}
+            for _ in range(4 * clients)
+        ]
+        cases.append(
+            {
+                "kind": "closed",
+                "dp": 8,
+                "async": True,
+                "block_tokens": 16,
+                "blocks": 10**6,
+                "drafts": 0,
+                "step_s": [0.03, 1e-4],
+                "closed": {"clients": clients, "turnaround_s": 0.01},
+                "settings": {
+                    "max_num_batched_tokens": 8192,
+                    "max_num_seqs": 1024,
+                    "enable_chunked_prefill": True,
+                    "enable_prefix_caching": False,
+                    "prefill_schedule_interval": interval,
+                },
+                "requests": requests,
+            }
+        )
+    return cases
+
+
 def delayer_cases(*, count, seed=2026):
     """Random states of ranks, pass by pass, for SGLang's prefill delayer."""
     cases = []

@@ -21,4 +21,4 @@ def test_traces_equal_the_engines_own() -> None:
     python = run.environment(folder)
     rows = run.compare_vllm(python, each=8)
     delayer = run.compare_sglang(python, folder, count=20)
-    assert run.failures(rows, delayer) == []
+    assert run.failures(rows, delayer, run.compare_closed_loops(python)) == []
