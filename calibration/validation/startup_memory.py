@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,13 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from workloads.datafiles import invalid_data, read_yaml_mapping
 from workloads.models import bind
+
+if TYPE_CHECKING:
+    from simulator.engines.memory import MemoryPlan
+    from simulator.engines.registry import AnyEngine
+    from workloads.architectures.base import Architecture
+    from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
 
 GIB = 2.0**30
 
@@ -93,6 +100,42 @@ def computed(line: StartupLine) -> Computed:
     DoesNotFitError
         If nothing is left for a KV cache.
     """
+    started = _started(line)
+    spec = size_pool(
+        memory=started.memory,
+        architecture=started.architecture,
+        layout=started.layout,
+        plan=started.plan,
+        engine=started.engine,
+        drafts=started.drafts,
+        longest_context=started.longest_context,
+        label=line.name,
+    )
+    return Computed(
+        weights_gib=weights_gib(line),
+        activation_gib=started.memory.activation_bytes / GIB,
+        kv_gib=started.memory.pool_bytes / GIB,
+        kv_tokens=started.engine.pool_tokens(spec, longest_context=started.longest_context),
+    )
+
+
+def weights_gib(line: StartupLine) -> float:
+    """Weights of one GPU, whether or not anything is left for a KV cache. [GiB]"""
+    return sum(_started(line).memory.weights.values()) / GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    memory: MemoryPlan
+    architecture: Architecture
+    layout: Layout
+    plan: ExecutionPlan
+    engine: AnyEngine
+    drafts: int
+    longest_context: int
+
+
+def _started(line: StartupLine) -> _Started:
     precision: dict[str, Any] = {} if line.precision is None else {"precision": line.precision}
     scenario = Scenario(
         sku=line.sku,
@@ -119,27 +162,18 @@ def computed(line: StartupLine) -> Computed:
     model = bind(
         architecture=architecture, layout=pool.layout, plan=plan, drafts=configuration.drafts
     )
-    memory = plan_memory(
-        model=model,
-        sku=sku,
-        engine=engine,
-        architecture=architecture,
-        drafts=configuration.drafts,
-    )
-    longest = line.longest_context or configuration.isl + configuration.osl
-    spec = size_pool(
-        memory=memory,
+    return _Started(
+        memory=plan_memory(
+            model=model,
+            sku=sku,
+            engine=engine,
+            architecture=architecture,
+            drafts=configuration.drafts,
+        ),
         architecture=architecture,
         layout=pool.layout,
         plan=plan,
         engine=engine,
         drafts=configuration.drafts,
-        longest_context=longest,
-        label=line.name,
-    )
-    return Computed(
-        weights_gib=sum(memory.weights.values()) / GIB,
-        activation_gib=memory.activation_bytes / GIB,
-        kv_gib=memory.pool_bytes / GIB,
-        kv_tokens=engine.pool_tokens(spec, longest_context=longest),
+        longest_context=line.longest_context or configuration.isl + configuration.osl,
     )

@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
@@ -48,6 +48,25 @@ def counted_in_chips(configuration: RunConfiguration) -> tuple[str, ...]:
         f"a rank of {sku.key} is a chip of {devices} devices: TP{tp} is {tp} chips, "
         f"TP{tp * devices} where engines and InferenceX count devices",
     )
+
+
+def unequal_budgets(found: Mapping[str, RunConfiguration]) -> tuple[str, ...]:
+    """Step token budgets of deployments that stand side by side, if they are not all equal.
+
+    A budget is what one rank of the pool that prefills computes in a step. [tokens]
+    """
+    budgets: dict[str, tuple[str, int]] = {}
+    settings: dict[str, None] = {}
+    for name, configuration in found.items():
+        pool = configuration.pools[0]
+        budget = pool.engine.step_token_budget(attention_dp=pool.layout.attention_dp)
+        budgets[name] = (pool.layout.label, budget)
+        settings[pool.engine.budget_setting] = None
+    if len({budget for _, budget in budgets.values()}) < 2:
+        return ()
+    named = "; ".join(f"{name} {budget:,} ({label})" for name, (label, budget) in budgets.items())
+    flags = " or ".join(f"--engine-set {setting}=N" for setting in settings)
+    return (f"step token budgets of a rank differ: {named}; {flags} evens them out",)
 
 
 def merged(messages: Iterable[str]) -> list[str]:

@@ -86,6 +86,10 @@ class SglangSettings(EngineSettings):
         None, description="graphs of prompts; null: those of the recipe or the level"
     )
     cuda_graph_max_bs: int = Field(256, ge=0, description="largest decode graph [requests]")
+    keeps_loader_scales: bool = Field(
+        False,
+        description="FP4 experts on Hopper keep the loader's scales (0.5.14 to 0.5.16)",
+    )
 
 
 class SglangEngine(Engine[SglangSettings]):
@@ -178,6 +182,18 @@ class SglangEngine(Engine[SglangSettings]):
         del free_bytes
         outside = (1.0 - self.settings.mem_fraction_static) * (usable_bytes - CONTEXT_BYTES)
         return max(0.0, outside + CONTEXT_BYTES - reserve_bytes)
+
+    def loaded_experts(self, *, hidden_size: int, width: float, path: str) -> float:
+        """See `Engine.loaded_experts`: the loader's scales, where they stay beside Marlin's own.
+
+        ``Mxfp4MarlinMoEMethod`` of 0.5.14 loads a scale of FP32 for every 32 values and repacks
+        it to E8M0 without letting go of the first; 0.5.17 does.
+        """
+        del hidden_size, width
+        if path != "w4a16" or not self.settings.keeps_loader_scales:
+            return 1.0
+        value_bytes, scale_bytes, loaded_bytes = 0.5, 1 / 32, 4 / 32
+        return 1.0 + loaded_bytes / (value_bytes + scale_bytes)
 
     def compressed_pool(
         self,

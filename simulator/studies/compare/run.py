@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
-from simulator.studies.compare.budgets import unequal_budgets
+from simulator.studies.compare.budgets import budgets_that_differ
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.siblings import at_equal_software
 from simulator.studies.compare.sides import Denominator, Side, common_speeds, side_of, side_row
@@ -242,7 +242,7 @@ def run_comparison(
         raise UserError("\n".join(absent.values()))
     messages += [f"{name} is left out: {_in_short(reason)}" for name, reason in absent.items()]
     systems = present
-    messages += unequal_budgets(systems, sides)
+    messages += budgets_that_differ(systems, sides)
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
     return ComparisonResult(

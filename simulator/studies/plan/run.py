@@ -15,6 +15,7 @@ from simulator.prediction.notes import merged
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.target import resolve_target
+from simulator.studies.plan.budgets import budgets_that_differ
 from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
 from simulator.studies.plan.result import PlanResult, Rejected
@@ -132,14 +133,19 @@ def run_plan(
         show(position + 1, planner.first_figure)
     if on_progress is not None:
         on_progress(work, work, "done")
+    rows = sorted((row for each in planners for row in each.found.rows), key=rank_key(request))
     return PlanResult(
         request=request,
-        rows=tuple(
-            sorted((row for each in planners for row in each.found.rows), key=rank_key(request))
-        ),
+        rows=tuple(rows),
         rejected=tuple(one for each in planners for one in each.found.rejected),
         messages=tuple(
-            merged((*request.assumed, *(m for each in planners for m in each.found.messages)))
+            merged(
+                (
+                    *request.assumed,
+                    *(message for each in planners for message in each.found.messages),
+                    *budgets_that_differ(rows, request=request),
+                )
+            )
         ),
         economics=next(iter(economics.values())).name,
     )
