@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int, str], None]
 
+TOLD = 1130
+"""Status of an interruption that has been told of; the process ends with 130."""
+
 
 @contextmanager
 def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress]]:
@@ -37,7 +40,7 @@ def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress]]:
             f"interrupted; finished runs are kept in {path}, and the same command goes on there",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(TOLD) from None
 
 
 @contextmanager
@@ -62,5 +65,5 @@ def kept_work(kept: KeptWork) -> Iterator[None]:
             else "interrupted; nothing was finished yet, and earlier results are as they were",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(TOLD) from None
     kept.clear()

@@ -17,6 +17,7 @@ from simulator.cli.compare import compare
 from simulator.cli.curve import curve
 from simulator.cli.diff import diff
 from simulator.cli.explain import explain
+from simulator.cli.kept_runs import TOLD
 from simulator.cli.listing import list_catalog, show
 from simulator.cli.load import load
 from simulator.cli.mlperf import mlperf
@@ -152,6 +153,10 @@ def run(arguments: list[str]) -> int:
                 "(simulate --sku ...)"
             )
         return _fail(f"{message}; see simulate --help")
+    if status == TOLD:
+        return INTERRUPTED
+    if status == INTERRUPTED:  # Ctrl-C where nothing was kept: Typer makes a status of it
+        typer.echo("interrupted; results already written are as they were", err=True)
     return status if isinstance(status, int) else 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import threading
 import time
 from functools import partial
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import ProcessPoolExecutor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,6 +39,21 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="ends with its parent").start()
+
+
+def begin_forked(parent: int) -> None:
+    """Prepare a forked process of a pool: it ends with its parent, which alone sees Ctrl-C."""
+    gc.disable()  # it makes many objects, no cycles, and soon ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)
+
+
+def stop_forked(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once, whatever they are at: nobody wants their results."""
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_in_processes(

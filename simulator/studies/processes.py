@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
-import signal
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from simulator.output.processes import end_with
+from simulator.output.processes import begin_forked, stop_forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,21 +49,16 @@ def side_by_side(
             with ProcessPoolExecutor(
                 processes,
                 mp_context=multiprocessing.get_context("fork"),
-                initializer=_begin_process,
+                initializer=begin_forked,
                 initargs=(os.getpid(),),
             ) as pool:
                 try:
                     yield from pool.map(_call, range(len(calls)))
-                finally:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                except BaseException:
+                    stop_forked(pool)
+                    raise
     finally:
         _inherited.clear()
-
-
-def _begin_process(parent: int) -> None:
-    gc.disable()  # it makes many objects, no cycles, and soon ends
-    end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells of an interruption
 
 
 def _call(index: int) -> Any:

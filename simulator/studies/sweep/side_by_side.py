@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import warnings
@@ -16,7 +15,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from simulator.output.processes import end_with
+from simulator.output.processes import begin_forked, stop_forked
 from simulator.studies.sweep.planner import LONG
 from simulator.studies.sweep.points import simulate_point
 
@@ -95,11 +94,6 @@ def run_side_by_side(
     }
 
 
-def _begin_process(parent: int) -> None:
-    gc.disable()  # it makes many objects, no cycles, and soon ends
-    end_with(parent)
-
-
 def _simulate(sweep: SweepProgress, concurrency: int, keep_records: bool) -> Point:
     return simulate_point(sweep.sweep, concurrency, keep_records=keep_records)
 
@@ -119,7 +113,7 @@ def _forked(processes: int, meanwhile: Callable[[], None] | None) -> Iterator[Pr
     with ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("fork"),
-        initializer=_begin_process,
+        initializer=begin_forked,
         initargs=(os.getpid(),),
     ) as pool:
         try:
@@ -133,5 +127,8 @@ def _forked(processes: int, meanwhile: Callable[[], None] | None) -> Iterator[Pr
                 called = thread.submit(meanwhile)
                 yield pool
                 called.result()
+        except BaseException:
+            stop_forked(pool)
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
