@@ -104,7 +104,7 @@ def _plan_agents(
         "plan",
         names=["agents"],
         resolved={**asked.replay.resolved, "agents": asked.agents, "users": str(asked.objectives)},
-        run=lambda on_progress: run_fleet(
+        run=lambda on_progress, _kept: run_fleet(
             asked.replay,
             agents=asked.agents,
             objectives=asked.objectives,
