@@ -90,6 +90,8 @@ def compare(
     ] = None,
     given: dict[str, Any],
     ttft_p90: options.TtftP90 = None,
+    no_ttft_limit: options.NoTtftLimit = False,
+    every: options.All = False,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -122,15 +124,17 @@ def compare(
         "at": tuple(numbers(at, flag="--at") or ()),
         "denominator": denominator,
         "tier": tier,
-        "ttft_p90_s": ttft_p90,
         "same_software": same_software,
+        "ttft_p90_s": options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
     }
     sides = build_systems(systems or (), flags=given, file=scenario)
     question = question_of(scenario) | {
         name: value for name, value in question.items() if value not in (None, ())
     }
     own_runs = options.read_overlay(context, overlay)
-    result, directory = _run(sides, question=question, workers=workers, own_runs=own_runs, out=out)
+    result, directory = _run(
+        sides, question=question, every=every, workers=workers, own_runs=own_runs, out=out
+    )
     if as_json:
         import json
 
@@ -151,6 +155,7 @@ def _run(
     sides: tuple[ComparedSystem, ...],
     *,
     question: dict[str, Any],
+    every: bool,
     workers: int | None,
     own_runs: pd.DataFrame | None,
     out: Path | None,
@@ -165,7 +170,12 @@ def _run(
     path = out or default_directory("compare", [side.name for side in sides], settings=asked)
     with kept_runs(path) as (directory, on_progress):
         result = run_comparison(
-            sides, directory=path, workers=workers, on_progress=on_progress, **question
+            sides,
+            directory=path,
+            workers=workers,
+            every=every,
+            on_progress=on_progress,
+            **question,
         )
         measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs()))
         write_result(

@@ -9,7 +9,7 @@ import typer
 from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import HOST, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
@@ -32,6 +32,7 @@ def _print_version(wanted: bool) -> None:
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
+    *one_each(POOLS, "disaggregated"),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="curve",
 )
@@ -41,6 +42,13 @@ def curve(
     given: dict[str, Any],
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
+    ttft_p90: options.TtftP90 = None,
+    no_ttft_limit: options.NoTtftLimit = False,
+    every: options.All = False,
+    per_engine: Annotated[
+        bool,
+        typer.Option("--per-engine", help="As deployed: a curve for each engine and speculation."),
+    ] = False,
     out: options.Out = None,
     as_json: options.PointsJson = False,
     _version: Annotated[
@@ -52,8 +60,9 @@ def curve(
 ) -> None:
     """Predict how fast hardware serves a large language model, before anyone can measure it.
 
-    Without a command: the Pareto curve of one SKU, throughput per GPU against speed per user,
-    over the layouts that fit. Start with: simulate --sku mi355x --ep 8
+    Without a command: the Pareto curve of one SKU, throughput per GPU against speed per user, as
+    it is best deployed; of one engine where that, a layout or concurrencies are stated.
+    Start with: simulate --sku mi355x --ep 8
     """
     is_given = as_json or any(
         value is not None for value in (*given.values(), overlay, scenario, out)
@@ -74,9 +83,40 @@ def curve(
             raise UserError("session trees need --sku, as in --sku b200 --workload agentx")
         sku = given.pop("sku")
         replay([sku], flags={**given, **trees}, scenario=scenario, out=out, as_json=as_json)
+    elif is_about_sku(given, scenario=scenario):
+        from simulator.cli.best import draw_best
+
+        draw_best(
+            flags=given,
+            ttft_p90_s=options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
+            per_engine=per_engine,
+            every=every,
+            own_runs=options.read_overlay(context, overlay),
+            out=out,
+            as_json=as_json,
+        )
     else:
+        stated = {
+            "--ttft-p90": ttft_p90 is not None,
+            "--no-ttft-limit": no_ttft_limit,
+            "--all": every,
+            "--per-engine": per_engine,
+            "--disaggregated or --aggregated": given.pop("disaggregated") is not None,
+        }
+        for flag_name, is_stated in stated.items():
+            if is_stated:
+                raise UserError(
+                    f"{flag_name} is about a SKU as it is best deployed; leave out engine, layout, "
+                    "concurrency and scenario, or use simulate sweep"
+                )
         own_runs = options.read_overlay(context, overlay)
         _draw(flags=given, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)
+
+
+def is_about_sku(given: dict[str, Any], *, scenario: Path | None) -> bool:
+    """Whether a question leaves open how a SKU is deployed: no engine, layout or concurrency."""
+    pins = ("engine", "tp", "ep", "gpus", "dp_attention", "concurrency", "engine_settings")
+    return scenario is None and all(given[name] is None for name in pins)
 
 
 def _draw(

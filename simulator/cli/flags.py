@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GIVEN = "given"
 """The parameter of a command in whose place its flags stand."""
 
+OPPOSITES = {"disaggregated": "aggregated"}
+"""Flags whose negation has a word of its own."""
+
 SETTINGS_OF: dict[str, tuple[Flag, ...]] = {}
 """Flags by command, filled as the commands are declared; the reference page reads it."""
 
@@ -50,7 +53,8 @@ class Flag:
         help_text = (self.is_list and setting.several) or setting.text
         if setting.kind == "bool":
             name = setting.option
-            return Annotated[bool | None, typer.Option(f"--{name}/--no-{name}", help=help_text)]
+            other = OPPOSITES.get(name, f"no-{name}")
+            return Annotated[bool | None, typer.Option(f"--{name}/--{other}", help=help_text)]
         kind: Any = str | None
         if setting.kind in ("overrides", "values"):
             kind = list[str] | None

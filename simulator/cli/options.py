@@ -46,8 +46,15 @@ TtftP90 = Annotated[
     typer.Option(
         "--ttft-p90",
         metavar="SECONDS",
-        help="Keep runs with a longer p90 TTFT off the frontier; default: no limit, as InferenceX.",
+        help="Keep runs with a longer p90 TTFT off the frontier; default: 10 s.",
     ),
+]
+NoTtftLimit = Annotated[
+    bool, typer.Option("--no-ttft-limit", help="Let any TTFT stand on the frontier.")
+]
+All = Annotated[
+    bool,
+    typer.Option("--all", help="Run what cannot be on a frontier too; default: what may be."),
 ]
 Workers = Annotated[
     int | None,
@@ -72,6 +79,23 @@ def read_overlay(context: typer.Context, path: Path | None) -> pd.DataFrame | No
     for reason, rows in runs[runs["quality"] == "suspect"].groupby("quality_reason"):
         typer.echo(f"note: suspect measured runs, {len(rows)} of {len(runs)}: {reason}", err=True)
     return runs
+
+
+def ttft_limit(ttft_p90: float | None, *, no_limit: bool, scenario: Path | None) -> float | None:
+    """The TTFT limit of a frontier: the stated one, that of a settings file, else 10 s. [s]
+
+    Raises
+    ------
+    UserError
+        If a limit is stated and lifted.
+    """
+    from simulator.analysis.objectives import ONLINE_TTFT_S
+
+    if no_limit and ttft_p90 is not None:
+        raise UserError("--ttft-p90 and --no-ttft-limit exclude each other; choose one")
+    if no_limit or ttft_p90 is not None or scenario is not None:
+        return ttft_p90
+    return ONLINE_TTFT_S
 
 
 def check_output(*, as_json: bool, as_csv: bool) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "tp", "ep"),
     *one_each(SCENARIO, "dp_attention"),
     *lists_of(POOLS, "prefill", "decode"),
+    *one_each(POOLS, "disaggregated"),
     *one_each(SCENARIO, "isl", "osl"),
     *lists_of(SCENARIO, "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),

@@ -41,6 +41,8 @@ def sweep(
     context: typer.Context,
     given: dict[str, Any],
     ttft_p90: options.TtftP90 = None,
+    no_ttft_limit: options.NoTtftLimit = False,
+    every: options.All = False,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -86,7 +88,8 @@ def sweep(
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(
         settings,
-        ttft_p90_s=ttft_p90,
+        ttft_p90_s=options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
+        every=every,
         workers=workers,
         executor=cluster,
         own_runs=own_runs,
@@ -138,6 +141,7 @@ def _run(
     settings: SweepSettings,
     *,
     ttft_p90_s: float | None,
+    every: bool,
     workers: int | None,
     executor: Executor | None,
     own_runs: pd.DataFrame | None,
@@ -159,6 +163,7 @@ def _run(
             workers=workers,
             executor=executor,
             ttft_p90_s=ttft_p90_s,
+            prunes=not every,
             on_progress=on_progress,
         )
         measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs))

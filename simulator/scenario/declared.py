@@ -314,6 +314,12 @@ POOLS = table(
     ),
     Setting(name="prefill_ep", kind="int", text="Expert parallel degrees of one.", ge=1, le=1024),
     Setting(name="prefill_dp_attention", kind="bool", text="Attention data parallelism of one."),
+    Setting(
+        name="disaggregated",
+        kind="bool",
+        text="Of the ways in which a SKU is deployed, those with prefill and decode pools alone, "
+        "or those without. Default: all.",
+    ),
 )
 """Workers of disaggregated deployments; every one may have several values."""
 

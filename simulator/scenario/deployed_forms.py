@@ -189,7 +189,14 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
         model=model,
         calibration=load.calibration,
         speculation=parse_speculation(load.spec)[0] if pinned else None,
+        disaggregated=settings.pools.disaggregated,
     )
+    if not forms and settings.pools.disaggregated is not None:
+        kind = "prefill and decode pools" if settings.pools.disaggregated else "aggregated workers"
+        raise UserError(
+            f"nobody is known to have run {model} on {sku.key} or a relation with {kind}; name an "
+            "engine and --prefill and --decode"
+        )
     if not forms:
         target = resolve_target(load)
         label = with_software_of(target.engine.engine.label, settings.software_of)

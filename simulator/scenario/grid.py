@@ -32,7 +32,8 @@ _SINGLE_FIELDS = ("concurrency", "engine_settings", "overrides", "calibration")
 LOAD_FIELDS = tuple(
     name for name in Scenario.model_fields if name not in (*LAYOUT_FIELDS, *_SINGLE_FIELDS)
 )
-_WHOLE_NUMBERS = {"gpus", "tp", "ep", "isl", "osl", "seed", *POOL_FIELDS} - {"prefill_dp_attention"}
+_WHOLE_NUMBERS = {"gpus", "tp", "ep", "isl", "osl", "seed", *POOL_FIELDS}
+_WHOLE_NUMBERS -= {"prefill_dp_attention", "disaggregated"}
 MOST_WORKERS = 1024
 
 
@@ -47,6 +48,8 @@ class PoolGrid:
         engine's recipe ran where the engine has an orchestrator, else aggregated workers.
     tp, ep, dp_attention:
         Layouts of a prefill worker; all empty: those of the recipe, else the decode worker's.
+    disaggregated:
+        Whether forms with pools, or those without, compete alone; ``None``: all.
     """
 
     prefill: tuple[int, ...] = ()
@@ -54,6 +57,7 @@ class PoolGrid:
     tp: tuple[int, ...] = ()
     ep: tuple[int, ...] = ()
     dp_attention: tuple[bool, ...] = ()
+    disaggregated: bool | None = None
 
     @property
     def is_stated(self) -> bool:
@@ -136,7 +140,9 @@ class SweepSettings:
         found["engine_settings"] = dict(self.engine_settings)
         found["calibration"] = None if self.calibration is None else str(self.calibration)
         grid = self.pools
+        pools: tuple[tuple[Any, ...], ...]
         pools = (grid.prefill, grid.decode, grid.tp, grid.ep, grid.dp_attention)
+        pools += ((grid.disaggregated,) if grid.disaggregated is not None else (),)
         found |= {
             name: _plain(values) if values else None
             for name, values in zip(POOL_FIELDS, pools, strict=True)
@@ -303,7 +309,11 @@ def _pool_grid(given: Mapping[str, Any]) -> PoolGrid:
     flags = tuple(flag) if isinstance(flag, list | tuple) else () if flag is None else (flag,)
     if not all(isinstance(each, bool) for each in flags):
         raise UserError(f"prefill_dp_attention is {flag!r}; write true or false")
+    kind = given.get("disaggregated")
+    if kind is not None and not isinstance(kind, bool):
+        raise UserError(f"disaggregated is {kind!r}; write true or false")
     grid = PoolGrid(
+        disaggregated=kind,
         prefill=numbers["prefill"],
         decode=numbers["decode"],
         tp=numbers["prefill_tp"],

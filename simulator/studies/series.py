@@ -36,6 +36,17 @@ def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]
     return best
 
 
+def limit_line(runs: pd.DataFrame, *, ttft_p90_s: float | None) -> str:
+    """The TTFT limit that a frontier was drawn under, and what it leaves off."""
+    if ttft_p90_s is None:
+        return "no TTFT limit: points may stand on the frontier whose users wait for minutes"
+    late = int((~runs["meets_limits"]).sum())
+    return (
+        f"TTFT limit: p90 up to {ttft_p90_s:g} s (--ttft-p90, --no-ttft-limit); {late:,} of "
+        f"{len(runs):,} runs are beyond it and off the frontier"
+    )
+
+
 def known_sku(name: str) -> Sku | None:
     """A SKU by name or file; ``None`` for an own chip whose file is no longer there."""
     try:

@@ -14,6 +14,8 @@ from simulator.output.text_tables import (
     table_of_columns,
 )
 from simulator.studies.compare.sides import crossings
+from simulator.studies.series import limit_line
+from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -171,7 +173,12 @@ def _band_lines(result: ComparisonResult) -> list[str]:
 def _remarks(result: ComparisonResult) -> list[str]:
     """Crossings, bands that overlap, kinds of prediction, and what dollars are over."""
     reference = result.sides[0]
-    lines = []
+    lines = [
+        f"{side.name}: {line}"
+        for side in result.sides
+        if side.runs["engine"].nunique() > 1 or side.runs["spec"].nunique() > 1
+        for line in winner_lines(winner_of(side.runs))
+    ]
     for side in result.sides[1:]:
         meet = crossings(reference, side)
         if meet:
@@ -205,5 +212,6 @@ def _remarks(result: ComparisonResult) -> list[str]:
         else "the GPUs of the pool that makes them, as InferenceX (input: prefill, output: decode)"
     )
     lines.append(f"$ at the {result.tier} price of economics {result.economics}, over {basis}")
+    lines.append(limit_line(result.runs(), ttft_p90_s=result.ttft_p90_s))
     lines.append(f"ratios over {reference.name}; tok/s/MW and J/tok on InferenceX's kW per chip")
     return lines

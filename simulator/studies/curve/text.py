@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.text_tables import console, interval, number, table_of_columns
 from simulator.studies.concurrency import ENDS
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from simulator.scenario.candidates import RefusedLayout
     from simulator.studies.curve.run import CurveResult
+
+LATE = " *"
+"""What marks a point whose users wait too long for the first token."""
 
 SHOWN = (
     "label",
@@ -45,6 +49,13 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
         table.add_row(*_cells(point))
     out.print(table)
     out.print()
+    late = [point for point in frontier if point["p90_ttft_s"] > ONLINE_TTFT_S]
+    if late:
+        out.print(
+            f"{LATE.strip()} p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online: "
+            f"{len(late)} of the frontier points",
+            soft_wrap=True,
+        )
     dominated = len(result.points) - len(frontier)
     out.print(
         f"{len(frontier)} frontier points of {len(result.points)} simulated; {dominated} dominated "
@@ -90,7 +101,7 @@ def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
     }
     shown = {
         **numbers,
-        "label": point["label"],
+        "label": point["label"] + (LATE if point["p90_ttft_s"] > ONLINE_TTFT_S else ""),
         "concurrency": f"{point['concurrency']:,}",
         "total_tput_per_gpu_lo": band,
         "bottleneck": point["bottleneck"],

@@ -136,13 +136,7 @@ class ChosenPoints:
                 (self._by_name[str(name)], concurrency)
                 for name, concurrency in self.choice.next_points()
             ]
-            if not self._round and not self.choice.shown:
-                self._round = self._refused()
         return self._round
-
-    def _refused(self) -> list[tuple[ChosenProgress, int]]:
-        """Where nothing can run, a point of each deployment, whose run says why."""
-        return [(each, each.sweep.concurrencies[0]) for each in self.sweeps]
 
     def left_out(self) -> Iterator[tuple[ConcurrencySweep, str, str]]:
         """Deployments without a run, with a status and why."""
@@ -153,11 +147,12 @@ class ChosenPoints:
                 yield each.sweep, "does_not_fit", each.refusal
                 continue
             share = self.choice.share_of(name)
+            part = "half" if share < 0.5 else "nine tenths" if share < 0.9 else "all"
             yield (
                 each.sweep,
                 "behind",
-                f"an estimate of mean values reaches {100 * share:.0f} % of others at equal speed; "
-                "--all runs it",
+                f"mean values, an estimate, stay under {part} of others at equal speed; --all "
+                "runs it",
             )
 
 

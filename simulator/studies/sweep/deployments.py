@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
@@ -17,6 +17,7 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
+    from simulator.scenario.candidates import Candidates
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
 
@@ -44,12 +45,14 @@ class SweepPlan:
     messages: tuple[str, ...]
 
 
-def plan_sweep(settings: SweepSettings, *, as_deployed: bool = False) -> SweepPlan:
+def plan_sweep(
+    settings: SweepSettings, *, as_deployed: bool = False, per_engine: bool = False
+) -> SweepPlan:
     """The deployments of a sweep; nothing runs yet.
 
     Parameters
     ----------
-    as_deployed:
+    as_deployed, per_engine:
         As `simulator.studies.sweep.run.run_sweep`.
 
     Raises
@@ -67,7 +70,9 @@ def plan_sweep(settings: SweepSettings, *, as_deployed: bool = False) -> SweepPl
         if as_deployed and is_open(settings, load):
             found = _compete(load, settings, refused, messages)
             sweeps |= found
-            frontiers[load.model_dump_json()] = list(found.values())
+            for one in found.values():
+                frontier = one.question if per_engine else load.model_dump_json()
+                frontiers.setdefault(frontier, []).append(one)
             continue
         named, message = _with_engine(load, sku=sku, settings=settings)
         messages += [message] if message else []
@@ -82,7 +87,9 @@ def plan_sweep(settings: SweepSettings, *, as_deployed: bool = False) -> SweepPl
                 "reason": str(error),
             }
             continue
-        candidates = candidate_deployments(settings=settings, load=named, target=target)
+        candidates = _of_kind(
+            candidate_deployments(settings=settings, load=named, target=target), settings=settings
+        )
         messages += [f"{sku.key}: {message}" for message in candidates.messages]
         priced_alike = named.model_copy(update={"economics": "latest"})
         for pools in candidates.deployments:
@@ -106,6 +113,18 @@ def plan_sweep(settings: SweepSettings, *, as_deployed: bool = False) -> SweepPl
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
+
+
+def _of_kind(candidates: Candidates, *, settings: SweepSettings) -> Candidates:
+    """Deployments with pools, or those without, where one kind is asked for."""
+    pooled = settings.pools.disaggregated
+    if pooled is None:
+        return candidates
+    alike = tuple(pools for pools in candidates.deployments if (len(pools) > 1) == pooled)
+    if not alike:
+        kind = "has no prefill and decode pools" if pooled else "runs in pools alone"
+        raise UserError(f"the engine that is named {kind} here; name another, or none")
+    return replace(candidates, deployments=alike)
 
 
 def _compete(

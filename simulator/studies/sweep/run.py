@@ -194,6 +194,7 @@ def run_sweep(
     executor: Executor | None = None,
     ttft_p90_s: float | None = None,
     as_deployed: bool = False,
+    per_engine: bool = False,
     prunes: bool = True,
     on_progress: Progress | None = None,
 ) -> SweepResult:
@@ -208,6 +209,8 @@ def run_sweep(
     as_deployed:
         Whether, where no engine is named, all forms that were run on the SKU or its nearest
         relation compete (`simulator.scenario.deployed_forms`) and not its default engine alone.
+    per_engine:
+        Whether each engine and speculation has a frontier of its own.
     executor:
         Runs the tasks; ``None``: ``workers`` processes of this machine.
 
@@ -224,6 +227,7 @@ def run_sweep(
         executor=executor,
         ttft_p90_s=ttft_p90_s,
         as_deployed=as_deployed,
+        per_engine=per_engine,
         prunes=prunes,
         on_progress=on_progress,
     )[0]
@@ -237,6 +241,7 @@ def run_sweeps(
     executor: Executor | None = None,
     ttft_p90_s: float | None = None,
     as_deployed: bool = False,
+    per_engine: bool = False,
     prunes: bool = True,
     on_progress: Progress | None = None,
 ) -> list[SweepResult]:
@@ -256,7 +261,9 @@ def run_sweeps(
     if ttft_p90_s is not None and not ttft_p90_s > 0:
         raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
     limits = [settings.ttft_p90_s if ttft_p90_s is None else ttft_p90_s for settings in many]
-    plans = [plan_sweep(settings, as_deployed=as_deployed) for settings in many]
+    plans = [
+        plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine) for settings in many
+    ]
     planners = planners_for(
         plans, limits=limits, prunes=prunes, workers=workers, on_progress=on_progress
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.text_tables import (
     console,
     interval,
@@ -13,6 +14,8 @@ from simulator.output.text_tables import (
     table_of_columns,
 )
 from simulator.studies.concurrency import ENDS
+from simulator.studies.series import limit_line
+from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -48,6 +51,13 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
     out = console()
     out.print(result.caption, soft_wrap=True)
     frontier = result.frontier()
+    lines = [
+        line
+        for _, own in result.runs.groupby("series", sort=False)
+        if own["engine"].nunique() > 1 or own["spec"].nunique() > 1
+        for line in winner_lines(winner_of(own))
+    ]
+    out.print("\n".join(lines), soft_wrap=True)
     for name, rows in frontier.groupby("series", sort=False):
         shown = distinct(rows)
         hidden = len(rows) - len(shown)
@@ -60,7 +70,10 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
     if not result.refused.empty:
         lines += [*refusal_lines(result.refused), ""]
     lines += [f"note: {message}" for message in result.messages]
-    lines += ["", summary_line(result), f"results in {directory}"]
+    lines += ["", limit_line(result.runs, ttft_p90_s=result.ttft_p90_s)]
+    if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
+        lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
+    lines += [summary_line(result), f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
 
 
@@ -99,10 +112,14 @@ def summary_line(result: SweepResult) -> str:
 def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
     banded = bool(rows["total_tput_per_gpu_lo"].notna().any())
     names = [name for name in SHOWN if banded or name != "total_tput_per_gpu_lo"]
+    engines = (rows["engine"] + " " + rows["spec"].where(rows["spec"] != "none", "")).str.strip()
+    if engines.nunique() > 1:
+        rows = rows.assign(label=engines + " " + rows["label"])
     table = table_of_columns(names, title=title)
     for row in records_of(rows):
+        late = " *" if row["p90_ttft_s"] > ONLINE_TTFT_S else ""
         cells = [
-            row["label"],
+            row["label"] + late,
             str(row["concurrency"]),
             str(row["gpus"]),
             number(row["interactivity"]),
