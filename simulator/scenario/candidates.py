@@ -243,12 +243,15 @@ def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
         If ``ep`` does not divide the chips of the worker.
     """
     sku = target.sku
+    scenario = in_chips(scenario, sku=sku)
     if scenario.tp is not None or scenario.gpus is not None:
         sizes = [int(scenario.tp or scenario.gpus or 1)]
         if scenario.tp and scenario.gpus and scenario.tp != scenario.gpus:
+            devices = sku.devices_per_chip
+            each = f", or {devices} on each" if devices > 1 else ""
             raise UserError(
                 f"tp is {scenario.tp} and gpus {scenario.gpus}; a worker has as many GPUs as tp "
-                "ranks, so give one of them"
+                f"ranks{each}, so give one of them"
             )
     elif scenario.ep is not None:
         domain = max(sku.node_gpus, min(sku.scaleup_world, LARGEST_WORKER))
@@ -273,6 +276,29 @@ def candidate_layouts(*, scenario: Scenario, target: Target) -> list[Layout]:
             if size > 1 or not dp
         ]
     return layouts
+
+
+def in_chips(scenario: Scenario, *, sku: Sku) -> Scenario:
+    """The scenario with ranks of chips where it counts their devices, as engines on TPUs do.
+
+    ``tp`` as many times ``gpus`` as a chip has devices says so: TP8 on four chips of two. ``ep``
+    then counts devices too.
+
+    Raises
+    ------
+    UserError
+        If ``ep`` is no multiple of a chip's devices.
+    """
+    devices, tp, ep = sku.devices_per_chip, scenario.tp, scenario.ep or 1
+    if devices == 1 or scenario.gpus is None or tp != devices * scenario.gpus:
+        return scenario
+    if ep > 1 and ep % devices:
+        raise UserError(
+            f"ep is {ep} devices; a chip of {sku.key} has {devices}: give a multiple, or leave "
+            "gpus out and count chips"
+        )
+    chips = None if scenario.ep is None else max(1, ep // devices)
+    return scenario.model_copy(update={"tp": scenario.gpus, "ep": chips})
 
 
 def _too_small(chips: int, scenario: Scenario, *, target: Target) -> bool:

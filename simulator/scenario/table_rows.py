@@ -13,7 +13,7 @@ from simulator.engines.pools import PoolLayout, SpeculationMethod, parse_deploym
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import ClosedLoad, configure, parse_speculation
 from simulator.scenario.table_columns import canonical_row, is_blank
-from simulator.scenario.target import Target, changed_sku, check_runs_on
+from simulator.scenario.target import Target, changed_sku, check_runs_on, ported
 from workloads.architectures.catalog import load_architecture
 from workloads.architectures.names import default_precision
 from workloads.errors import UserError, unknown_name
@@ -57,7 +57,7 @@ def configure_row(
     row = canonical_row(row)
     architecture = load_architecture(_required(row, "model"))
     sku = changed_sku(_required(row, "sku"), overrides=_mapping(row, "overrides"))
-    engine = _engine(row)
+    engine = ported(_engine(row), sku=sku)
     check_runs_on(engine.engine, sku=sku)
     target = Target(
         sku=sku,

@@ -106,12 +106,12 @@ def named_engine(text: str | None, *, sku: Sku, model: str) -> tuple[EngineReque
         If the engine is unknown or its date is none.
     """
     if text is not None:
-        return _ported(parse_engine(text), sku=sku), "stated"
+        return ported(parse_engine(text), sku=sku), "stated"
     default, reason = default_engine(sku=sku.key, model=model)
-    return _ported(parse_engine(default), sku=sku), reason
+    return ported(parse_engine(default), sku=sku), reason
 
 
-def _ported(asked: EngineRequest, *, sku: Sku) -> EngineRequest:
+def ported(asked: EngineRequest, *, sku: Sku) -> EngineRequest:
     """The engine as it runs on a vendor's chips: on Ascend by a plug-in with kernels of its own."""
     port = engine_labels().get(f"{asked.engine.label}-ascend")
     if port is None or sku.vendor != port.vendor:

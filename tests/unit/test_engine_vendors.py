@@ -9,10 +9,10 @@ from hwmodels.software import load_software
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.output.text_tables import OUT_OF_REACH, interval
 from simulator.recipes.files import load_recipes
-from simulator.scenario.candidates import stack_of
+from simulator.scenario.candidates import candidate_layouts, stack_of
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario
-from simulator.scenario.target import check_runs_on, named_engine
+from simulator.scenario.target import check_runs_on, named_engine, resolve_target
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.text import band_text
 from simulator.studies.sweep.deployments import plan_sweep
@@ -106,3 +106,16 @@ def test_engines_on_ascend_are_ports_that_nothing_is_fitted_to(engine, label):
     level = load_software(engine=found.engine.software, sku=sku, model="deepseek-v4-pro")
     assert (level.kind, level.basis) == ("specification", "nothing")
     assert "t0_scale" not in level.parameters
+
+
+def test_ranks_may_count_the_cores_of_a_chip():
+    """TP8 on four TPU v7 chips of two cores each is a worker of four chips, and EP8 EP4."""
+    target = resolve_target(Scenario(sku="tpu7x", model="gpt-oss-120b"))
+    asked = Scenario(sku="tpu7x", model="gpt-oss-120b", tp=8, gpus=4, ep=8)
+    layouts = candidate_layouts(scenario=asked, target=target)
+    assert {(each.gpus, each.ep) for each in layouts} == {(4, 4)}
+    with pytest.raises(UserError, match="give a multiple"):
+        candidate_layouts(scenario=asked.model_copy(update={"ep": 3}), target=target)
+    other = resolve_target(Scenario(sku="b200", model="gpt-oss-120b"))
+    with pytest.raises(UserError, match="so give one of them"):
+        candidate_layouts(scenario=asked.model_copy(update={"sku": "b200"}), target=other)
