@@ -23,7 +23,7 @@ from workloads.datafiles import is_file
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from hwmodels.sku import Sku
 
@@ -244,6 +244,11 @@ def shipped_factors(*, model: str, groups: dict[str, str]) -> dict[str, float]:
     """
     fit = _fit_of(model, None)
     return {} if fit is None else _factors(fit, groups)
+
+
+def fitted_factor(fit: dict[str, Any], *, parameter: str, groups: Mapping[str, str]) -> float:
+    """Factor of a fit on one parameter for a level that these groups make. [-]"""
+    return _factors(fit, dict(groups)).get(parameter, 1.0)
 
 
 def _factors(fit: dict[str, Any], groups: dict[str, str]) -> dict[str, float]:

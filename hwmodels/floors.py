@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import exp, log
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+FLOOR = "t0_scale"
+"""Parameter of a fit that kernel floors are multiplied by, see `hwmodels.calibration_files`."""
 
 _LINES: dict[str, tuple[str, ...]] = {
     "nvidia": ("ampere", "hopper", "blackwell", "blackwell_ultra", "rubin"),
@@ -98,6 +102,82 @@ def floor_s(*, generations: Mapping[str, Any], trend: FloorTrend) -> float:
     if trend.base in generations:
         return trend.ratio * _floor(generations, trend.base)
     return _floor(generations, "generic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatedFloors:
+    """How floors moved over the dated software of some chips.
+
+    Parameters
+    ----------
+    skus:
+        Chips whose levels were followed.
+    levels:
+        Engines on chips, by model family, with fitted levels of three dates or more.
+    change, low, high:
+        Change of a month, its median over the levels and the 5 % and 95 % quantile. [-]
+    first, last:
+        Dates between which.
+    """
+
+    skus: tuple[str, ...]
+    levels: int
+    change: float
+    low: float
+    high: float
+    first: str
+    last: str
+
+
+def dated_floors(
+    skus: Sequence[str], *, factor_of: Callable[[str, str, str, str], float], runs: Sequence[str]
+) -> DatedFloors | None:
+    """Trend of fitted floors over the dates of engines on some chips; ``None`` without three dates.
+
+    Parameters
+    ----------
+    factor_of:
+        Floor over the kernel table's of (family, engine, SKU, level date). [-]
+    runs:
+        Names of fitted levels, ``family/engine/sku/date``; undated ones are left out.
+
+    Notes
+    -----
+    Slope of the logarithm by least squares over the level dates of each engine, family and chip.
+    """
+    chains: dict[tuple[str, str, str], list[str]] = {}
+    for name in runs:
+        family, engine, sku, date = name.split("/")
+        if sku in skus and date[:1].isdigit():
+            chains.setdefault((family, engine, sku), []).append(date)
+    slopes, dates = [], []
+    for chain, known in chains.items():
+        months = [_month(date) for date in known]
+        if len(known) < 3 or max(months) - min(months) < 1:
+            continue
+        logs = [log(factor_of(*chain, date)) for date in known]
+        centre = sum(months) / len(months)
+        spread = sum((month - centre) ** 2 for month in months)
+        moved = sum((m - centre) * value for m, value in zip(months, logs, strict=True))
+        slopes.append(exp(moved / spread) - 1.0)
+        dates += known
+    if not slopes:
+        return None
+    ordered = sorted(slopes)
+    return DatedFloors(
+        skus=tuple(sku for sku in skus if any(chain[2] == sku for chain in chains)),
+        levels=len(slopes),
+        change=median(ordered),
+        low=ordered[int(0.05 * len(ordered))],
+        high=ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)],
+        first=min(dates),
+        last=max(dates),
+    )
+
+
+def _month(date: str) -> float:
+    """A day, or the middle of a month, in months."""
+    return int(date[:4]) * 12 + int(date[5:7]) + int(date[8:10] or 15) / 30
 
 
 def _fitted(entry: Mapping[str, Any], generation: str) -> bool:

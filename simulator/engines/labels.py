@@ -53,7 +53,8 @@ class EngineLabel:
         (``vllm+persistent``): a plan of what the chip allows, not of a release of the engine.
     software_of:
         SKUs the better of whose levels it has in place of the chip's own (``vllm+as-b200.gb200``),
-        for comparisons at equal software; empty: the chip's own.
+        with the first one's server settings, for comparisons at equal software; empty: the chip's
+        own.
     """
 
     label: str

@@ -70,7 +70,10 @@ def shared_level(
         scores = {name: _score(configuration, levels[name], plan_of=plan_of) for name in own}
         _chosen[key] = min(own, key=scores.__getitem__)
     best = _chosen[key]
-    note = f"equal software: {configuration.engine.software} as on {load_sku(best).name}; " + (
+    note = (
+        f"equal software: {configuration.engine.software} as on {load_sku(best).name}, server "
+        f"settings of {load_sku(names[0]).name}; "
+    ) + (
         level_evidence(
             names,
             levels={name: level.name for name, level in levels.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from hwmodels.sku import load_sku
 from simulator.engines.host_times import host_times
 from simulator.recipes.resolve import resolve_recipe
 from simulator.scenario.configuration import RunConfiguration
@@ -156,9 +157,11 @@ def configure(
         unknown to the engine, out of range or against another.
     """
     _check_drafter(target.architecture, load.speculation)
+    shared = target.engine.engine.software_of  # equal software has equal server settings too
+    chip = load_sku(shared[0]) if shared else target.sku
     recipe = resolve_recipe(
         engine=target.engine.engine,
-        sku=target.sku.key,
+        sku=chip.key,
         model=target.model,
         isl=load.isl,
         osl=load.osl,
@@ -172,7 +175,7 @@ def configure(
         precision=load.precision,
         scenario=load.traffic,
         stated=load.engine_settings,
-        related_skus=target.sku.related_skus,
+        related_skus=chip.related_skus,
         longest_prompt=load.longest_prompt,
         image=load.image,
     )

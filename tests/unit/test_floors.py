@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodels.floors import floor_s, floor_trend
+from hwmodels.floors import dated_floors, floor_s, floor_trend
 from hwmodels.sku import load_sku
 from hwmodels.software import kernel_table, load_software
 from simulator.studies.catalog.sheets import sheet_of
@@ -66,3 +66,24 @@ def test_the_sheet_of_a_chip_says_what_floor_it_assumes_and_from_what():
     assert "hopper to blackwell" in text
     assert sheet_of("sku", "h100")["floors"].endswith("measured on hopper")
     assert "assumed" in sheet_of("sku", "mi355x")["floors"]
+
+
+def test_dated_floors_are_the_slope_of_their_logarithm():
+    """Floors that fall by 5 % a month on one chip and stay on another: -2.5 % in the median."""
+    runs = [f"dsv3/{engine}/b200/2026-0{n}" for engine in ("vllm", "trtllm") for n in (1, 2, 4)]
+    runs += ["dsv3/sglang/b200/2026-01", "dsv3/vllm/h100/2026-01", "dsv3/vllm/b200/median"]
+
+    def factor_of(family, engine, sku, date):
+        return 0.95 ** int(date[5:7]) if engine == "vllm" else 1.0
+
+    found = dated_floors(("b200", "b300"), factor_of=factor_of, runs=runs)
+    assert found.levels == 2
+    assert found.change == pytest.approx(-0.025)
+    assert (found.low, found.high) == (pytest.approx(-0.05), 0.0)
+    assert (found.skus, found.first, found.last) == (("b200",), "2026-01", "2026-04")
+    assert dated_floors(("b300",), factor_of=factor_of, runs=runs) is None
+
+
+def test_the_sheet_says_how_floors_moved_with_the_software():
+    assert "by date: floors of" in sheet_of("sku", "b200")["floors_by_date"]
+    assert "a month" in sheet_of("sku", "vr200")["floors_by_date"]

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import list_economics, load_economics
-from hwmodels.fitted import fitted_level_dates
-from hwmodels.floors import floor_s, floor_trend
+from hwmodels.fitted import effect_groups, fitted_factor, fitted_level_dates, read_fits
+from hwmodels.floors import FLOOR, dated_floors, floor_s, floor_trend
 from hwmodels.sku import figure_fields, list_skus, load_sku
 from hwmodels.software import (
     PARAMETERS,
@@ -99,6 +99,7 @@ def _sku(name: str) -> dict[str, Any]:
         "figures": [_figure(field, sku.figures[field]) for field in known],
         "unknown": [field for field in figure_fields() if field not in sku.figures],
         "floors": floor_text(sku),
+        "floors_by_date": dated_floor_text(sku),
         "economics": costs,
     }
 
@@ -128,6 +129,34 @@ def floor_text(sku: Sku) -> str:
         f"{shown}, assumed: {trend.ratio:.2f} of {trend.base}'s ({trend.low:.2f} to "
         f"{trend.high:.2f}), the median step between generations: {steps}"
     )
+
+
+def dated_floor_text(sku: Sku) -> str:
+    """How floors moved over the dates of software on a chip, or on those that it is related to."""
+    (fit, *_) = read_fits()
+
+    def factor_of(family: str, engine: str, chip: str, date: str) -> float:
+        groups = effect_groups(
+            family=family,
+            model=next(name for name, of in fit["families"].items() if of == family),
+            engine=engine,
+            sku=chip,
+            vendor=load_sku(chip).vendor,
+            generation=fit["generations"][chip],
+            level_date=date,
+        )
+        return fitted_factor(fit, parameter=FLOOR, groups=groups)
+
+    for skus in ((sku.key,), sku.related_skus):
+        found = dated_floors(skus, factor_of=factor_of, runs=list(fit["runs"]))
+        if found is not None:
+            return (
+                f"by date: floors of {found.levels} engines and model families on "
+                f"{', '.join(found.skus)} moved by {found.change:+.1%} a month "
+                f"({found.low:+.1%} to {found.high:+.1%}), {found.first} to {found.last}; "
+                "not carried on beyond it"
+            )
+    return "by date: no fitted software of three dates on the chip or its relations"
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def _print_sku(sheet: dict[str, Any]) -> None:
     if sheet["unknown"]:
         out.print(f"\nnot published: {', '.join(sheet['unknown'])}", soft_wrap=True)
     out.print(f"\nlaunch floors: {sheet['floors']}", soft_wrap=True)
+    out.print(sheet["floors_by_date"], soft_wrap=True)
     out.print("\ncost and power of one chip, by dated file:" if sheet["economics"] else "")
     if sheet["economics"]:
         out.print(_figure_table(sheet["economics"], sources=sources, first="economics"))
