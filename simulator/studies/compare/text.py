@@ -13,6 +13,7 @@ from simulator.output.text_tables import (
     records_of,
     table_of_columns,
 )
+from simulator.studies.closing import closing_lines
 from simulator.studies.compare.sides import crossings
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
@@ -53,7 +54,9 @@ def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
     out.print()
     out.print(_table(result))
     notes = [f"note: {message}" for message in result.messages]
-    lines = ["", *_remarks(result), *notes, "", f"results in {directory}"]
+    runs = result.runs()
+    closing = closing_lines(runs[runs["on_frontier"]], calibration=result.calibration)
+    lines = ["", *_remarks(result), *closing, *notes, "", f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from hwmodels.evidence import runs_of_form
 from simulator.output.text_tables import (
     OUT_OF_REACH,
     OUT_OF_REACH_NOTE,
@@ -17,6 +18,7 @@ from simulator.output.text_tables import (
 )
 from simulator.studies.plan.break_even import break_even_of
 from simulator.version import version
+from workloads.architectures.catalog import load_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +101,7 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
     if result.rows:
         out.print(_table(result))
         out.print()
-    lines = [*advice(result), *_unpriced(result), *_software(result)]
+    lines = [*advice(result), *_unpriced(result), *_software(result), *_closing(result)]
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
         lines.append(OUT_OF_REACH_NOTE)
     lines += ["", *_left_out(result)]
@@ -277,6 +279,40 @@ def _software(result: PlanResult) -> list[str]:
             skus.append(row.sku)
     parts = [f"{kind}: {', '.join(skus)} on {level}" for (kind, level), skus in levels.items()]
     return [f"kind of prediction: {'; '.join(parts)}"] if parts else []
+
+
+def _closing(result: PlanResult) -> list[str]:
+    """What decides the answer, and what to measure first to settle it."""
+    if not result.rows:
+        return []
+    row = result.rows[0]
+    spec = row.load.spec.partition(":")[0]
+    runs = runs_of_form(
+        model=load_architecture(row.load.model).name,
+        sku=row.sku,
+        engine=row.engine.partition("@")[0],
+        speculation=spec,
+        disaggregated="+" in row.label,
+        directory=row.load.calibration,
+    )
+    fitted = f"{runs} runs" if runs else "no run"
+    how = f"{row.engine}{'' if spec == 'none' else ' ' + spec}"
+    lines = [
+        f"it rests on {row.level} ({fitted} of {how} on {row.sku} fitted), the acceptance and "
+        f"assumptions of the notes, {result.request.objectives}, prices of {result.economics}"
+    ]
+    if row.band is not None:
+        low, high = row.band
+        lines.append(
+            "how far off: nine in ten such predictions lie so that a chip carries "
+            f"{number(low) if low > 0 else OUT_OF_REACH} to {number(high)} times what is predicted "
+            "at this speed (docs/ACCURACY.md)"
+        )
+    lines.append(
+        f"measure first: {row.sku} under {how} as {row.label} with about "
+        f"{max(1, round(row.operating.in_flight)):,} clients; the winner's band decides the order"
+    )
+    return lines
 
 
 def _left_out(result: PlanResult) -> list[str]:
