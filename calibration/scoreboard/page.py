@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from calibration.scoreboard.scoring import GroupScore
 
-BY = (("model", "model"), ("chip", "sku"), ("engine", "engine"), ("what binds", "regime"))
+MANY_POINTS = 60
+"""Points beyond which they are drawn small."""
+_AXES = {"throughput": ("tok/s/GPU", 1.0), "tpot": ("TPOT [ms]", 1e3), "ttft": ("TTFT [ms]", 1e3)}
+BY = (
+    *(("model", "model"), ("chip", "sku"), ("engine", "engine"), ("what binds", "regime")),
+    ("scenario", "scenario"),
+)
 _HEADS = (
     "runs",
     "answered",
@@ -102,30 +109,49 @@ def _percent(value: float) -> str:
 def _picture(table: pd.DataFrame, path: Path, *, title: str) -> None:
     from simulator.output.figure import ResultFigure
 
-    figure = ResultFigure(width=12.0, height=4.4)
-    names = {"throughput": "tok/s/GPU", "tpot": "TPOT [s]", "ttft": "TTFT [s]"}
-    axes = figure.subplots(1, len(METRICS), squeeze=True)
     known = table[table["answered"]]
-    for axis, metric in zip(axes, METRICS, strict=True):
-        values = known[[f"measured_{metric}", f"predicted_{metric}"]].dropna()
-        axis.set(xlabel=f"measured {names[metric]}", ylabel="predicted")
-        if values.empty:
-            axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
-            continue
-        ends = [float(values.min().min()), float(values.max().max())]
-        axis.plot(ends, ends, color="0.4", linewidth=0.8)
-        axis.set(xscale="log", yscale="log")
-        for sku, group in known.groupby("sku"):
+    pairs = {
+        metric: known[["sku", f"measured_{metric}", f"predicted_{metric}"]].dropna()
+        for metric in METRICS
+    }
+    drawn = [metric for metric in METRICS if len(pairs[metric])]
+    figure = ResultFigure(width=4.2 * max(len(drawn), 1), height=4.4)
+    for position, metric in enumerate(drawn):
+        axis = figure.add_subplot(1, len(drawn), position + 1)
+        name, scale = _AXES[metric]
+        values = pairs[metric].set_index("sku") * scale
+        values.columns = ["measured", "predicted"]
+        low, high = float(values.min().min()) / 1.15, float(values.max().max()) * 1.15
+        for factor, style in ((1.0, "-"), (0.8, ":"), (1.25, ":")):
+            axis.plot([low, high], [factor * low, factor * high], style, color="0.4", linewidth=0.8)
+        for sku, group in values.groupby(level="sku"):
             axis.plot(
-                group[f"measured_{metric}"],
-                group[f"predicted_{metric}"],
-                ".",
-                markersize=3,
-                alpha=0.6,
+                group["measured"],
+                group["predicted"],
+                "o",
+                markersize=6 if len(values) < MANY_POINTS else 2.5,
+                markeredgewidth=0,
+                alpha=0.7,
                 label=sku,
             )
+        axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+        axis.set(xlabel=f"measured {name}", ylabel=f"predicted {name}", aspect="equal")
+        _plain_ticks(axis, decades=math.log10(high / low))
         axis.legend(fontsize=6, ncols=2, frameon=False)
-    figure.suptitle(f"{title} (forecurve {version()})", fontsize=10)
+    figure.suptitle(f"{title} (forecurve {version()}); dotted: 25 % off", fontsize=10)
     figure.tight_layout()
     with staged(path) as stage:
         figure.savefig(stage, dpi=130)
+
+
+def _plain_ticks(axis: Axes, *, decades: float) -> None:
+    """Ticks of a logarithmic axis as plain numbers, few enough to be read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    subs = (
+        (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    )
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=subs))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        side.set_minor_formatter(NullFormatter())

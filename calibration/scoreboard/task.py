@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, cast
 from calibration.importers.runs import import_runs
 from calibration.measured.keys import deployment_text
 from calibration.measured.runs import to_predict_columns
+from calibration.scoreboard import mlperf_table, point_table
 from calibration.scoreboard.page import write_score_page
 from calibration.scoreboard.scoring import METRICS, beside, score_groups
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
+    from calibration.importers.runs import ImportedRuns
+    from calibration.scoreboard.scoring import MetricScore
     from simulator.studies.predict.run import Progress
 
 
@@ -86,8 +90,9 @@ def score_and_write(
     UserError
         If a file cannot be read, or the predictions are not of its rows.
     """
-    imported = import_runs(path, skip_bad=True)
-    given = None
+    if (mlperf := _mlperf_table(path, predictions=predictions, progress=progress)) is not None:
+        return _lines_and_page(*mlperf, path=path, out=out, unit="output tok/s/chip")
+    imported, given, notes = _imported(path)
     if registered:
         from calibration.scoreboard.registered_page import registered_columns
 
@@ -106,25 +111,81 @@ def score_and_write(
         workers=workers,
         progress=progress,
     )
+    notes += [*imported.notes, *imported.problems]
+    return _lines_and_page(table, notes, path=path, out=out)
+
+
+def _imported(path: Path) -> tuple[ImportedRuns, pd.DataFrame | None, list[str]]:
+    """Runs of a file, predictions that stand beside them in it, and what was renamed."""
+    import tempfile
+    from pathlib import Path
+
+    if path.suffix != ".csv" or not path.is_file():
+        return import_runs(path, skip_bad=True), None, []
+    frame = mlperf_table.text_table(path)
+    if not point_table.is_foreign(list(frame.columns)):
+        return import_runs(path, skip_bad=True), None, []
+    measured, predicted, notes = point_table.translated(frame)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / path.name
+        measured.to_csv(own, index=False)
+        imported = import_runs(own, skip_bad=True)
+    if predicted is not None and len(imported.frame) != len(predicted):
+        # rows that could not be read have no prediction either
+        places = [int(str(place).rsplit(" ", 1)[-1]) - 2 for place in imported.frame["place"]]
+        predicted = predicted.iloc[places].reset_index(drop=True)
+    return imported, predicted, notes
+
+
+def _mlperf_table(
+    path: Path, *, predictions: Path | None, progress: Progress | None
+) -> tuple[pd.DataFrame, list[str]] | None:
+    """MLPerf's results beside predictions, and what was left out; ``None`` for other files."""
+    if path.suffix != ".csv" or not path.is_file():
+        return None
+    frame = mlperf_table.text_table(path)
+    if not mlperf_table.is_mlperf_table(list(frame.columns)):
+        return None
+    rows, left_out = mlperf_table.read_mlperf_rows(frame)
+    if not rows:
+        raise UserError(f"{path} holds no result that can be scored; {'; '.join(left_out[:3])}")
+    given = None if predictions is None else mlperf_table.read_predicted(predictions)
+    return mlperf_table.mlperf_beside(rows, predicted=given, progress=progress), left_out
+
+
+def _lines_and_page(
+    table: pd.DataFrame,
+    notes: list[str],
+    *,
+    path: Path,
+    out: Path | None,
+    unit: str = "tok/s/GPU",
+) -> list[str]:
+    """The errors in lines, and the page where a folder is named."""
     (whole,) = score_groups(table)
     lines = [
         f"{whole.selected:,} runs of {path.name}, {whole.answered:,} predicted "
-        f"({100 * whole.answered_share:.0f} %)",
+        f"({100 * whole.answered_share:.0f} %); throughput in {unit}",
         f"{'':<12}{'runs':>7}{'median':>9}{'mean':>9}{'bias':>9}{'shape':>9}{'in band':>9}",
     ]
-    for metric in METRICS:
-        if (score := whole.metrics.get(metric)) is not None:
-            cells = (score.median, score.mean, score.bias, score.shape, score.coverage)
-            lines.append(
-                f"{metric:<12}{score.runs:>7,}"
-                + "".join(f"{100 * cell:>8.1f}%" if cell == cell else f"{'–':>9}" for cell in cells)
-            )
+    scores = [(metric, whole.metrics.get(metric)) for metric in METRICS]
+    if unit != "tok/s/GPU":
+        groups = score_groups(table, by="scenario")
+        scores += [(group.name, group.metrics.get("throughput")) for group in groups]
+    lines += [_line(name, score) for name, score in scores if score is not None]
     if whole.frontier == whole.frontier:
         lines.append(f"frontier at equal tok/s/user: {100 * whole.frontier:.1f} % off (median)")
     if whole.pairs:
         lines.append(f"pairs of chips in the measured order: {whole.right} of {whole.pairs}")
-    lines += [f"note: {note}" for note in (*imported.notes, *imported.problems)]
+    lines += [f"note: {note}" for note in notes]
     if out is not None:
         page = write_score_page(table, folder=out, title=f"Predictions against {path.name}")
         lines.append(f"page in {page}")
     return lines
+
+
+def _line(name: str, score: MetricScore) -> str:
+    cells = (score.median, score.mean, score.bias, score.shape, score.coverage)
+    return f"{name:<12}{score.runs:>7,}" + "".join(
+        f"{100 * cell:>8.1f}%" if cell == cell else f"{'–':>9}" for cell in cells
+    )

@@ -87,7 +87,7 @@ def test_what_was_registered_is_scored_when_runs_come(folder, tmp_path, capsys):
     out = capsys.readouterr().out
     # the question of 64 clients was not registered
     assert "3 runs of runs.csv, 2 predicted (67 %)" in out
-    assert "20.0%" in out.split("throughput")[1].splitlines()[0]
+    assert "20.0%" in out.split("\nthroughput")[1].splitlines()[0]
     (folder / "h200.yaml").write_text("answers: []\n", encoding="utf-8")
     assert run(command) == 2
     assert "was changed after it was registered" in capsys.readouterr().err

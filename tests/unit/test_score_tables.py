@@ -1,0 +1,81 @@
+"""Tables of others: point files with predictions beside them, and MLPerf's results."""
+
+import pandas as pd
+import pytest
+
+from calibration.scoreboard.mlperf_table import is_mlperf_table, read_mlperf_rows
+from calibration.scoreboard.point_table import is_foreign, translated
+from simulator.cli.main import run
+
+POINTS = """\
+hw,framework,model,precision,tp,isl,osl,conc,actual_tpot_ms,predicted_tpot_ms,tput_per_gpu
+h200,vllm,llama-3.1-8b,bf16,1,1024,1024,16,8.0,8.8,1800
+no-chip,vllm,llama-3.1-8b,bf16,1,1024,1024,16,8.0,800,1800
+h200,vllm,llama-3.1-8b,bf16,1,1024,1024,64,10.0,13.0,4800
+"""
+RESULTS = """\
+Submitter,Accelerator,# of Accelerators,Model,Scenario,Units,Result
+A,NVIDIA H200-SXM-141GB,8,llama3_1-8b,Offline,Tokens/s,"160,000"
+A,NVIDIA H200-SXM-141GB,8,llama2-70b-99,Server,Tokens/s,32000
+A,NVIDIA H200-SXM-141GB,8,llama2-70b-99.9,Server,Tokens/s,32000
+A,Foo 9000,8,llama2-70b-99.9,Server,Tokens/s,32000
+A,AMD Instinct MI325X 256GB,8,llama2-70b-interactive-99,Server,Tokens/s,8000
+A,NVIDIA H200-SXM-141GB,8,resnet,Offline,Samples/s,7
+"""
+
+
+def written(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_point_file_is_scored_on_the_predictions_that_it_holds(tmp_path, capsys):
+    assert run(["score", written(tmp_path, "points.csv", POINTS)]) == 0
+    out = capsys.readouterr().out
+    assert "2 runs of points.csv, 2 predicted" in out
+    # 10 % and 30 % off; the row of an unknown chip takes its prediction with it
+    assert out.split("tpot")[1].split()[1:3] == ["20.0%", "20.0%"]
+    assert "hw as sku" in out
+    assert "'no-chip' is unknown" in out
+
+
+def test_columns_of_others_are_known_by_name_and_unit():
+    frame = pd.DataFrame({"Max Concurrency": ["4"], "p50_ttft_ms": ["250"], "sim_ttft": ["0.3"]})
+    measured, predicted, _ = translated(frame)
+    assert is_foreign(list(frame.columns))
+    assert measured["concurrency"].tolist() == ["4"]
+    assert float(measured["median_ttft_s"].iloc[0]) == pytest.approx(0.25)
+    assert predicted["pred_mean_ttft_s"].iloc[0] == pytest.approx(0.3)
+    assert not is_foreign(["model", "sku", "tp", "isl", "concurrency", "mean_ttft_s"])
+
+
+def test_results_of_mlperf_become_rows(tmp_path):
+    frame = pd.read_csv(written(tmp_path, "results.csv", RESULTS), dtype=str)
+    assert is_mlperf_table(list(frame.columns))
+    rows, left_out = read_mlperf_rows(frame)
+    assert [(row.benchmark, row.scenario, row.sku) for row in rows] == [
+        ("llama3.1-8b", "offline", "h200"),
+        ("llama2-70b", "server", "h200"),
+        ("llama2-70b", "interactive", "mi325x"),
+    ]
+    assert rows[0].tokens_per_s == 160_000
+    assert [line.split(":")[0] for line in left_out] == ["line 5", "line 7"]
+
+
+def test_results_of_mlperf_are_scored_by_scenario(tmp_path, capsys):
+    predicted = "tokens_per_s,lo,hi\n144000,100000,200000\n40000,35000,50000\n8000,7000,9000\n"
+    results = written(tmp_path, "results.csv", RESULTS)
+    predictions = written(tmp_path, "predicted.csv", predicted)
+    assert run(["score", results, "--predictions", predictions, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert lines["offline"][2] == "10.0%"
+    assert lines["server"][2] == "25.0%"
+    assert lines["interactive"][-1] == "100.0%"
+    page = (tmp_path / "SCORE.md").read_text(encoding="utf-8")
+    assert "## By scenario" in page
+    assert (tmp_path / "score.png").exists()
+    short = written(tmp_path, "short.csv", "tokens_per_s\n1\n")
+    assert run(["score", results, "--predictions", short]) == 2
+    assert "predictions has 1 rows, measured 3" in capsys.readouterr().err
