@@ -47,7 +47,7 @@ def test_columns_of_others_are_known_by_name_and_unit():
     assert measured["concurrency"].tolist() == ["4"]
     assert float(measured["median_ttft_s"].iloc[0]) == pytest.approx(0.25)
     assert predicted["pred_mean_ttft_s"].iloc[0] == pytest.approx(0.3)
-    assert not is_foreign(["model", "sku", "tp", "isl", "concurrency", "mean_ttft_s"])
+    assert not is_foreign(["model", "sku", "decode_tp", "isl", "concurrency", "mean_ttft_s"])
 
 
 def test_results_of_mlperf_become_rows(tmp_path):
