@@ -116,11 +116,9 @@ def ported(asked: EngineRequest, *, sku: Sku) -> EngineRequest:
     port = engine_labels().get(f"{asked.engine.label}-ascend")
     if port is None or sku.vendor != port.vendor:
         return asked
-    kept = {
-        "persistent": asked.engine.persistent,
-        "software_of": asked.engine.software_of,
-    }
-    return replace(asked, engine=replace(port, **kept))
+    own = asked.engine
+    ported_engine = replace(port, persistent=own.persistent, software_of=own.software_of)
+    return replace(asked, engine=ported_engine)
 
 
 def check_runs_on(engine: EngineLabel, *, sku: Sku) -> None:
