@@ -31,6 +31,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import run_deployment
+from simulator.serving.front_end import FrontEnd
 from simulator.serving.step_cost import Line
 from workloads.layout import Layout
 from workloads.requests.request import Request
@@ -201,7 +202,9 @@ def build(workload: PeerWorkload, *, factor: float | None = None) -> tuple[Deplo
     factor = workload.step_factor if factor is None else factor
     if factor != 1.0:
         served = dataclasses.replace(served, cost=ScaledCost(served.cost, factor))
-    return dataclasses.replace(assembly.deployment, aggregated=served), assembly.software.kind
+    # AISimulate's requests are at its scheduler at once
+    deployment = dataclasses.replace(assembly.deployment, aggregated=served, front_end=FrontEnd())
+    return deployment, assembly.software.kind
 
 
 class Passes:
