@@ -49,7 +49,7 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
-            help="Two or more: gb200 b200, or mi355x:sglang@2026-04 mi355x:sglang@2026-05, or "
+            help="Two or more: gb200 b200, or mi355x:sglang@2026-05 mi355x:sglang@2026-07, or "
             "YAML scenarios. Ratios are over the first. Default: those of --scenario, where it is "
             "the resolved.yaml of a comparison.",
             show_default=False,

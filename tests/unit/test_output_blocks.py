@@ -1,0 +1,55 @@
+"""Blocks of output in the documentation: what is shown, and that every mark is understood."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    path = ROOT / "docs" / "tools" / "output_blocks.py"
+    spec = importlib.util.spec_from_file_location("output_blocks", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (None, "1 2 3 4 5 6"),
+        ("1-2", "1 2 ..."),
+        ("1, -2:", "1 ... 5 6"),
+        ("2-3", "... 2 3 ..."),
+        ("5-9", "... 5 6"),
+    ],
+)
+def test_lines_that_are_left_out_become_dots(tool, lines, expected):
+    assert tool.shown("1\n2\n3\n4\n5\n6", lines).split() == expected.split()
+
+
+def test_figures_have_their_unit(tool):
+    text = json.dumps({"a": [{"share": 0.185, "step_s": 0.01008}]})
+    assert tool.figure(text, "a.0.share", ".0f%") == "18 %"
+    assert tool.figure(text, "a.0.step_s", ".1fms") == "10.1 ms"
+    assert tool.figure(text, "a.0.step_s", ".3f") == "0.010"
+
+
+def test_every_mark_on_a_page_is_understood(tool):
+    marks = 0
+    for page in tool.pages():
+        text = page.read_text(encoding="utf-8")
+        assert text.count("<!-- output:") == len(tool.BLOCK.findall(text)), page
+        assert text.count("<!--f ") == len(tool.FIGURE.findall(text)), page
+        marks += text.count("<!-- output:") + text.count("<!--f ")
+    assert marks > 5
+
+
+def test_a_block_is_what_its_command_prints(tool):
+    block = "<!-- output: echo one; echo two | lines 1-1 -->\n```\nold\n```\n"
+    match = tool.BLOCK.search(block)
+    assert tool.rendered(match).split("\n")[2:4] == ["one", "..."]
