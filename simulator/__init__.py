@@ -8,6 +8,7 @@ picture (``.plot()``, matplotlib)::
     sim.curve(sku="mi355x", ep=8).frame()
     sim.sweep(sku="gb200", engine="dynamo-vllm", prefill="1-4", decode="1-4").plot()
     sim.compare("gb200", "mi355x", at=(20, 50)).frame()
+    sim.agentx("b200:vllm", "mi355x", concurrency=64).frame()
     sim.run_load(sku="b300", deployment="2xDEP8", rate=6.0, ttft_slo=5.0).plot()
     sim.report("out/run", sku="mi355x", ep=8, out="page.html")
 
@@ -20,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simulator.studies.agentx.api import agentx as agentx
     from simulator.studies.catalog.api import catalog as catalog
     from simulator.studies.catalog.api import show as show
     from simulator.studies.compare.run import compare as compare
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "UserError": "workloads.errors",
+    "agentx": "simulator.studies.agentx.api",
     "catalog": "simulator.studies.catalog.api",
     "compare": "simulator.studies.compare.run",
     "curve": "simulator.studies.curve.api",

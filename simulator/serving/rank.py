@@ -150,6 +150,8 @@ class Rank:
         """Tokens of the head of the queue that are not in the prefix cache. [tokens]"""
         if self.cache is None or sequence.swapped or not sequence.request.block_hashes:
             return sequence.target
+        for other in self.prefilling:
+            self._catch_up(other)
         self.trim_cache(step)
         sequence.match = self.cache.match(sequence.request, sequence.target)
         return sequence.target - sequence.match.tokens
@@ -242,6 +244,8 @@ class Rank:
     def publish(self, sequence: RequestState, tokens: int, *, is_whole: bool = False) -> None:
         """Let later prompts hit the full blocks among the first tokens of a prompt.
 
+        Those of a prompt in progress are put into the tree when the next prompt is looked up.
+
         Parameters
         ----------
         tokens:
@@ -249,10 +253,22 @@ class Rank:
         is_whole:
             Whether that is all of the prompt, whose end keeps its state too.
         """
-        cache = self.cache
-        request = sequence.request
-        if cache is None or not request.block_hashes:
+        if self.cache is None or not sequence.request.block_hashes:
             return
+        if is_whole:
+            self._put(sequence, tokens, is_whole=True)
+        else:
+            sequence.published = tokens
+
+    def _catch_up(self, sequence: RequestState) -> None:
+        """Put into the tree what a prompt in progress has published."""
+        if sequence.published:
+            self._put(sequence, sequence.published, is_whole=False)
+
+    def _put(self, sequence: RequestState, tokens: int, *, is_whole: bool) -> None:
+        cache, request = self.cache, sequence.request
+        assert cache is not None
+        sequence.published = 0
         block = self.pool.block_tokens
         whole = len(request.block_hashes) * request.block_tokens
         both = lcm(block, request.block_tokens)  # ends a block of the pool and of the prompt
@@ -288,6 +304,7 @@ class Rank:
 
     def drop(self, sequence: RequestState, *, finished: bool = False) -> None:
         """Free what a request holds outside the decode batch."""
+        self._catch_up(sequence)
         self.held -= sequence.blocks
         self.life_blocks -= sequence.life_blocks
         sequence.blocks = sequence.life_blocks = 0

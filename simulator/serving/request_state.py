@@ -40,6 +40,9 @@ class RequestState:
     prefix, shared_blocks:
         Leading prompt blocks that it holds through the prefix cache: their end in its tree, and
         how many pool blocks they are.
+    published:
+        Leading prompt tokens that later prompts may hit as soon as one is looked up; 0: no more
+        than are in the tree. [tokens]
     cached_tokens, loaded_tokens:
         Prompt tokens found in the prefix cache when it was first admitted, and those of them that
         came from offload tiers. [tokens]
@@ -66,6 +69,7 @@ class RequestState:
         "order",
         "preemptions",
         "prefix",
+        "published",
         "rank",
         "rate",
         "reached_s",
@@ -107,6 +111,7 @@ class RequestState:
         self.life_blocks = 0
         self.prefix: PrefixNode | None = None
         self.shared_blocks = 0
+        self.published = 0
         self.match: PrefixMatch | None = None
         self.swapped = False
         self.cached_tokens = 0

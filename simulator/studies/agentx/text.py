@@ -23,9 +23,34 @@ def print_agentx(result: AgentxResult, *, directory: Path) -> None:
         points = [point for point in result.points if point.system == one.name]
         if points:
             _print_system(result, one.name, points)
+    if len(result.asked.systems) > 1:
+        _print_cliffs(result)
     for name, sessions, reason in result.refused:
         out.print(f"not served: {name} at {sessions} sessions: {reason}", soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
+
+
+def _print_cliffs(result: AgentxResult) -> None:
+    """Sessions that every system holds, by its largest deployment."""
+    table = table_of(
+        title="sessions that fill the KV pool, that fill host memory too, and where hits fall",
+        headers=("system", "layout", "pool", "with host", "hit < 80 % at"),
+        left=("system", "layout"),
+    )
+    for one in result.asked.systems:
+        points = [point for point in result.points if point.system == one.name]
+        if not points:
+            continue
+        largest = max(points, key=lambda point: point.capacity.sessions_device)
+        cliff = result.cliff(one.name)
+        table.add_row(
+            one.name,
+            largest.layout,
+            f"{largest.capacity.sessions_device:,.0f}",
+            f"{largest.capacity.sessions_host:,.0f}",
+            "none simulated" if cliff is None else f"{cliff:,}",
+        )
+    console().print(table)
 
 
 def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) -> None:

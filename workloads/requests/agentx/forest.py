@@ -319,34 +319,54 @@ def build_tree(session: Session) -> SessionTree:
     )
 
 
+class _Look:
+    """What a chain has seen of the others: calls that it waited for, and chains still open."""
+
+    __slots__ = ("known", "open", "position")
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+        self.open: set[int] = set()
+        self.position = 0
+
+
 class _Scope:
     """The chains of one agent as far as they have been replayed."""
 
     def __init__(self) -> None:
         self._last: dict[int, tuple[Call, int]] = {}
-        self._waited: dict[int, dict[int, int]] = {}
+        self._changed: list[int] = []
+        self._looks: dict[int, _Look] = {}
         self._returned: list[tuple[float, int]] = []
         self._sent: tuple[float, int] = (0.0, -1)
 
     def parents(self, call: Call) -> tuple[int, set[int]]:
         """What a call's delay counts from, and what else it waits for."""
         previous = self._last.get(call.chain)
+        look = self._looks.get(call.chain)
+        if look is None:
+            look = self._looks[call.chain] = _Look()
+        # calls come in the order of their starts: what had returned once has returned for good
+        chains = {*look.open, *self._changed[look.position :]}
+        look.position = len(self._changed)
+        look.open.clear()
         waits: set[int] = set()
-        known = self._waited.setdefault(call.chain, {})
-        latest_s, latest = -1.0, -1
-        for chain, (other, index) in self._last.items():
-            if chain == call.chain or other.end_s > call.start_s:
+        for chain in chains:
+            if chain == call.chain:
                 continue
-            if other.end_s > latest_s:
-                latest_s, latest = other.end_s, index
-            if known.get(chain) != index:
-                known[chain] = index
+            other, index = self._last[chain]
+            if other.end_s > call.start_s:
+                look.open.add(chain)
+            elif look.known.get(chain) != index:
+                look.known[chain] = index
                 waits.add(index)
         if previous is not None:
             return previous[1], waits
-        if latest >= 0:
-            return latest, waits
-        return self._sent[1], waits
+        latest_s, latest = -1.0, -1
+        for other, index in self._last.values():
+            if latest_s < other.end_s <= call.start_s:
+                latest_s, latest = other.end_s, index
+        return (latest if latest >= 0 else self._sent[1]), waits
 
     def last_returned(self, time_s: float) -> int:
         """Last request that had returned at a time, else the last that had been sent."""
@@ -364,6 +384,7 @@ class _Scope:
     def add(self, call: Call, index: int) -> None:
         """Note a call of the scope."""
         self._last[call.chain] = (call, index)
+        self._changed.append(call.chain)
         self._sent = (call.start_s, index)
         self._returned.append((call.end_s, index))
 
