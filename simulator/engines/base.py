@@ -33,7 +33,7 @@ SEARCHED_CHUNKS = (2048, 4096, 8192, 16384, 32768)
 
 
 DataParallelRouting: TypeAlias = Literal[
-    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests"
+    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests", "session_balanced"
 ]
 """How an engine spreads requests over its attention ranks, see `simulator.serving.router`."""
 

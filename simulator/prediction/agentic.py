@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from simulator.serving.deployment import Deployment
     from simulator.serving.records import Records
     from simulator.serving.router import WorkerPool
+    from simulator.serving.scheduler import RankRouting
     from workloads.requests.agentx.workload import AgentxWorkload
 
 TYPICAL_ISL, TYPICAL_OSL = 131_072, 1_024
@@ -179,10 +180,15 @@ def simulate_agentic(
 def by_session(deployment: Deployment) -> Deployment:
     """The deployment with every router keeping a conversation in one place.
 
-    Decode workers of a disaggregated deployment keep no prompts and are routed as before.
+    Between ranks the place is picked by a hash of the conversation, unless the servers' router
+    balances conversations. Decode workers of a disaggregated deployment keep no prompts and are routed as before.
     """
 
     def of(pool: WorkerPool | None) -> WorkerPool | None:
-        return pool and replace(pool, routing="session", rank_routing="session")
+        if pool is None:
+            return None
+        own = pool.engine.rank_routing
+        ranks: RankRouting = own if own == "session_balanced" else "session"
+        return replace(pool, routing="session", rank_routing=ranks)
 
     return replace(deployment, aggregated=of(deployment.aggregated), prefill=of(deployment.prefill))

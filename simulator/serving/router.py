@@ -71,10 +71,12 @@ class Router:
     ``X-Session-ID``: affinity, whatever the load. Requests without a conversation are hashed by
     their own number.
 
-    Between ranks there are two more. ``least_loaded_rotating`` is vLLM's balancer: the fewest
+    Between ranks there are three more. ``least_loaded_rotating`` is vLLM's balancer: the fewest
     requests, each that waits counted up to four times on a rank whose KV pool is more than half
     full; the search starts behind the rank chosen last. ``least_requests`` is ATOM's: the fewest
-    requests, then the fewest prompt tokens among them, then in turn.
+    requests, then the fewest prompt tokens among them, then in turn. ``session_balanced`` keeps a
+    conversation where its first request went, the rank with the fewest requests at that time:
+    SGLang's router under ``cache_aware``, whose later turns follow their prefix.
     """
 
     def __init__(self, *, pool: WorkerPool, workers: Sequence[Worker]) -> None:
@@ -83,6 +85,7 @@ class Router:
         self.rank_routing = pool.rank_routing or pool.engine.rank_routing
         self._next_worker = 0
         self._next_rank = [0] * len(workers)
+        self._homes: dict[tuple[int, int], int] = {}
 
     def route(self, request: Request) -> tuple[Worker, Rank]:
         """The worker and the rank that serve a request."""
@@ -115,6 +118,8 @@ class Router:
             return worker, ranks[worker.loads.index(min(worker.loads))]
         if self.rank_routing == "session":
             return worker, ranks[spread // len(workers) % len(ranks)]
+        if self.rank_routing == "session_balanced":
+            return worker, ranks[self._home(request, index)]
         if self.rank_routing == "kv_aware":
             return worker, min(ranks, key=lambda rank: _work_blocks(rank, request))
         scores: list[float]
@@ -132,6 +137,15 @@ class Router:
         position = _first_least(scores, self._next_rank[index])
         self._next_rank[index] = (position + 1) % len(ranks)
         return worker, ranks[position]
+
+    def _home(self, request: Request, index: int) -> int:
+        """Rank of a conversation: the least loaded when its first request came, then the same."""
+        loads = self.workers[index].loads
+        position = _first_least([float(load) for load in loads], self._next_rank[index])
+        home = self._homes.setdefault((index, request.session), position)
+        if home == position:
+            self._next_rank[index] = (position + 1) % len(loads)
+        return home
 
 
 def _first_least(scores: Sequence[float], start: int) -> int:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 Routing: TypeAlias = Literal["round_robin", "least_loaded", "kv_aware", "session"]
 RankRouting: TypeAlias = Literal[
-    "round_robin", "least_loaded", "least_loaded_rotating", "least_requests", "kv_aware", "session"
+    "round_robin",
+    "least_loaded",
+    "least_loaded_rotating",
+    "least_requests",
+    "kv_aware",
+    "session",
+    "session_balanced",
 ]
 """How requests are spread over workers and over ranks, see `simulator.serving.router.Router`."""
 

@@ -96,7 +96,8 @@ class SglangScheduler(PrefillFirstScheduler):
     5. With ``scheduler_recv_interval`` n, new requests are seen every n decode steps after the
        last prefill, and at once after a prefill or when idle (``SchedulerRecvSkipper``).
     6. With ``prefill_decode_interval`` n, a prefill starts n decode steps after the last one at the
-       earliest; at once where nothing decodes.
+       earliest, the next chunk of a prompt in progress too (``_should_defer_prefill`` comes before
+       the chunked request is looked at); at once where nothing decodes.
     7. Attention ranks without a prefill decode beside those that have one; with speculation
        prefill and decode do not share a step, so they idle.
     """
@@ -154,8 +155,10 @@ class SglangScheduler(PrefillFirstScheduler):
     def steps_to_wait(self) -> int:
         """See `PrefillFirstScheduler.steps_to_wait`."""
         worker = self.worker
+        self.holds_chunks = False
         if self.pause and self.worker.is_decoding():
             left = self._last_prefill_step + self.pause - self.worker.steps
+            self.holds_chunks = left > 0
             if left > 0:
                 return left
         if self.looks_at_intervals:
