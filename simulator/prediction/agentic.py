@@ -181,7 +181,8 @@ def by_session(deployment: Deployment) -> Deployment:
     """The deployment with every router keeping a conversation in one place.
 
     Between ranks the place is picked by a hash of the conversation, unless the servers' router
-    balances conversations. Decode workers of a disaggregated deployment keep no prompts and are routed as before.
+    balances conversations. Decode workers of a disaggregated deployment keep no prompts and are
+    routed as before.
     """
 
     def of(pool: WorkerPool | None) -> WorkerPool | None:
