@@ -1,7 +1,7 @@
 """Makes and ships a fit from a checkout: ``python -m calibration.ship``.
 
 Fits all published runs, validates, and writes what the package ships: ``fitted.yaml``,
-``bands.yaml`` and the accuracy page with its pictures.
+``bands.yaml``, the accuracy page with its pictures and the README's line of figures.
 Everything that follows from fitted values is written here, so that nothing is edited by hand;
 tests hold shipped predictions to published figures within stated tolerances and pin none.
 """
@@ -52,6 +52,9 @@ def main(arguments: list[str]) -> int:
             return status
     shutil.copy(work / "fitted.yaml", SOFTWARE / "fitted.yaml")
     shutil.copy(work / "bands.yaml", BANDS / "bands.yaml")
+    figures = [sys.executable, "-m", "calibration.scoreboard.readme_figures"]
+    if status := subprocess.run(figures, cwd=ROOT, check=False).returncode:
+        return status
     print(f"shipped; now run pytest {' '.join(HELD_TO_FIT)}")
     return 0
 

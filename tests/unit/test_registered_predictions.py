@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from calibration.kernels.report import replace_blocks
 from calibration.scoreboard import registered
+from calibration.scoreboard.readme_figures import figures_text
 from calibration.scoreboard.registered_page import registered_text
 from simulator.cli.main import run
 from workloads.datafiles import read_yaml_mapping
@@ -110,3 +112,16 @@ def test_the_page_of_the_project_is_as_written():
 )
 def test_what_the_project_registered_is_as_it_was(digests):
     assert registered.check_unchanged(digests.parent) == []
+
+
+def test_figures_of_the_readme_are_those_of_the_pages():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert replace_blocks(text, {"figures": figures_text()}) == text
+
+
+def test_a_page_without_a_figure_is_named(tmp_path):
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "ACCURACY.md"
+    page.write_text("How far predictions are from 12 measured runs\n", encoding="utf-8")
+    with pytest.raises(UserError, match="no figure 'unseen layout, tok/s/GPU'"):
+        figures_text(tmp_path)

@@ -1,0 +1,71 @@
+"""The README's line of figures, taken from the accuracy page and the registered predictions.
+
+``python -m calibration.scoreboard.readme_figures`` writes the block ``figures`` of README.md;
+``calibration.ship`` does so after a fit. Nothing in it is typed by hand: a test compares.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from calibration.command_line import run_main
+from calibration.kernels.report import replace_blocks
+from calibration.scoreboard.registered import registered
+from simulator.output.text_file import write_text
+from workloads.datafiles import read_text
+from workloads.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = "figures"
+SHOWN = {
+    "unseen layout, tok/s/GPU": "tok/s/GPU of an unseen layout",
+    "unseen layout, TPOT": "its TPOT",
+    "SKU left out, sibling known, tok/s/GPU": "tok/s/GPU of a chip left out of the fit",
+    "one anchor run of the series, tok/s/GPU": "tok/s/GPU after one run of the series",
+}
+"""Rows of the accuracy page that the README shows, and how it calls them."""
+_RUNS = re.compile(r"How far predictions are from ([\d,]+) measured runs")
+_ROW = re.compile(r"^\| ([^|]+) \| [^|]* \| ([\d.]+ %) \|", re.MULTILINE)
+
+
+def figures_text(root: Path = ROOT) -> str:
+    """The block of a checkout.
+
+    Raises
+    ------
+    UserError
+        If the accuracy page lacks a figure that is shown.
+    """
+    page = read_text(root / "docs" / "ACCURACY.md")
+    runs = _RUNS.search(page)
+    if runs is None:
+        raise UserError("docs/ACCURACY.md does not say of how many runs; write it anew")
+    found = dict(_ROW.findall(page))
+    missing = [name for name in SHOWN if name not in found]
+    if missing:
+        raise UserError(f"docs/ACCURACY.md has no figure '{missing[0]}'; write it anew")
+    errors = "; ".join(f"{text} **{found[name]}**" for name, text in SHOWN.items())
+    lines = [
+        f"Median errors on {int(runs[1].replace(',', '')):,} runs that the fit behind them had not "
+        f"seen: {errors} ([all figures](docs/ACCURACY.md))."
+    ]
+    answers = [answer for answer in registered(root / "predictions") if answer.points]
+    if answers:
+        chips = len({answer.question["sku"] for answer in answers})
+        lines.append(
+            f"Registered before anyone measured: {len(answers)} questions on {chips} chips "
+            "([predictions](docs/predictions.md))."
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the block of the README."""
+    path = ROOT / "README.md"
+    write_text(path, replace_blocks(read_text(path), {BLOCK: figures_text()}))
+    print(path)
+
+
+if __name__ == "__main__":
+    run_main(main)
