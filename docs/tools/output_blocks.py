@@ -11,8 +11,8 @@ as JSON, and a format::
 
 ``--write`` runs the commands and writes what they print; ``--check`` runs those that took under
 twenty seconds of CPU when they were last written and fails where the page shows something else;
-longer ones are listed with the date of their last run. ``--page NAME`` is for one page, ``--stale`` leaves
-out what was written today. Times and dates are kept in docs/reference/outputs.yaml.
+longer ones are listed with the date of their last run. ``--page NAME`` is for one page, ``--stale``
+leaves out what was written today. Times and dates are kept in docs/reference/outputs.yaml.
 """
 
 from __future__ import annotations
