@@ -72,3 +72,6 @@ def test_the_fastest_commands_are_chosen_within_a_time():
     known = {"a": {"seconds": 30.0}, "b": {"seconds": 1.0}, "c": {"seconds": 2.0}}
     found = commands.fastest(asked, known, within_s=10.0)
     assert [each.text for each in found] == ["b", "c"]
+    asked.append(commands.Command(page="p", text="simulate list skus"))
+    found = commands.fastest(asked, known, within_s=10.0)
+    assert [each.text for each in found] == ["b", "c", "simulate list skus"]
