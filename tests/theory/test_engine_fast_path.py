@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from engine_scenarios import scenarios
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from simulator.engines.atom.engine import AtomSettings
 from simulator.serving.deployment import run_deployment
@@ -45,7 +45,11 @@ def test_runs_of_steps_equal_single_steps(scenario) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @given(scenario=scenarios().filter(lambda scenario: delays_prompts(scenario[0])))
 def test_runs_of_steps_equal_single_steps_under_prefill_delays(scenario) -> None:
     """Rules that hold prompts back count passes, slept through or not."""
