@@ -1,4 +1,4 @@
-"""docs/background/new_chips.md tells every chip without fitted runs that is new, and names true facts."""
+"""docs/background/new_chips.md tells of every new chip without fitted runs, and truly."""
 
 from pathlib import Path
 
