@@ -48,6 +48,10 @@ MARKS = ("<!-- calibration.agentx -->", "<!-- end of calibration.agentx -->")
 """Where that table begins and ends."""
 
 
+_RUNS: dict[str, AgenticMetrics] = {}
+"""Simulated runs by their settings: repetitions of one run are simulated once."""
+
+
 def predicted(row: MeasuredRow) -> AgenticMetrics:
     """Figures of a simulated run of a row's system.
 
@@ -59,7 +63,10 @@ def predicted(row: MeasuredRow) -> AgenticMetrics:
     settings = dict(row.settings)
     system = settings.pop("system")
     flags = {**settings, "kv_offload": row.kv_offload, "protocol": row.protocol}
-    return run_agentx(build_agentx([system], flags=flags)).points[0].metrics
+    key = repr((system, flags))
+    if key not in _RUNS:
+        _RUNS[key] = run_agentx(build_agentx([system], flags=flags)).points[0].metrics
+    return _RUNS[key]
 
 
 def counterparts(metrics: AgenticMetrics) -> dict[str, float]:

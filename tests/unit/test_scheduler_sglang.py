@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.serving.client import OpenLoop
-from simulator.serving.deployment import Deployment, Simulation
+from simulator.serving.deployment import Deployment, Simulation, run_deployment
 from simulator.serving.request_state import RequestState
 from workloads.requests.request import Request
 
@@ -57,6 +57,31 @@ def test_a_prompt_is_cut_at_a_page_and_continues_before_others_start() -> None:
         (2.0, 1, 12, 0),  # the last 10 of the second, and the third
     ]
     assert first_tokens(records) == {0: 1.0, 1: 3.0, 2: 3.0}
+
+
+def test_an_interval_lets_others_decode_between_the_chunks_of_a_prompt() -> None:
+    engine = sglang(prefill_decode_interval=3)
+    steps, records = trace(pool(engine), requests((8, 20), (40, 1), at=[0, 2.5]))
+    chunks = [start for start, _, tokens, _ in steps if tokens]
+    assert chunks == [0.0, 4.0, 8.0, 12.0]  # three decode steps between any two
+    assert first_tokens(records)[1] == 13.0
+
+
+def test_conversations_stay_where_the_fewest_requests_were_at_their_first() -> None:
+    engine = sglang(max_running_requests=8)
+    workload = requests((8, 30), (8, 30), (8, 2), (8, 2), (8, 2), at=[0, 0, 0, 40, 41])
+    for request, session in zip(workload, (1, 2, 3, 3, 4), strict=True):
+        request.session = session
+    records = run_deployment(
+        deployment=Deployment(
+            aggregated=pool(engine, dp=2, routing="session", rank_routing="session_balanced")
+        ),
+        requests=workload,
+        load=OpenLoop(),
+    )
+    ranks = dict(zip(records.request.tolist(), records.rank.tolist(), strict=True))
+    assert ranks[0] != ranks[1]
+    assert ranks[2] == ranks[3]
 
 
 def test_max_prefill_tokens_bounds_every_prompt_after_the_first() -> None:
