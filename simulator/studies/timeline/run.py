@@ -284,12 +284,16 @@ def _table(
     clients: Sequence[int],
     calibration: Path | None,
 ) -> pd.DataFrame:
+    factors = ratio_factors(
+        first=DATES, second=DATES, relation=RELATIONS[0], directory=calibration
+    ) or (np.nan, np.nan)
     rows: list[dict[str, Any]] = []
     for one in dates:
         mine = runs[runs["engine"].str.endswith(f"@{one.date}") & runs["meets_limits"]]
         fitted = len(mine) > 0 and bool((mine["kind"] == "calibrated").all())
         shared = {"date": one.date, "changes": "+".join(one.changes), "fitted": fitted}
-        rows += [shared | cells for cells in _followed(mine, at=at, clients=clients)]
+        followed = _followed(mine, at=at, clients=clients, factors=factors)
+        rows += [shared | cells for cells in followed]
     table = pd.DataFrame(rows)
     known = table[table["total_tput_per_gpu"].notna()]
     groups = ["basis", "value"]
@@ -297,26 +301,35 @@ def _table(
     base = first.transform("first").reindex(table.index)
     times = table["total_tput_per_gpu"] / base["total_tput_per_gpu"]
     judged = table.pop("fitted") & base["fitted"].eq(True) & times.ne(1.0)
-    factors = ratio_factors(
-        first=DATES, second=DATES, relation=RELATIONS[0], directory=calibration
-    ) or (np.nan, np.nan)
-    low, high = (times.where(judged) * factor for factor in factors)
+    low, high = (
+        table.pop(name).where(judged) / base["total_tput_per_gpu"] for name in ("low", "high")
+    )
     return table.assign(times_first=times, times_first_lo=low, times_first_hi=high)
 
 
 def _followed(
-    runs: pd.DataFrame, *, at: Sequence[float], clients: Sequence[int]
+    runs: pd.DataFrame,
+    *,
+    at: Sequence[float],
+    clients: Sequence[int],
+    factors: tuple[float, float],
 ) -> list[dict[str, Any]]:
-    """The cells of one date for everything that is followed."""
+    """The cells of one date for everything that is followed, with the ends of its throughput.
+
+    An error moves the whole curve along both axes, see `simulator.prediction.bands.ratio_factors`.
+    """
     x, y = runs["interactivity"].to_numpy(float), runs["total_tput_per_gpu"].to_numpy(float)
     curve = Frontier.of(x, y)
+    shifted = [curve.scaled(factor) for factor in factors]
     slowest, fastest = (curve.x[0], curve.x[-1]) if curve.x.size else (np.nan, np.nan)
     found: list[dict[str, Any]] = [
         {
             "basis": "interactivity",
             "value": speed,
             "interactivity": speed,
-            "total_tput_per_gpu": np.nan if (rate := curve.at(speed)) is None else rate,
+            "total_tput_per_gpu": _at(curve, speed),
+            "low": _at(shifted[0], speed),
+            "high": _at(shifted[1], speed),
             "label": "",
             "level": runs["level"].iloc[0] if len(runs) else "",
             "slowest": slowest,
@@ -324,11 +337,19 @@ def _followed(
         }
         for speed in at
     ]
-    found += [
+    best: list[dict[str, Any]] = [
         {"basis": "clients", "value": number} | _best(runs[runs["concurrency"] == number])
         for number in clients
-    ]
-    return [*found, {"basis": "peak", "value": np.nan} | _best(runs)]
+    ] + [{"basis": "peak", "value": np.nan} | _best(runs)]
+    for cells in best:
+        rate = cells["total_tput_per_gpu"]
+        cells |= {"low": rate * factors[0], "high": rate * factors[1]}
+    return [*found, *best]
+
+
+def _at(curve: Frontier, speed: float) -> float:
+    """Throughput of a curve at a speed; NaN where it does not reach it. [tok/s/GPU]"""
+    return float(curve.values([speed])[0])
 
 
 def _best(runs: pd.DataFrame) -> dict[str, Any]:
