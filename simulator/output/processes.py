@@ -83,7 +83,12 @@ def run_in_processes(
         batch_size=1,
     )
     run: Any = delayed(partial(_run, function, os.getpid()))
-    yield from parallel(run(task) for task in tasks)
+    try:
+        yield from parallel(run(task) for task in tasks)
+    except KeyboardInterrupt:
+        # joblib's threads find their tasks cancelled and would print a traceback each
+        threading.excepthook = lambda _: None
+        raise
 
 
 def _run(function: Callable[[Task], Result], parent: int, task: Task) -> Result:
