@@ -68,6 +68,27 @@ tp8 = simulator.sweep(ep=1, dp_attention=False, out=Path({folder!r}) / "tp8", **
 dep8 = simulator.sweep(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", **common)
 assert tp8.fresh + dep8.fresh == 2 * 56 * 9, (tp8.fresh, dep8.fresh)
 """
+QUESTIONS = (
+    ("curve as best deployed: simulate --sku b200", "12 s", "--sku b200"),
+    ("compare two SKUs as best deployed", "12 s", "compare b200 gb300"),
+    (
+        "plan over the catalogue",
+        "30 s",
+        "plan --interactivity 50 --ttft-p90 5 --rate 40",
+    ),
+    (
+        "sweep of 64 xPyD deployments",
+        "45 s",
+        "sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32",
+    ),
+    (
+        "timeline of one SKU",
+        "20 s",
+        "timeline --sku mi355x --engine sglang",
+    ),
+)
+"""What a planner asks: label, bar, command."""
+
 SWEEP_COUNT = 2 * 56 * 9
 
 
@@ -155,13 +176,15 @@ def main() -> None:
     )
     for sku in ("b300", "mi355x", "b200", "h200"):
         ask(
-            f"Pareto: simulate --sku {sku}, all layouts on 8 GPUs, 1-2048",
-            "5 s, AIConfigurator 23 s",
-            [SIMULATE, "--sku", sku, "--out", here],
+            f"Pareto: simulate --sku {sku} --engine vllm, all layouts on 8 GPUs, 1-2048",
+            "3 s, AIConfigurator 23 s",
+            [SIMULATE, "--sku", sku, "--engine", "vllm", "--out", here],
             runs=runs,
             folder=here,
         )
         time_curve(sku, runs=runs)
+    for label, bar, words in QUESTIONS:
+        ask(label, bar, [SIMULATE, *words.split(), "--out", here], runs=runs, folder=here)
     swept = ask(
         f"sweep: {SWEEP_COUNT} configurations, TP8 and DEP8, 8k/1k, 1-256",
         "100 ms wall x cores / configuration",

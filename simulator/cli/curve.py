@@ -64,8 +64,9 @@ def curve(
     it is best deployed; of one engine where that, a layout or concurrencies are stated.
     Start with: simulate --sku mi355x --ep 8
     """
-    is_given = as_json or any(
-        value is not None for value in (*given.values(), overlay, scenario, out)
+    switches = (as_json, no_ttft_limit, every, per_engine)
+    is_given = any(switches) or any(
+        value is not None for value in (*given.values(), overlay, scenario, out, ttft_p90)
     )
     command = context.invoked_subcommand
     if command is not None:
@@ -82,6 +83,8 @@ def curve(
         if given["sku"] is None:
             raise UserError("session trees need --sku, as in --sku b200 --workload agentx")
         sku = given.pop("sku")
+        if given.pop("disaggregated") is not None:
+            raise UserError("session trees take --prefill and --decode on simulate agentx")
         replay([sku], flags={**given, **trees}, scenario=scenario, out=out, as_json=as_json)
     elif is_about_sku(given, scenario=scenario):
         from simulator.cli.best import draw_best

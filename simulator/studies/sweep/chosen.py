@@ -89,6 +89,8 @@ class ChosenPoints:
 
     def points(self) -> tuple[int, int]:
         """Points that have run, and those known to be worth it."""
+        if self._round is None:
+            self._next_round()
         done = sum(len(each.done) for each in self.sweeps)
         return done, done + len(self._round or ())
 
