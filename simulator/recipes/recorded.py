@@ -335,15 +335,17 @@ def _of_other_loads(
     """Limits of a cell that were recorded for other loads than the one asked for.
 
     Those of a table keyed by concurrency that does not list this one, or, where its cap leaves
-    most clients of a rank, ``share``, waiting, lists it for another deployment.
+    most clients of a rank, ``share``, waiting, lists it for another deployment. TensorRT-LLM's
+    recipes size a server to its load, so that its constants are of one load too.
     """
     cap = cell.settings.get(_NAMES[scheduler]["max_num_seqs"])
-    crowded = isinstance(cap, int) and share > CROWDED * cap
+    crowded = isinstance(cap, int) and share > max(CROWDED * cap, cap + 1)
+    sized = scheduler == "trtllm" and row.role == "decode"
     others = set()
     for column in _FOLLOW_LOAD:
         text = row.cells.get(column, "")
         listed = keys_of([table_of(text)], "conc") if text.startswith("by ") else set()
-        if listed and (crowded or concurrency not in listed):
+        if (crowded and (listed or sized)) or (listed and concurrency not in listed):
             others.add(_NAMES[scheduler][column])
     return others
 
