@@ -245,7 +245,11 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
         longest_prompt=asked.longest[0],
     )
     isl, osl = asked.longest
-    configuration = replace(configuration, isl=isl, osl=osl, expert_load=REAL_TEXT)
+    # steps of full batches outlast their launches, which engines queue ahead of the GPU
+    ahead = tuple(
+        replace(pool, plan={**pool.plan, "launch_overlap": True}) for pool in configuration.pools
+    )
+    configuration = replace(configuration, pools=ahead, isl=isl, osl=osl, expert_load=REAL_TEXT)
     assembly = assemble(configuration)
     gpus = configuration.gpus
     return Copy(
@@ -254,5 +258,10 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
         assembly=assembly,
         copies=max(1, (asked.chips or gpus) // gpus),
         acceptance=acceptance_of(configuration, software=assembly.software),
-        messages=(*recipe.messages, *assembly.software.messages, *assembly.kv_messages),
+        messages=(
+            *recipe.messages,
+            *assembly.software.messages,
+            *assembly.kv_messages,
+            "launches outside graphs run ahead of the GPU: only what exceeds its time shows",
+        ),
     )
