@@ -58,7 +58,7 @@ def labels_of_runs(runs: pd.DataFrame) -> list[CurveLabel]:
     return labels_of_rows(runs[list(_LABEL)].drop_duplicates().to_dict("records"))
 
 
-def labels_of_rows(rows: Iterable[Mapping[Hashable, Any]]) -> list[CurveLabel]:
+def labels_of_rows(rows: Iterable[Mapping[Any, Any]]) -> list[CurveLabel]:
     """`labels_of_runs` of rows that carry the columns of runs."""
     unique = {tuple(row[name] for name in _LABEL): row for row in rows}
     return [

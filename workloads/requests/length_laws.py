@@ -267,6 +267,8 @@ def _lines_of(path: Path) -> dict[str, int]:
     import yaml
 
     node = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        return {}
     return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
 
 
