@@ -19,8 +19,8 @@ from workloads.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = "figures"
 SHOWN = {
-    "unseen layout, tok/s/GPU": "tok/s/GPU of an unseen layout",
-    "unseen layout, TPOT": "its TPOT",
+    "unseen layout, V4 and R1, tok/s/GPU": "tok/s/GPU of an unseen layout of V4 or R1",
+    "unseen layout, other models, tok/s/GPU": "of other models",
     "SKU left out, sibling known, tok/s/GPU": "tok/s/GPU of a chip left out of the fit",
     "one anchor run of the series, tok/s/GPU": "tok/s/GPU after one run of the series",
 }
