@@ -123,5 +123,5 @@ def test_a_page_without_a_figure_is_named(tmp_path):
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "ACCURACY.md"
     page.write_text("How far predictions are from 12 measured runs\n", encoding="utf-8")
-    with pytest.raises(UserError, match="no figure 'unseen layout, tok/s/GPU'"):
+    with pytest.raises(UserError, match="no figure 'unseen layout, V4 and R1, tok/s/GPU'"):
         figures_text(tmp_path)
