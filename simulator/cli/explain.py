@@ -175,7 +175,5 @@ def _draw(scenarios: list[Scenario], explanations: list[Explanation], *, path: P
     ]
     try:
         save_figure(step_time_figure(sweeps), path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; name another file with --plot"
-        ) from None
+    except UserError as error:
+        raise UserError(f"{error}; name another file with --plot") from None

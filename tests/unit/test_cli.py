@@ -104,7 +104,7 @@ def test_a_changed_chip_changes_the_curve(tmp_path, capsys):
         (["--sku", "b200", "--concurrency", "0"], "concurrency 0 is out of range"),
         (["--sku", "b200", "--isl", "2000000"], "beyond the 1048576 tokens"),
         (["--sku", "b200", "--precision", "fp5"], "precision"),
-        (["--sku", "b200", "--spec", "eagle"], "write none, mtp, mtp:K or dspark:K"),
+        (["--sku", "b200", "--spec", "eagle"], "write none, mtp, mtp:K, dspark:K or eagle3:K"),
         (["--sku", "b200", "--set", "hbm_bytes=many"], "is not FIELD=NUMBER"),
         (["--sku", "b200", "--set", "hbm_byts=1e9"], "hbm_bytes"),
         (["--sku", "b200", "--economics", "2025-01"], "did you mean 2026-09"),

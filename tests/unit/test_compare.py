@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
+from simulator.studies.compare import ratios
 from simulator.studies.compare.ratios import ratio_band
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare, run_comparison
@@ -135,7 +136,13 @@ def test_a_band_moves_both_axes_and_reaches_down_to_nothing_beyond_the_slow_curv
     assert side.band_at(20.0)[1] == pytest.approx(1.25 * 9000)
 
 
-def test_without_bands_there_is_no_interval():
+@pytest.fixture
+def unpaired(monkeypatch):
+    """Kinds of predictions whose ratios have not been judged in pairs."""
+    monkeypatch.setattr(ratios, "ratio_factors", lambda **_: None)
+
+
+def test_without_bands_there_is_no_interval(unpaired):
     first, second = sides_of(runs_of([20, 60], [9000, 900]), runs_of([20, 60], [4500, 900]))
     row = side_row(second, first, x=40.0, tier="hyperscaler")
     assert row["total_tput_per_gpu_lo"] is None
@@ -144,7 +151,7 @@ def test_without_bands_there_is_no_interval():
 
 
 @pytest.mark.parametrize(("factor", "apart"), [(1.5, True), (1.3, False)])
-def test_two_are_apart_when_the_band_of_their_ratio_leaves_out_one(factor, apart):
+def test_two_are_apart_when_the_band_of_their_ratio_leaves_out_one(unpaired, factor, apart):
     """Two bands of 0.8 to 1.25 give a ratio band of exp(+-0.316), 0.73 to 1.37."""
     band = ((0.8, 1.25), (1.0, 1.0))
     first, second = sides_of(

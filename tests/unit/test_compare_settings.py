@@ -5,7 +5,7 @@ import pytest
 import simulator as sim
 from workloads.errors import UserError
 
-LOAD = {"tp": 8, "ep": 1, "dp_attention": False, "concurrency": [4, 64], "at": (30.0,)}
+LOAD = {"tp": 8, "ep": 1, "dp_attention": False, "concurrency": [4, 64], "at": (35.0,)}
 
 
 def test_a_system_is_settings_with_a_name():

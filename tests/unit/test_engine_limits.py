@@ -15,7 +15,7 @@ from simulator.prediction.assembly import assemble
 from simulator.prediction.notes import binding_limits, merged
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
-from simulator.studies.compare.budgets import unequal_budgets
+from simulator.studies.compare.budgets import budgets_that_differ
 from simulator.studies.compare.request import build_systems
 from workloads.errors import UserError
 
@@ -199,10 +199,10 @@ def test_a_comparison_names_unequal_budgets():
     systems = build_systems(["b300", "b200"], flags=flags)
     point = {"label": "TEP8", "concurrency": 10, "total_tput_per_gpu": 1.0}
     sides = [BestOnly(pd.DataFrame([point]))] * 2
-    (told,) = unequal_budgets(systems, sides)
+    (told,) = budgets_that_differ(systems, sides)
     assert "b300 16,384 (TEP8); b200 8,192 (TEP8)" in told
     assert "--engine-set max_num_batched_tokens=N" in told
-    assert unequal_budgets(systems[:1], sides[:1]) == ()
+    assert budgets_that_differ(systems[:1], sides[:1]) == ()
 
 
 # precision ---------------------------------------------------------------------------------

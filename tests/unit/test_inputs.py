@@ -26,7 +26,6 @@ BASES = {
     "vllm": {"sku": "b200", "engine": "vllm", **CLOSED},
     "sglang": {"sku": "b200", "engine": "sglang", **CLOSED},
     "trtllm": {"sku": "b200", "engine": "trtllm", "model": "deepseek-r1", **CLOSED},
-    "capture_num_tokens": (64, 4096),
     "atom": {"sku": "mi355x", "engine": "atom", **CLOSED},
 }
 SHARED = "shared prefixes"
@@ -35,6 +34,7 @@ SHARED = "shared prefixes"
 SMALL = {"isl": 8192, "osl": 512, "concurrency": 160, "requests": 200}
 UNSHOWN = frozenset(
     {
+        ("sglang", "keeps_loader_scales"),
         ("sglang", "prefill_delayer_bounds_slots"),
         ("sglang", "prefill_delayer_window"),
         ("trtllm", "batch_wait_max_tokens_ratio"),
@@ -82,6 +82,7 @@ MOVED = {
     "sglang": {
         "data_parallel_routing": ("round_robin", "least_requests"),
         "disable_overlap_schedule": (False, True),
+        "keeps_loader_scales": (False, True),
         "enable_piecewise_cuda_graph": (False, True),
         "kv_cache_dtype": ("fp8", "bf16"),
         "prefill_delayer_bounds_slots": (False, True),
@@ -350,6 +351,9 @@ SETTINGS = {
     "economics": "2026-04",
     "overrides": {"hbm_bytes_per_s": 4e12},
     "seed": 5,
+    "client_overhead_s": 0.02,
+    "client_turnaround_s": 0.5,
+    "tokenise_s_per_token": 2e-5,
 }
 """Another value of every setting of a scenario; a calibration is tried in its own tests."""
 
