@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _GUESS = 0.9
 _TIE = 1e-3
 _SETTLE = 3
+_HELD = 0.5  # share of a closed loop's rate that a load test must leave
 _CURVE = (0.4, 0.75)
 
 
@@ -255,6 +256,13 @@ class PlannedLoad:
             if self._seeks_speed
             else one.capacity_band(self.objectives.least_speed or near.interactivity, among=among),
         )
+
+    def holds(self, one: Sketch, row: PlanRow) -> bool:
+        """Whether a load test leaves most of the rate that closed loops show at the speed."""
+        near = one.fastest_with(self.objectives.least_speed)
+        if self._seeks_speed or near is None:
+            return True
+        return row.capacity.rate_per_s >= _HELD * near.requests_per_s
 
     def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:
         """The fleet, judged on cells of some replicas."""
