@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.engines.registry import engine_class
 from simulator.recipes.files import Cell, Scalar, Speculation
 from simulator.recipes.recorded_tables import cell_value, keys_of, table_of
 
@@ -323,8 +324,8 @@ def _scalar(text: str, *, name: str) -> Scalar | None:
 
 
 CROWDED = 1.75
-"""Clients of a rank over its cap from which a cap out of a table is another deployment's: of 457
-servers whose own was recorded 95 in 100 have at most 1.5. [-]"""
+"""Clients of a rank over its cap from which a recorded cap is taken for another deployment's. An
+estimate: recipes that list their load leave up to 1.5 clients a place, seldom more. [-]"""
 
 _FOLLOW_LOAD = ("max_num_batched_tokens", "max_num_seqs", "cuda_graph_max_bs")
 
@@ -335,12 +336,12 @@ def _of_other_loads(
     """Limits of a cell that were recorded for other loads than the one asked for.
 
     Those of a table keyed by concurrency that does not list this one, or, where its cap leaves
-    most clients of a rank, ``share``, waiting, lists it for another deployment. TensorRT-LLM's
-    recipes size a server to its load, so that its constants are of one load too.
+    most clients of a rank, ``share``, waiting, lists it for another deployment. Where recipes
+    size a server to its load, constants are of one load too.
     """
     cap = cell.settings.get(_NAMES[scheduler]["max_num_seqs"])
     crowded = isinstance(cap, int) and share > max(CROWDED * cap, cap + 1)
-    sized = scheduler == "trtllm" and row.role == "decode"
+    sized = engine_class(scheduler).budget_holds_decode and row.role == "decode"
     others = set()
     for column in _FOLLOW_LOAD:
         text = row.cells.get(column, "")

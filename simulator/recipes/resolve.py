@@ -325,7 +325,12 @@ def resolve_recipe(
             | recorded.names(pool.role)
             | own[pool.role].keys(),
         )
-        origin |= dict.fromkeys(raised, "follows the load, not recorded for this SKU and model")
+        elsewhere = recorded.of_other_loads(pool.role)
+        followed = {
+            name: "recorded for other loads only" if name in elsewhere else "none is recorded"
+            for name in raised
+        }
+        origin |= {name: f"follows the load: {text}" for name, text in followed.items()}
         plan = cells.plan(settings=settings, drafts=spec.drafts)
         if precision in EXPANDED_LABELS and "expert_path" in plan:
             if model not in recipe.models:
@@ -338,7 +343,7 @@ def resolve_recipe(
         prefix = "" if pool.role == "aggregated" else f"{pool.role}."
         provenance |= {f"{prefix}{name}": text for name, text in origin.items()}
         provenance |= {f"{prefix}plan.{name}": f"recipe {level.name}" for name in plan}
-        messages += [f"{prefix}{name} follows the load: none is recorded" for name in raised]
+        messages += [f"{prefix}{name} follows the load: {text}" for name, text in followed.items()]
         messages += [
             f"{prefix}{name} not recorded: {why}"
             for name, why in cells.unknown().items()

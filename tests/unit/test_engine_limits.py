@@ -122,6 +122,28 @@ def test_what_follows_the_load_is_told():
     assert any("follows the load" in message for message in recipe.messages)
 
 
+H200 = {
+    "sku": "h200",
+    "model": "deepseek-r1",
+    "engine": "dynamo-trt@2026-02-14",
+    "precision": "fp8",
+    "isl": 1024,
+}
+
+
+def test_a_cap_recorded_for_other_loads_gives_way_and_is_told():
+    """R1 on H200, 1xTEP8+9xTEP8: the last script on record serves one client a worker."""
+    found, recipe = configured("1xTEP8+9xTEP8", concurrency=144, **H200)
+    decode = found.pools[-1]
+    assert decode.settings.max_batch_size == 144 / decode.workers
+    assert decode.settings.max_num_tokens >= decode.settings.max_batch_size
+    told = "decode.max_batch_size follows the load: recorded for other loads only"
+    assert told in recipe.messages
+    alone, recipe = configured("1xTEP8+9xTEP8", concurrency=9, **H200)
+    assert alone.pools[-1].settings.max_batch_size == 1
+    assert not any("other loads" in message for message in recipe.messages)
+
+
 def test_a_binding_limit_names_the_flag_that_lifts_it():
     configuration, _ = configured(
         "TP8",
