@@ -43,6 +43,8 @@ class SkuEconomics(BaseModel):
         Key of the SKU and name of the file.
     figures:
         The stated figures by field, with source and note.
+    remarks:
+        What is said of single figures beyond their column: copies that stand in, other values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,7 @@ class SkuEconomics(BaseModel):
     sku: str
     economics: str
     figures: Mapping[str, Figure] = Field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def _value(self, name: str) -> float | None:
         figure = self.figures.get(name)
@@ -99,6 +102,8 @@ class Economics(BaseModel):
         What the constants mean in this file.
     skus:
         Figures by SKU key and field.
+    remarks:
+        What is said of single figures, by SKU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,23 +113,35 @@ class Economics(BaseModel):
     note: str
     sources: tuple[str, ...] = ()
     skus: Mapping[str, Mapping[str, Figure]]
+    remarks: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _fill_columns(cls, data: Any) -> Any:
         columns = mapping_of("columns", data.get("columns"))
         rows: dict[str, dict[str, Figure]] = {}
+        remarks: dict[str, tuple[str, ...]] = {}
         for sku, cells in mapping_of("skus", data.get("skus")).items():
             rows[sku] = {
                 field: _cell(sku=sku, field=field, column=columns.get(field), cell=cell)
                 for field, cell in mapping_of(sku, cells).items()
             }
+            remarks[sku] = tuple(
+                f"{field} of {sku} is {rows[sku][field].value:g}: {cell['note']}"
+                for field, cell in mapping_of(sku, cells).items()
+                if isinstance(cell, dict) and cell.get("note")
+            )
         rest = {name: value for name, value in data.items() if name != "columns"}
-        return {**rest, "skus": rows}
+        return {**rest, "skus": rows, "remarks": remarks}
 
     def for_sku(self, key: str) -> SkuEconomics:
         """Cost and power of a SKU; all ``None`` where the file does not know it."""
-        return SkuEconomics(sku=key, economics=self.name, figures=self.skus.get(key, {}))
+        return SkuEconomics(
+            sku=key,
+            economics=self.name,
+            figures=self.skus.get(key, {}),
+            remarks=tuple(f"economics {self.name}: {each}" for each in self.remarks.get(key, ())),
+        )
 
 
 def _cell(*, sku: str, field: str, column: Any, cell: Any) -> Figure:

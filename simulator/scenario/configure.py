@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hwmodels.sku import load_sku
@@ -207,7 +207,8 @@ def configure(
         client_overhead_s=host["client_overhead_s"],
         tokenise_s_per_token=host["tokenise_s_per_token"],
     )
-    return configuration, recipe
+    remarks = target.economics.for_sku(target.sku.key).remarks
+    return configuration, replace(recipe, messages=(*recipe.messages, *remarks))
 
 
 def configure_run(

@@ -171,3 +171,11 @@ def test_bad_file(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         load_economics(write(tmp_path, MINE.replace(old, new)))
     assert "site.yaml" in str(caught.value)
+
+
+def test_what_stands_in_for_a_figure_is_said_of_its_sku():
+    """B300's figures of April 2026 are copies of B200's in their source."""
+    april = load_economics("2026-04")
+    remarks = april.for_sku("b300").remarks
+    assert any("inferencex_kw of b300 is 2.17: placeholder" in each for each in remarks)
+    assert april.for_sku("b200").remarks == ()
