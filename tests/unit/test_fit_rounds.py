@@ -1,14 +1,17 @@
 """Rounds of a fit: which runs are simulated again, and where derivatives come from."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from calibration_cases import level, observation
 
 import calibration.fit.gauss_newton as rounds
 from calibration.fit.effects import FITTED
 from calibration.fit.sampled_jacobian import SAMPLED_PER_SWEEP, SampledRuns
+from calibration.fit.state import earlier_slopes, save_fit
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -101,7 +104,7 @@ def responses(monkeypatch):
     return made_up
 
 
-def fit_from(responses, start):
+def fit_from(responses, start, *, earlier=None):
     observations = sweep("a", at=level()) + sweep("b", at=level(), clients=(1, 16, 256))
     logs = np.tile(responses.truth, (len(observations), 1))
     said = responses.at(observations, logs)
@@ -109,7 +112,11 @@ def fit_from(responses, start):
     responses.simulated = responses.differentiated = 0
     beginning = None if start is None else np.tile(start, (len(observations), 1))
     return rounds.fit_levels(
-        observations, weights=np.full(len(observations), 20.0), start=beginning, workers=1
+        observations,
+        weights=np.full(len(observations), 20.0),
+        start=beginning,
+        earlier=earlier,
+        workers=1,
     )
 
 
@@ -137,3 +144,28 @@ def test_a_fit_tells_how_far_its_last_step_reaches_and_which_runs_said_nothing(r
     assert away.last_moves.max() > rounds.NEAR
     silent = replace(fit, responses=np.where(np.arange(len(fit.logs))[:, None] < 2, np.nan, 0.0))
     assert silent.silent == 2
+
+
+def test_derivatives_of_an_earlier_fit_serve_again(responses, tmp_path):
+    """Of the same runs none is taken again, of an unknown one its own; nothing else changes."""
+    first = fit_from(responses, responses.truth)
+    ids = [f"run{row}" for row in range(len(first.observations))]
+    saved = SimpleNamespace(fitted_runs=pd.DataFrame({"run_id": ids}))
+    save_fit(first, saved, directory=tmp_path, seconds=0.0)
+    again = fit_from(responses, responses.truth, earlier=earlier_slopes(saved, directory=tmp_path))
+    assert responses.differentiated == 0
+    assert again.level_logs(level()) == pytest.approx(first.level_logs(level()), abs=1e-9)
+    ids[0] = "a run of mine"
+    other = SimpleNamespace(fitted_runs=pd.DataFrame({"run_id": ids}))
+    known = earlier_slopes(other, directory=tmp_path)
+    assert np.isinf(known.logs[0]).all()
+    fit_from(responses, responses.truth, earlier=known)
+    assert responses.differentiated == 1
+
+
+def test_large_runs_take_the_derivatives_of_smaller_ones():
+    observations = sweep("a", at=level(), clients=(1, 128, 256))
+    sample = SampledRuns(observations, logs=unfitted(observations))
+    slopes = np.arange(2.0)[:, None, None] * np.ones((2, 3, len(FITTED)))
+    assert [observations[row].configuration.concurrency for row in sample.rows] == [1, 128]
+    assert sample.spread(slopes)[:, 0, 0].tolist() == [0.0, 1.0, 1.0]
