@@ -10,7 +10,7 @@ import pytest
 
 from hwmodels.sku import list_skus, load_sku
 from simulator.engines.labels import load_engine
-from simulator.engines.pools import parse_deployment
+from simulator.engines.pools import DoesNotFitError, parse_deployment
 from simulator.prediction.assembly import assemble
 from simulator.prediction.notes import binding_limits
 from simulator.scenario.configure import configure_run
@@ -67,7 +67,7 @@ def test_one_more_request_a_rank(sku, engine, layout):
         size = max(getattr(held.settings, held.graph_setting), 64)
         before, _ = decode_s(configured(sku, engine, layout, concurrency=size * ranks)[0])
         after, told = decode_s(configured(sku, engine, layout, concurrency=(size + 1) * ranks)[0])
-    except UserError as error:
+    except DoesNotFitError as error:
         pytest.skip(str(error).splitlines()[0])
     assert abs(after / before - 1.0) <= MOST_CHANGE or told
 
@@ -79,7 +79,7 @@ def test_one_more_request_a_rank(sku, engine, layout):
 def test_one_percent_more_length(sku, engine, layout, isl):
     try:
         found = [configured(sku, engine, layout, isl=n) for n in (isl, round(1.01 * isl))]
-    except UserError as error:
+    except DoesNotFitError as error:
         pytest.skip(str(error).splitlines()[0])
     budgets = [
         each.pools[0].engine.step_token_budget(attention_dp=each.pools[0].layout.attention_dp)
