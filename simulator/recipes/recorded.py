@@ -214,13 +214,14 @@ def choose_recorded(
     if image:
         version = image_version(image)
         rows = tuple(row for row in rows if image_version(row.image) == version) or rows
-    if date is None:
-        last = [row for row in rows if row.image == rows[-1].image]
-        return _nearest_load(last, isl=isl, osl=osl, concurrency=concurrency), tuple(messages)
-    begun = [row for row in rows if row.first <= date]
+    begun = [row for row in rows if date is None or row.first <= date]
     if begun:
-        current = [row for row in begun if row.last >= date] or begun[-1:]
-        return _nearest_load(current, isl=isl, osl=osl, concurrency=concurrency), tuple(messages)
+        if date is None:
+            current = [row for row in rows if row.image == rows[-1].image]
+        else:
+            current = [row for row in begun if row.last >= date] or begun[-1:]
+        row = _nearest_load(current, isl=isl, osl=osl, concurrency=concurrency)
+        return row, (*messages, *_of_other_length(row, isl=isl))
     if not image or image_version(rows[0].image) != image_version(image):
         messages.append(f"no recorded settings before {date}: those of {rows[0].first} stand in")
     return rows[0], tuple(messages)
@@ -256,6 +257,17 @@ def _nearest_load(
         return min(distances), len(loads) - listed, -listed
 
     return min(reversed(rows), key=apart)
+
+
+def _of_other_length(row: RecordedSettings, *, isl: int) -> tuple[str, ...]:
+    """What a reader should know where a row's script served prompts of another length."""
+    named = _LENGTHS.search(row.source)
+    tables = [table_of(text) for text in row.cells.values() if text.startswith("by ")]
+    lengths = keys_of(tables, "isl") | ({1024 * int(named[1])} if named else set())
+    if not lengths or any(isl / BEYOND <= length <= isl * BEYOND for length in lengths):
+        return ()
+    nearest = min(lengths, key=lambda length: abs(math.log2(isl / length)))
+    return (f"server settings recorded at isl {nearest} hold at {isl} too",)
 
 
 def _listed(rows: Sequence[RecordedSettings]) -> str:
