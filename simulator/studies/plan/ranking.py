@@ -39,7 +39,7 @@ def worth_testing(planners: Sequence[Planner], *, request: PlanRequest) -> list[
     """SKUs to load test next, of those that can serve.
 
     Those that are named, else those whose closed loops come near the best of the SKUs of which
-    no load test has shown that closed loops promise too much.
+    no load test has shown that closed loops show too much.
     """
     able = [each for each in planners if each.found.sketches and not each.tested]
     if request.question.every or not request.settings.origin["sku"].startswith("default"):

@@ -107,7 +107,7 @@ def run_plan(
         planners[position - 1].take(found)
         show(position, planners[position - 1].first_figure)
     done = len(planners)
-    # once more where a load test broke the promise that others were measured by
+    # once more where a load test did not bear out what others were measured by
     while tested := worth_testing(planners, request=request):
         for planner, found in zip(
             tested, side_by_side([each.test for each in tested], workers=workers), strict=True
