@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.importers import aiconfigurator as tables
+from calibration.importers import aiconfigurator_deepseek_v4 as deepseek_v4_tables
 from calibration.importers import aiconfigurator_links as link_tables
 from calibration.importers.aiconfigurator_linear import read_delta_net
 from calibration.kernels import work as work
@@ -71,7 +72,7 @@ def _experts(root: Path, skus: list[str]) -> pd.DataFrame:
 def _fused_experts(root: Path, skus: list[str]) -> pd.DataFrame:
     """MegaMoE rows of DeepSeek V4's shape (the table of B200 is of another model)."""
     chips = [sku for sku in skus if sku in ("b200", "gb200", "gb300")]
-    frame = work.mega_moe_work(tables.read_mega_moe(root, skus=chips))
+    frame = work.mega_moe_work(deepseek_v4_tables.read_mega_moe(root, skus=chips))
     return frame[(frame["experts"] == 384) & (frame["top_k"] == 6)]
 
 
@@ -105,10 +106,10 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
         return fit_family(samples, generation_of=generation_of, fixed=UNBOUND.get(family))
 
     gemm = _gemm(root, keys)
-    mhc = work.mhc_work(tables.read_mhc(root, skus=keys))
+    mhc = work.mhc_work(deepseek_v4_tables.read_mhc(root, skus=keys))
     pre, post = mhc[mhc["part"] == "pre"], mhc[mhc["part"] == "post"]
     quantise = work.quantise_work(tables.read_quantise(root, skus=keys))
-    top_k = work.top_k_work(tables.read_top_k(root, skus=keys))
+    top_k = work.top_k_work(deepseek_v4_tables.read_top_k(root, skus=keys))
     top_k = top_k[top_k["prefix"] + top_k["queries"] > INDEXED_CONTEXT]
     top_k["engine"] = np.where(top_k["queries"] == 1, "decode", "prefill")
     streams = pd.concat([post.assign(engine="mhc"), quantise], ignore_index=True)
@@ -125,13 +126,13 @@ def fit_families(root: Path, *, skus: dict[str, Sku]) -> dict[str, dict[str, dic
     experts["fixed_s"] = _around_experts_s(experts, memory=memory["any"], skus=skus)
     fused = _fused_experts(root, keys)
     fused["fixed_s"] = _around_experts_s(fused, memory=memory["any"], skus=skus)
-    core = work.attention_work(tables.read_attention_core(root, skus=keys))
+    core = work.attention_work(deepseek_v4_tables.read_attention_core(root, skus=keys))
     core["engine"] = core["phase"]
     mla = work.mla_work(tables.read_mla(root, skus=keys))
     mla = mla[(mla["heads"] >= 8) & (mla["context"] >= 128)]
     mla["engine"] = mla["kv_bytes_per_value"].astype(str)
     gqa = _gqa(root, keys)
-    index = work.indexer_work(tables.read_indexer(root, skus=keys))
+    index = work.indexer_work(deepseek_v4_tables.read_indexer(root, skus=keys))
     index = index[index["prefix"] + index["queries"] > INDEXED_CONTEXT]
     return {
         "gemm": {p: fit(gemm[gemm["path"] == p], p) for p in ("bf16", "fp8", "nvfp4")},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from calibration.importers import aiconfigurator as tables
+from calibration.importers import aiconfigurator_deepseek_v4 as deepseek_v4_tables
 from hwmodels.roofline import step_ops_s
 from hwmodels.software import PARAMETERS, load_software
 from workloads.architectures.catalog import load_architecture
@@ -110,7 +110,7 @@ def compare_modules(root: Path, *, skus: Mapping[str, Sku]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = tables.read_attention_module(root, skus=list(skus))
+    frame = deepseek_v4_tables.read_attention_module(root, skus=list(skus))
     frame = frame[frame["path"] == "fp8"]
     frame = frame.assign(phase=np.where(frame["queries"] == 1, "decode", "prefill"))
     plan = ExecutionPlan()

@@ -19,16 +19,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.engines.registry import engine_class
 from simulator.recipes.files import Cell, Scalar, Speculation
 from simulator.recipes.recorded_tables import cell_value, keys_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from simulator.engines.labels import EngineLabel
-    from simulator.engines.pools import PoolLayout
-    from simulator.recipes.files import Level
 
 LENGTHS_RECORDED = (1024, 8192)
 """Shortest and longest prompt of the runs whose scripts were recorded. [tokens]"""
@@ -36,7 +31,7 @@ LENGTHS_RECORDED = (1024, 8192)
 BEYOND = 1.25
 """How far a prompt may lie outside the recorded lengths before settings say nothing of it. [-]"""
 
-_NAMES: dict[str, dict[str, str]] = {
+SETTING_NAMES: dict[str, dict[str, str]] = {
     "vllm": {
         "max_num_batched_tokens": "max_num_batched_tokens",
         "max_num_seqs": "max_num_seqs",
@@ -274,10 +269,6 @@ def _listed(rows: Sequence[RecordedSettings]) -> str:
     return ", ".join(sorted(set().union(*(row.layouts for row in rows))))
 
 
-def _count(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and value > 0 else None
-
-
 def layout_key(*, tp: int, ep: int, dp_attention: bool) -> str:
     """A layout as the table names it."""
     return f"tp{tp}ep{ep}{'dpa' if dp_attention else ''}"
@@ -292,7 +283,7 @@ def recorded_cell(row: RecordedSettings, *, scheduler: str, context: Mapping[str
     settings: dict[str, Scalar] = {}
     unknown: dict[str, str] = {}
     listed = [text for text in row.cells.values() if text.startswith("by ")]
-    for column, name in _NAMES[scheduler].items():
+    for column, name in SETTING_NAMES[scheduler].items():
         text = cell_value(row.cells.get(column, ""), context=context, beside=listed)
         if text.startswith("varies"):
             unknown[name] = f"one label stands for {text.partition(':')[2].strip()}"
@@ -333,95 +324,3 @@ def _scalar(text: str, *, name: str) -> Scalar | None:
     except ValueError:
         return None
     return int(number) if number == int(number) and "." not in text else number
-
-
-CROWDED = 1.75
-"""Clients of a rank over its cap from which a recorded cap is taken for another deployment's. An
-estimate: recipes that list their load leave up to 1.5 clients a place, seldom more. [-]"""
-
-_FOLLOW_LOAD = ("max_num_batched_tokens", "max_num_seqs", "cuda_graph_max_bs")
-
-
-def _of_other_loads(
-    row: RecordedSettings, cell: Cell, *, scheduler: str, concurrency: int, share: int
-) -> set[str]:
-    """Limits of a cell that were recorded for other loads than the one asked for.
-
-    Those of a table keyed by concurrency that does not list this one, or, where its cap leaves
-    most clients of a rank, ``share``, waiting, lists it for another deployment. Where recipes
-    size a server to its load, constants are of one load too.
-    """
-    cap = cell.settings.get(_NAMES[scheduler]["max_num_seqs"])
-    crowded = isinstance(cap, int) and share > max(CROWDED * cap, cap + 1)
-    sized = engine_class(scheduler).budget_holds_decode and row.role == "decode"
-    others = set()
-    for column in _FOLLOW_LOAD:
-        text = row.cells.get(column, "")
-        listed = keys_of([table_of(text)], "conc") if text.startswith("by ") else set()
-        if (crowded and (listed or sized)) or (listed and concurrency not in listed):
-            others.add(_NAMES[scheduler][column])
-    return others
-
-
-@dataclass(slots=True, kw_only=True)
-class RecordedLookup:
-    """Settings recorded for single builds, looked up pool by pool.
-
-    ``rows`` and ``messages`` gather what was found on the way; ``known`` is whether to look.
-    """
-
-    engine: EngineLabel
-    sku: str
-    model: str
-    precision: str
-    speculation: str
-    isl: int
-    date: dt.date | None
-    image: str | None
-    known: bool
-    rows: list[RecordedSettings] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    settings: dict[str, frozenset[str]] = field(default_factory=dict)
-    others: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    def names(self, role: str) -> frozenset[str]:
-        """Settings of a pool that were recorded."""
-        return self.settings.get(role, frozenset())
-
-    def of_other_loads(self, role: str) -> frozenset[str]:
-        """Limits of a pool that were recorded, but for other loads than the one asked for."""
-        return self.others.get(role, frozenset())
-
-    def level(self, base: Level, *, pool: PoolLayout, context: dict[str, object]) -> Level:
-        """A recipe's level with the recorded settings of a pool as its last cell."""
-        if not self.known:
-            return base
-        row, told = choose_recorded(
-            engine=self.engine.label,
-            sku=self.sku,
-            model=self.model,
-            precision=self.precision,
-            speculation=self.speculation,
-            role=pool.role,
-            layout=layout_key(
-                tp=pool.layout.tp, ep=pool.layout.ep, dp_attention=pool.layout.dp_attention
-            ),
-            isl=self.isl,
-            date=self.date,
-            image=self.image,
-            osl=_count(context.get("osl")),
-            concurrency=_count(context.get("concurrency")),
-        )
-        self.messages += told
-        if row is None:
-            return base
-        self.rows.append(row)
-        cell = recorded_cell(row, scheduler=self.engine.engine, context=context)
-        clients = _count(context.get("concurrency")) or 0
-        share = math.ceil(clients / (pool.workers * pool.layout.attention_dp))
-        others = _of_other_loads(
-            row, cell, scheduler=self.engine.engine, concurrency=clients, share=share
-        )
-        self.others[pool.role] = frozenset(others)
-        self.settings[pool.role] = frozenset(cell.settings) - others
-        return base.model_copy(update={"cells": [*base.cells, cell]})

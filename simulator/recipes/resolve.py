@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from hwmodels.fitted import MEDIAN_DATE
-from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolConfiguration, deployment_label
-from simulator.engines.registry import bind_engine, engine_class
-from simulator.engines.rules import rule_settings
-from simulator.recipes.expressions import Number, evaluate, expression_names
-from simulator.recipes.files import (
-    Cell,
-    Level,
-    Recipe,
-    Scalar,
-    load_recipes,
-)
+from simulator.recipes.cells import ActiveCells
+from simulator.recipes.choice import build_day, choose_level, find_recipe
+from simulator.recipes.files import Recipe, Scalar, load_recipes
 from simulator.recipes.layouts import PoolRequest, complete_layouts
 from simulator.recipes.limits import follow, nearest_length, reads_length, recorded_settings
-from simulator.recipes.recorded import RecordedLookup
+from simulator.recipes.recorded_lookup import RecordedLookup
 from simulator.recipes.speculation import resolve_speculation
-from simulator.recipes.stated import (
-    GRAPH_SETTINGS,
-    STATED,
-    check_consistent,
-    invalid_setting,
-    stated_by_pool,
-)
-from workloads.datafiles import invalid_data
-from workloads.errors import UserError, shown
+from simulator.recipes.stated import stated_by_pool
+from workloads.errors import shown
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
-    from simulator.engines.base import EngineSettings
     from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolLayout, SpeculationMethod
+    from simulator.recipes.files import Level
 
 EXPANDED_LABELS = ("fp8", "bf16")
 """Labels under which benchmarks also list released checkpoints whose experts have 4 bits."""
@@ -73,108 +55,6 @@ class ResolvedRecipe:
     acceptance_source: str | None = None
     messages: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
-
-
-def find_recipe(
-    *,
-    engine: EngineLabel,
-    sku: str,
-    model: str,
-    related_skus: Sequence[str] = (),
-    traffic: str = "fixed",
-    recipes: Sequence[Recipe] | None = None,
-) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe nearest to what is asked, and what it had to borrow.
-
-    A recipe of the same label comes before one of the same scheduler, the SKU's own before its
-    related SKUs' in order, and a general one last; of several alike the one that names the model,
-    then the one of this ``traffic`` alone.
-
-    Raises
-    ------
-    UserError
-        If the scheduler has no recipe at all.
-    """
-    skus = [sku, *related_skus]
-    ranked: list[tuple[tuple[int, int, int, bool], Recipe]] = []
-    for recipe in recipes if recipes is not None else load_recipes():
-        if recipe.engine != engine.engine or recipe.traffic not in ("any", traffic):
-            continue
-        if engine.label not in recipe.engines and engine_labels()[recipe.engines[0]].kernels:
-            continue  # flags of a plug-in say nothing of a server without it
-        general = not recipe.skus
-        own = [skus.index(name) for name in recipe.skus if name in skus]
-        if not general and not own:
-            continue
-        if model in recipe.models:
-            model_rank = 0
-        elif not recipe.models:
-            model_rank = 1
-        elif model in recipe.stands_in_for:
-            model_rank = 2
-        else:
-            continue
-        label_rank = 2 if general else int(engine.label not in recipe.engines)
-        own_rank = 0 if general else min(own)
-        ranked.append(((label_rank, own_rank, model_rank, recipe.traffic != traffic), recipe))
-    if not ranked:
-        raise UserError(f"engine {engine.label} has no recipe for {model} on {sku}")
-    (label_rank, sku_rank, model_rank, _), recipe = min(ranked, key=lambda pair: pair[0])
-    messages = []
-    if label_rank == 2:
-        messages.append(f"no {engine.label} recipe for {model} on {sku}: engine defaults")
-    elif label_rank == 1:
-        messages.append(f"no {engine.label} recipe: settings of {recipe.engines[0]}")
-    if sku_rank:
-        messages.append(f"no recipe on {sku}: that of {skus[sku_rank]} stands in")
-    if model_rank == 2:
-        messages.append(f"no recipe of {model}: that of {recipe.models[0]} stands in")
-    return recipe, tuple(messages)
-
-
-def choose_level(
-    recipe: Recipe, *, date: dt.date | None = None, median: bool = False
-) -> tuple[Level, tuple[str, ...]]:
-    """The level in force at a date, and what had to be assumed.
-
-    The last level not after the date; before the first, the first. Without a date the latest.
-    The median of undated runs is its own pseudo-level where the recipe has one, else the last
-    level not after 2026-07-19.
-    """
-    if recipe.levels[0].date is None:
-        level = recipe.levels[0]
-        return level, (level.assumed,) if level.assumed else ()
-    dated = [level for level in recipe.levels if level.date and not level.is_median]
-    messages: list[str] = []
-    if median:
-        wanted: dt.date | None = MEDIAN_DATE
-        pseudo = [level for level in recipe.levels if level.is_median]
-        before = pseudo or _not_after(dated, MEDIAN_DATE)
-    else:
-        wanted = date
-        before = dated if date is None else _not_after(dated, date)
-    level = recipe.level((before or dated)[-1 if before else 0].name)
-    if median and before:
-        messages.append(f"undated median of runs to {MEDIAN_DATE}: settings of {level.name}")
-    elif not before:
-        messages.append(
-            f"no recorded settings before {wanted}: the first, {level.name} of {level.date}, "
-            "stand in"
-        )
-    if level.assumed:
-        messages.append(level.assumed)
-    return level, tuple(messages)
-
-
-def _build_day(level: Level, *, date: dt.date | None, median: bool) -> dt.date | None:
-    """Day of the engine's build, whose scheduling rules apply; ``None`` is the latest."""
-    if level.date is None:
-        return MEDIAN_DATE if median else date
-    return level.date if date is None else min(level.date, date)
-
-
-def _not_after(levels: Sequence[Level], day: dt.date) -> list[Level]:
-    return [level for level in levels if level.date is not None and level.date <= day]
 
 
 def resolve_recipe(
@@ -257,7 +137,7 @@ def resolve_recipe(
     length = nearest_length(isl, recorded=recipe.lengths)
     if length != isl and reads_length(level):
         messages.append(f"no settings recorded at isl {isl}: those of {length} hold")
-    day = _build_day(level, date=date, median=median)
+    day = build_day(level, date=date, median=median)
     context: dict[str, object] = {
         "isl": length,
         "osl": osl,
@@ -293,7 +173,7 @@ def resolve_recipe(
         # what the recipe borrowed is replaced by what this server was given
         messages = [m for m in messages if m not in (*borrowed, *assumed)]
     messages += dict.fromkeys(recorded.messages)
-    plain = _Cells(
+    plain = ActiveCells(
         recipe=recipe, level=levels[-1], day=day, context=_pool_context(context, layouts[-1])
     )
     spec = resolve_speculation(
@@ -304,7 +184,7 @@ def resolve_recipe(
     provenance: dict[str, str] = {}
     resolved: list[PoolConfiguration] = []
     for pool, base in zip(layouts, levels, strict=True):
-        cells = _Cells(
+        cells = ActiveCells(
             recipe=recipe,
             level=base,
             day=day,
@@ -394,113 +274,3 @@ def _pool_context(context: dict[str, object], pool: PoolLayout) -> dict[str, obj
         "dp": pool.layout.attention_dp,
         "dp_attention": pool.layout.dp_attention,
     }
-
-
-class _Cells:
-    """The cells of a level that apply to one pool."""
-
-    def __init__(
-        self,
-        *,
-        recipe: Recipe,
-        level: Level,
-        day: dt.date | None,
-        context: dict[str, object],
-        stated: Mapping[str, Scalar] | None = None,
-    ) -> None:
-        self.stated = dict(stated or {})
-        self.recipe = recipe
-        self.day = day
-        self.level = level
-        self.context = context
-        self.active = [cell for cell in level.cells if cell.applies(context)]
-
-    def settings(self) -> tuple[EngineSettings, dict[str, str]]:
-        """Settings and where each came from."""
-        raw: dict[str, Scalar] = {}
-        origin: dict[str, str] = {}
-        for cell in self.active:
-            raw |= cell.settings
-            text = _origin(cell, self.level)
-            origin |= dict.fromkeys(cell.settings, text)
-        raw |= self.stated
-        origin |= dict.fromkeys(self.stated, STATED)
-        cls: Any = engine_class(self.recipe.engine).settings_class
-        rules = rule_settings(engine=self.recipe.engine, day=self.day)
-        values: dict[str, Any] = {
-            name: value for name, (value, _) in rules.items() if name not in raw
-        }
-        origin |= {name: text for name, (_, text) in rules.items() if name not in raw}
-        values |= {name: self._value(name, raw, ()) for name in raw}
-        try:
-            settings: Any = cls(**values)
-        except ValidationError as error:
-            if self.stated:
-                raise invalid_setting(error, engine=self.recipe.engine) from None
-            raise invalid_data(source=f"recipe {self.level.name}", error=error) from None
-        check_consistent(settings, stated=self.stated)
-        origin |= {
-            name: "engine default, not recorded"
-            for name in cls.model_fields
-            if name not in origin and name != "scheduler"
-        }
-        return settings, origin
-
-    def _value(self, name: str, raw: dict[str, Scalar], above: tuple[str, ...]) -> Scalar:
-        """A setting's value; expressions may read other settings, and their defaults."""
-        if name in self.stated:
-            return self.stated[name]
-        field_info = engine_class(self.recipe.engine).settings_class.model_fields[name]
-        value = raw.get(name, field_info.default)
-        is_option = value in get_args(field_info.annotation)
-        if not isinstance(value, str) or is_option or value == field_info.default:
-            return value  # type: ignore[no-any-return]
-        try:
-            reads = expression_names(value)
-        except ValueError:
-            return value
-        if name in above:
-            raise UserError(f"recipe {self.level.name}: {name} is defined by itself")
-        variables: dict[str, Number] = {
-            read: self.context[read]  # type: ignore[misc]
-            if read in self.context
-            else self._value(read, raw, (*above, name))
-            for read in reads
-        }
-        try:
-            return evaluate(value, variables=variables)
-        except ValueError as error:
-            raise UserError(f"recipe {self.level.name}: {name}: {error}") from None
-
-    def plan(self, *, settings: EngineSettings, drafts: int) -> dict[str, Scalar]:
-        """Execution-plan fields; a recorded graph size becomes tokens of one rank."""
-        plan: dict[str, Scalar] = {}
-        graph = bind_engine(settings).graph_tokens(drafts=drafts)
-        if graph is not None:
-            plan["graph_max_tokens"] = graph
-        for cell in self.active:
-            plan |= cell.plan
-        if graph is not None and GRAPH_SETTINGS & self.stated.keys():
-            plan["graph_max_tokens"] = graph
-        pieces = bind_engine(settings).graphs_prefill
-        if pieces is not None:
-            plan["graph_prefill"] = pieces
-        if (largest := bind_engine(settings).prefill_graph_tokens) is not None:
-            plan["graph_prefill_max_tokens"] = largest
-        if bind_engine(settings).two_batches:
-            plan["two_batch_overlap"] = True
-        return plan
-
-    def unknown(self) -> dict[str, str]:
-        """Settings that the server was given but that were not recorded."""
-        unknown: dict[str, str] = {}
-        for cell in self.active:
-            unknown |= cell.unknown
-            for name in cell.settings:
-                unknown.pop(name, None)
-        return unknown
-
-
-def _origin(cell: Cell, level: Level) -> str:
-    note = f"; {cell.note}" if cell.note else ""
-    return f"{cell.kind}, {cell.source or level.source}{note}"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolLayout, deployment_label
+from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
-from simulator.recipes.resolve import choose_level, find_recipe
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.target import named_engine
 from workloads.architectures.catalog import load_architecture

@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from fuzz_mutations import mutated
@@ -46,7 +47,8 @@ def main():
         for name, reader in found.items():
             if asked.reader and name not in asked.reader:
                 continue
-            kinds = set()
+            kinds: dict[str, int] = {}
+            began = time.monotonic()
             for seed in range(asked.start, asked.start + asked.cases):
                 text = mutated(reader.text, seed)
                 signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -58,10 +60,12 @@ def main():
                     signal.setitimer(signal.ITIMER_PROF, 0)
                 if problem is not None:
                     bad += 1
-                    if problem[:60] not in kinds:
-                        kinds.add(problem[:60])
+                    kinds[problem[:60]] = kinds.get(problem[:60], 0) + 1
+                    if kinds[problem[:60]] == 1:
                         print(f"{name}, seed {seed}: {problem[:300]}", flush=True)
             (folder / reader.file).write_text(reader.text, encoding="utf-8")
+            seconds = time.monotonic() - began
+            print(f"{name}: {sum(kinds.values())} not clean, {seconds:.0f} s", flush=True)
     print(f"{dt.date.today()}: {len(found)} readers, {asked.cases:,} cases each, {bad} not clean")
     return 1 if bad else 0
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from calibration.importers import aiconfigurator as tables
+from calibration.importers import aiconfigurator_deepseek_v4 as deepseek_v4_tables
 from calibration.importers import aiconfigurator_links as link_tables
 from calibration.kernels.table import main
 from workloads.errors import UserError
@@ -145,7 +146,7 @@ def write_modules(root, engine, *, decode, prefill):
 def test_modules_that_select_from_flat_scores_are_left_out(tmp_path):
     write_modules(tmp_path, "sglang", decode=(1023, 8192), prefill=(4096, 8192))
     write_modules(tmp_path, "vllm", decode=(1023, 8192), prefill=(4096, 8192))
-    frame = tables.read_attention_module(tmp_path, skus=["h200"])
+    frame = deepseek_v4_tables.read_attention_module(tmp_path, skus=["h200"])
     csa = frame[frame["ratio"] == 4]
     kept = csa.groupby("engine")[["prefix", "queries"]].apply(
         lambda rows: sorted(rows.itertuples(index=False, name=None))

@@ -8,6 +8,7 @@ import yaml
 from hwmodels.software import MEDIAN_DATE
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.engines.pools import deployment_label, parse_deployment
+from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.files import (
     Cell,
     Recipe,
@@ -17,7 +18,7 @@ from simulator.recipes.files import (
     recipe_paths,
 )
 from simulator.recipes.layouts import PoolRequest
-from simulator.recipes.resolve import ResolvedRecipe, choose_level, find_recipe, resolve_recipe
+from simulator.recipes.resolve import ResolvedRecipe, resolve_recipe
 from workloads.errors import UserError
 from workloads.layout import Layout
 from workloads.speculation import acceptance_names, published_acceptance

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from simulator.recipes.recorded import (
-    _NAMES,
+    SETTING_NAMES,
     cell_value,
     choose_recorded,
     load_recorded,
@@ -65,7 +65,7 @@ def test_every_recorded_cell_is_a_setting_of_its_scheduler():
         assert row.first <= row.last
         for load in ({"concurrency": 1, "isl": 1024}, {"concurrency": 700, "dp": 8}):
             cell = recorded_cell(row, scheduler=scheduler, context=LOAD | load)
-            assert set(cell.settings) <= set(_NAMES[scheduler].values())
+            assert set(cell.settings) <= set(SETTING_NAMES[scheduler].values())
             engine_class(scheduler).settings_class(**cell.settings)
 
 

@@ -218,6 +218,17 @@ def test_weka_sessions_must_agree_in_block_size(tmp_path):
         ("a.jsonl", '{"colour": "red"}', "unknown format"),
         ("a.json", '{"colour": "red"', "line 1, column 17: not JSON"),
         ("a.jsonl", "\n\n", "is empty"),
+        (
+            "a.jsonl",
+            '{"session_id": [1], "turns": [{"text": "abc", "output_length": 2}]}',
+            "line 1: session_id is [1]; it must be a name",
+        ),
+        (
+            "a.jsonl",
+            '{"id": "t", "block_size": 64, "requests": [{"t": 0, "type": "subagent", '
+            '"requests": 3, "in": 9, "out": 2}]}',
+            "line 1: a subagent's requests are not a list",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_message(tmp_path, name, text, message):

@@ -11,12 +11,11 @@ from simulator.engines.base import (
     DataParallelRouting,
     Engine,
     EngineSettings,
-    PoolReserve,
-    RecordedOffload,
 )
 from simulator.engines.kv_accounting import sglang_pool
 from simulator.engines.kv_accounting_hybrid import sglang_hybrid_pool
 from simulator.engines.launch_flags import LaunchFlags
+from simulator.engines.reserves import PoolReserve, RecordedOffload
 from simulator.engines.sglang.scheduler import SglangScheduler
 
 if TYPE_CHECKING:

@@ -13,12 +13,11 @@ from simulator.engines.base import (
     DataParallelRouting,
     Engine,
     EngineSettings,
-    PoolReserve,
-    RecordedOffload,
 )
 from simulator.engines.kv_accounting import vllm_pool
 from simulator.engines.kv_accounting_hybrid import vllm_hybrid_pool
 from simulator.engines.launch_flags import LaunchFlags
+from simulator.engines.reserves import PoolReserve, RecordedOffload
 from simulator.engines.vllm.scheduler import VllmScheduler
 
 if TYPE_CHECKING:

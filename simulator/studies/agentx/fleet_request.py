@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
 from simulator.analysis.objectives import Objectives
-from simulator.recipes.resolve import find_recipe
+from simulator.recipes.choice import find_recipe
 from simulator.scenario.target import resolve_target
 from simulator.studies.agentx.request import build_agentx, with_usual_speculation
 from workloads.errors import UserError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.agentic_metrics import X_AXES
 from simulator.engines.kv_offload import parse_kv_offload
+from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.layouts import PoolRequest
-from simulator.recipes.resolve import choose_level, find_recipe
 from simulator.scenario.declared import POOLS
 from simulator.scenario.settings import build_scenario, scenario_defaults
 from simulator.scenario.settings_file import edited_defaults, read_settings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
+from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.layouts import PoolRequest
-from simulator.recipes.resolve import choose_level, find_recipe
 from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.configure import configure_run
 from simulator.scenario.target import resolve_target

@@ -12,7 +12,7 @@ from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
 from hwmodels.software import list_levels
 from simulator.analysis.pareto import Frontier
 from simulator.prediction.bands import DATES, RELATIONS, ratio_factors
-from simulator.recipes.resolve import find_recipe
+from simulator.recipes.choice import find_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings_file import SettingsFile, read_settings
 from simulator.scenario.target import resolve_target

@@ -43,21 +43,24 @@ def read_aiperf_turns(source: TraceSource) -> list[Request]:
     """
     options = source.options
 
-    def turns() -> Iterator[tuple[int, tuple[dict[str, Any], str | None, bool]]]:
+    def turns() -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, Any], bool]]]:
         for line, row in source.json_lines():
             if "turns" not in row:
-                yield line, (row, text_id(row, "session_id"), False)
+                yield line, (row, row, False)
                 continue
             if not isinstance(row["turns"], list) or not row["turns"]:
                 source.reject(line, "turns is not a list of at least one turn")
                 continue
             for turn in row["turns"]:
-                yield line, (turn, text_id(row, "session_id") or f"line {line}", True)
+                yield line, (turn, row, True)
 
-    def parse(line: int, item: tuple[dict[str, Any], str | None, bool]) -> TraceRow:
-        turn, session, adds_to_history = item
+    def parse(line: int, item: tuple[dict[str, Any], dict[str, Any], bool]) -> TraceRow:
+        turn, row, adds_to_history = item
         if not isinstance(turn, dict):
             raise RowError("a turn is not an object")
+        session = text_id(row, "session_id")
+        if adds_to_history:
+            session = session or f"line {line}"
         return TraceRow(
             line=line,
             prompt_tokens=_turn_tokens(turn, options),

@@ -100,7 +100,10 @@ def _session_calls(session: Any) -> tuple[int, list[tuple[float, dict[str, Any]]
         if entry.get("type") != "subagent":
             timed.append((start_s, entry))
             continue
-        for call in entry.get("requests") or ():
+        inner = entry.get("requests") or []
+        if not isinstance(inner, list):
+            raise RowError("a subagent's requests are not a list")
+        for call in inner:
             if not isinstance(call, dict):
                 raise RowError("a subagent's request is not an object")
             # Older recordings count a subagent's time from its start.
