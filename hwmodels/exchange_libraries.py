@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Mode = Literal["normal", "low_latency"]
 Operation = Literal["dispatch", "combine"]
 Scope = Literal["island", "islands", "rack"]
+BufferForm = Literal["rings", "expert_slots", "rank_slots"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -48,6 +49,9 @@ class ExchangeMode:
         Ranks that the mode supports at most.
     multiprocessors:
         SMs or CUs that an exchange occupies; 0 where none wait for it. [-]
+    buffer_form, buffer_size:
+        How its buffers are laid out, and the tokens of a ring or the number of buffers, see
+        `hwmodels.exchange_buffers`. [tokens] or [-]
     """
 
     library: str
@@ -59,6 +63,8 @@ class ExchangeMode:
     queued_s: dict[tuple[Operation, str], float]
     largest_ep: int
     multiprocessors: int
+    buffer_form: BufferForm
+    buffer_size: int
 
     def queued_latency_s(self, *, scope: Scope, operation: Operation, generation: str) -> float:
         """Latency inside a graph or behind other work. [s]
@@ -87,6 +93,8 @@ class ExchangeLibrary:
         Whether it reaches beyond one scale-up domain.
     low_latency_tokens:
         Tokens of a rank up to which its low-latency buffers are sized by default. [tokens]
+    largest_tokens:
+        Tokens of a rank that its buffers are sized for at most; ``None``: no limit. [tokens]
     """
 
     key: str
@@ -95,6 +103,7 @@ class ExchangeLibrary:
     generations: tuple[str, ...]
     crosses_network: bool
     low_latency_tokens: int
+    largest_tokens: int | None
     modes: dict[Mode, ExchangeMode]
     source: str
 
@@ -199,6 +208,7 @@ def _library(key: str, node: dict[str, Any], law: dict[str, Any]) -> ExchangeLib
         generations=tuple(node.get("generations", ())),
         crosses_network=bool(node["crosses_network"]),
         low_latency_tokens=int(_si(node["low_latency_tokens"])),
+        largest_tokens=int(_si(node["largest_tokens"])) if "largest_tokens" in node else None,
         modes=modes,
         source=node["source"],
     )
@@ -224,4 +234,6 @@ def _mode(key: str, mode: Mode, node: dict[str, Any], law: dict[str, Any]) -> Ex
         },
         largest_ep=int(_si(node["largest_ep"])),
         multiprocessors=int(node["multiprocessors"]["value"]),
+        buffer_form=node["buffers"]["form"],
+        buffer_size=int(node["buffers"]["value"]),
     )

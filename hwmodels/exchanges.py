@@ -15,6 +15,8 @@ from hwmodels.collectives import group_scaleup_bytes_per_s
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hwmodels.exchange_libraries import ExchangeLibrary, ExchangeMode, Scope
     from hwmodels.sku import Sku
     from workloads.ops import Quantity, TokenExchange
@@ -189,10 +191,25 @@ def exchange_s(
             efficiency_scale=efficiency_scale,
         )
 
+    return _by_mode(exchange=exchange, library=library, of=of)
+
+
+def taken_multiprocessors(*, exchange: TokenExchange, library: ExchangeLibrary) -> Quantity:
+    """SMs or CUs that an exchange takes from what runs beside it. [-]"""
+    return _by_mode(exchange=exchange, library=library, of=lambda mode: float(mode.multiprocessors))
+
+
+def _by_mode(
+    *,
+    exchange: TokenExchange,
+    library: ExchangeLibrary,
+    of: Callable[[ExchangeMode], Quantity],
+) -> Quantity:
+    """A figure of the mode that the exchange takes, step by step in mode ``auto``."""
     modes = library.modes
     if exchange.mode in modes:
         return of(modes[exchange.mode])
     if exchange.mode != "auto" or len(modes) == 1:
         return of(next(iter(modes.values())))
-    small = tokens <= library.low_latency_tokens
+    small = np.asarray(exchange.tokens, dtype=float) <= library.low_latency_tokens
     return np.where(small, of(modes["low_latency"]), of(modes["normal"]))

@@ -8,10 +8,11 @@ import numpy as np
 
 from hwmodels.collectives import collective_s, network_reduce
 from hwmodels.exchange_libraries import default_library, load_library
-from hwmodels.exchanges import exchange_s
+from hwmodels.exchanges import exchange_s, taken_multiprocessors
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from hwmodels.exchange_libraries import ExchangeLibrary
     from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
     from workloads.ops import Op, Quantity
@@ -122,13 +123,7 @@ def communication_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
     An exchange for which the engine has no library on the chip is the vendor's all-to-all.
     """
     fit = software.collective(kind=op.kind)
-    library = None
-    if op.exchange is not None:
-        library = (
-            load_library(op.exchange.library)
-            if op.exchange.library
-            else default_library(engine=software.engine, sku=sku, ranks=op.group_size)
-        )
+    library = _library(op=op, sku=sku, software=software)
     if op.exchange is None or library is None:
         return collective_s(
             kind=op.kind,
@@ -148,6 +143,37 @@ def communication_s(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
     )
 
 
+def _library(*, op: Op, sku: Sku, software: SoftwareLevel) -> ExchangeLibrary | None:
+    """The library that exchanges an operation's tokens; ``None``: a collective does."""
+    if op.exchange is None:
+        return None
+    if op.exchange.library:
+        return load_library(op.exchange.library)
+    return default_library(engine=software.engine, sku=sku, ranks=op.group_size)
+
+
+def taken_share(*, op: Op, sku: Sku, software: SoftwareLevel) -> Quantity:
+    """Share of the chip's SMs or CUs that an exchange takes from what runs beside it. [-]
+
+    Raises
+    ------
+    UserError
+        If the library takes some and the SKU does not state how many it has.
+    """
+    library = _library(op=op, sku=sku, software=software)
+    if op.exchange is None or library is None or op.group_size <= 1:
+        return 0.0
+    taken = taken_multiprocessors(exchange=op.exchange, library=library)
+    if not np.any(taken):
+        return 0.0
+    if sku.sm_count is None:
+        raise UserError(
+            f"sm_count of {sku.key} is unknown, and {library.name} takes {np.max(taken):g} SMs or "
+            "CUs of what runs beside its exchange; give it with --set sm_count=148"
+        )
+    return np.minimum(1.0, taken / sku.sm_count)
+
+
 def traffic_bytes(*, op: Op, software: SoftwareLevel) -> Quantity:
     """HBM traffic of one invocation as the software level moves it. [B]"""
     return op.hbm_bytes + (software.kernel(op=op).weight_traffic - 1.0) * op.weight_bytes
@@ -160,26 +186,55 @@ def step_ops_s(*, ops: list[Op], sku: Sku, software: SoftwareLevel) -> Quantity:
     stream counts, but streams of one chip share its units and its memory: a stage takes at
     least the sum of its local operations without their floors. So overlap hides floors and
     communication, not work.
+
+    Notes
+    -----
+    An exchange of X seconds that takes the share f of the chip's SMs leaves ``1 - f`` of them to
+    what runs beside it: W seconds of work take ``max(X, W + f X)``, see `taken_share`. A stream
+    that holds the exchange itself waits for it and loses nothing.
     """
     total_s: Quantity = 0.0
-    stages: dict[str, dict[int, Quantity]] = {}
-    work: dict[str, Quantity] = {}
+    stages: dict[str, list[tuple[Op, Quantity]]] = {}
     for op in ops:
         seconds = op.layers * op_s(op=op, sku=sku, software=software)
-        if not op.stage:
+        if op.stage:
+            stages.setdefault(op.stage, []).append((op, seconds))
+        else:
             total_s = total_s + seconds
-            continue
-        streams = stages.setdefault(op.stage, {})
-        streams[op.stream] = streams.get(op.stream, 0.0) + seconds
-        if not op.kind.is_communication:
-            floor_s = op.layers * floor_of_op_s(op=op, software=software)
-            work[op.stage] = work.get(op.stage, 0.0) + seconds - floor_s
-    for stage, streams in stages.items():
-        stage_s = work.get(stage, 0.0)
-        for seconds in streams.values():
-            stage_s = np.maximum(stage_s, seconds)
+    for timed in stages.values():
+        lost = lost_in_stage_s(timed, sku=sku, software=software)
+        streams: dict[int, Quantity] = {}
+        work: Quantity = 0.0
+        for op, seconds in timed:
+            streams[op.stream] = streams.get(op.stream, 0.0) + seconds
+            if not op.kind.is_communication:
+                floor_s = op.layers * floor_of_op_s(op=op, software=software)
+                work = work + seconds - floor_s
+        stage_s = work + sum(lost.values()) if streams.keys() - lost.keys() else work
+        for stream, seconds in streams.items():
+            beside = sum(value for other, value in lost.items() if other != stream)
+            stage_s = np.maximum(stage_s, seconds + beside)
         total_s = total_s + stage_s
     return total_s
+
+
+def lost_in_stage_s(
+    timed: list[tuple[Op, Quantity]], *, sku: Sku, software: SoftwareLevel
+) -> dict[int, Quantity]:
+    """What the exchanges of each stream take from the work of the other streams. [s]
+
+    Parameters
+    ----------
+    timed:
+        Operations of one stage with their seconds over all layers.
+    """
+    lost: dict[int, Quantity] = {}
+    for op, seconds in timed:
+        if op.exchange is not None:
+            share = taken_share(op=op, sku=sku, software=software)
+            if np.any(share):
+                lost[op.stream] = lost.get(op.stream, 0.0) + share * seconds
+    return lost
 
 
 def floor_of_op_s(*, op: Op, software: SoftwareLevel) -> float:

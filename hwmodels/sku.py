@@ -182,8 +182,7 @@ class Sku(_Quantities):
     )
     sm_count: int | None = _quantity(
         "cores",
-        "SMs, CUs or the vendor's counterpart",
-        informative="peak rates are stated on their own",
+        "SMs, CUs or the vendor's counterpart, of which exchanges take some",
     )
     scaleup_bytes_per_s: float = _quantity("B/s", "scale-up, all links", required=True)
     scaleup_pair_bytes_per_s: float | None = _quantity(

@@ -225,7 +225,7 @@ class Engine(ABC, Generic[SettingsT]):
         """Tokens of a KV block. [tokens]"""
 
     runtime_bytes: ClassVar[float] = 3.0e9
-    """Driver context, communication buffers and captured graphs of a rank. [B]
+    """Driver context, buffers of collectives and captured graphs of a rank. [B]
 
     An estimate where no start-up line of the engine is known: 2-5 GB are reported outside
     weights, activations and pools.

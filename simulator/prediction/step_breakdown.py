@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hwmodels.roofline import (
     KNEE_EXPONENT,
     communication_s,
+    lost_in_stage_s,
     op_s,
     peak_flops_per_s,
     traffic_bytes,
@@ -84,31 +85,96 @@ def time_ops(*, ops: Iterable[Op], sku: Sku, software: SoftwareLevel) -> list[Op
     communication are hidden instead. Either way ``seconds`` sum to the step's time.
     """
     times = [_time_op(op=op, sku=sku, software=software) for op in ops]
-    streams: dict[str, dict[int, float]] = {}
-    work: dict[str, float] = {}
+    stages: dict[str, list[OpTime]] = {}
     for time in times:
-        stage = time.op.stage
-        if stage:
-            per_stream = streams.setdefault(stage, {})
-            per_stream[time.op.stream] = per_stream.get(time.op.stream, 0.0) + time.seconds
-            work[stage] = work.get(stage, 0.0) + time.compute_s + time.memory_s
-    return [
-        time if not time.op.stage else _exposed(time, streams[time.op.stage], work[time.op.stage])
-        for time in times
-    ]
+        if time.op.stage:
+            stages.setdefault(time.op.stage, []).append(time)
+    shared = {
+        stage: _Shared.of(members, sku=sku, software=software) for stage, members in stages.items()
+    }
+    return [time if not time.op.stage else shared[time.op.stage].exposed(time) for time in times]
 
 
-def _exposed(time: OpTime, streams: dict[int, float], work_s: float) -> OpTime:
-    """An operation of a stage with what is hidden of it."""
-    slowest = max(streams, key=lambda stream: streams[stream])
-    if work_s > streams[slowest]:
-        kept_s = time.compute_s + time.memory_s
-        return replace(
-            time, seconds=kept_s, hidden_s=time.seconds - kept_s, floor_s=0.0, network_s=0.0
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the streams of a stage take, see `hwmodels.roofline.step_ops_s`.
+
+    Parameters
+    ----------
+    streams:
+        Seconds of each stream, with what exchanges of the other streams take from it. [s]
+    lost:
+        That part of them. [s]
+    work:
+        Compute and memory seconds of each stream. [s]
+    """
+
+    streams: dict[int, float]
+    lost: dict[int, float]
+    work: dict[int, float]
+    taken_s: float
+
+    @classmethod
+    def of(cls, members: list[OpTime], *, sku: Sku, software: SoftwareLevel) -> _Shared:
+        timed = [(time.op, time.seconds) for time in members]
+        taken = {
+            stream: float(value)
+            for stream, value in lost_in_stage_s(timed, sku=sku, software=software).items()  # type: ignore[arg-type]
+        }
+        streams: dict[int, float] = {}
+        work: dict[int, float] = {}
+        for time in members:
+            stream = time.op.stream
+            streams[stream] = streams.get(stream, 0.0) + time.seconds
+            work[stream] = work.get(stream, 0.0) + time.compute_s + time.memory_s
+        lost = {
+            stream: sum(value for other, value in taken.items() if other != stream)
+            for stream in streams
+        }
+        return cls(
+            streams={stream: seconds + lost[stream] for stream, seconds in streams.items()},
+            lost=lost,
+            work=work,
+            taken_s=sum(taken.values()) if streams.keys() - taken.keys() else 0.0,
         )
-    if time.op.stream == slowest:
+
+    def exposed(self, time: OpTime) -> OpTime:
+        """An operation of the stage with what is hidden of it and what it waits for SMs."""
+        work_s = sum(self.work.values())
+        slowest = max(self.streams, key=lambda stream: self.streams[stream])
+        own_s = time.compute_s + time.memory_s
+        if work_s + self.taken_s > self.streams[slowest]:
+            return replace(
+                _slower(time, extra_s=self.taken_s * own_s / work_s),
+                seconds=own_s * (1.0 + self.taken_s / work_s),
+                hidden_s=time.seconds - own_s,
+                floor_s=0.0,
+                network_s=0.0,
+            )
+        if time.op.stream != slowest:
+            return OpTime(op=time.op, seconds=0.0, hidden_s=time.seconds)
+        lost_s = self.lost[slowest]
+        if not lost_s:
+            return time
+        stream_work_s = self.work[slowest]
+        if stream_work_s:
+            return _slower(time, extra_s=lost_s * own_s / stream_work_s)
+        waited_s = lost_s * time.seconds / (self.streams[slowest] - lost_s)
+        return replace(time, seconds=time.seconds + waited_s, floor_s=time.floor_s + waited_s)
+
+
+def _slower(time: OpTime, *, extra_s: float) -> OpTime:
+    """An operation whose compute and memory seconds grow alike by ``extra_s`` together."""
+    own_s = time.compute_s + time.memory_s
+    if not own_s:
         return time
-    return OpTime(op=time.op, seconds=0.0, hidden_s=time.seconds)
+    factor = 1.0 + extra_s / own_s
+    return replace(
+        time,
+        seconds=time.seconds + extra_s,
+        compute_s=time.compute_s * factor,
+        memory_s=time.memory_s * factor,
+    )
 
 
 def _time_op(*, op: Op, sku: Sku, software: SoftwareLevel) -> OpTime:

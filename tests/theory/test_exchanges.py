@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwmodels.exchange_buffers import buffer_bytes
 from hwmodels.exchange_libraries import (
     check_library,
     default_library,
@@ -185,3 +186,31 @@ def test_queued_latencies_are_below_those_of_a_drained_gpu():
             for (operation, generation), seconds in mode.queued_s.items():
                 drained = mode.latency_s["island", operation]
                 assert seconds <= 1.05 * drained, (library.key, mode.mode, generation)
+
+
+def test_buffers_are_those_of_the_libraries_own_formulas():
+    """DeepSeek-R1: 256 experts of 7,168 values, 8 ranks.
+
+    DeepEP ``csrc/config.hpp``, TensorRT-LLM ``calculate_required_workspace_size``, MoRI
+    ``InitializeShmemBuf``, counted by hand.
+    """
+    work = {"ranks": 8, "experts": 256, "hidden": 7168, "step_tokens": 8192.0}
+    deepep = load_library("deepep")
+    low = buffer_bytes(library=deepep, mode="low_latency", decode_tokens=0.0, **work)
+    assert low == 4 * 256 * 128 * (14336 + 56 * 4)
+    twice = buffer_bytes(library=deepep, mode="low_latency", decode_tokens=256.0, **work)
+    assert twice == 2 * low
+    most = buffer_bytes(library=deepep, mode="low_latency", decode_tokens=1e6, **work)
+    assert most == 8 * low
+    normal = buffer_bytes(library=deepep, mode="normal", decode_tokens=0.0, **work)
+    assert normal == 12 * 8 * 256 * (14336 + 8 + 128 * 16)
+    both = buffer_bytes(library=deepep, mode="auto", decode_tokens=0.0, **work)
+    assert both == low + normal
+    one_sided = load_library("nvlink_one_sided")
+    assert buffer_bytes(library=one_sided, mode="auto", decode_tokens=0.0, **work) == (
+        2 * 8 * 8192 * 14336
+    )
+    mori = buffer_bytes(library=load_library("mori"), mode="normal", decode_tokens=0.0, **work)
+    assert mori == 5 * 8 * 4096 * 14336
+    alone = {**work, "ranks": 1}
+    assert buffer_bytes(library=deepep, mode="auto", decode_tokens=0.0, **alone) == 0.0

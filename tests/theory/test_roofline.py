@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hwmodels.roofline import floor_of_op_s, op_s, peak_flops_per_s, roofline_s, step_ops_s
 from hwmodels.sku import list_skus, load_sku
 from hwmodels.software import load_software
+from simulator.prediction.step_breakdown import time_ops
 from workloads.errors import UserError
-from workloads.ops import Component, Op, OpKind
+from workloads.ops import Component, Op, OpKind, TokenExchange
 
 WORK = st.floats(min_value=0.0, max_value=1e18)
 SOME_WORK = st.floats(min_value=1.0, max_value=1e18)
@@ -134,6 +135,54 @@ def test_operations_in_order_add_up_over_their_layers():
     each = [op.layers * float(op_s(op=op, sku=chip, software=software)) for op in ops]
     together = float(step_ops_s(ops=ops, sku=chip, software=software))
     assert together == pytest.approx(sum(each))
+
+
+def exchanged(*, mode, tokens, stream=1):
+    exchange = TokenExchange(
+        operation="combine",
+        tokens=tokens,
+        choices=8,
+        copy_bytes=14336.0,
+        library="deepep",
+        mode=mode,
+    )
+    return Op(
+        name="moe.combine",
+        component=Component.COMMUNICATION,
+        kind=OpKind.ALL_TO_ALL,
+        group_size=8,
+        exchange=exchange,
+        layers=1,
+        stage="s",
+        stream=stream,
+    )
+
+
+@pytest.mark.parametrize("tokens", [64.0, 4096.0, 65536.0])
+def test_an_exchange_takes_its_multiprocessors_from_the_other_half(tokens):
+    """DeepEP's normal mode holds 24 SMs, its low-latency mode lets go of them."""
+    chip, software = load_sku("b300"), level()
+    work = gemm(flops=5e12, layers=1, stage="s", stream=0)
+    work_s = float(op_s(op=work, sku=chip, software=software))
+    for mode, taken in (("normal", 24.0), ("low_latency", 0.0)):
+        exchange = exchanged(mode=mode, tokens=tokens)
+        exchange_s = float(op_s(op=exchange, sku=chip, software=software))
+        together = float(step_ops_s(ops=[work, exchange], sku=chip, software=software))
+        lost_s = taken / chip.sm_count * exchange_s
+        assert together == pytest.approx(max(exchange_s, work_s + lost_s))
+        shown = time_ops(ops=[work, exchange], sku=chip, software=software)
+        assert sum(time.seconds for time in shown) == pytest.approx(together)
+        # one after another in a stream nothing is lost
+        after = exchanged(mode=mode, tokens=tokens, stream=0)
+        in_order = float(step_ops_s(ops=[work, after], sku=chip, software=software))
+        assert in_order == pytest.approx(work_s + exchange_s)
+
+
+def test_a_chip_of_unknown_size_says_what_to_give():
+    chip = load_sku("b300").model_copy(update={"sm_count": None})
+    ops = [gemm(stage="s"), exchanged(mode="normal", tokens=64.0)]
+    with pytest.raises(UserError, match="--set sm_count="):
+        step_ops_s(ops=ops, sku=chip, software=level())
 
 
 def test_overlap_hides_floors_and_communication_but_not_work():

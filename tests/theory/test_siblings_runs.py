@@ -24,8 +24,12 @@ CHAINS = [
 PAIRS = sorted({pair for chain in CHAINS for pair in itertools.pairwise(chain)})
 MODELS = ("deepseek-r1", "deepseek-v4-pro", "gpt-oss-120b", "qwen3.5", "llama-3.1-8b")
 CLIENTS = (1, 16, 128)
+DENSE = ("llama-3.1-8b",)
 TOLERANCE = 2e-3
 """Requests of another length at a run's end: a faster run drains at another point."""
+OTHER_FORMAT = 0.015
+"""Chips that multiply FP4 weights in other formats run other kernels: MI355X, with units for FP4,
+converts activations to FP8 first, MI325X does not. At one client that launch is a hundredth."""
 
 
 def throughput(sku, *, pair, engine, model, deployment, clients):
@@ -69,7 +73,11 @@ def test_gb200_is_no_slower_than_b200(clients):
 @pytest.mark.parametrize("pair", PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_more_of_everything_is_never_slower(pair, model, deployment, clients):
     engines = ("vllm", "sglang") if load_sku(pair[0]).vendor == "amd" else ("vllm", "sglang", "trt")
+    if model in DENSE and "E" in deployment:
+        pytest.skip(f"{model} has no experts to divide")
+    formats = {load_sku(sku).flops_fp4 is None for sku in pair}
+    tolerance = OTHER_FORMAT if len(formats) > 1 and clients == 1 else TOLERANCE
     for engine in engines:
         work = {"engine": engine, "model": model, "deployment": deployment, "clients": clients}
         less, more = both(pair, **work)
-        assert more >= less * (1 - TOLERANCE), engine
+        assert more >= less * (1 - tolerance), engine

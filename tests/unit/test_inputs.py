@@ -225,6 +225,16 @@ STEPS = {
     "scaleup_pair_bytes_per_s": {"sku": "mi355x", "engine": "sglang", "tp": 8},
     "scaleup_world": {"sku": "b200", "tp": 8, "ep": 8},
     "scaleout_bytes_per_s": {"sku": "b200", "tp": 16, "ep": 16, "phase": "prefill"},
+    "sm_count": {
+        "sku": "mi355x",
+        "engine": "sglang",
+        "dp_attention": True,
+        "model": "deepseek-r1",
+        "tp": 8,
+        "ep": 8,
+        "phase": "prefill",
+        "engine_settings": {"enable_two_batch_overlap": True},
+    },
 }
 """A step in which each figure of a SKU shows."""
 FLEETS = {"node_gpus": "b200", "rack_gpus": "gb200"}
