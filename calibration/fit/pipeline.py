@@ -147,7 +147,13 @@ def gather_runs(
             tell(f"left out, cannot be simulated: {line}")
     if not selection.observations:
         raise UserError(f"no run of {', '.join(names)} can be fitted; add some with --add")
-    return selection, names, tuple(note for each in imported for note in each.notes)
+    notes = [note for each in imported for note in each.notes]
+    if own is not None:
+        notes += [
+            f"{row['file']} {row['place']} {row['near_peak']}: is it labelled right?"
+            for row in own[own["near_peak"] != ""].to_dict("records")
+        ]
+    return selection, names, tuple(notes)
 
 
 def fit_runs(

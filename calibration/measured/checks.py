@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from calibration.measured.physics import LEAST_BYTES, beyond_peak, peak_shares
 from calibration.measured.schema import AGENTIC
 from calibration.measured.table import Violation
 from hwmodels.sku import load_sku
@@ -33,6 +34,10 @@ CLOSURE_RANGE = (0.75, 1.15)
 
 Of the runs with a measured mean TTFT, 98 % lie within 0.91 and 1.05.
 """
+CLOSURE = 0.977
+"""Little's-law ratio of a closed loop with 10 requests a client: median over the shipped runs
+that have a mean TTFT. [-]"""
+
 DECODE_SHARE_LIMIT = 1.10
 """Largest share of the clients that decode can occupy, for runs without a mean TTFT. [-]
 
@@ -46,9 +51,6 @@ throughput rises by more than the other as clients are added. [-]"""
 SAME_FIGURES = 0.003
 """Undated medians of two layouts whose throughput and TPOT both agree to this are the same runs
 under two labels. [-]"""
-
-LEAST_BYTES = {"fp4": 0.5, "nvfp4": 0.5, "int4": 0.5, "fp8": 1.0, "bf16": 2.0}
-"""Fewest bytes of a parameter by the label of a run's precision. [B]"""
 
 LAYOUT = (
     *(f"prefill_{name}" for name in ("workers", "tp", "ep", "dp_attention", "gpus")),
@@ -113,6 +115,24 @@ def little_closure(frame: pd.DataFrame) -> FloatSeries:
     return prefill + decode_share(frame)
 
 
+def demand_on_peaks(frame: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the peaks that runs ask for; see `calibration.measured.physics.peak_shares`. [-]
+
+    Of a closed loop that publishes no throughput the rate follows from the mean TTFT and TPOT.
+    """
+    inputs, outputs = mean_lengths(frame)
+    tpot_s = tpot_of(frame)
+    whole_s = frame["mean_ttft_s"] + (outputs - 1) * tpot_s
+    implied = (CLOSURE * frame["concurrency"] / whole_s).where(frame["request_rate_per_s"].isna())
+    return peak_shares(
+        frame,
+        requests_per_s=request_rate_per_s(frame).fillna(implied),
+        inputs=inputs,
+        outputs=outputs,
+        tpot_s=tpot_s,
+    )
+
+
 def find_violations(frame: pd.DataFrame) -> list[Violation]:
     """Cells that contradict others of their row, and rows that stand twice."""
     return [
@@ -175,8 +195,11 @@ def _contradictions(frame: pd.DataFrame) -> Iterator[tuple[str, list[int], str]]
     yield "source", rows(twice), "the same run stands in an earlier row"
 
 
-def suspicions(frame: pd.DataFrame) -> pd.Series:
-    """Why each run is not to be trusted; empty for those that are."""
+def suspicions(frame: pd.DataFrame, *, demand: pd.DataFrame) -> pd.Series:
+    """Why each run is not to be trusted; empty for those that are.
+
+    ``demand`` is that of `demand_on_peaks`.
+    """
     reasons: dict[int, list[str]] = {}
 
     def add(rows: pd.Index, text: str) -> None:
@@ -191,6 +214,8 @@ def suspicions(frame: pd.DataFrame) -> pd.Series:
     over = (decoding > DECODE_SHARE_LIMIT) & closure.isna()
     add(frame.index[over], f"decoding clients above {DECODE_SHARE_LIMIT} of the concurrency")
     add(too_large(frame), "the weights alone exceed the memory of its GPUs")
+    for row, text in beyond_peak(demand).items():
+        add(pd.Index([row]), str(text))
     trusted = frame.loc[~frame.index.isin(list(reasons))]
     add(mixed_builds(trusted), "another build than its neighbours of the undated series")
     add(mislabelled(trusted), "the figures of another layout under a label without its EP or DP")
@@ -200,8 +225,8 @@ def suspicions(frame: pd.DataFrame) -> pd.Series:
 def too_large(frame: pd.DataFrame) -> pd.Index:
     """Rows whose model cannot lie on their GPUs, at the fewest bytes that its precision allows."""
     rows: list[int] = []
-    capacity = [load_sku(str(sku)).hbm_bytes for sku in frame["sku"]]
-    room = pd.Series(capacity, index=frame.index) * frame["gpus"]
+    capacity = {sku: load_sku(str(sku)).hbm_bytes for sku in frame["sku"].unique()}
+    room = frame["sku"].map(capacity).astype(float) * frame["gpus"]
     for (model, precision), group in frame.groupby(["model", "precision"], sort=False):
         parameters, released = _size(str(model))
         least = min(LEAST_BYTES.get(str(precision), 0.5) * parameters, released)

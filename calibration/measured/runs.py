@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from calibration.measured.checks import (
+    CLOSURE,
+    demand_on_peaks,
     find_violations,
     mean_lengths,
     request_rate_per_s,
@@ -30,6 +32,7 @@ from calibration.measured.keys import (
     split_of,
     sweep_key,
 )
+from calibration.measured.physics import near_peak
 from calibration.measured.schema import COLUMNS, NAMES, PREDICT_NAMES, QUALITIES
 from calibration.measured.table import MeasuredTableError, read_runs_csv
 from hwmodels.sku import load_sku
@@ -43,10 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from calibration.measured.table import Violation
-
-CLOSURE = 0.977
-"""Little's-law ratio of a closed loop with 10 requests a client: median over the shipped runs
-that have a mean TTFT. [-]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +132,8 @@ def load_measured(
     Returns
     -------
     The columns of `calibration.measured.schema.COLUMNS` (numbers as floats, NaN where unknown),
-    then ``quality_reason``, ``run_id``, ``layout``, ``series``, ``sweep``, ``frontier``, ``split``
+    then ``quality_reason``, ``near_peak`` (which share of a peak it asks for, where that is
+    suspect), ``run_id``, ``layout``, ``series``, ``sweep``, ``frontier``, ``split``
     and the ``file`` and ``place`` of the run.
 
     Raises
@@ -191,13 +191,15 @@ def check_runs(
         found += _unknown_sources(frame)
     if found:
         raise MeasuredTableError(found)
-    reasons = suspicions(frame)
+    demand = demand_on_peaks(frame)
+    reasons = suspicions(frame, demand=demand)
     frame = frame.copy()
     frame.loc[reasons.index, "quality"] = "suspect"
     rows = cast("list[dict[str, object]]", frame[list(NAMES)].to_dict("records"))
     keys = pd.DataFrame(
         {
             "quality_reason": reasons.reindex(frame.index).fillna(""),
+            "near_peak": near_peak(demand).reindex(frame.index).fillna(""),
             "run_id": [_run_id(row) for row in rows],
             "layout": [deployment_text(row) for row in rows],
             "series": [series_key(row) for row in rows],

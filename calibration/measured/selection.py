@@ -44,6 +44,10 @@ whose software is not. [-]"""
 UNRECORDED_TRUST = 0.7
 """Trust in a run some scheduler setting of which is not recorded or taken from elsewhere. [-]"""
 
+NEAR_PEAK_TRUST = 0.5
+"""Trust in a run that asks for more than `calibration.measured.physics.NEAR_PEAK` of what its GPUs
+give at peak. [-]"""
+
 _UNRECORDED = re.compile(
     r"not recorded|are assumed|stands? in\b|engine defaults|not in recipe|recipe: settings of"
 )
@@ -226,6 +230,10 @@ def _doubts(observation: Observation, *, row: pd.Series) -> list[tuple[float, st
     """Factors on the trust in a run, each with its reason."""
     if row["own"]:
         return []
-    doubts = [] if row["date"] else [(undated_trust(float(row["image_share"])), "undated median")]
+    doubts: list[tuple[float, str]] = []
+    if not row["date"]:
+        doubts.append((undated_trust(float(row["image_share"])), "undated median"))
+    if row["near_peak"]:
+        doubts.append((NEAR_PEAK_TRUST, f"suspect: {row['near_peak']}"))
     unknown = [text for text in observation.messages if _UNRECORDED.search(text)]
     return doubts + ([(UNRECORDED_TRUST, "; ".join(unknown))] if unknown else [])

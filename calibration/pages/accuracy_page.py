@@ -120,6 +120,8 @@ def page(
         _note(notes, "worst"),
         "## Not answered",
         tables.unanswered_rows(validation),
+        "## Suspect runs",
+        tables.suspect_rows(validation),
         "## Pictures",
         *(
             f"![{title}](images/{name})"

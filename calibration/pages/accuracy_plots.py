@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ _PANELS = (
     ("tpot", "TPOT [ms]", 1e3),
     ("ttft", "TTFT [s]", 1.0),
 )
+_WIDTH, _HEIGHT, _LINE = 13.0, 5.2, 0.17
+"""Inches of a figure with one line of caption, and of each further line."""
+_CAPTION_CHARACTERS = 190
 _MORE = {"nvidia": ("#1f9e89", "#a5c400"), "amd": ("#c94f7c", "#7a4b12")}
 
 
@@ -39,12 +43,21 @@ def accuracy_figure(predictions: pd.DataFrame, *, title: str, caption: str) -> F
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5.2))
+    lines = textwrap.wrap(caption, width=_CAPTION_CHARACTERS, break_long_words=False)
+    height = _HEIGHT + _LINE * (len(lines) - 1)
+    figure = Figure(figsize=(_WIDTH, height))
     FigureCanvasAgg(figure)
-    figure.text(0.045, 0.955, title, fontsize=13, fontweight="bold", color=INK, va="center")
-    figure.text(0.045, 0.9, caption, fontsize=8.5, color=FAINT_INK, va="center")
+
+    def up(inches: float) -> float:
+        return inches / height
+
+    top = height - 0.15
+    figure.text(0.045, up(top), title, fontsize=13, fontweight="bold", color=INK, va="top")
+    figure.text(0.045, up(top - 0.32), "\n".join(lines), fontsize=8.5, color=FAINT_INK, va="top")
     colours = _colours(sorted(predictions["sku"].unique()))
-    panels = [figure.add_axes((0.045 + 0.285 * i, 0.11, 0.24, 0.73)) for i in range(3)]
+    panels = [
+        figure.add_axes((0.045 + 0.285 * i, up(0.57), 0.24, up(_HEIGHT - 1.4))) for i in range(3)
+    ]
     for axes, (metric, label, scale) in zip(panels, _PANELS, strict=True):
         _draw(axes, predictions, metric=metric, label=label, scale=scale, colours=colours)
     _legend(figure, predictions, colours)

@@ -314,6 +314,27 @@ def repeat_rows(repeats: pd.DataFrame) -> str:
     return markdown_table(header, rows)
 
 
+def suspect_rows(validation: Validation) -> str:
+    """Runs that contradict themselves, their neighbours or physics, by reason."""
+    found = validation.suspects
+    if found.empty:
+        return "No run is suspect."
+    rows = [
+        [
+            str(reason),
+            str(len(group)),
+            "at half trust" if fitted else "no",
+            "; ".join(sorted(group["series"].unique())[:3]),
+        ]
+        for (reason, fitted), group in found.groupby(["reason", "fitted"], sort=True)
+    ]
+    return (
+        "Work and memory traffic are counted from below and set against the datasheet's peaks "
+        "([checks](reference/measurements.md#checks-on-load)).\n\n"
+        + markdown_table(("reason", "runs", "fitted", "such as"), rows)
+    )
+
+
 def unanswered_rows(validation: Validation) -> str:
     """Runs without a prediction by reason."""
     found = validation.unanswered

@@ -56,6 +56,9 @@ class Validation:
         Bands of ratios, from `calibration.validation.paired_bands`.
     unanswered:
         Runs without a prediction: ``run_id``, ``series``, ``split`` and ``reason``.
+    suspects:
+        Runs that contradict themselves, their neighbours or physics: ``run_id``, ``series``,
+        ``reason``, and whether they are ``fitted`` all the same, with less trust.
     fit_s:
         How long the fit took; ``None`` where it was read. [s]
     simulated:
@@ -70,6 +73,7 @@ class Validation:
     fit_s: float | None
     simulated: bool
     pairs: PairedBands = field(default_factory=dict)
+    suspects: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def of(self, scheme: Shown, **columns: object) -> pd.DataFrame:
         """Predictions of a scheme whose columns have the values given."""
@@ -122,8 +126,24 @@ def validate_fit(
         pairs=fit_paired_bands(predictions),
         coverage=coverage_table(predictions),
         unanswered=_unanswered(fit, selection, predictions),
+        suspects=suspect_runs(selection),
         fit_s=fit_s,
         simulated=simulate == "all",
+    )
+
+
+def suspect_runs(selection: Selection) -> pd.DataFrame:
+    """Runs that are suspect, those that enter with less trust among them; see `Validation`."""
+    out = selection.excluded
+    out = out[out["reason"].str.startswith("suspect: ")].assign(fitted=False)
+    near = selection.runs[selection.runs["near_peak"] != ""].assign(fitted=True)
+    columns = ["run_id", "series", "reason", "fitted"]
+    return pd.concat(
+        [
+            out.assign(reason=out["reason"].str.removeprefix("suspect: "))[columns],
+            near.assign(reason=near["near_peak"])[columns],
+        ],
+        ignore_index=True,
     )
 
 
