@@ -57,3 +57,16 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
                 provenance={**level.provenance, **dict.fromkeys(values, source)},
             )
     return level
+
+
+def agentic_dates(*, engine: str, generation: str, family: str) -> tuple[dt.date, ...]:
+    """Days from which levels of agentic builds hold for an engine on chips of a generation."""
+    return tuple(
+        sorted(
+            one["date"]
+            for one in _levels()
+            if one["engine"] == engine
+            and generation in one["generations"]
+            and one["family"] == family
+        )
+    )

@@ -66,7 +66,7 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
     from workloads.requests.agentx.files import holds_sessions
 
     name = given.get(workload)
-    own = {key: given.pop(key) for key in SESSION_FLAGS}
+    own = {key: given.pop(key) for key in SESSION_FLAGS if key in given}
     if name is not None and holds_sessions(name):
         given.pop(workload)
         return {**own, "trees": name}
@@ -80,6 +80,22 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
             "of sessions, simulate load takes others"
         )
     return None
+
+
+def sessions_only(given: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+    """Settings with one value each; flags of a command that are about other load are refused.
+
+    Raises
+    ------
+    UserError
+        If a setting has several values, or a flag has no meaning for session trees.
+    """
+    from workloads.errors import UserError
+
+    for name, value in stated.items():
+        if value is not None and value is not False:
+            raise UserError(f"{name} has no meaning for session trees; leave it out")
+    return {name: only_one(name, value) for name, value in given.items()}
 
 
 def only_one(name: str, value: Any) -> Any:

@@ -149,8 +149,8 @@ def run(arguments: list[str]) -> int:
             reason = _WITHOUT_SESSIONS.get(arguments[0], "it takes requests of stated lengths")
             return _fail(
                 f"simulate {arguments[0]} takes no --workload: {reason}; session trees run with "
-                "simulate agentx, sweep, compare, load, plan, predict, explain and the curve "
-                "(simulate --sku ...)"
+                "simulate agentx, sweep, compare, timeline, plan, search, sensitivity, load, "
+                "predict, explain, report and the curve (simulate --sku ...)"
             )
         return _fail(f"{message}; see simulate --help")
     if status == TOLD:
@@ -161,11 +161,8 @@ def run(arguments: list[str]) -> int:
 
 
 _WITHOUT_SESSIONS = {
-    "timeline": "agentic builds are known for one day of a system; name it as SKU:ENGINE@DATE",
-    "search": "it tunes servers under requests of one length; try settings with --engine-set",
-    "sensitivity": "it differentiates closed loops of one length; try values with --set",
-    "report": "it gathers results of runs; give it the directory of a replay",
     "mlperf": "its datasets and limits are the benchmark's own",
+    "diff": "it compares published runs",
 }
 """Why a command has no session trees."""
 

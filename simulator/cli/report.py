@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.agentx import session_flags
 from simulator.cli.flags import one_each, takes
 from simulator.scenario.declared import HOST, SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
     from simulator.studies.report import Report
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
+    *one_each(AGENTX, "trees", "kv_offload", "protocol"),
     command="report",
 )
 def report(
@@ -29,8 +32,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="DIR...",
-            help="Directories that simulate, simulate sweep, simulate compare or simulate "
-            "timeline wrote.",
+            help="Directories that simulate, simulate agentx, sweep, compare or timeline "
+            "wrote.",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +58,8 @@ def report(
 
     Start with: simulate report out/RUN --overlay my_runs.csv --out page.html
     """
-    settings = {name: value for name, value in given.items() if value is not None}
+    trees = session_flags(given) or {}
+    settings = {n: value for n, value in (given | trees).items() if value is not None}
     options.check_output(as_json=as_json, as_csv=as_csv)
     directories = [str(Path(run)) for run in runs or []]
     path, page = _write(

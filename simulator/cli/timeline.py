@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
+from simulator.cli.agentx import session_flags, sessions_only
 from simulator.cli.flags import flag, lists_of, one_each, takes
 from simulator.cli.parsing import numbers, parse_concurrency
 from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         "seed",
         "calibration",
     ),
+    *one_each(AGENTX, "trees", "kv_offload", "protocol"),
     command="timeline",
 )
 def timeline(
@@ -68,9 +71,21 @@ def timeline(
 
     What updates alone have been worth.
 
-    Start with: simulate timeline --sku mi355x --engine sglang --gpus 8
+    Start with: simulate timeline --sku mi355x --engine sglang --gpus 8; for coding agents
+    simulate timeline --sku b200 --engine vllm --workload agentx
     """
     options.check_output(as_json=as_json, as_csv=as_csv)
+    trees = session_flags(given)
+    if trees is not None:
+        stated = {"--clients": clients, "--ttft-p90": ttft_p90, "--workers": workers}
+        speeds = None if at is None else numbers(at, flag="--at")
+        _follow_agents(
+            {**sessions_only(given, stated), **trees, "at": speeds},
+            scenario=scenario,
+            out=out,
+            output=(as_json, as_csv),
+        )
+        return
     if given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
     speeds = None if at is None else numbers(at, flag="--at") or []
@@ -82,6 +97,27 @@ def timeline(
         workers=workers,
         out=out,
         output=(as_json, as_csv),
+    )
+
+
+def _follow_agents(
+    flags: dict[str, Any], *, scenario: Path | None, out: Path | None, output: tuple[bool, bool]
+) -> None:
+    from simulator.cli.answers import give_answer
+    from simulator.studies.agentx.asked import ask_of_agents
+    from simulator.studies.agentx.dates import run_dates
+    from simulator.studies.agentx.dates_text import print_dates
+
+    asked = ask_of_agents(flags, own={"at": None}, file=scenario)
+    give_answer(
+        "timeline",
+        names=[asked.replay.systems[0].name],
+        resolved=asked.resolved,
+        run=lambda on_progress, kept: run_dates(asked, on_progress=on_progress, kept=kept),
+        show=lambda result, directory: print_dates(result, directory=directory),
+        out=out,
+        as_json=output[0],
+        as_csv=output[1],
     )
 
 

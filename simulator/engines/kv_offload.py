@@ -155,7 +155,7 @@ def host_tiers(
             "--kv-offload cpu:SIZE, or --kv-offload none"
         )
     else:
-        capacity = budget if ratio is None else min(budget, ratio * pool_bytes)
+        capacity = budget if ratio is None else min(budget, ratio * max(pool_bytes, 0.0))
     tier = OffloadTier(
         name="host",
         capacity_bytes=capacity,

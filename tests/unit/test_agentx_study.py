@@ -98,10 +98,10 @@ def test_every_door_leads_to_the_same_replay(trace, tmp_path) -> None:
 
 def test_commands_without_session_trees_say_why_and_name_those_with_them(capsys) -> None:
 
-    assert run(["timeline", "--workload", "agentx"]) == 2
+    assert run(["mlperf", "--workload", "agentx"]) == 2
     said = capsys.readouterr().err
-    assert "timeline takes no --workload: agentic builds are known for one day" in said
-    assert "simulate agentx, sweep, compare, load, plan, predict, explain" in said
+    assert "mlperf takes no --workload: its datasets and limits are the benchmark's own" in said
+    assert "agentx, sweep, compare, timeline, plan, search, sensitivity, load" in said
 
 
 def test_a_table_of_agentic_runs_comes_back_with_figures_or_reasons(trace) -> None:

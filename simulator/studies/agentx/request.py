@@ -12,7 +12,7 @@ from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.declared import POOLS
 from simulator.scenario.settings import build_scenario, scenario_defaults
-from simulator.scenario.settings_file import edited_defaults, read_settings
+from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from simulator.scenario.target import resolve_target
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError, unknown_name
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from simulator.engines.kv_offload import KvOffload
     from simulator.engines.pools import PoolLayout
     from simulator.scenario.settings import Scenario
-    from simulator.scenario.settings_file import SettingsFile
 
 _PREFILL_LAYOUT = ("prefill_tp", "prefill_ep", "prefill_dp_attention")
 
@@ -130,7 +129,7 @@ class AgentxRequest:
 
 
 def build_agentx(
-    systems: Sequence[str], *, flags: Mapping[str, Any], file: Path | None = None
+    systems: Sequence[str], *, flags: Mapping[str, Any], file: Path | SettingsFile | None = None
 ) -> AgentxRequest:
     """A replay from names of systems and settings.
 
@@ -148,8 +147,9 @@ def build_agentx(
     UserError
         If a name is unknown, a file cannot be used, or a setting has no meaning here.
     """
-    flags, origin = _with_file(flags, read_settings(file))
-    systems = systems or flags.pop("systems", ())
+    read = file if isinstance(file, SettingsFile) else read_settings(file)
+    flags, origin = _with_file(flags, read)
+    systems = systems or flags.pop("systems", ()) or _of_scenario(flags)
     stated_here = {name: value for name, value in flags.items() if name != "sku"}
     own = {name: flags.get(name) for name in ("trees", "protocol", "kv_offload", "x")}
     options = {name: flags.get(name) for name in ("on_error", "characters_per_token")}
@@ -159,6 +159,8 @@ def build_agentx(
         if rest.get(name) is not None:
             raise UserError(f"{name} has no meaning for session trees, which bring their lengths")
     sessions = rest.pop("concurrency", None)
+    if isinstance(sessions, int):
+        sessions = (sessions,)
     sides = []
     for text in systems:
         sku, _, engine = text.partition(":")
@@ -180,6 +182,14 @@ def build_agentx(
         stated=stated_here,
         origin={"systems": "asked", **origin},
     )
+
+
+def _of_scenario(flags: Mapping[str, Any]) -> list[str]:
+    """The system of a scenario's file, which names a SKU and may name an engine."""
+    sku, engine = flags.get("sku"), flags.get("engine")
+    if not isinstance(sku, str):
+        return []
+    return [f"{sku}:{engine}" if isinstance(engine, str) else sku]
 
 
 def _with_file(

@@ -10,6 +10,7 @@ import numpy as np
 from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.agentic_metrics import X_AXES
 from simulator.engines.pools import deployment_label
+from simulator.version import version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,10 @@ class AgentxPoint:
     layout: str
     level: str
     kind: str
+    model: str
+    precision: str
+    spec: str
+    economics: str
     metrics: AgenticMetrics
     capacity: KvCapacity
     usd_per_million_tokens: float
@@ -61,6 +66,12 @@ class AgentxPoint:
             layout=deployment_label(configuration.pools),
             level=outcome.assembly.software.name,
             kind=outcome.kind,
+            model=configuration.model,
+            precision=configuration.precision,
+            spec=f"{configuration.speculation}:{configuration.drafts}"
+            if configuration.drafts
+            else "none",
+            economics=load_economics(economics).name,
             metrics=outcome.metrics,
             capacity=outcome.capacity,
             usd_per_million_tokens=usd,
@@ -76,6 +87,10 @@ class AgentxPoint:
             "layout": self.layout,
             "level": self.level,
             "kind": self.kind,
+            "model": self.model,
+            "precision": self.precision,
+            "spec": self.spec,
+            "economics": self.economics,
             **self.metrics.to_dict(),
             "kv_pool_tokens": self.capacity.pool_tokens,
             "kv_logged_tokens": self.capacity.logged_tokens,
@@ -131,11 +146,19 @@ class AgentxResult:
     def summary(self) -> dict[str, Any]:
         """All of it as JSON objects."""
         return {
+            "generator": f"forecurve {version()}",
             "simulated": True,
+            "caption": self.caption,
+            "settings": self.asked.resolved,
             "workload": self.asked.workload.description,
             "points": [point.to_dict() for point in self.points],
             "refused": [
-                {"system": name, "sessions": sessions, "reason": reason}
+                {
+                    "label": f"{name} at {sessions} sessions",
+                    "system": name,
+                    "sessions": sessions,
+                    "reason": reason,
+                }
                 for name, sessions, reason in self.refused
             ],
             "cliff_sessions": {one.name: self.cliff(one.name) for one in self.asked.systems},

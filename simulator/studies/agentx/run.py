@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.agentic import configure_agentic, simulate_agentic
@@ -11,11 +12,58 @@ from simulator.studies.agentx.result import AgentxPoint, AgentxResult
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from simulator.studies.agentx.request import AgentxRequest
+    from simulator.engines.pools import PoolLayout
+    from simulator.recipes.layouts import PoolRequest
+    from simulator.scenario.configuration import RunConfiguration
+    from simulator.studies.agentx.request import AgentxRequest, AgentxSystem
 
     Progress = Callable[[int, int, str], None]
+
+
+def replay_point(
+    asked: AgentxRequest,
+    system: AgentxSystem,
+    *,
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    sessions: int,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[AgentxPoint, tuple[str, ...]]:
+    """One system at one number of live sessions, and what was assumed.
+
+    Parameters
+    ----------
+    changes:
+        Settings of the servers that prompts enter, in place of the recipe's.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or no request returns within the window.
+    DoesNotFitError
+        If the model does not fit, with the byte table.
+    """
+    configuration, notes = configure_agentic(
+        system.scenario,
+        pools=pools,
+        sessions=sessions,
+        workload=asked.workload,
+        kv_offload=asked.kv_offload,
+    )
+    if changes:
+        configuration = with_changes(configuration, changes)
+    outcome = simulate_agentic(configuration, workload=asked.workload, messages=notes)
+    point = AgentxPoint.of(system.name, outcome, economics=system.scenario.economics)
+    return point, outcome.messages
+
+
+def with_changes(configuration: RunConfiguration, changes: Mapping[str, Any]) -> RunConfiguration:
+    """A configuration with other settings of the servers that prompts enter."""
+    entry, *others = configuration.pools
+    settings = entry.settings.model_copy(update=dict(changes))
+    changed = entry.with_settings(settings, drafts=configuration.drafts)
+    return replace(configuration, pools=(changed, *others))
 
 
 def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> AgentxResult:
@@ -37,21 +85,14 @@ def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> 
         if on_progress is not None:
             on_progress(done, len(tasks), f"{system.name}, {sessions} sessions")
         try:
-            configuration, notes = configure_agentic(
-                system.scenario,
-                pools=pools,
-                sessions=sessions,
-                workload=asked.workload,
-                kv_offload=asked.kv_offload,
-            )
-            outcome = simulate_agentic(configuration, workload=asked.workload, messages=notes)
+            point, notes = replay_point(asked, system, pools=pools, sessions=sessions)
         except (DoesNotFitError, UserError) as error:
             if len(tasks) == 1:
                 raise
             refused.append((system.name, sessions, str(error).splitlines()[0]))
             continue
-        points.append(AgentxPoint.of(system.name, outcome, economics=system.scenario.economics))
-        for text in outcome.messages:
+        points.append(point)
+        for text in notes:
             messages[f"{system.name}: {text}" if len(asked.systems) > 1 else text] = None
     if not points:
         name, sessions, reason = refused[0]

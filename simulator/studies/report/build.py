@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from simulator.studies.agentx.result import AgentxResult
     from simulator.studies.report.sources import Reportable, Source
 
 MOST_POINTS = 5000
@@ -147,8 +148,8 @@ def report(
     Parameters
     ----------
     runs:
-        Directories that ``simulate``, ``simulate sweep``, ``simulate compare`` or ``simulate
-        timeline`` wrote, or results of those functions.
+        Directories that ``simulate``, ``simulate agentx``, ``sweep``, ``compare`` or ``timeline``
+        wrote, or results of those functions.
     out:
         File to write; ``None``: none.
     overlay:
@@ -157,7 +158,8 @@ def report(
     title:
         Heading of the page; empty: models and chips.
     scenario, on_progress, settings:
-        As `simulator.studies.curve.run`: a curve that is simulated now and joins the runs.
+        As `simulator.studies.curve.run`: a curve that is simulated now and joins the runs; with
+        ``trees`` a replay of session trees, as `simulator.studies.agentx.api.agentx`.
 
     Raises
     ------
@@ -171,8 +173,11 @@ def report(
     if settings or scenario is not None:
         if scenario is None and "sku" not in settings:
             raise UserError("no SKU is given for the curve; name one with --sku, as in --sku b300")
-        drawn = curve(scenario=scenario, on_progress=on_progress, **settings)
-        sources.append(source_of(drawn))
+        if "trees" in settings:
+            sources.append(source_of(_replayed(scenario, settings, on_progress=on_progress)))
+        else:
+            drawn = curve(scenario=scenario, on_progress=on_progress, **settings)
+            sources.append(source_of(drawn))
     if not sources:
         raise UserError(
             f"a report needs runs: name directories that {WRITERS} wrote, or a SKU with --sku"
@@ -181,6 +186,21 @@ def report(
     if path is not None:
         built.write(path)
     return built
+
+
+def _replayed(
+    scenario: Path | None,
+    settings: dict[str, Any],
+    *,
+    on_progress: Callable[[int, int, str], None] | None,
+) -> AgentxResult:
+    from simulator.studies.agentx.request import build_agentx
+    from simulator.studies.agentx.run import run_agentx
+
+    flags = dict(settings)
+    sku = flags.pop("sku", None)
+    asked = build_agentx([sku] if sku else [], flags=flags, file=scenario)
+    return run_agentx(asked, on_progress=on_progress)
 
 
 def _refuse_repeats(runs: Sequence[Reportable]) -> None:

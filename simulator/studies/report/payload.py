@@ -65,6 +65,16 @@ X_AXES = (
     Axis(key="p90_ttft_s", title="P90 Time to First Token", unit="s", rises=False),
     Axis(key="median_e2el_s", title="Median End-to-end Latency", unit="s", rises=False),
 )
+AGENT_X_AXES = (
+    Axis(key="interactivity_p90", title="P90 Interactivity", unit="tok/s/user", rises=True),
+    Axis(
+        key="e2e_norm_p90",
+        title="P90 E2E-normalised Interactivity",
+        unit="tok/s/user",
+        rises=True,
+    ),
+)
+"""Axes of session trees; they come first where every point has them."""
 _TPUT = "total_tput_per_gpu"
 Y_AXES = (
     Axis(key=_TPUT, title="Token Throughput per Chip", unit="tok/s/chip", rises=True, band=_TPUT),
@@ -180,7 +190,10 @@ def payload(
     curves = series_of(points)
     styles = styles_of(curves)
     names = [curve.name for curve in curves]
-    axes = {"x": _known(X_AXES, points), "y": _known(Y_AXES, points)}
+    own = [axis for axis in AGENT_X_AXES if axis.key in points]
+    of_agents = bool(own) and bool(points[own[0].key].notna().all())
+    across = (*own, *X_AXES) if of_agents else (*X_AXES, *own)
+    axes = {"x": _known(across, points), "y": _known(Y_AXES, points)}
     cells = _Cells(points=points, measured=measured)
     return {
         "corner": corner,

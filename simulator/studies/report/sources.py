@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from simulator.studies.agentx.result import AgentxResult
 from simulator.studies.compare.run import ComparisonResult
 from simulator.studies.curve.api import Curve
+from simulator.studies.report.agents import is_of_agents, points_of_agents
 from simulator.studies.report.summary import read_summary
 from simulator.studies.series import known_sku
 from simulator.studies.sweep.run import SweepResult
@@ -26,10 +28,12 @@ from workloads.errors import UserError, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Reportable: TypeAlias = "Path | str | Curve | SweepResult | ComparisonResult | TimelineResult"
+Reportable: TypeAlias = (
+    "Path | str | Curve | SweepResult | ComparisonResult | TimelineResult | AgentxResult"
+)
 """What a report can show: a directory of a run, or the result of a function."""
 
-WRITERS = "simulate, simulate sweep, simulate compare and simulate timeline"
+WRITERS = "simulate, simulate agentx, sweep, compare and timeline"
 _NEEDED = (
     "label",
     "concurrency",
@@ -143,6 +147,9 @@ def source_of(run: Reportable) -> Source:
         return _source("sweep", points=run.frame(), summary=summary_of_sweep(run))
     if isinstance(run, TimelineResult):
         return replace(source_of(run.swept), name="timeline")
+    if isinstance(run, AgentxResult):
+        points = points_of_agents(run.frame())
+        return _source("agents", points=points, summary=run.summary())
     if isinstance(run, ComparisonResult):
         from simulator.studies.compare.text import summary_of as summary_of_comparison
 
@@ -172,7 +179,10 @@ def _of_directory(path: Path) -> Source:
             f"{path} has no {missing}; a report is made of directories that {WRITERS} wrote"
         )
     summary = read_summary(summary_file)
-    points = _checked_points(_read_table(points_file), file=points_file)
+    table = _read_table(points_file)
+    if is_of_agents(table):
+        table = points_of_agents(table)
+    points = _checked_points(table, file=points_file)
     comparison = _comparison_of(comparison_file)
     try:
         return _source(str(path), points=points, summary=summary, comparison=comparison)
@@ -313,7 +323,9 @@ def _with_figures(points: pd.DataFrame) -> pd.DataFrame:
         joules_per_token=1e6 / points["tokens_per_s_per_mw"],
         interactivity_lo=1.0 / points["median_tpot_s_hi"],
         interactivity_hi=1.0 / points["median_tpot_s_lo"],
-        lengths=points["isl"].astype(str) + "/" + points["osl"].astype(str),
+        lengths=points["lengths"]
+        if "lengths" in points
+        else points["isl"].astype(str) + "/" + points["osl"].astype(str),
         speculation=[str(spec).partition(":")[0] for spec in points["spec"]],
         layout=[layout_kind(label) for label in points["label"]],
     )

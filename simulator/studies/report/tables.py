@@ -23,6 +23,10 @@ def _figure(name: str) -> Cell:
     return lambda row: number(row[name])
 
 
+def _figure_if(name: str, factor: float = 1.0) -> Cell:
+    return lambda row: number(factor * row[name]) if row.get(name) is not None else ""
+
+
 def _band(name: str) -> Cell:
     return lambda row: interval(row[f"{name}_lo"], row[f"{name}_hi"])
 
@@ -54,6 +58,12 @@ POINT_COLUMNS: tuple[tuple[str, Cell], ...] = (
     (_title("usd_per_million_output_tokens"), _figure("usd_per_million_output_tokens")),
     (_title("tokens_per_s_per_mw"), _figure("tokens_per_s_per_mw")),
     (_title("joules_per_token"), _figure("joules_per_token")),
+    ("P90 interactivity", _figure_if("interactivity_p90")),
+    ("E2E P90", _figure_if("e2e_norm_p90")),
+    ("hit, device %", _figure_if("hit_device", 100.0)),
+    ("hit, host %", _figure_if("hit_host", 100.0)),
+    ("pool fills at [sessions]", _figure_if("sessions_device")),
+    ("with host [sessions]", _figure_if("sessions_host")),
     (_title("bottleneck"), _text("bottleneck")),
     (_title("kind"), _text("kind")),
 )

@@ -72,6 +72,8 @@ class SensitivityResult:
         Numbers that were not tried, and why.
     messages:
         What was assumed.
+    load:
+        What is served, where it is not requests of one length.
     """
 
     question: SensitivityQuestion
@@ -84,6 +86,7 @@ class SensitivityResult:
     without_influence: tuple[str, ...]
     untried: Mapping[str, str]
     messages: tuple[str, ...]
+    load: str = ""
 
     def frame(self) -> pd.DataFrame:
         """One row for each number with an influence."""
@@ -235,6 +238,36 @@ def run_sensitivity(
         replications=request.question.replications,
         pools_at=lambda concurrency: _at(request, pools, concurrency=concurrency).pools,
     )
+    return carry_out(
+        study,
+        question=request.question,
+        resolved=request.resolved,
+        messages=messages,
+        on_progress=on_progress,
+    )
+
+
+def carry_out(
+    study: Study,
+    *,
+    question: SensitivityQuestion,
+    resolved: Mapping[str, Mapping[str, Any]],
+    messages: Sequence[str],
+    load: str = "",
+    on_progress: Progress | None = None,
+) -> SensitivityResult:
+    """Elasticities of a study's results to every number that it can change.
+
+    Parameters
+    ----------
+    load:
+        What is served, where it is not requests of one length.
+
+    Raises
+    ------
+    UserError
+        If the base cannot run.
+    """
     base = study.results(study.base)
     found: list[Elasticity] = []
     without: list[str] = []
@@ -258,9 +291,10 @@ def run_sensitivity(
         on_progress(len(changes), len(changes), "done")
     software = study.base.software
     return SensitivityResult(
-        question=request.question,
-        resolved=request.resolved,
-        configuration=configuration,
+        question=question,
+        load=load,
+        resolved=resolved,
+        configuration=study.base.configuration,
         kind=software.kind,
         level=software.name,
         base={name: float(np.mean(values)) for name, values in base.items()},

@@ -33,9 +33,10 @@ def sensitivity_caption(result: SensitivityResult) -> str:
     speed = result.question.interactivity
     at = f"concurrency {one.concurrency}" if speed is None else f"{speed:g} tok/s/user"
     spec = f"{one.speculation}:{one.drafts}" if one.drafts else "no speculation"
+    load = result.load or f"{one.isl}/{one.osl}, {at}"
     return (
         f"{one.model} {one.precision.upper()} on {one.sku.key} as {deployment_label(one.pools)}, "
-        f"{one.isl}/{one.osl}, {at}, {result.level} ({result.kind}), {spec}, closed loop, "
+        f"{load}, {result.level} ({result.kind}), {spec}, closed loop, "
         f"simulated by forecurve {version()}"
     )
 
