@@ -12,6 +12,7 @@ from simulator.cli.flags import SETTINGS_OF
 from simulator.engines.registry import ENGINES
 from simulator.engines.settings import INFORMATIVE
 from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.load.declared import LOAD
 from simulator.studies.plan.declared import PLAN
 from simulator.studies.search.declared import SEARCH
@@ -37,6 +38,7 @@ TABLES: tuple[tuple[str, Mapping[str, Setting]], ...] = (
     ("`simulate plan`", PLAN),
     ("`simulate search`", SEARCH),
     ("`simulate sensitivity`", SENSITIVITY),
+    ("Session trees", AGENTX),
 )
 
 

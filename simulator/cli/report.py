@@ -32,8 +32,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="DIR...",
-            help="Directories that simulate, simulate agentx, sweep, compare or timeline "
-            "wrote.",
+            help="Directories that simulate, simulate agentx, sweep, compare or timeline wrote.",
             show_default=False,
         ),
     ] = None,

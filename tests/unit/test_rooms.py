@@ -38,7 +38,7 @@ STUDIES = (
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),
     ("compare", "timeline", "mlperf", "sensitivity", "diff"),
-    ("catalog",),
+    ("catalog", "agentx"),
     ("report",),
 )
 """Studies from the ground up, by the same rule; those of one line do not know each other."""

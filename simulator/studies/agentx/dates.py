@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from simulator.analysis.pareto import Frontier
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.output.kept_work import once
 from simulator.prediction.agentic import configure_agentic
-from simulator.recipes.resolve import find_recipe
+from simulator.recipes.choice import find_recipe
 from simulator.scenario.target import resolve_target
 from simulator.studies.agentx.request import points_of
 from simulator.studies.agentx.run import replay_point
@@ -132,10 +133,13 @@ class AgentxTimeline:
                 np.array([m.interactivity_p90 for m in mine]),
                 np.array([m.total_tokens_per_s_per_gpu for m in mine]),
             )
-            rates = curve.values(list(self.at)) if self.at else []
             rows += [
-                {"date": date.date, "interactivity_p90": speed, "total_tokens_per_s_per_gpu": rate}
-                for speed, rate in zip(self.at, map(float, rates), strict=True)
+                {
+                    "date": date.date,
+                    "interactivity_p90": speed,
+                    "total_tokens_per_s_per_gpu": float(curve.values([speed])[0]),
+                }
+                for speed in self.at
             ]
         names = ["date", "interactivity_p90", "total_tokens_per_s_per_gpu"]
         return pd.DataFrame(rows, columns=names)
@@ -264,9 +268,7 @@ def run_dates(
             point, notes = once(
                 kept,
                 f"{date.date} {sessions} {pools}",
-                lambda dated=dated, sessions=sessions, pools=pools: replay_point(
-                    asked, dated, pools=pools, sessions=sessions
-                ),
+                partial(replay_point, asked, dated, pools=pools, sessions=sessions),
             )
         except (DoesNotFitError, UserError) as error:
             refused.append((date.date, sessions, str(error).splitlines()[0]))

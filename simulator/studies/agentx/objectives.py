@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from simulator.analysis.objectives import Objectives
 from workloads.errors import UserError
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hwmodels.economics import Tier
     from simulator.analysis.agentic_metrics import AgenticMetrics
 
-GOALS = {
+Goal: TypeAlias = Literal["throughput", "cost", "ttft"]
+
+GOALS: dict[Goal, str] = {
     "throughput": "the most tokens per second and GPU",
     "cost": "the least dollars per million tokens",
     "ttft": "the shortest median time to first token",
@@ -38,7 +40,7 @@ class AgentObjectives:
         Most dollars for a million tokens, cached ones included. [USD]
     """
 
-    goal: Literal["throughput", "cost", "ttft"]
+    goal: Goal
     users: Objectives
     assumed: tuple[str, ...]
     min_throughput: float | None
@@ -60,7 +62,7 @@ class AgentObjectives:
                     f"{name} is asked for; AgentX has percentiles up to p95: state "
                     "interactivity, interactivity_p90, ttft_p50 or ttft_p90"
                 )
-        goal = own.get("goal") or "throughput"
+        goal: Goal = own.get("goal") or "throughput"
         if goal not in GOALS:
             raise UserError(f"goal is {goal!r}; it is one of {', '.join(GOALS)}")
         if goal == "ttft" and own.get("min_throughput") is own.get("max_cost") is None:

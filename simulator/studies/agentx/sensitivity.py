@@ -40,7 +40,12 @@ class AgentStudy(Study):
     """A deployment under session trees, and how its results follow its numbers."""
 
     def __init__(
-        self, configuration: RunConfiguration, *, asked: AgentxRequest, step: float, replications: int
+        self,
+        configuration: RunConfiguration,
+        *,
+        asked: AgentxRequest,
+        step: float,
+        replications: int,
     ) -> None:
         super().__init__(
             configuration, speed=None, step=step, replications=replications, pools_at=self._pools
