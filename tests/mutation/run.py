@@ -1,146 +1,189 @@
-"""Mutation test by one command: ``python tests/mutation/run.py --mutants 300``.
+"""Mutation test by one command: ``python tests/mutation/run.py --mutants 300 --keep DIR``.
 
 A random sample of changes of one operator, comparison or number in the modules that predictions
-follow from; each is tested, in a copy of the checkout, by the tests that import its module, the
-nearest first. Survivors are printed for judgement: not each is a defect of the tests, since some
-changes have no effect.
+follow from. Each is tested, in a copy of the checkout, by the tests of files that import its
+module and of a few that simulate whole runs: those that run the changed function, the quickest
+first, for a minute of CPU at the most. Survivors are printed for judgement: not each is a defect of
+the tests, since some changes have no effect.
 
-``--log FILE`` keeps a line for each mutant; the same command goes on where it was ended. The
-copy is made once, from a checkout that may change meanwhile: ``--copy DIR`` keeps it for the
-next start. A mutant may take five minutes of CPU; one that takes longer hangs, which is told.
+``--keep DIR`` keeps the copy, which tests run which functions, and a line for each mutant, so that
+the same command goes on where it was ended. A mutant under which a test takes three minutes of
+CPU hangs, which is told; that counts as seen.
 """
 
 import argparse
-import ast
 import datetime as dt
+import importlib
 import json
+import os
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+
+from changes import changed, changes, function_at, instrumented
 
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     *("simulator/serving", "simulator/engines", "simulator/prediction", "hwmodels"),
     "workloads/models",
 )
-MOST_TESTS = 8
-LONGEST_S = 300
-SWAPPED = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.And: ast.Or,
-    ast.Or: ast.And,
-}
-NAMES = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.And: "and",
-    ast.Or: "or",
-}
+WHOLE = (
+    "tests/theory/test_run_closed_forms.py",
+    "tests/theory/test_engine_conservation.py",
+    "tests/unit/test_engine_vendors.py",
+    "tests/unit/test_explain.py",
+)
+LIBRARIES = (
+    *("joblib", "matplotlib", "numpy", "pandas", "pyarrow.parquet", "pydantic", "pytest"),
+    *("rich.table", "scipy.optimize", "scipy.stats", "simpy", "typer.testing", "yaml"),
+)
+MOST_FILES = 10
+MOST_S, LONGEST_S = 60.0, 180
 
 
-def changes(source):
-    """Places that can be changed: (line, what, function that changes a fresh tree there)."""
-    found = []
-    for number, node in enumerate(ast.walk(ast.parse(source))):
-        if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPPED:
-            found.append((number, node.lineno, type(node.op)))
-        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
-            found.append((number, node.lineno, type(node.ops[0])))
-        elif (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, int | float)
-            and not isinstance(node.value, bool)
-        ):
-            found.append((number, node.lineno, node.value))
-    return found
+def modules(root):
+    """Modules of the rooms that are changed, below a root."""
+    return [
+        path.relative_to(root) for room in ROOMS for path in sorted((root / room).rglob("*.py"))
+    ]
 
 
-def changed(source, number, what):
-    """The source with one place changed, and the change in words."""
-    tree = ast.parse(source)
-    node = next(each for index, each in enumerate(ast.walk(tree)) if index == number)
-    if isinstance(node, ast.BinOp | ast.BoolOp):
-        node.op = SWAPPED[what]()
-        words = f"{NAMES[what]} -> {NAMES[SWAPPED[what]]}"
-    elif isinstance(node, ast.Compare):
-        node.ops[0] = SWAPPED[what]()
-        words = f"{NAMES[what]} -> {NAMES[SWAPPED[what]]}"
-    else:
-        node.value = what * 2 if isinstance(what, float) else what + 1
-        words = f"{what} -> {node.value}"
-    return ast.unparse(tree), words
-
-
-def tests_of(root, module):
+def files_of(root, module):
     """Test files that import a module, those of fewest imports first; then what runs it all."""
     name = module.as_posix().removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    package, _, last = name.rpartition(".")
     direct = []
     for path in sorted((root / "tests").glob("*/test_*.py")):
         text = path.read_text(encoding="utf-8")
-        package, _, last = name.rpartition(".")
-        if (
-            f"{name} import" in text
-            or f"import {name}" in text
-            or f"from {package} import {last}" in text
+        if any(
+            said in text
+            for said in (f"{name} import", f"import {name}", f"from {package} import {last}")
         ):
             direct.append((text.count("\nfrom ") + text.count("\nimport "), path))
-    near = [path.relative_to(root).as_posix() for _, path in sorted(direct)][:MOST_TESTS]
-    whole = (
-        "tests/theory/test_run_closed_forms.py",
-        "tests/theory/test_engine_conservation.py",
-        "tests/unit/test_engine_vendors.py",
-        "tests/unit/test_explain.py",
-    )
-    return near + [path for path in whole if path not in near]
+    near = [path.relative_to(root).as_posix() for _, path in sorted(direct)][:MOST_FILES]
+    return near + [path for path in WHOLE if path not in near]
 
 
-def limited():
-    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_S, LONGEST_S + 5))
+class Watch:
+    """A plugin of pytest that notes which functions each test ran, and its seconds of CPU."""
+
+    def __init__(self):
+        self.tests = {}
+
+    def pytest_collection_finish(self, session):
+        del session
+        self.at_import, sys.ran = set(sys.ran), set()
+        self.began = time.process_time()
+
+    def pytest_runtest_logreport(self, report):
+        entry = self.tests.setdefault(report.nodeid, {"passed": True})
+        entry["passed"] &= report.outcome == "passed"
+        if report.when == "teardown":
+            entry["seconds"] = time.process_time() - self.began
+            entry["ran"] = sorted(sys.ran | self.at_import)
+            self.began, sys.ran = time.process_time(), set()
 
 
-def tried(copy, module, number, what):
-    """How the tests of a module end with one place changed, and the change in words."""
-    path = copy / module
-    source = path.read_text(encoding="utf-8")
-    text, words = changed(source, number, what)
-    path.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-m", "not slow"]
-    try:
-        status = subprocess.run(
-            [*command, "-p", "no:cacheprovider", *tests_of(copy, module)],
-            cwd=copy,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(copy), "HOME": str(copy.parent)},
-            capture_output=True,
-            preexec_fn=limited,
-            check=False,
-        ).returncode
-    finally:
-        path.write_text(source, encoding="utf-8")
-    if status in (1, 2):
-        return "killed", words
-    return ("hangs" if status < 0 else "SURVIVED"), words
+def import_libraries():
+    """What every test needs and no change touches, once for all children."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
+def in_child(root, tests, *, plugin=None, answer=None):
+    """Status of pytest on some tests in a fork that imports the checkout at a root afresh."""
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            resource.setrlimit(resource.RLIMIT_CPU, _cpu_limit(plugin is None))
+            os.chdir(root)
+            os.environ |= {"PYTHONPATH": str(root), "CI": "1"}
+            sys.path.insert(0, str(root))
+            sys.dont_write_bytecode = False
+            import pytest
+
+            options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+            options += [] if plugin else ["-x"]
+            status = int(pytest.main([*options, *tests], plugins=[plugin] if plugin else []))
+            if plugin:
+                answer.write_text(json.dumps(plugin.tests), encoding="utf-8")
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _cpu_limit(is_mutant):
+    used = int(time.process_time())
+    longest = used + (LONGEST_S if is_mutant else 20 * LONGEST_S)
+    return longest, longest + 5
+
+
+class Checkout:
+    """A copy that is changed, a copy that notes what runs, and what is known of its tests."""
+
+    def __init__(self, keep):
+        self.keep = keep
+        self.changed, self.noting = keep / "changed", keep / "noting"
+        if not self.noting.exists():
+            left_out = shutil.ignore_patterns(".git", "out", ".*_cache", "__pycache__")
+            shutil.copytree(ROOT, self.changed, ignore=left_out)
+            shutil.copytree(self.changed, keep / "noting.part")
+            for module in modules(self.changed):
+                text = (self.changed / module).read_text(encoding="utf-8")
+                (keep / "noting.part" / module).write_text(
+                    instrumented(text, module.as_posix()), encoding="utf-8"
+                )
+            (keep / "noting.part").rename(self.noting)
+
+    def tests_of(self, file):
+        """Tests of a file that pass, with what they run and how long they take."""
+        known = self.keep / (file.replace("/", "_") + ".json")
+        if not known.exists():
+            sys.ran = set()
+            in_child(self.noting, [file], plugin=Watch(), answer=known)
+        if not known.exists():
+            raise SystemExit(f"{file} cannot be run")
+        tests = json.loads(known.read_text(encoding="utf-8"))
+        return {name: test for name, test in tests.items() if test["passed"] and "ran" in test}
+
+    def tested(self, module, number, line, what):
+        """How tests end with one place changed: killed, hangs, SURVIVED, or no test runs it."""
+        path = self.changed / module
+        source = path.read_text(encoding="utf-8")
+        function = [module.as_posix(), function_at(source, line)]
+        chosen = []
+        for file in files_of(self.changed, module):
+            for name, test in self.tests_of(file).items():
+                if function[1] == 0 or function in test["ran"]:
+                    chosen.append((test["seconds"], name))
+        chosen.sort()
+        names, total_s = [], 0.0
+        for seconds, name in chosen:
+            total_s += seconds
+            if names and total_s > MOST_S:
+                break
+            names.append(name)
+        text, words = changed(source, number, what)
+        if not names:
+            return "not run", words, 0
+        try:
+            path.write_text(text, encoding="utf-8")
+            status = in_child(self.changed, names)
+        finally:
+            path.write_text(source, encoding="utf-8")
+        end = "hangs" if status < 0 else "killed" if status in (1, 2, 3, 4, 70) else "SURVIVED"
+        return end, words, len(names)
 
 
 def main():
@@ -150,45 +193,41 @@ def main():
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long")
-    parser.add_argument("--log", type=Path, help="a line for each mutant; goes on from it")
-    parser.add_argument("--copy", type=Path, help="the checkout's copy that is changed")
+    parser.add_argument("--keep", type=Path, help="folder from which a later start goes on")
+    parser.add_argument("--survivors", action="store_true", help="only those again, in this code")
     asked = parser.parse_args()
+    import_libraries()
     with tempfile.TemporaryDirectory() as place:
-        copy = asked.copy or Path(place) / "copy"
-        if not copy.exists():
-            left_out = shutil.ignore_patterns(".git", "out", ".*_cache", "__pycache__")
-            shutil.copytree(ROOT, copy, ignore=left_out)
-        return run(asked, copy.resolve())
+        keep = (asked.keep or Path(place)).resolve()
+        keep.mkdir(parents=True, exist_ok=True)
+        return run(asked, Checkout(keep), keep / "mutants.jsonl")
 
 
-def run(asked, copy):
+def run(asked, checkout, log):
     """Try the sample's mutants that the log does not hold yet."""
     places = []
-    for room in ROOMS:
-        for path in sorted((copy / room).rglob("*.py")):
-            module = path.relative_to(copy)
-            source = path.read_text(encoding="utf-8")
-            places += [(module, *each) for each in changes(source)]
+    for module in modules(checkout.changed):
+        source = (checkout.changed / module).read_text(encoding="utf-8")
+        places += [(module, *each) for each in changes(source)]
     sample = random.Random(asked.seed).sample(places, min(asked.mutants, len(places)))
     ends = {}
-    if asked.log and asked.log.exists():
-        for line in asked.log.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            ends[entry["module"], entry["number"]] = entry["end"]
+    for text in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        entry = json.loads(text)
+        ends[entry["module"], entry["number"]] = entry["end"]
     began = time.monotonic()
     for module, number, line, what in sample:
-        if (module.as_posix(), number) in ends:
+        before = ends.get((module.as_posix(), number))
+        if before and not (asked.survivors and before in ("SURVIVED", "not run")):
             continue
         if time.monotonic() - began > 60 * asked.minutes:
             break
-        end, words = tried(copy, module, number, what)
+        end, words, tests = checkout.tested(module, number, line, what)
         ends[module.as_posix(), number] = end
-        print(f"{end} {module}:{line}: {words}", flush=True)
-        if asked.log:
-            entry = {"module": module.as_posix(), "number": number, "line": line, "change": words}
-            with asked.log.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(entry | {"end": end}) + "\n")
-    counts = {end: list(ends.values()).count(end) for end in ("killed", "hangs", "SURVIVED")}
+        print(f"{end} {module}:{line}: {words} ({tests} tests)", flush=True)
+        entry = {"module": module.as_posix(), "number": number, "line": line, "change": words}
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry | {"end": end}) + "\n")
+    counts = {end: list(ends.values()).count(end) for end in sorted(set(ends.values()))}
     print(f"{dt.date.today()}: {len(ends)} of {len(places):,} possible mutants: {counts}")
     return 0
 

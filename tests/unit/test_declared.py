@@ -69,10 +69,9 @@ def test_every_command_that_simulates_takes_server_settings():
         assert {"engine_settings", "overrides", "calibration"} <= names, command
 
 
-def test_the_reference_page_is_what_the_declarations_say():
-    spec = importlib.util.spec_from_file_location(
-        "page", ROOT / "docs" / "tools" / "settings_page.py"
-    )
+@pytest.mark.parametrize("tool", ["settings_page", "skus_page"])
+def test_the_reference_page_is_what_the_declarations_say(tool):
+    spec = importlib.util.spec_from_file_location("page", ROOT / "docs" / "tools" / f"{tool}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page()
