@@ -20,6 +20,8 @@ from workloads.datafiles import invalid_data, mapping_of, read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workloads.ops import Quantity
 
 Tier = Literal["hyperscaler", "neocloud", "rental"]
@@ -87,6 +89,47 @@ class SkuEconomics(BaseModel):
         contract.
         """
         return self._value(f"{tier}_usd_per_h")
+
+
+def blended_costs(parts: Sequence[tuple[SkuEconomics, float]]) -> SkuEconomics:
+    """Cost and power of the mean chip of a deployment on several kinds.
+
+    Prices and powers are averaged over chips, so that dollars and megawatts of the mean chip times
+    all chips are the sums by kind; the PUE is that which makes the powers at the meter add up.
+    A figure that one kind lacks is missing.
+
+    Parameters
+    ----------
+    parts:
+        Figures of each kind in one dated file, and how many chips of it.
+    """
+    total = sum(chips for _, chips in parts)
+    figures: dict[str, Figure] = {}
+    for name, unit in _UNIT_OF_FIELD.items():
+        own = [each.figures.get(name) for each, _ in parts]
+        known = [figure for figure in own if figure is not None]
+        if len(known) < len(parts):
+            continue
+        weights = [chips / total for _, chips in parts]
+        if name == "pue":
+            powers = [each.it_kw for each, _ in parts]
+            if any(power is None for power in powers):
+                continue
+            weights = [w * (power or 0.0) for w, power in zip(weights, powers, strict=True)]
+            weights = [weight / sum(weights) for weight in weights]
+        figures[name] = Figure(
+            value=sum(w * figure.value for w, figure in zip(weights, known, strict=True)),
+            unit=unit,
+            kind=known[0].kind,
+            source=known[0].source,
+            note="mean over " + ", ".join(f"{chips:g} {each.sku}" for each, chips in parts),
+        )
+    return SkuEconomics(
+        sku="+".join(each.sku for each, _ in parts),
+        economics=parts[0][0].economics,
+        figures=figures,
+        remarks=tuple(dict.fromkeys(remark for each, _ in parts for remark in each.remarks)),
+    )
 
 
 class Economics(BaseModel):

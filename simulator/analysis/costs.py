@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwmodels.economics import (
+    blended_costs,
     joules_per_token,
     load_economics,
     tokens_per_s_per_mw,
@@ -15,7 +16,7 @@ from hwmodels.economics import (
 from hwmodels.sku import load_sku
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
 
@@ -34,6 +35,22 @@ COST_COLUMNS = (
 def costs_of(sku: str, *, economics: str) -> SkuEconomics:
     """Cost and power of a SKU, by name or file, in a dated file."""
     return load_economics(economics).for_sku(load_sku(sku).key)
+
+
+def costs_of_run(run: Mapping[str, Any], *, economics: str) -> SkuEconomics:
+    """Cost and power of the mean chip of a run: of pools on two chips over both.
+
+    Parameters
+    ----------
+    run:
+        ``sku``, ``prefill_sku`` where it has one, ``prefill_gpus`` and ``decode_gpus``.
+    """
+    decode = costs_of(run["sku"], economics=economics)
+    first = run.get("prefill_sku")
+    if not isinstance(first, str) or not first:
+        return decode
+    prefill = costs_of(first, economics=economics)
+    return blended_costs([(prefill, run["prefill_gpus"]), (decode, run["decode_gpus"])])
 
 
 def cost_figures(
@@ -83,15 +100,16 @@ def point_costs(
 def with_costs(frame: pd.DataFrame, *, economics: str, tier: Tier = "hyperscaler") -> pd.DataFrame:
     """A table of runs with `COST_COLUMNS` and the name of the dated file they follow from.
 
+    Of pools on two chips, price and power are those of both (`costs_of_run`).
+
     Dollars are over all GPUs of the deployment at the tier's price, power is the constant that
     InferenceX divided by at that date; where the file is silent a figure is missing.
     """
     found = frame.assign(economics=load_economics(economics).name)
     for name in COST_COLUMNS:
         found[name] = np.nan
-    for sku in frame["sku"].unique():
-        costs = costs_of(sku, economics=economics)
-        rows = (frame["sku"] == sku) & (frame["total_tput_per_gpu"] > 0)
+    for costs, own in _by_costs(frame, economics=economics):
+        rows = own & (frame["total_tput_per_gpu"] > 0)
         rates = {
             name: frame.loc[rows, name].to_numpy()
             for name in ("total_tput_per_gpu", "input_tput_per_gpu", "output_tput_per_gpu")
@@ -99,3 +117,19 @@ def with_costs(frame: pd.DataFrame, *, economics: str, tier: Tier = "hyperscaler
         for name, values in cost_figures(rates, costs=costs, tier=tier).items():
             found.loc[rows, name] = values
     return found
+
+
+_MIX = ["sku", "prefill_sku", "prefill_gpus", "decode_gpus"]
+
+
+def _by_costs(frame: pd.DataFrame, *, economics: str) -> Iterator[tuple[SkuEconomics, pd.Series]]:
+    """Cost and power with the runs that they are of."""
+    pairs = frame["prefill_sku"] if "prefill_sku" in frame else frame["sku"].map(lambda _: "")
+    mixed = pairs.fillna("") != ""
+    for sku in frame.loc[~mixed, "sku"].unique():
+        yield costs_of(sku, economics=economics), (frame["sku"] == sku) & ~mixed
+    for run in frame.loc[mixed, _MIX].drop_duplicates().to_dict("records") if mixed.any() else ():
+        same = mixed.copy()
+        for name, value in run.items():
+            same &= frame[name] == value
+        yield costs_of_run(run, economics=economics), same

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from simulator.analysis.metrics import goodput
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.serving.records import Records
 
 
@@ -19,6 +21,15 @@ ONLINE_TTFT_S = 10.0
 
 SemiAnalysis, "InferenceX AgentX" (August 2026): above 5 to 10 s at p90 traffic is not online.
 """
+
+TTFT_CELLS = {50.0: "median_ttft_s", 90.0: "p90_ttft_s", 99.0: "p99_ttft_s"}
+"""Columns of runs with a percentile of the TTFT."""
+
+TTFT_LIMITS = ("ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "goodput")
+"""Objectives that limit a frontier, on which speed is an axis."""
+
+_OVER_P90 = ((0.0, 50.0, 90.0, 99.0, 100.0), (0.1, 2.0 / 3.0, 1.0, 1.5, 2.0))
+"""About how percentiles of the TTFT lie to its p90, of waits between even and exponential. [-]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,63 @@ class Objectives:
         """Whether nothing is asked for."""
         return not (self.ttft_limits or self.tpot_limits)
 
+    @property
+    def goodput_ttft_s(self) -> float | None:
+        """TTFT within which requests count as good; ``None`` where no goodput is asked for. [s]"""
+        return None if self.goodput is None else min(self.ttft_limits.values(), default=None)
+
+    def ttft_use(self, runs: Mapping[str, Any]) -> Any:
+        """How much of each TTFT limit and of the goodput runs use up, the most; above 1: missed.
+
+        Parameters
+        ----------
+        runs:
+            Cells of one run, or a table of several: percentiles of the TTFT [s] and, where a
+            goodput is asked for, ``goodput``, the share of requests within the tightest limit.
+        """
+        used: Any = 0.0
+        for percentile, limit in self.ttft_limits.items():
+            used = np.maximum(used, runs[TTFT_CELLS[percentile]] / limit)
+        if self.goodput is not None:
+            used = np.maximum(used, self.goodput / np.maximum(runs["goodput"], 1e-9))
+        return used
+
+    def about_ttft_use(self, p90_s: float) -> float:
+        """About the same from an estimate of the p90 alone. [-]"""
+        wanted = list(self.ttft_limits.items())
+        if self.goodput is not None and (within := self.goodput_ttft_s) is not None:
+            wanted.append((100.0 * self.goodput, within))
+        return max(
+            (p90_s * float(np.interp(each, *_OVER_P90)) / limit for each, limit in wanted),
+            default=0.0,
+        )
+
+    @property
+    def ttft_words(self) -> str:
+        """The TTFT limits and the goodput in words; empty where there are none."""
+        parts = [f"p{each:g} up to {limit:g} s" for each, limit in self.ttft_limits.items()]
+        if (within := self.goodput_ttft_s) is not None:
+            parts.append(f"{100 * (self.goodput or 0):g} % of requests within {within:g} s")
+        return ", ".join(parts)
+
+    @property
+    def caption_words(self) -> str:
+        """The same for the caption of a picture, with a comma before it; empty without limits."""
+        parts = [f"p{each:g} TTFT up to {limit:g} s" for each, limit in self.ttft_limits.items()]
+        if (within := self.goodput_ttft_s) is not None:
+            parts.append(f"{100 * (self.goodput or 0):g} % of TTFTs within {within:g} s")
+        return "".join(f", {part}" for part in parts)
+
+    @property
+    def ttft_flags(self) -> str:
+        """Flags that state them."""
+        found = [f"--ttft-p{each:g}" for each in self.ttft_limits]
+        return ", ".join([*found, *(["--goodput"] if self.goodput is not None else [])])
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The TTFT limits and the goodput by name. [s], [-]"""
+        return {name: getattr(self, name) for name in TTFT_LIMITS}
+
     def slo_use(self, records: Records) -> dict[str, float]:
         """How much of each objective finished requests use up: 1 is just met, more is missed.
 
@@ -137,6 +205,40 @@ class Objectives:
         if self.goodput is not None:
             parts.append(f"{100 * self.goodput:g} % of requests meet them at once")
         return ", ".join(parts) or "no objective"
+
+
+NO_LIMIT = Objectives()
+"""Any TTFT may stand on a frontier."""
+
+
+def stated_limits(**stated: float | None) -> Objectives | None:
+    """Limits of a frontier by name; ``None`` where none is stated.
+
+    A goodput alone is judged by the TTFT of an online service.
+
+    Raises
+    ------
+    UserError
+        If a number is out of range.
+    """
+    if all(value is None for value in stated.values()):
+        return None
+    if not any(value for name, value in stated.items() if name != "goodput"):
+        stated = {**stated, "ttft_p90_s": ONLINE_TTFT_S}
+    return Objectives(**stated)
+
+
+def resolved_limits(
+    limits: Objectives, *, origin: Mapping[str, str]
+) -> dict[str, dict[str, float | str | None]]:
+    """Limits of a frontier with where each came from."""
+    return {
+        name: {
+            "value": value,
+            "origin": "default" if value is None else origin.get(name, "flag"),
+        }
+        for name, value in limits.to_dict().items()
+    }
 
 
 def _percentile(values_s: np.ndarray[tuple[int], np.dtype[np.float64]], percentile: float) -> float:

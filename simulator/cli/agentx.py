@@ -8,7 +8,7 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import LIMITS, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
@@ -96,6 +96,27 @@ def sessions_only(given: dict[str, Any], stated: dict[str, Any]) -> dict[str, An
         if value is not None and value is not False:
             raise UserError(f"{name} has no meaning for session trees; leave it out")
     return {name: only_one(name, value) for name, value in given.items()}
+
+
+def check_no_limits(given: dict[str, Any]) -> None:
+    """Take limits of frontiers and pairs of chips out of what is given for session trees.
+
+    Raises
+    ------
+    UserError
+        If one is stated.
+    """
+    from workloads.errors import UserError
+
+    for name in PAIR:
+        if given.pop(name, None) is not None:
+            raise UserError("session trees take chips of one kind; leave --prefill-sku out")
+    for name, setting in LIMITS.items():
+        if given.pop(name) is not None:
+            raise UserError(
+                f"--{setting.option} limits frontiers of requests without sessions; session trees "
+                "tell the TTFT of every point, and simulate plan --agents takes limits"
+            )
 
 
 def only_one(name: str, value: Any) -> Any:

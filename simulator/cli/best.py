@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from simulator.analysis.objectives import Objectives
+
 MOST_REASONS = 2
 
 
 def draw_best(
     *,
     flags: dict[str, Any],
-    ttft_p90_s: float | None,
+    scenario: Path | None,
+    limits: Objectives | None,
     per_engine: bool,
     every: bool,
     own_runs: pd.DataFrame | None,
@@ -42,14 +45,14 @@ def draw_best(
     from simulator.studies.overlay import labels_of_runs, overlay_points
     from simulator.studies.sweep.text import print_sweep, summary_of
 
-    settings = build_sweep(flags=flags)
-    asked = settings.to_dict() | {"ttft_p90_s": ttft_p90_s, "per_engine": per_engine}
+    settings = build_sweep(flags=flags, file=scenario)
+    asked = settings.to_dict() | {"limits": str(limits), "per_engine": per_engine}
     path = out or default_directory("best", settings.values["sku"], settings=asked)
     with kept_runs(path) as (directory, on_progress):
         result = best_curve(
             settings,
             directory=path,
-            ttft_p90_s=ttft_p90_s,
+            limits=limits,
             per_engine=per_engine,
             every=every,
             on_progress=on_progress,

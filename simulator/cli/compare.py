@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
-from simulator.cli.agentx import SESSION_FLAGS, only_one, replay, session_flags
+from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.cli.parsing import numbers
-from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, LIMITS, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @takes(
+    *one_each(PAIR, *PAIR),
     *one_each(SCENARIO, "model", "engine", "precision"),
     *lists_of(SCENARIO, "tp", "ep"),
     *one_each(SCENARIO, "gpus", "dp_attention"),
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         "seed",
         "calibration",
     ),
+    *one_each(LIMITS, *LIMITS),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="compare",
 )
@@ -49,8 +51,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
-            help="Two or more: gb200 b200, or mi355x:sglang@2026-05 mi355x:sglang@2026-07, or "
-            "YAML scenarios. Ratios are over the first. Default: those of --scenario, where it is "
+            help="Two or more: gb200 b200, b200+gb300 (prefill pool and decode pool), "
+            "mi355x:sglang@2026-05 mi355x:sglang@2026-07, or YAML scenarios. Ratios are over the first. Default: those of --scenario, where it is "
             "the resolved.yaml of a comparison.",
             show_default=False,
         ),
@@ -89,7 +91,6 @@ def compare(
         ),
     ] = None,
     given: dict[str, Any],
-    ttft_p90: options.TtftP90 = None,
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
     overlay: options.Overlay = None,
@@ -110,6 +111,7 @@ def compare(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
+        check_no_limits(given)
         flags = {name: only_one(name, value) for name, value in given.items()}
         replay(
             systems or [],
@@ -120,12 +122,13 @@ def compare(
             as_csv=as_csv,
         )
         return
+    limits = options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario)
     question = {
         "at": tuple(numbers(at, flag="--at") or ()),
         "denominator": denominator,
         "tier": tier,
         "same_software": same_software,
-        "ttft_p90_s": options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
+        "limits": limits,
     }
     sides = build_systems(systems or (), flags=given, file=scenario)
     question = question_of(scenario) | {
@@ -166,7 +169,8 @@ def _run(
     from simulator.studies.compare.text import summary_of
     from simulator.studies.overlay import labels_of_runs, overlay_points
 
-    asked = question | {side.name: side.settings.to_dict() for side in sides}
+    asked: dict[str, Any] = {name: str(value) for name, value in question.items()}
+    asked |= {side.name: side.settings.to_dict() for side in sides}
     path = out or default_directory("compare", [side.name for side in sides], settings=asked)
     with kept_runs(path) as (directory, on_progress):
         result = run_comparison(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
-from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
+from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, replay, session_flags
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, LIMITS, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from simulator.analysis.objectives import Objectives
 
 
 def _print_version(wanted: bool) -> None:
@@ -28,11 +30,14 @@ def _print_version(wanted: bool) -> None:
 
 
 @takes(
-    *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *one_each(SCENARIO, "sku"),
+    *one_each(PAIR, *PAIR),
+    *one_each(SCENARIO, "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     *one_each(POOLS, "disaggregated"),
+    *one_each(LIMITS, *LIMITS),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="curve",
 )
@@ -42,7 +47,6 @@ def curve(
     given: dict[str, Any],
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
-    ttft_p90: options.TtftP90 = None,
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
     per_engine: Annotated[
@@ -66,7 +70,7 @@ def curve(
     """
     switches = (as_json, no_ttft_limit, every, per_engine)
     is_given = any(switches) or any(
-        value is not None for value in (*given.values(), overlay, scenario, out, ttft_p90)
+        value is not None for value in (*given.values(), overlay, scenario, out)
     )
     command = context.invoked_subcommand
     if command is not None:
@@ -77,12 +81,13 @@ def curve(
             )
     elif not is_given:
         typer.echo(context.get_help())
-    elif given["sku"] is None and scenario is None:
+    elif given["sku"] is given["decode_sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
     elif (trees := session_flags(given)) is not None:
         if given["sku"] is None:
             raise UserError("session trees need --sku, as in --sku b200 --workload agentx")
         sku = given.pop("sku")
+        check_no_limits(given)
         if given.pop("disaggregated") is not None:
             raise UserError("session trees take --prefill and --decode on simulate agentx")
         replay([sku], flags={**given, **trees}, scenario=scenario, out=out, as_json=as_json)
@@ -91,7 +96,8 @@ def curve(
 
         draw_best(
             flags=given,
-            ttft_p90_s=options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
+            scenario=scenario,
+            limits=options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario),
             per_engine=per_engine,
             every=every,
             own_runs=options.read_overlay(context, overlay),
@@ -100,8 +106,6 @@ def curve(
         )
     else:
         stated = {
-            "--ttft-p90": ttft_p90 is not None,
-            "--no-ttft-limit": no_ttft_limit,
             "--all": every,
             "--per-engine": per_engine,
             "--disaggregated or --aggregated": given.pop("disaggregated") is not None,
@@ -113,11 +117,24 @@ def curve(
                     "concurrency and scenario, or use simulate sweep"
                 )
         own_runs = options.read_overlay(context, overlay)
-        _draw(flags=given, scenario=scenario, own_runs=own_runs, out=out, as_json=as_json)
+        limits = options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario)
+        _draw(
+            flags=given,
+            limits=limits,
+            scenario=scenario,
+            own_runs=own_runs,
+            out=out,
+            as_json=as_json,
+        )
 
 
 def is_about_sku(given: dict[str, Any], *, scenario: Path | None) -> bool:
-    """Whether a question leaves open how a SKU is deployed: no engine, layout or concurrency."""
+    """Whether a question leaves open how a SKU is deployed: no engine, layout or concurrency.
+
+    One about pools on two chips is always answered so.
+    """
+    if given["prefill_sku"] is not None or given["decode_sku"] is not None:
+        return True
     pins = ("engine", "tp", "ep", "gpus", "dp_attention", "concurrency", "engine_settings")
     return scenario is None and all(given[name] is None for name in pins)
 
@@ -125,6 +142,7 @@ def is_about_sku(given: dict[str, Any], *, scenario: Path | None) -> bool:
 def _draw(
     *,
     flags: dict[str, Any],
+    limits: Objectives | None,
     scenario: Path | None,
     own_runs: pd.DataFrame | None,
     out: Path | None,
@@ -140,11 +158,18 @@ def _draw(
 
     source = build_scenario(flags=flags, file=scenario)
     asked = source.scenario
+    if asked.prefill_sku is not None:
+        raise UserError(
+            f"prefill_sku is {asked.prefill_sku}; draw pools on two chips with --prefill-sku and "
+            "--decode-sku, or with simulate sweep"
+        )
     name = f"{asked.sku}-{asked.model}-{asked.isl}-{asked.osl}"
-    path = out or default_directory(name, settings=asked.model_dump_json())
+    path = out or default_directory(name, settings=f"{asked.model_dump_json()} {limits}")
     with RunDirectory(path) as directory:
         with progress_bar() as on_progress:
-            result = explore_curve(source, on_progress=on_progress, meanwhile=load_file_writers)
+            result = explore_curve(
+                source, limits=limits, on_progress=on_progress, meanwhile=load_file_writers
+            )
         if not result.points:
             reasons = "\n".join(refusal_lines(result.refused))
             raise UserError(f"no layout fits; {result.caption}\n{reasons}")

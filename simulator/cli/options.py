@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+
+    from simulator.analysis.objectives import Objectives
 
 Calibration = Annotated[
     str | None,
@@ -46,11 +48,14 @@ TtftP90 = Annotated[
     typer.Option(
         "--ttft-p90",
         metavar="SECONDS",
-        help="Keep runs with a longer p90 TTFT off the frontier; default: 10 s.",
+        help="Leave runs with a longer p90 TTFT off the best layout; default: any.",
     ),
 ]
 NoTtftLimit = Annotated[
-    bool, typer.Option("--no-ttft-limit", help="Let any TTFT stand on the frontier.")
+    bool,
+    typer.Option(
+        "--no-ttft-limit", help="Let any TTFT stand on the frontier; default: p90 up to 10 s."
+    ),
 ]
 All = Annotated[
     bool,
@@ -81,21 +86,37 @@ def read_overlay(context: typer.Context, path: Path | None) -> pd.DataFrame | No
     return runs
 
 
-def ttft_limit(ttft_p90: float | None, *, no_limit: bool, scenario: Path | None) -> float | None:
-    """The TTFT limit of a frontier: the stated one, that of a settings file, else 10 s. [s]
+def frontier_limits(
+    given: dict[str, Any], *, no_limit: bool, scenario: Path | None
+) -> Objectives | None:
+    """The limits of a frontier: the stated ones, else 10 s at p90; ``None``: a settings file's.
+
+    Parameters
+    ----------
+    given:
+        What was given on the command line; the limits are taken out of it.
 
     Raises
     ------
     UserError
-        If a limit is stated and lifted.
+        If a limit is out of range, or is stated and lifted.
     """
-    from simulator.analysis.objectives import ONLINE_TTFT_S
+    from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
 
-    if no_limit and ttft_p90 is not None:
-        raise UserError("--ttft-p90 and --no-ttft-limit exclude each other; choose one")
-    if no_limit or ttft_p90 is not None or scenario is not None:
-        return ttft_p90
-    return ONLINE_TTFT_S
+    limits = stated_limits(
+        **{name: given.pop(name.removesuffix("_s"), None) for name in TTFT_LIMITS}
+    )
+    if limits is not None and no_limit:
+        raise UserError(f"{limits.ttft_flags} and --no-ttft-limit exclude each other; choose one")
+    if limits is not None or no_limit:
+        return limits or NO_LIMIT
+    if scenario is not None:
+        from simulator.scenario.settings_file import read_settings
+
+        read = read_settings(scenario)
+        if any(name in known for known in (read.values, read.defaults) for name in TTFT_LIMITS):
+            return None
+    return NO_LIMIT.online(percentile="p90")[0]
 
 
 def check_output(*, as_json: bool, as_csv: bool) -> None:

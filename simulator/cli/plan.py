@@ -8,7 +8,7 @@ from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, session_flags
 from simulator.cli.answers import give_answer
 from simulator.cli.flags import flag, lists_of, one_each, takes
-from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.plan.declared import PLAN
 from workloads.errors import UserError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         flag="skus",
         several="Chips or racks; default: shipping ones that have a price.",
     ),
+    *one_each(PAIR, *PAIR),
     *one_each(SCENARIO, "model"),
     flag(
         SCENARIO["engine"],
@@ -69,6 +70,9 @@ def plan(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given, workload="workload")
     if trees is not None:
+        for name in PAIR:
+            if given.pop(name) is not None:
+                raise UserError("session trees take chips of one kind; leave --prefill-sku out")
         _plan_agents(given, trees, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
         return
     if given.pop("agents") is not None:

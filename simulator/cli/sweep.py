@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
-from simulator.cli.agentx import SESSION_FLAGS, only_one, replay, session_flags
+from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
-from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, LIMITS, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
     from simulator.studies.sweep.executors import Executor
     from simulator.studies.sweep.run import SweepResult
 
 
 @takes(
-    *lists_of(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
+    *lists_of(SCENARIO, "sku"),
+    *one_each(PAIR, *PAIR),
+    *lists_of(SCENARIO, "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention"),
     *lists_of(POOLS, *POOLS),
     *lists_of(SCENARIO, "isl", "osl"),
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "engine_settings", "kv_precision", *HOST),
     *lists_of(SCENARIO, "economics", "seed"),
     *one_each(SCENARIO, "calibration"),
+    *one_each(LIMITS, *LIMITS),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="sweep",
 )
@@ -40,7 +44,6 @@ def sweep(
     *,
     context: typer.Context,
     given: dict[str, Any],
-    ttft_p90: options.TtftP90 = None,
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
     overlay: options.Overlay = None,
@@ -81,14 +84,16 @@ def sweep(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
+        check_no_limits(given)
         _replay(given, trees, scenario=scenario, out=out, as_json=as_json, as_csv=as_csv)
         return
+    limits = options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario)
     settings = build_sweep(flags=given, file=scenario)
     cluster = cluster_executor(executor=executor, address=address)
     own_runs = options.read_overlay(context, overlay)
     result, directory = _run(
         settings,
-        ttft_p90_s=options.ttft_limit(ttft_p90, no_limit=no_ttft_limit, scenario=scenario),
+        limits=limits,
         every=every,
         workers=workers,
         executor=cluster,
@@ -140,7 +145,7 @@ def _replay(
 def _run(
     settings: SweepSettings,
     *,
-    ttft_p90_s: float | None,
+    limits: Objectives | None,
     every: bool,
     workers: int | None,
     executor: Executor | None,
@@ -154,7 +159,7 @@ def _run(
     from simulator.studies.sweep.text import summary_of
     from workloads.errors import UserError
 
-    asked = settings.to_dict() | {"ttft_p90_s": ttft_p90_s}
+    asked = settings.to_dict() | {"limits": str(limits)}
     path = out or default_directory("sweep", settings.values["sku"], settings=asked)
     with kept_runs(path) as (directory, on_progress):
         result = run_sweep(
@@ -162,7 +167,7 @@ def _run(
             directory=path,
             workers=workers,
             executor=executor,
-            ttft_p90_s=ttft_p90_s,
+            limits=limits,
             prunes=not every,
             on_progress=on_progress,
         )

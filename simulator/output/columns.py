@@ -51,6 +51,12 @@ _HEADERS = {
 
 WHAT_RAN: tuple[Column, ...] = (
     _ran("sku", "text", "chip or rack, by its key or a user's file", header="SKU"),
+    _ran(
+        "prefill_sku",
+        "text",
+        "chip of the prefill pool, where it is another than `sku`, that of the decode pool; blank: "
+        "the same",
+    ),
     _ran("model", "text", "canonical name of the model"),
     _ran("engine", "text", "serving stack, of a date where one was asked for"),
     _ran("precision", "text", "label of the checkpoint: `fp4`, `fp8`, `int4`, `bf16`"),
@@ -188,6 +194,14 @@ ABOUT: tuple[Column, ...] = (
         name="kv_fill",
         kind="float",
         text="share of the KV pools' blocks that all requests take, or as many as may run",
+        unit="-",
+        part="about the run",
+    ),
+    Column(
+        name="goodput",
+        kind="float",
+        text="share of requests within the tightest TTFT limit; blank where no goodput is asked "
+        "for",
         unit="-",
         part="about the run",
     ),

@@ -26,6 +26,7 @@ from workloads.errors import UserError
 from workloads.models import bind
 
 if TYPE_CHECKING:
+    from hwmodels.fitted import Basis
     from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
     from simulator.engines.memory import MemoryPlan
@@ -44,7 +45,9 @@ class Assembly:
     """A configuration bound to cost models: all that the event simulation needs.
 
     ``models``, ``memory`` and ``pools`` stand in the order of the configuration's pools;
-    ``messages`` say what was assumed of memory behind them.
+    ``messages`` say what was assumed of memory behind them. ``sku`` and ``software`` are those of
+    the last pool; where the prefill pool has a chip of its own, the kind and basis of the software
+    are those of the weaker side, and at best those of a relation: no such pair was measured.
     """
 
     sku: Sku
@@ -98,14 +101,20 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             f"of context of {architecture.name}; shorten one of them"
         )
     software = software or named_software(configuration)
+    first = software
+    if configuration.prefill_sku is not None:
+        first = named_software(configuration.prefill_side)
+        software = _of_pair(first, software, configuration=configuration)
     models: list[CostModel] = []
     memory: list[MemoryPlan] = []
     pools: list[WorkerPool] = []
     notes: list[str] = []
     for pool in configuration.pools:
         engine = bind_engine(pool.settings)
+        sku = configuration.sku_of(pool.role)
+        level = first if pool.role == "prefill" else software
         plan = execution_plan(
-            software=software,
+            software=level,
             pool=pool,
             precision=configuration.precision,
             sku=sku,
@@ -153,7 +162,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             layout=pool.layout,
             plan=replace(plan, graph_max_tokens=0, graph_prefill_max_tokens=None),
             sku=sku,
-            software=_Hashed((software.name, *sorted(software.parameters.items())), software),
+            software=_Hashed((level.name, *sorted(level.parameters.items())), level),
             expert_load=configuration.expert_load,
             drafts=configuration.drafts,
             max_context=_power_of_two(longest),
@@ -171,7 +180,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             )
         )
     return Assembly(
-        sku=sku,
+        sku=configuration.sku,
         software=software,
         architecture=architecture,
         models=tuple(models),
@@ -181,8 +190,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         deployment=_deployment(
             configuration=configuration,
             architecture=architecture,
-            sku=sku,
-            software=software,
+            software=(first, software),
             models=models,
             pools=pools,
         ),
@@ -194,8 +202,7 @@ def _deployment(
     *,
     configuration: RunConfiguration,
     architecture: Architecture,
-    sku: Sku,
-    software: SoftwareLevel,
+    software: tuple[SoftwareLevel, SoftwareLevel],
     models: list[CostModel],
     pools: list[WorkerPool],
 ) -> Deployment:
@@ -210,7 +217,7 @@ def _deployment(
         architecture=architecture,
         orchestrator=label.orchestrator,
         engine=label.engine,
-        sku=sku,
+        skus=(configuration.sku_of("prefill"), configuration.sku),
         software=software,
         sender=models[0],
         receiver=models[1],
@@ -225,6 +232,27 @@ def _deployment(
         first_token_at="decode",
         front_end=front_end,
     )
+
+
+_BASES: tuple[Basis, ...] = ("own runs", "sibling", "other kernels", "nothing")
+_KINDS = ("calibrated", "transferred", "specification")
+
+
+def _of_pair(
+    prefill: SoftwareLevel, decode: SoftwareLevel, *, configuration: RunConfiguration
+) -> SoftwareLevel:
+    """The decode pool's level as that of a pair: what it rests on is the weaker side's."""
+    weaker = max((prefill, decode), key=lambda level: _BASES.index(level.basis))
+    basis: Basis = "sibling" if weaker.basis == "own runs" else weaker.basis
+    kind = max(prefill.kind, decode.kind, "transferred", key=_KINDS.index)
+    first, last = configuration.sku_of("prefill"), configuration.sku
+    notes = (
+        f"prefill pool on {first.name} at {prefill.name} ({prefill.kind}), decode pool on "
+        f"{last.name} at {decode.name} ({decode.kind}); KV entries go at the rate of the slower "
+        "of the two networks. No run of such a pair was fitted: bands are those of a relation",
+        *(f"prefill on {first.key}: {message}" for message in prefill.messages),
+    )
+    return replace(decode, basis=basis, kind=kind, messages=(*decode.messages, *notes))
 
 
 def named_software(configuration: RunConfiguration) -> SoftwareLevel:

@@ -12,6 +12,7 @@ from hwmodels.kv_transfers import (
     transfer_line_rate,
 )
 from simulator.serving.kv_transfer import TransferLink
+from workloads.errors import UserError
 from workloads.models.kv_bytes import kv_copies, transfer_bytes
 from workloads.ops import OpKind
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 def transfer_link(
     *,
     architecture: Architecture,
-    sku: Sku,
-    software: SoftwareLevel,
+    skus: tuple[Sku, Sku],
+    software: tuple[SoftwareLevel, SoftwareLevel],
     sender: CostModel,
     receiver: CostModel,
     block_tokens: int,
@@ -43,19 +44,32 @@ def transfer_link(
     MNNVL against RDMA because of its descriptors. With one KV head each tensor-parallel rank of
     the receiver needs a copy, with several those beyond their number.
 
+    Parameters
+    ----------
+    skus, software:
+        Of the sender and of the receiver. Where they differ, the slower side's rate and latency
+        hold: a byte leaves one and enters the other.
+
     Raises
     ------
     UserError
-        If the SKU states no network bandwidth, or the named library does not run on it.
+        If the SKU states no network bandwidth, the named library does not run on it, or two
+        chips have no library or no format of the KV cache in common.
     """
     plan = sender.plan
-    rate, latency_s = _transfer_rate(
-        named=plan.transfer_library,
-        orchestrator=orchestrator,
-        engine=engine or software.engine,
-        sku=sku,
-        software=software,
-    )
+    if skus[0].key != skus[1].key:
+        _check_pair(skus, sender=sender, receiver=receiver, orchestrator=orchestrator)
+    found = [
+        _transfer_rate(
+            named=plan.transfer_library,
+            orchestrator=orchestrator,
+            engine=engine or level.engine,
+            sku=sku,
+            software=level,
+        )
+        for sku, level in zip(skus, software, strict=True)
+    ]
+    rate, latency_s = min(each[0] for each in found), max(each[1] for each in found)
     sizes = [
         float(
             transfer_bytes(
@@ -81,6 +95,33 @@ def transfer_link(
         block_tokens=block_tokens,
         latency_s=latency_s,
     )
+
+
+def _check_pair(
+    skus: tuple[Sku, Sku], *, sender: CostModel, receiver: CostModel, orchestrator: str
+) -> None:
+    """Make sure that entries that one chip's pool writes can be read by the other's.
+
+    Raises
+    ------
+    UserError
+        If they cannot.
+    """
+    formats = (sender.plan.kv_storage, receiver.plan.kv_storage)
+    if formats[0] != formats[1]:
+        raise UserError(
+            f"the prefill pool on {skus[0].key} keeps KV entries as {formats[0]}, the decode pool "
+            f"on {skus[1].key} as {formats[1]}; state one with --kv-precision"
+        )
+    if sender.plan.transfer_library:
+        return
+    libraries = [default_transfer(orchestrator=orchestrator, sku=sku) for sku in skus]
+    keys = [library.key if library else "point-to-point" for library in libraries]
+    if keys[0] != keys[1]:
+        raise UserError(
+            f"KV entries leave {skus[0].key} by {keys[0]} and enter {skus[1].key} by {keys[1]}; "
+            "no library is known that runs on both"
+        )
 
 
 def _transfer_rate(

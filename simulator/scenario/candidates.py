@@ -12,6 +12,7 @@ from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import parse_speculation
+from simulator.scenario.pairs import paired_deployments
 from simulator.scenario.target import named_engine
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
@@ -36,6 +37,11 @@ LARGEST_WORKER = 32
 FULLEST_WEIGHTS = 0.88
 """Share of a chip's memory that weights may take where a worker stays within one server: the rest
 goes to the engine's reserve, activations and KV entries. [-]"""
+
+ONE_CHIP = (
+    "prefill_sku is {sku}, but nothing here has a prefill pool: an aggregated worker has one kind "
+    "of chip; name pools with --prefill and --decode, or an engine that runs them"
+)
 
 Pools: TypeAlias = tuple[PoolLayout, ...]
 
@@ -67,16 +73,55 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Ta
     Raises
     ------
     UserError
-        If an orchestrated engine has no recipe with deployments and none are stated.
+        If an orchestrated engine has no recipe with deployments and none are stated, or a chip is
+        named for prefill pools and there are none.
     """
     scenarios = list(settings.layouts_of(load))
     if settings.pools.is_stated:
-        return _grid(settings.pools, load=load, scenarios=scenarios, target=target)
+        found = _grid(settings.pools, load=load, scenarios=scenarios, target=target)
+        if target.prefill_sku is not None and not found.deployments:
+            raise UserError(ONE_CHIP.format(sku=target.prefill_sku.key))
+        return found
     if target.engine.engine.orchestrator:
-        return _offered(load, scenarios=scenarios, target=target)
+        found = _offered(load, scenarios=scenarios, target=target)
+        return paired_candidates(found, load=load, target=target)
+    if target.prefill_sku is not None:
+        raise UserError(ONE_CHIP.format(sku=target.prefill_sku.key))
     layouts, refused = _layouts(scenarios, target=target)
     return Candidates(
         deployments=tuple((PoolLayout(layout=layout),) for layout in layouts), refused=refused
+    )
+
+
+def paired_candidates(found: Candidates, *, load: Scenario, target: Target) -> Candidates:
+    """Deployments with their prefill pool on the chip that is named for it, if one is.
+
+    Raises
+    ------
+    UserError
+        If none of them has a prefill pool that the chip can take.
+    """
+    sku = target.prefill_sku
+    if sku is None:
+        return found
+    try:
+        offers, _ = _offers(load, target=target.prefill_side)
+    except UserError:
+        offers = []
+    recorded = [offer.pools[0].layout for offer in offers if len(offer.pools) > 1]
+    recorded = [layout for layout in dict.fromkeys(recorded) if layout.gpus <= LARGEST_WORKER]
+    deployments = paired_deployments(found.deployments, recorded=recorded, sku=sku)
+    if not deployments:
+        raise UserError(ONE_CHIP.format(sku=sku.key))
+    labels = ", ".join(layout.label for layout in recorded) or "as those deployments lay them out"
+    return Candidates(
+        deployments=deployments,
+        refused=found.refused,
+        messages=(
+            *found.messages,
+            f"prefill workers on {sku.key}: {labels}; half to twice the GPUs of the prefill pools "
+            f"that ran on {target.sku.key}",
+        ),
     )
 
 
@@ -109,10 +154,14 @@ def _grid(
     grid: PoolGrid, *, load: Scenario, scenarios: Sequence[Scenario], target: Target
 ) -> Candidates:
     decode_layouts, refused = _layouts(scenarios, target=target)
-    prefill_layouts, more_refused, messages = _prefill_layouts(grid, load=load, target=target)
+    prefill_layouts, more_refused, messages = _prefill_layouts(
+        grid, load=load, target=target.prefill_side
+    )
     deployments: list[Pools] = []
     for layout in decode_layouts:
         for prefill, decode in product(grid.prefill or (1,), grid.decode or (1,)):
+            if prefill == 0 and target.prefill_sku is not None:
+                continue
             if prefill == 0:
                 deployments.append((PoolLayout(layout=layout),))
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from workloads.models.expert_load import UNIFORM, ExpertLoad
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from simulator.analysis.metrics import RunMetrics
     from simulator.engines.kv_offload import KvOffload
     from simulator.engines.labels import EngineLabel
-    from simulator.engines.pools import PoolConfiguration, SpeculationMethod
+    from simulator.engines.pools import PoolConfiguration, Role, SpeculationMethod
     from workloads.architectures.base import Architecture
 
 Traffic = Literal["fixed", "agentic"]
@@ -63,6 +63,8 @@ class RunConfiguration:
         ``agentic`` where prompts share prefixes.
     expert_load:
         How tokens fall on the experts; uniform for InferenceX's random tokens.
+    prefill_sku:
+        The chip of the prefill pool, where it is another than ``sku``.
     turnaround_s:
         See `simulator.serving.client.ClosedLoop`. [s]
     client_overhead_s, tokenise_s_per_token:
@@ -94,6 +96,7 @@ class RunConfiguration:
     client_overhead_s: float = 0.0
     tokenise_s_per_token: float = 0.0
     kv_offload: KvOffload | None = None
+    prefill_sku: Sku | None = field(default=None, repr=False)
     traffic: Traffic = "fixed"
 
     @property
@@ -104,7 +107,28 @@ class RunConfiguration:
     @property
     def identity(self) -> str:
         """All of it in a text that differs where a run may differ."""
-        return f"{self.sku.fingerprint} {self.architecture!r} {self!r}"
+        prefill = "" if self.prefill_sku is None else f"{self.prefill_sku.fingerprint} "
+        return f"{prefill}{self.sku.fingerprint} {self.architecture!r} {self!r}"
+
+    @property
+    def sku_label(self) -> str:
+        """Key of the chip; of two the prefill pool's first: ``b200+gb300``."""
+        if self.prefill_sku is None:
+            return self.sku.key
+        return f"{self.prefill_sku.key}+{self.sku.key}"
+
+    @property
+    def prefill_side(self) -> RunConfiguration:
+        """The same on the chip of the prefill pool; itself where pools have one chip."""
+        if self.prefill_sku is None:
+            return self
+        return replace(self, sku=self.prefill_sku, prefill_sku=None)
+
+    def sku_of(self, role: Role) -> Sku:
+        """The chip of a pool."""
+        if role == "prefill" and self.prefill_sku is not None:
+            return self.prefill_sku
+        return self.sku
 
     @property
     def gpus(self) -> int:
@@ -120,6 +144,7 @@ class RunConfiguration:
         level = f"{self.engine.label}@{self.level_date} {self.median} {self.specification}"
         level += " persistent" * self.engine.persistent
         level += f" as {self.engine.software_of}" if self.engine.software_of else ""
+        level += f" prefill {self.prefill_sku.fingerprint}" if self.prefill_sku else ""
         return (
             self.sku.fingerprint,
             level,

@@ -157,6 +157,8 @@ def configure(
         unknown to the engine, out of range or against another.
     """
     _check_drafter(target.architecture, load.speculation)
+    if target.prefill_sku is not None:
+        return _configure_pair(target, pools=pools, load=load)
     shared = target.engine.engine.software_of  # equal software has equal server settings too
     chip = load_sku(shared[0]) if shared else target.sku
     recipe = resolve_recipe(
@@ -209,6 +211,47 @@ def configure(
     )
     remarks = target.economics.for_sku(target.sku.key).remarks
     return configuration, replace(recipe, messages=(*recipe.messages, *remarks))
+
+
+def _configure_pair(
+    target: Target, *, pools: Sequence[PoolRequest | PoolLayout], load: ClosedLoad
+) -> tuple[RunConfiguration, ResolvedRecipe]:
+    """A prefill pool on one chip and a decode pool on another, each as its own chip runs it.
+
+    Raises
+    ------
+    UserError
+        As `configure`, or if the deployment has no pools.
+    """
+    first = target.prefill_side.sku
+    if [pool.role for pool in pools] != ["prefill", "decode"]:
+        raise UserError(
+            f"prefill_sku is {first.key}, but an aggregated worker has one kind of chip; give "
+            "prefill and decode pools, as in --prefill 1 --decode 1, or leave --prefill-sku out"
+        )
+    one, other = (
+        configure(each, pools=pools, load=load)
+        for each in (target.prefill_side, replace(target, prefill_sku=None))
+    )
+    (prefill, first_recipe), (decode, recipe) = one, other
+    own = {name for name in recipe.provenance if not name.startswith("prefill.")}
+    provenance = {name: recipe.provenance[name] for name in own} | {
+        name: f"{origin} ({first.key})"
+        for name, origin in first_recipe.provenance.items()
+        if name.startswith("prefill.")
+    }
+    paired = (prefill.pools[0], decode.pools[1])
+    told = (
+        *(f"prefill on {first.key}: {message}" for message in first_recipe.messages),
+        *(f"decode on {target.sku.key}: {message}" for message in recipe.messages),
+    )
+    return replace(decode, pools=paired, prefill_sku=first), replace(
+        recipe,
+        level=" and ".join(dict.fromkeys((first_recipe.level, recipe.level))),
+        pools=paired,
+        messages=tuple(dict.fromkeys(told)),
+        provenance=provenance,
+    )
 
 
 def configure_run(

@@ -7,7 +7,7 @@ nothing heavy, since ``simulate --help`` reads it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -291,6 +291,21 @@ SCENARIO = table(
 )
 """Settings of a scenario."""
 
+PAIR = table(
+    Setting(
+        name="prefill_sku",
+        text="Chip of the prefill pool, where it is another than that of the decode pool: "
+        "--prefill-sku b200 --decode-sku gb300. One engine serves both.",
+        metavar="NAME",
+    ),
+    Setting(
+        name="decode_sku",
+        text="Chip of the decode pool; the same as --sku.",
+        metavar="NAME",
+    ),
+)
+"""Chips of prefill and decode pools, where they differ."""
+
 HOST = ("client_turnaround_s", "client_overhead_s", "tokenise_s_per_token")
 """Those of the clients and of the server's front end."""
 
@@ -373,6 +388,31 @@ SLOS = (
         gt=0,
     ),
 )
+GOODPUT = Setting(
+    name="goodput",
+    kind="float",
+    text="Requests that must meet speed and TTFT at once: 0.95.",
+    unit="-",
+    metavar="SHARE",
+    gt=0,
+    le=1,
+)
+LIMITS = table(
+    *(
+        replace(setting, text=f"{setting.text[:-1]} of a point on the frontier{default}.")
+        for setting, default in zip(
+            (SLOS[3], replace(SLOS[4], text="Largest p90 TTFT."), SLOS[5]),
+            ("", "; default 10 where none is given", ""),
+            strict=True,
+        )
+    ),
+    replace(
+        GOODPUT,
+        text="Requests of a point on the frontier that must have their first token within the "
+        "tightest of these: 0.95.",
+    ),
+)
+"""What limits a frontier; points that miss it are marked and stay in the tables."""
 LENGTHS = Setting(
     name="lengths",
     text="Prompt and output lengths as laws, quantiles or histograms: a YAML file, see "

@@ -13,7 +13,7 @@ from simulator.engines.labels import load_engine, with_software_of
 from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.candidates import Candidates, candidate_deployments
+from simulator.scenario.candidates import Candidates, candidate_deployments, paired_candidates
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.target import changed_sku, resolve_target, runs_on
 from workloads.architectures.catalog import load_architecture
@@ -184,17 +184,22 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     sku = changed_sku(load.sku, overrides=load.overrides)
     model = load_architecture(load.model).name
     pinned = "spec" in settings.origin
+    kind = settings.pools.disaggregated
+    if load.prefill_sku is not None:
+        if kind is False:
+            raise UserError(f"prefill_sku is {load.prefill_sku}; leave --aggregated out")
+        kind = True
     forms = deployed_forms(
         sku=sku,
         model=model,
         calibration=load.calibration,
         speculation=parse_speculation(load.spec)[0] if pinned else None,
-        disaggregated=settings.pools.disaggregated,
+        disaggregated=kind,
     )
-    if not forms and settings.pools.disaggregated is not None:
-        kind = "prefill and decode pools" if settings.pools.disaggregated else "aggregated workers"
+    if not forms and kind is not None:
+        pools = "prefill and decode pools" if kind else "aggregated workers"
         raise UserError(
-            f"nobody is known to have run {model} on {sku.key} or a relation with {kind}; name an "
+            f"nobody is known to have run {model} on {sku.key} or a relation with {pools}; name an "
             "engine and --prefill and --decode"
         )
     if not forms:
@@ -227,8 +232,9 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
                 form=form,
                 settings=settings,
                 load=one,
-                target=target,
+                target=replace(target, prefill_sku=None),
             )
+            candidates = paired_candidates(candidates, load=one, target=target)
         except UserError as error:
             refused[form.label] = str(error)
             continue
@@ -239,7 +245,8 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     return Competition(
         competitors=tuple(found),
         refused=refused,
-        message=f"{sku.key} as best deployed, of {told}; pin one with --engine and --spec",
+        message=f"{found[0].target.label} as best deployed, of {told}; pin one with --engine and "
+        "--spec",
     )
 
 

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
 from hwmodels.sku import load_sku
+from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
 from simulator.engines.labels import parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
+from simulator.scenario.pairs import split_pair
 from simulator.scenario.reported import check_reported
-from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
+from simulator.scenario.settings import (
+    Scenario,
+    build_scenario,
+    limit_of,
+    scenario_defaults,
+    with_pool_skus,
+)
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from simulator.scenario.target import check_runs_on
 from workloads.architectures.catalog import load_architecture
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hwmodels.sku import Sku
+    from simulator.analysis.objectives import Objectives
 
 LAYOUT_FIELDS = ("gpus", "tp", "ep", "dp_attention")
 POOL_FIELDS = tuple(POOLS)
@@ -83,8 +92,8 @@ class SweepSettings:
         Directory of a user's own fit; ``None``: the shipped one.
     pools:
         Numbers of workers and layouts of prefill pools.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on a frontier, where a settings file states one. [s]
+    limits:
+        TTFT limits and goodput of a frontier, where a settings file states them.
     origin:
         Where each setting came from.
     software_of:
@@ -97,7 +106,7 @@ class SweepSettings:
     engine_settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Path | None = None
     pools: PoolGrid = field(default_factory=PoolGrid)
-    ttft_p90_s: float | None = None
+    limits: Objectives = NO_LIMIT
     origin: Mapping[str, str] = field(default_factory=dict)
     software_of: tuple[str, ...] = ()
 
@@ -115,6 +124,9 @@ class SweepSettings:
         names = list(self.overrides)
         for values in product(*(self.values[name] for name in LOAD_FIELDS)):
             fields = dict(zip(LOAD_FIELDS, values, strict=True))
+            first, fields["sku"] = split_pair(fields["sku"])
+            first = first or fields["prefill_sku"]
+            fields["prefill_sku"] = None if first == fields["sku"] else first
             usual = fields["precision"] == default_precision(fields["model"])
             if "precision" not in self.origin and not usual:
                 continue
@@ -177,13 +189,14 @@ def build_sweep(
     read = file if isinstance(file, SettingsFile) else read_settings(file)
     check_reported(read)
     given, origin = dict(read.values), dict(read.origin)
-    defaults = scenario_defaults(given) | dict.fromkeys((*POOL_FIELDS, "ttft_p90_s"))
+    defaults = scenario_defaults(given) | dict.fromkeys((*POOL_FIELDS, *TTFT_LIMITS))
     for name, value in edited_defaults(read, found=defaults).items():
         given[name], origin[name] = value, f"file {read.path}"
     for name, value in flags.items():
         if value is not None:
             given[name], origin[name] = value, "flag"
-    ttft_p90_s = given.pop("ttft_p90_s", None)
+    given, origin = with_pool_skus(given, origin=origin)
+    limits = {name: limit_of(name, given.pop(name, None)) for name in TTFT_LIMITS}
     known = [*Scenario.model_fields, *POOL_FIELDS]
     for name in given:
         if name not in known:
@@ -207,7 +220,7 @@ def build_sweep(
             flags={"sku": "any", "calibration": given.get("calibration")}
         ).scenario.calibration,
         pools=_pool_grid(given),
-        ttft_p90_s=_limit(ttft_p90_s),
+        limits=stated_limits(**limits) or NO_LIMIT,
         origin=origin,
     )
     _check(settings)
@@ -223,6 +236,9 @@ def _values(name: str, given: Any, *, default: Any) -> tuple[Any, ...]:
     for each in listed:
         parts = parse_integers(each, name=name) if name in _WHOLE_NUMBERS else (each,)
         for part in parts:
+            if name == "sku" and isinstance(part, str):
+                values.append(part)  # which may name a pair
+                continue
             flags = {"sku": "any"} | ({} if part is None else {name: part})
             values.append(getattr(build_scenario(flags=flags).scenario, name))
     return tuple(dict.fromkeys(values))
@@ -263,15 +279,6 @@ def _overrides(given: Any) -> dict[str, tuple[float, ...]]:
         for value in values:
             build_scenario(flags={"sku": "any", "overrides": {name: value}})
     return {name: tuple(float(value) for value in listed[name]) for name in sorted(listed)}
-
-
-def _limit(given: Any) -> float | None:
-    """A TTFT limit of a settings file. [s]"""
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
-        raise UserError(f"ttft_p90_s is {given!r}; it must be above 0 seconds")
-    return float(given)
 
 
 def _engine_settings(given: Any) -> dict[str, Any]:
@@ -342,12 +349,14 @@ def _check(settings: SweepSettings) -> None:
         parse_speculation(text)
     for name in settings.values["model"]:
         load_architecture(name)
-    for name in settings.values["sku"]:
-        sku = load_sku(name)
+    skus = [load_sku(split_pair(name)[1]) for name in settings.values["sku"]]
+    firsts = [split_pair(name)[0] for name in settings.values["sku"]]
+    for name in filter(None, (*firsts, *settings.values["prefill_sku"])):
+        load_sku(name)
+    for sku in skus:
         for field_name, values in settings.overrides.items():
             for value in values:
                 sku.override({field_name: value})
-    skus = [load_sku(name) for name in settings.values["sku"]]
     for engine in settings.values["engine"]:
         _check_engine(engine, skus=skus)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.scenario.grid import POOL_FIELDS, build_sweep
 from simulator.scenario.reported import check_reported
-from simulator.scenario.settings import Scenario, scenario_defaults
+from simulator.scenario.settings import Scenario, scenario_defaults, with_pool_skus
 from simulator.scenario.settings_file import edited_defaults, read_settings
 from workloads.errors import UserError, shown, unknown_name
 
@@ -65,6 +65,12 @@ def build_question(
     read = read_settings(file)
     check_reported(read)
     known = [*kind.model_fields, *Scenario.model_fields, *POOL_FIELDS]
+    stated = {name: value for name, value in flags.items() if value is not None}
+    flags, _ = with_pool_skus(stated, origin={})
+    values, _ = with_pool_skus(read.values, origin={})
+    read = replace(
+        read, values=values, origin={**dict.fromkeys(values, f"file {file}"), **read.origin}
+    )
     edited = edited_defaults(
         read,
         found=scenario_defaults(read.values)

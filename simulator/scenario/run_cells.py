@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOAD_COLUMNS = (
     "sku",
+    "prefill_sku",
     "model",
     "engine",
     "precision",

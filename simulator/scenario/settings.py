@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
-from simulator.scenario.declared import SCENARIO, field
+from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
+from simulator.scenario.declared import PAIR, SCENARIO, field
+from simulator.scenario.pairs import split_pair
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from workloads.architectures.names import default_precision
 from workloads.errors import UserError, shown, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from simulator.analysis.objectives import Objectives
 
 
 class Scenario(BaseModel):
@@ -30,6 +34,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sku: str = field(SCENARIO["sku"])
+    prefill_sku: str | None = field(PAIR["prefill_sku"])
     model: str = field(SCENARIO["model"])
     engine: str | None = field(SCENARIO["engine"])
     precision: Literal["fp4", "nvfp4", "fp8", "int4", "bf16"] = field(SCENARIO["precision"])
@@ -66,11 +71,15 @@ class Scenario(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class ScenarioSource:
-    """A scenario, where each of its settings came from, and the file that was read."""
+    """A scenario, where each of its settings came from, and the file that was read.
+
+    ``limits`` are those that the file states for the frontier of a curve.
+    """
 
     scenario: Scenario
     origin: dict[str, str]
     file: SettingsFile = dataclass_field(default_factory=SettingsFile)
+    limits: Objectives = NO_LIMIT
 
 
 def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> ScenarioSource:
@@ -94,18 +103,23 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     read = read_settings(file)
     values = dict(read.values)
     origin = dict.fromkeys(Scenario.model_fields, "default") | dict(read.origin)
-    for name, value in edited_defaults(read, found=scenario_defaults(values)).items():
+    found = scenario_defaults(values) | dict.fromkeys(TTFT_LIMITS)
+    for name, value in edited_defaults(read, found=found).items():
         values[name] = value
         origin[name] = f"file {file}"
     for name, value in flags.items():
         if value is not None:
             values[name] = value
             origin[name] = "flag"
+    values, origin = with_pool_skus(values, origin=origin)
+    limits = stated_limits(**{name: limit_of(name, values.pop(name, None)) for name in TTFT_LIMITS})
     for name in values:
         if name not in Scenario.model_fields:
             raise unknown_name(field="setting", value=name, known=Scenario.model_fields)
     try:
-        source = ScenarioSource(scenario=Scenario(**values), origin=origin, file=read)
+        source = ScenarioSource(
+            scenario=Scenario(**values), origin=origin, file=read, limits=limits or NO_LIMIT
+        )
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -116,6 +130,59 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
     if source.scenario.calibration is not None:
         check_calibration(source.scenario.calibration)
     return source
+
+
+def with_pool_skus(
+    values: Mapping[str, Any], *, origin: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings in which ``sku`` is the chip of the decode pool, and of all pools but prefill's.
+
+    ``decode_sku`` is another name of it; beside it alone, ``sku`` stands for the prefill pool.
+    ``b200+gb300`` names both. Beside a list of chips a named pair is one more of them.
+
+    Raises
+    ------
+    UserError
+        If more chips are named than there are pools.
+    """
+    found, whence = dict(values), dict(origin)
+    if isinstance(named := found.get("sku"), str) and found.get("prefill_sku") is None:
+        first, found["sku"] = split_pair(named)
+        if first is not None:
+            found["prefill_sku"], whence["prefill_sku"] = first, whence.get("sku", "default")
+    decode = found.pop("decode_sku", None)
+    source = whence.pop("decode_sku", "default")
+    if decode is None:
+        return found, whence
+    if found.get("sku") is not None:
+        if isinstance(found["sku"], list) and found.get("prefill_sku") is not None:
+            found["sku"] = [*found["sku"], f"{found.pop('prefill_sku')}+{decode}"]
+            return found, whence
+        if found.get("prefill_sku") is not None:
+            raise UserError(
+                f"sku is {found['sku']} beside prefill_sku {found['prefill_sku']} and decode_sku "
+                f"{decode}; leave sku out"
+            )
+        found["prefill_sku"], whence["prefill_sku"] = found["sku"], whence.get("sku", "default")
+    elif found.get("prefill_sku") is None:
+        raise UserError(f"decode_sku is {decode}, but no prefill_sku; name one, or take --sku")
+    found["sku"], whence["sku"] = decode, source
+    return found, whence
+
+
+def limit_of(name: str, given: Any) -> float | None:
+    """A limit of a settings file for frontiers. [s], [-]
+
+    Raises
+    ------
+    UserError
+        If it is no number above 0.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+        raise UserError(f"{name} is {given!r}; it must be a number above 0")
+    return float(given)
 
 
 def scenario_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

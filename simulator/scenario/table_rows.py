@@ -59,7 +59,12 @@ def configure_row(
     sku = changed_sku(_required(row, "sku"), overrides=_mapping(row, "overrides"))
     engine = ported(_engine(row), sku=sku)
     check_runs_on(engine.engine, sku=sku)
+    first = _text(row, "prefill_sku")
+    prefill = None if first is None else changed_sku(first, overrides=_mapping(row, "overrides"))
+    if prefill is not None:
+        check_runs_on(engine.engine, sku=prefill)
     target = Target(
+        prefill_sku=None if prefill is not None and prefill.key == sku.key else prefill,
         sku=sku,
         architecture=architecture,
         engine=engine,

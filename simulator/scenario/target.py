@@ -37,6 +37,8 @@ class Target:
         The serving stack, of a date where one is named, and why it is this one.
     economics:
         Dated file of prices and power; a simulated run does not depend on it.
+    prefill_sku:
+        The chip of the prefill pool, where it is another than that of the decode pool.
     """
 
     sku: Sku
@@ -44,6 +46,14 @@ class Target:
     engine: EngineRequest
     engine_reason: str
     economics: Economics
+    prefill_sku: Sku | None = None
+
+    @property
+    def prefill_side(self) -> Target:
+        """The same with the chip of the prefill pool; itself where pools have one chip."""
+        if self.prefill_sku is None:
+            return self
+        return replace(self, sku=self.prefill_sku, prefill_sku=None)
 
     @property
     def model(self) -> str:
@@ -54,6 +64,11 @@ class Target:
     def costs(self) -> SkuEconomics:
         """Price and power of the chip; figures are missing where the file does not know it."""
         return self.economics.for_sku(self.sku.key)
+
+    @property
+    def label(self) -> str:
+        """Key of the chip; of two the prefill pool's first: ``b200+gb300``."""
+        return pair_label(self.sku.key, self.prefill_sku and self.prefill_sku.key)
 
 
 def resolve_target(scenario: Scenario) -> Target:
@@ -69,13 +84,28 @@ def resolve_target(scenario: Scenario) -> Target:
     architecture = load_architecture(scenario.model)
     engine, reason = named_engine(scenario.engine, sku=sku, model=architecture.name)
     check_runs_on(engine.engine, sku=sku)
+    first = None
+    if scenario.prefill_sku is not None:
+        first = changed_sku(scenario.prefill_sku, overrides=scenario.overrides)
+        check_runs_on(engine.engine, sku=first)
+        if ported(engine, sku=first).engine != engine.engine:
+            raise UserError(
+                f"engine {engine.engine.label} of {sku.key} does not serve the prefill pool on "
+                f"{first.key}: both pools must run the same engine"
+            )
     return Target(
+        prefill_sku=None if first is not None and first.key == sku.key else first,
         sku=sku,
         architecture=architecture,
         engine=engine,
         engine_reason=reason,
         economics=load_economics(scenario.economics),
     )
+
+
+def pair_label(decode: str, prefill: str | None) -> str:
+    """Name of the chip of a deployment; of two the prefill pool's first: ``b200+gb300``."""
+    return decode if prefill in (None, "", decode) else f"{prefill}+{decode}"
 
 
 def changed_sku(name: str, *, overrides: Mapping[str, float]) -> Sku:

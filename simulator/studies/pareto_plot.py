@@ -69,6 +69,8 @@ class Series:
         What each point ran.
     on_frontier:
         Which points no other dominates.
+    late:
+        Which points miss the limits of the frontier; ``None``: there are none.
     band:
         Low and high interactivity, then low and high throughput of each point, as an array of
         shape (points, 4); not finite where no band is known.
@@ -82,6 +84,7 @@ class Series:
     concurrencies: Sequence[int]
     on_frontier: npt.NDArray[np.bool_]
     band: Array
+    late: npt.NDArray[np.bool_] | None = None
 
 
 def pareto_figure(
@@ -179,6 +182,18 @@ def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
                 linestyle="none",
                 zorder=4 if shown else 2,
             )
+    if one.late is not None and one.late.any():
+        axes.plot(
+            one.interactivity[one.late],
+            one.tput_per_gpu[one.late],
+            marker="x",
+            markersize=7,
+            color=colour,
+            markeredgewidth=1.1,
+            alpha=0.6,
+            linestyle="none",
+            zorder=2,
+        )
 
 
 def _curve(x: Array, y: Array) -> tuple[Array, Array]:
@@ -279,6 +294,8 @@ def _draw_legend(
         entries.append(_sample(marker=shape, label=_summary_of(names)))
     if not all(one.on_frontier.all() for one in series):
         entries.append(_sample(marker="o", label="faint: off the frontier", alpha=0.35))
+    if any(one.late is not None and one.late.any() for one in series):
+        entries.append(_sample(marker="x", label="crossed: beyond the TTFT limit", alpha=0.6))
     if measured is not None:
         label = f"filled: measured{_days_of(measured)}"
         entries.append(_sample(marker="o", label=label, filled=True))
@@ -372,6 +389,7 @@ def series_of(runs: pd.DataFrame) -> list[Series]:
             layouts=rows["label"].tolist(),
             concurrencies=rows["concurrency"].tolist(),
             on_frontier=rows["on_frontier"].to_numpy(np.bool_),
+            late=~rows["meets_limits"].to_numpy(np.bool_),
             band=np.column_stack(
                 [
                     1.0 / rows["median_tpot_s_hi"].to_numpy(float),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwmodels.sku import Sku
+    from simulator.analysis.objectives import Objectives
 
 
 MOST_NAMED_LEVELS = 3
@@ -36,13 +37,13 @@ def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]
     return best
 
 
-def limit_line(runs: pd.DataFrame, *, ttft_p90_s: float | None) -> str:
-    """The TTFT limit that a frontier was drawn under, and what it leaves off."""
-    if ttft_p90_s is None:
+def limit_line(runs: pd.DataFrame, *, limits: Objectives) -> str:
+    """The TTFT limits that a frontier was drawn under, and what they leave off."""
+    if limits.is_empty:
         return "no TTFT limit: points may stand on the frontier whose users wait for minutes"
     late = int((~runs["meets_limits"]).sum())
     return (
-        f"TTFT limit: p90 up to {ttft_p90_s:g} s (--ttft-p90, --no-ttft-limit); {late:,} of "
+        f"TTFT limit: {limits.ttft_words} ({limits.ttft_flags}, --no-ttft-limit); {late:,} of "
         f"{len(runs):,} runs are beyond it and off the frontier"
     )
 
@@ -62,19 +63,27 @@ def series_names(runs: pd.DataFrame) -> list[str]:
     varied = [
         name
         for name in LOAD_COLUMNS
-        if name not in ("sku", "engine") and runs[name].nunique(dropna=False) > 1
+        if name not in ("sku", "prefill_sku", "engine") and runs[name].nunique(dropna=False) > 1
     ]
     names: dict[tuple[Any, ...], str] = {}
-    columns = [runs[name].tolist() for name in ("sku", "engine", *varied)]
+    columns = [runs[name].tolist() for name in ("sku", "prefill_sku", "engine", *varied)]
     found = []
-    for sku, engine, *rest in zip(*columns, strict=True):
-        identity = (sku, engine, *(None if value != value else value for value in rest))
+    for sku, first, engine, *rest in zip(*columns, strict=True):
+        identity = (sku, first, engine, *(None if value != value else value for value in rest))
         if identity not in names:
-            parts = [_part(name, value) for name, value in zip(varied, identity[2:], strict=True)]
+            parts = [_part(name, value) for name, value in zip(varied, identity[3:], strict=True)]
             inside = ", ".join([engine, *filter(None, parts)])
-            names[identity] = f"{load_sku(sku).name} ({inside})"
+            names[identity] = f"{chips_of(sku, first)} ({inside})"
         found.append(names[identity])
     return found
+
+
+def chips_of(sku: str, prefill_sku: object) -> str:
+    """Name of the chip of a series; of two both, with what each does."""
+    name = load_sku(sku).name
+    if not isinstance(prefill_sku, str) or not prefill_sku:
+        return name
+    return f"{load_sku(prefill_sku).name} prefill with {name} decode"
 
 
 def _part(name: str, value: Any) -> str:
@@ -96,7 +105,10 @@ def _part(name: str, value: Any) -> str:
 
 
 def caption_of(
-    runs: pd.DataFrame, *, ttft_p90_s: float | None = None, calibration: Path | None = None
+    runs: pd.DataFrame,
+    *,
+    limits: Objectives | None = None,
+    calibration: Path | None = None,
 ) -> str:
     """Model, precision, lengths, levels, speculation, price list and version of runs."""
     if runs.empty:
@@ -107,8 +119,9 @@ def caption_of(
 
     kinds = ["disaggregated" if each else "aggregated" for each in sorted(runs["disagg"].unique())]
     lengths = (runs["isl"].astype(str) + "/" + runs["osl"].astype(str)).unique()
-    skus = ", ".join(load_sku(sku).name for sku in runs["sku"].unique())
-    limit = "" if ttft_p90_s is None else f", p90 TTFT up to {ttft_p90_s:g} s"
+    pairs = runs[["sku", "prefill_sku"]].drop_duplicates().itertuples(index=False)
+    skus = ", ".join(chips_of(sku, first) for sku, first in pairs)
+    limit = "" if limits is None else limits.caption_words
     spec = every("spec").replace("none", "no speculation")
     fit = "" if calibration is None else f", calibration {calibration}"
     return (

@@ -6,28 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.analysis.objectives import Objectives
 from simulator.analysis.pareto import frontier_indices
 from simulator.scenario.grid import build_sweep
 from simulator.studies.sweep.choosing import Choice, Point
 from simulator.studies.sweep.run import run_sweep
 
+LIMITS = Objectives(ttft_p90_s=10.0)
 CLIENTS = (1, 4, 16, 64, 256, 1024)
 
 
-def served(*, alone, most, wait_s=0.3):
+def served(*, alone, most, wait_s=0.3, limit_s=inf):
     """A deployment whose throughput saturates and whose speed falls as 1 / (1 + n / most)."""
     return {
         n: Point(
             interactivity=alone / (1 + n / most),
             tput=10 * alone * n / (1 + n / most),
-            ttft_s=wait_s * (1 + n / most),
+            slo_use=wait_s * (1 + n / most) / limit_s,
         )
         for n in CLIENTS
     }
 
 
-def chosen(truth, guesses, limit_s=inf):
-    choice = Choice(estimates=guesses, ttft_limit_s=limit_s)
+def chosen(truth, guesses):
+    choice = Choice(estimates=guesses)
     while points := choice.next_points():
         for name, concurrency in points:
             assert (name, concurrency) not in choice.shown
@@ -35,8 +37,8 @@ def chosen(truth, guesses, limit_s=inf):
     return choice.shown
 
 
-def frontier(points, limit_s=inf):
-    allowed = [point for point in points if point.ttft_s <= limit_s]
+def frontier(points):
+    allowed = [point for point in points if point.slo_use <= 1]
     best = frontier_indices([p.interactivity for p in allowed], [p.tput for p in allowed])
     return {(allowed[i].interactivity, allowed[i].tput) for i in best}
 
@@ -52,17 +54,20 @@ def frontier(points, limit_s=inf):
 )
 def test_what_estimates_miss_by_a_seventh_is_still_found(shapes, limit_s):
     """Estimates err by -14 to +20 %: nothing that is left out beats the frontier by 15 %."""
-    truth = {n: served(alone=alone, most=most) for n, (alone, most, *_) in enumerate(shapes)}
+    truth = {
+        n: served(alone=alone, most=most, limit_s=limit_s)
+        for n, (alone, most, *_) in enumerate(shapes)
+    }
     guesses = {
         n: {
-            c: Point(interactivity=p.interactivity * x, tput=p.tput * y, ttft_s=p.ttft_s)
+            c: Point(interactivity=p.interactivity * x, tput=p.tput * y, slo_use=p.slo_use)
             for c, p in truth[n].items()
         }
         for n, (_, _, y, x) in enumerate(shapes)
     }
-    shown = chosen(truth, guesses, limit_s)
-    every = [p for points in truth.values() for p in points.values() if p.ttft_s <= limit_s]
-    found = [p for p in shown.values() if p.ttft_s <= limit_s]
+    shown = chosen(truth, guesses)
+    every = [p for points in truth.values() for p in points.values() if p.slo_use <= 1]
+    found = [p for p in shown.values() if p.slo_use <= 1]
     for point in every:
         assert any(
             p.interactivity >= point.interactivity / 1.15 and p.tput >= point.tput / 1.15
@@ -79,13 +84,12 @@ def test_exact_estimates_find_the_very_frontier_with_fewer_runs():
 
 
 def test_a_run_beyond_the_limit_does_not_hide_what_is_within_it():
-    slow = served(alone=100, most=1000, wait_s=50.0)
-    fast = served(alone=80, most=500)
-    shown = chosen(
-        {"slow": slow, "fast": fast}, {"slow": served(alone=100, most=1000), "fast": fast}, 2.0
-    )
+    slow = served(alone=100, most=1000, wait_s=50.0, limit_s=2.0)
+    fast = served(alone=80, most=500, limit_s=2.0)
+    hoped = served(alone=100, most=1000, limit_s=2.0)
+    shown = chosen({"slow": slow, "fast": fast}, {"slow": hoped, "fast": fast})
     assert any(name == "fast" for name, _ in shown)
-    assert frontier(shown.values(), 2.0) == frontier(fast.values(), 2.0)
+    assert frontier(shown.values()) == frontier(fast.values())
 
 
 def test_points_that_cannot_run_are_passed_over():
@@ -107,8 +111,8 @@ def test_points_that_cannot_run_are_passed_over():
 def test_chosen_points_leave_the_frontier_as_it_is(asked):
     """Against a sweep of everything: no point of its frontier is missed by more than 5 %."""
     built = build_sweep(flags=asked)
-    few = run_sweep(built, as_deployed=True, ttft_p90_s=10.0)
-    every = run_sweep(built, as_deployed=True, ttft_p90_s=10.0, prunes=False)
+    few = run_sweep(built, as_deployed=True, limits=LIMITS)
+    every = run_sweep(built, as_deployed=True, limits=LIMITS, prunes=False)
     assert len(few.runs) < 0.5 * len(every.runs)
     columns = ["interactivity", "total_tput_per_gpu"]
     found = few.runs.loc[few.runs["meets_limits"], columns].to_numpy()

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from simulator.analysis.objectives import NO_LIMIT, Objectives
 from simulator.studies.closing import closing_lines, next_run, next_run_line
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
@@ -99,5 +100,5 @@ def test_one_form_alone_has_no_runner_up(runs):
 
 def test_the_limit_and_what_it_leaves_off_are_stated(runs):
     late = runs.assign(meets_limits=[True] * 5 + [False])
-    assert "1 of 6 runs are beyond it" in limit_line(late, ttft_p90_s=10.0)
-    assert "no TTFT limit" in limit_line(late, ttft_p90_s=None)
+    assert "1 of 6 runs are beyond it" in limit_line(late, limits=Objectives(ttft_p90_s=10.0))
+    assert "no TTFT limit" in limit_line(late, limits=NO_LIMIT)

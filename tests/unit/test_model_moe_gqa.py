@@ -319,8 +319,8 @@ def test_states_travel_once_and_kv_heads_with_their_copies():
         model = bind(architecture=architecture, layout=Layout(tp=tp), plan=plan)
         return transfer_link(
             architecture=architecture,
-            sku=sku,
-            software=software,
+            skus=(sku, sku),
+            software=(software, software),
             sender=model,
             receiver=model,
             block_tokens=64,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
+from simulator.analysis.objectives import Objectives
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.pools import PoolLayout
 from simulator.prediction.bottleneck import KV_CAPACITY
@@ -123,7 +124,7 @@ def planned(
 ) -> tuple[PointPlanner, SweepProgress, SweepProgress]:
     """A slow layout and a fast one whose clients have twice the speed, up to some points."""
     sweeps = [sweep_of(LONG, stated=stated) for _ in range(2)]
-    planner = PointPlanner(sweeps, ttft_p90_s=ttft_p90_s, prunes=prunes)
+    planner = PointPlanner(sweeps, limits=Objectives(ttft_p90_s=ttft_p90_s), prunes=prunes)
     one, other = planner.sweeps
     planner.take(one, dict(zip(LONG, (cells(r, speed=speed) for r in slow), strict=False)))
     rates = (cells(r, speed=2.0, ttft_s=ttft_s) for r in fast)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.analysis.costs import with_costs
+from simulator.analysis.objectives import Objectives
 from simulator.analysis.pareto import frontier_indices
 from simulator.cli.main import run
 from simulator.engines.pools import deployment_label
@@ -352,7 +353,7 @@ def test_what_does_not_fit_is_listed_with_its_bytes():
 
 def test_a_ttft_limit_takes_runs_off_the_frontier_and_keeps_them(swept):
     limit = float(swept[0].runs["p90_ttft_s"].median())
-    result = run_sweep(small(), directory=swept[1], workers=1, ttft_p90_s=limit)
+    result = run_sweep(small(), directory=swept[1], workers=1, limits=Objectives(ttft_p90_s=limit))
     outside = result.runs["p90_ttft_s"] > limit
     assert 0 < outside.sum() < len(result.runs)
     assert not result.runs.loc[outside, "on_frontier"].any()

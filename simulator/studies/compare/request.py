@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.analysis.objectives import TTFT_LIMITS, stated_limits
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings_file import SettingsFile, read_settings
 from workloads.datafiles import read_yaml_mapping
@@ -59,6 +60,12 @@ def build_systems(
     read = read_settings(file)
     if not asked and "systems" in read.values:
         return _repeated(read, flags=flags)
+    stated = {name: value for name, value in flags.items() if value is not None}
+    pair = [stated.pop(name, None) for name in ("prefill_sku", "decode_sku")]
+    if any(pair):
+        if not all(pair):
+            raise UserError("name both chips of a pair: --prefill-sku b200 --decode-sku gb300")
+        asked = (*asked, "+".join(map(str, pair)))
     if len(asked) < 2:
         raise UserError("a comparison needs two or more SKUs: simulate compare gb200 b200")
     named = [_named(each) for each in asked]
@@ -68,9 +75,7 @@ def build_systems(
         raise UserError(
             f"{twice} is named twice; add an engine or date, as in {twice}:vllm@2026-05"
         )
-    common = _without_question(read.values) | {
-        name: value for name, value in flags.items() if value is not None
-    }
+    common = _without_question(read.values) | stated
     short = [each for each in asked if isinstance(each, str)]
     for field in ("sku", "engine") if any(":" in text for text in short) else ("sku",):
         if short and field in common:
@@ -83,7 +88,7 @@ def build_systems(
     )
 
 
-QUESTION = ("at", "denominator", "tier", "ttft_p90_s", "same_software")
+QUESTION = ("at", "denominator", "tier", "same_software", *TTFT_LIMITS)
 """What a comparison asks beside its systems."""
 
 
@@ -97,6 +102,8 @@ def question_of(file: Path | None) -> dict[str, Any]:
     """
     read = read_settings(file)
     found = {name: read.values[name] for name in QUESTION if name in read.values}
+    limits = stated_limits(**{name: found.pop(name, None) for name in TTFT_LIMITS})
+    found |= {} if limits is None else {"limits": limits}
     return found | ({"at": tuple(found["at"])} if "at" in found else {})
 
 

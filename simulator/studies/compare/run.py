@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
+from simulator.analysis.objectives import NO_LIMIT, stated_limits
 from simulator.studies.compare.budgets import budgets_that_differ
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.siblings import at_equal_software
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hwmodels.economics import Tier
+    from simulator.analysis.objectives import Objectives
     from simulator.studies.compare.request import ComparedSystem
 
     Progress = Callable[[int, int, str], None]
@@ -50,8 +52,8 @@ class ComparisonResult:
         Deployments that could not run, with their reasons.
     resolved:
         Every setting with its value and origin, by system.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on a curve; ``None``: any. [s]
+    limits:
+        TTFT limits and goodput of a curve.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
     software_of:
@@ -67,7 +69,7 @@ class ComparisonResult:
     messages: tuple[str, ...]
     refused: pd.DataFrame
     resolved: dict[str, Any]
-    ttft_p90_s: float | None = None
+    limits: Objectives = NO_LIMIT
     calibration: Path | None = None
     software_of: tuple[str, ...] = ()
 
@@ -86,7 +88,7 @@ class ComparisonResult:
     @property
     def caption(self) -> str:
         """What was compared, in one line."""
-        return caption_of(self.runs(), ttft_p90_s=self.ttft_p90_s, calibration=self.calibration)
+        return caption_of(self.runs(), limits=self.limits, calibration=self.calibration)
 
     def plot(
         self,
@@ -124,7 +126,10 @@ def compare(
     at: Sequence[float] = (),
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
+    ttft_p50_s: float | None = None,
     ttft_p90_s: float | None = None,
+    ttft_p99_s: float | None = None,
+    goodput: float | None = None,
     same_software: bool | None = None,
     scenario: Path | None = None,
     out: Path | None = None,
@@ -148,8 +153,8 @@ def compare(
         See `Denominator`.
     tier:
         Whose price of a GPU hour.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT that counts; ``None``: any. [s]
+    ttft_p50_s, ttft_p90_s, ttft_p99_s, goodput:
+        What counts, as in `simulator.studies.sweep.run.sweep`; ``None``: any TTFT. [s], [-]
     same_software:
         Whether every engine runs at the better of the levels that it has on the SKUs, so that
         chips alone differ; ``None``: between siblings, see `simulator.studies.compare.siblings`.
@@ -168,7 +173,9 @@ def compare(
         at=at,
         denominator=denominator,
         tier=tier,
-        ttft_p90_s=ttft_p90_s,
+        limits=stated_limits(
+            ttft_p50_s=ttft_p50_s, ttft_p90_s=ttft_p90_s, ttft_p99_s=ttft_p99_s, goodput=goodput
+        ),
         same_software=same_software,
         directory=out,
         workers=workers,
@@ -183,7 +190,7 @@ def run_comparison(
     at: Sequence[float] = (),
     denominator: Denominator = "all",
     tier: Tier = "hyperscaler",
-    ttft_p90_s: float | None = None,
+    limits: Objectives | None = None,
     same_software: bool | None = None,
     directory: Path | None = None,
     workers: int | None = None,
@@ -217,11 +224,12 @@ def run_comparison(
         [each.settings for each in systems],
         directory=directory,
         workers=workers,
-        ttft_p90_s=ttft_p90_s,
+        limits=limits,
         as_deployed=True,
         prunes=not every,
         on_progress=on_progress,
     )
+    used = swepts[0].limits
     for each, swept in zip(systems, swepts, strict=True):
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
@@ -251,7 +259,7 @@ def run_comparison(
         table=pd.DataFrame(rows),
         denominator=denominator,
         tier=tier,
-        economics=sides[0].costs.economics,
+        economics=sides[0].costs[0].economics,
         messages=tuple(dict.fromkeys(messages)),
         refused=pd.concat(refused, ignore_index=True),
         resolved=resolved
@@ -261,12 +269,12 @@ def run_comparison(
                 ("at", list(at)),
                 ("denominator", denominator),
                 ("tier", tier),
-                ("ttft_p90_s", ttft_p90_s),
+                *used.to_dict().items(),
                 ("same_software", same_software),
             )
         },
         software_of=shared,
-        ttft_p90_s=ttft_p90_s,
+        limits=used,
         calibration=systems[0].settings.calibration,
     )
 

@@ -53,6 +53,10 @@ def at_equal_software(
     loads = [next(system.settings.loads()) for system in systems]
     skus = [changed_sku(load.sku, overrides={}) for load in loads]
     engines = {load.engine for load in loads}
+    if any(load.prefill_sku for load in loads):
+        if asked:
+            raise UserError("--same-software compares single chips; leave --prefill-sku out")
+        return tuple(systems), ()
     if asked is False or any(map(_pinned, engines)):
         return tuple(systems), ()
     if asked is None and not (siblings(skus) and len(engines) == 1):

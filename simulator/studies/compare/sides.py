@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hwmodels.economics import joules_per_token, tokens_per_s_per_mw, usd_per_million_tokens
-from simulator.analysis.costs import costs_of
+from simulator.analysis.costs import costs_of, costs_of_run
 from simulator.analysis.pareto import Frontier
 from simulator.studies.compare.ratios import clamped, nearest_knot, ratio_interval
 from workloads.errors import UserError
@@ -59,7 +59,7 @@ class Side:
         The total's curve with every knot at the low, and at the high end of its 90 % bands;
         ``None`` where predictions of the kind have not been compared with measurements.
     costs:
-        Cost and power of its SKU.
+        Cost and power of its SKU; of pools on two chips of the mean chip of each knot.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
     """
@@ -70,12 +70,16 @@ class Side:
     curves: dict[str, Frontier]
     low: Frontier | None
     high: Frontier | None
-    costs: SkuEconomics
+    costs: tuple[SkuEconomics, ...]
     calibration: Path | None = None
 
     def run_at(self, x: float) -> pd.Series:
         """The run whose knot of the curve is nearest to a speed per user."""
         return self.best.iloc[nearest_knot(self.curves["total"].x, x)]
+
+    def costs_at(self, x: float) -> SkuEconomics:
+        """Cost and power of a chip at a speed: of two kinds those of the nearest knot's mix."""
+        return self.costs[nearest_knot(self.curves["total"].x, x) if len(self.costs) > 1 else 0]
 
     def band_at(self, x: float) -> tuple[float, float] | None:
         """90 % interval of total throughput per GPU at a speed per user. [tok/s/GPU]
@@ -124,12 +128,18 @@ def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denomina
         curves=curves,
         low=low if known else None,
         high=high if known else None,
-        costs=costs_of(
-            system.settings.values["sku"][0],
-            economics=system.settings.values["economics"][0],
-        ),
+        costs=_costs(system, best),
         calibration=system.settings.calibration,
     )
+
+
+def _costs(system: ComparedSystem, best: pd.DataFrame) -> tuple[SkuEconomics, ...]:
+    """Cost and power of a system's chip; where pools have two, of each knot's mean chip."""
+    load = next(system.settings.loads())
+    (economics,) = system.settings.values["economics"]
+    if load.prefill_sku is None:
+        return (costs_of(load.sku, economics=economics),)
+    return tuple(costs_of_run(run, economics=economics) for run in best.to_dict("records"))
 
 
 def common_speeds(sides: Sequence[Side], *, most: int = 5) -> tuple[float, ...]:
@@ -161,7 +171,8 @@ def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, 
     band = side.band_at(x) if total is not None else None
     low, high = band or (None, None)
     row |= {"total_tput_per_gpu_lo": low, "total_tput_per_gpu_hi": high}
-    price = side.costs.usd_per_gpu_hour(tier)
+    costs = side.costs_at(x)
+    price = costs.usd_per_gpu_hour(tier)
     for name, rate in (
         ("usd_per_million_tokens", rates["total"]),
         ("usd_per_million_tokens_lo", high),
@@ -175,13 +186,13 @@ def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, 
             else None
         )
     for name, kw in (
-        ("tokens_per_s_per_mw", side.costs.inferencex_kw),
-        ("tokens_per_s_per_utility_mw", side.costs.utility_kw),
+        ("tokens_per_s_per_mw", costs.inferencex_kw),
+        ("tokens_per_s_per_utility_mw", costs.utility_kw),
     ):
         row[name] = (
             tokens_per_s_per_mw(tokens_per_s_per_gpu=total, kw_per_gpu=kw) if total and kw else None
         )
-    kw = side.costs.inferencex_kw
+    kw = costs.inferencex_kw
     row["joules_per_token"] = (
         joules_per_token(tokens_per_s_per_gpu=total, kw_per_gpu=kw) if total and kw else None
     )
@@ -206,8 +217,9 @@ def _ratios(
     if side is not reference and (band := ratio_interval(side, reference, x=x, ratio=ratio)):
         low, high, basis = band
         apart = not low <= 1.0 <= high
-    prices = (side.costs.usd_per_gpu_hour(tier), reference.costs.usd_per_gpu_hour(tier))
-    powers = (side.costs.inferencex_kw, reference.costs.inferencex_kw)
+    costs = (side.costs_at(x), reference.costs_at(x))
+    prices = [each.usd_per_gpu_hour(tier) for each in costs]
+    powers = [each.inferencex_kw for each in costs]
     return {
         "ratio": ratio,
         "ratio_lo": low,

@@ -215,6 +215,6 @@ def _remarks(result: ComparisonResult) -> list[str]:
         else "the GPUs of the pool that makes them, as InferenceX (input: prefill, output: decode)"
     )
     lines.append(f"$ at the {result.tier} price of economics {result.economics}, over {basis}")
-    lines.append(limit_line(result.runs(), ttft_p90_s=result.ttft_p90_s))
+    lines.append(limit_line(result.runs(), limits=result.limits))
     lines.append(f"ratios over {reference.name}; tok/s/MW and J/tok on InferenceX's kW per chip")
     return lines

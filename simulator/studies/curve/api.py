@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simulator.analysis.objectives import stated_limits
 from simulator.scenario.settings import build_scenario
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Curve:
 def curve(
     *,
     scenario: Path | None = None,
+    ttft_p50_s: float | None = None,
+    ttft_p90_s: float | None = None,
+    ttft_p99_s: float | None = None,
+    goodput: float | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
     **settings: Any,
 ) -> Curve:
@@ -69,6 +74,11 @@ def curve(
     ----------
     scenario:
         YAML file of settings; keyword settings override it.
+    ttft_p50_s, ttft_p90_s, ttft_p99_s:
+        Points whose percentile of the TTFT exceeds it are marked and off the frontier; ``None``:
+        those of the file, else any. [s]
+    goodput:
+        Share of the requests that must have a TTFT within the tightest of these. [-]
     on_progress:
         Called with (points done, points at the most, what is under way).
     settings:
@@ -82,4 +92,7 @@ def curve(
     from simulator.studies.curve.run import explore_curve
 
     source = build_scenario(flags=settings, file=scenario)
-    return Curve(result=explore_curve(source, on_progress=on_progress))
+    limits = stated_limits(
+        ttft_p50_s=ttft_p50_s, ttft_p90_s=ttft_p90_s, ttft_p99_s=ttft_p99_s, goodput=goodput
+    )
+    return Curve(result=explore_curve(source, limits=limits, on_progress=on_progress))

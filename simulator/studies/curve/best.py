@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hwmodels.sku import load_sku
-from simulator.studies.series import on_frontier
+from simulator.studies.series import chips_of, on_frontier
 from simulator.studies.sweep.run import run_sweeps
 from workloads.errors import UserError
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
     from simulator.studies.sweep.run import SweepResult
 
@@ -22,7 +22,7 @@ def best_curve(
     settings: SweepSettings,
     *,
     directory: Path | None = None,
-    ttft_p90_s: float | None = None,
+    limits: Objectives | None = None,
     per_engine: bool = False,
     every: bool = False,
     workers: int | None = None,
@@ -34,8 +34,8 @@ def best_curve(
     ----------
     settings:
         Of one SKU, without an engine.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on the frontier; ``None``: any. [s]
+    limits:
+        TTFT limits and goodput of the frontier; ``None``: those of the settings.
     per_engine:
         A curve for each engine and speculation instead.
     every:
@@ -54,7 +54,7 @@ def best_curve(
         [settings],
         directory=directory,
         workers=workers,
-        ttft_p90_s=ttft_p90_s,
+        limits=limits,
         as_deployed=True,
         per_engine=per_engine,
         prunes=not every,
@@ -62,6 +62,7 @@ def best_curve(
     )
     if per_engine or result.runs.empty:
         return result
-    name = load_sku(settings.values["sku"][0]).name
+    load = next(settings.loads())
+    name = chips_of(load.sku, load.prefill_sku)
     runs = result.runs.assign(series=f"{name} as best deployed")
     return replace(result, runs=runs.assign(on_frontier=on_frontier(runs)))

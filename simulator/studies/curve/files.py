@@ -38,6 +38,7 @@ def summary_of(result: CurveResult) -> dict[str, Any]:
         "simulated": True,
         "caption": result.caption,
         "settings": result.resolved,
+        "limits": result.limits.to_dict(),
         "points": result.points,
         "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
         "messages": result.messages,
@@ -190,6 +191,7 @@ def curve_series(result: CurveResult) -> Any:
         layouts=[point["label"] for point in result.points],
         concurrencies=[point["concurrency"] for point in result.points],
         on_frontier=np.array([point["on_frontier"] for point in result.points]),
+        late=np.array([not point["meets_limits"] for point in result.points]),
         band=np.column_stack(
             [
                 1.0 / column("median_tpot_s_hi"),

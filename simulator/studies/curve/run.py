@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.costs import point_costs
+from simulator.analysis.objectives import NO_LIMIT, resolved_limits
 from simulator.analysis.pareto import frontier_indices
 from simulator.engines.labels import level_text
 from simulator.engines.pools import PoolLayout
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hwmodels.sku import Sku
+    from simulator.analysis.objectives import Objectives
     from simulator.scenario.settings import Scenario, ScenarioSource
     from simulator.scenario.target import Target
     from simulator.serving.records import Records
@@ -58,6 +60,8 @@ class CurveResult:
         Per-request records by (label, concurrency), where they were kept.
     sku:
         The chip.
+    limits:
+        TTFT limits and goodput of the frontier.
     """
 
     points: list[dict[str, Any]]
@@ -67,10 +71,20 @@ class CurveResult:
     caption: str
     sku: Sku
     records: dict[tuple[str, int], Records] = field(default_factory=dict)
+    limits: Objectives = NO_LIMIT
+
+    @property
+    def late(self) -> list[dict[str, Any]]:
+        """Points beyond the limits that no other beats, by ascending interactivity."""
+        best = frontier_indices(
+            [point["interactivity"] for point in self.points],
+            [point["total_tput_per_gpu"] for point in self.points],
+        )
+        return [point for each in best if not (point := self.points[each])["meets_limits"]]
 
     @property
     def frontier(self) -> list[dict[str, Any]]:
-        """Points that no other beats, by ascending interactivity."""
+        """Points within the limits that no other such one beats, by ascending interactivity."""
         return sorted(
             (point for point in self.points if point["on_frontier"]),
             key=lambda point: point["interactivity"],
@@ -80,6 +94,7 @@ class CurveResult:
 def explore_curve(
     source: ScenarioSource,
     *,
+    limits: Objectives | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     keep_records: bool = True,
@@ -90,6 +105,8 @@ def explore_curve(
     ----------
     source:
         The scenario and the origin of its settings.
+    limits:
+        TTFT limits and goodput of the frontier; ``None``: those of the settings file, else none.
     on_progress:
         Called with (layouts done, layouts in all, what is under way).
     meanwhile:
@@ -111,6 +128,7 @@ def explore_curve(
         possible with what is stated, or requests have a single output token and so no speed.
     """
     scenario = source.scenario
+    limits = source.limits if limits is None else limits
     check_reported(source.file)
     check_has_speed(scenario)
     parse_speculation(scenario.spec)
@@ -136,11 +154,16 @@ def explore_curve(
         }
     )
     sweeps = [
-        ConcurrencySweep(load=named, target=target, pools=(PoolLayout(layout=layout),))
+        ConcurrencySweep(
+            load=named,
+            target=target,
+            pools=(PoolLayout(layout=layout),),
+            good_ttft_s=limits.goodput_ttft_s,
+        )
         for layout in layouts
     ]
     told = run_side_by_side(
-        PointPlanner(sweeps),
+        PointPlanner(sweeps, limits=limits),
         keep_records=keep_records,
         on_progress=on_progress,
         meanwhile=meanwhile,
@@ -166,7 +189,7 @@ def explore_curve(
         settings |= {f"{label}.{name}": entry for name, entry in reported.items()}
     if not points and impossible:
         raise UserError("\n".join(impossible))
-    points = _standing(points, target=target, level=level)
+    points = _standing(points, target=target, level=level, limits=limits)
     resolved = _resolved(source) | {
         "sku": {"value": named.sku, "origin": source.origin["sku"]},
         "model": {"value": target.model, "origin": source.origin["model"]},
@@ -177,6 +200,7 @@ def explore_curve(
         "level": {"value": level, "origin": "in force for these settings"},
         "economics": {"value": economics.name, "origin": source.origin["economics"]},
     }
+    resolved |= resolved_limits(limits, origin=source.origin)
     resolved |= {f"{REPORTED}{name}": value for name, value in settings.items()}
     return CurveResult(
         points=points,
@@ -189,9 +213,11 @@ def explore_curve(
             model=target.model,
             level=level_text(level, kind=points[0]["kind"]) if points else level,
             dated=economics.name,
+            limits=limits,
         ),
         records=records,
         sku=sku,
+        limits=limits,
     )
 
 
@@ -204,21 +230,26 @@ def _reasons(by_concurrency: Mapping[int, Point]) -> dict[str, list[int]]:
     return found
 
 
-def _standing(points: list[dict[str, Any]], *, target: Target, level: str) -> list[dict[str, Any]]:
-    """Rows with all their columns: costs, and which of them are on the frontier."""
-    frontier = set(
-        frontier_indices(
-            [point["interactivity"] for point in points],
-            [point["total_tput_per_gpu"] for point in points],
+def _standing(
+    points: list[dict[str, Any]], *, target: Target, level: str, limits: Objectives
+) -> list[dict[str, Any]]:
+    """Rows with all their columns: costs, and which are within the limits and on the frontier."""
+    within = [bool(limits.ttft_use(point) <= 1.0) for point in points]
+    allowed = [index for index, meets in enumerate(within) if meets]
+    frontier = {
+        allowed[each]
+        for each in frontier_indices(
+            [points[index]["interactivity"] for index in allowed],
+            [points[index]["total_tput_per_gpu"] for index in allowed],
         )
-    )
+    }
     rows = []
     for index, point in enumerate(points):
         cells = {
             **point,
             **point_costs(point, costs=target.costs),
             "series": f"{target.sku.name} ({level})",
-            "meets_limits": True,
+            "meets_limits": within[index],
             "on_frontier": index in frontier,
         }
         rows.append({column.name: cells.get(column.name) for column in RUN})
@@ -230,9 +261,12 @@ def _resolved(source: ScenarioSource) -> dict[str, dict[str, Any]]:
     return {name: {"value": value, "origin": source.origin[name]} for name, value in values.items()}
 
 
-def _caption(*, scenario: Scenario, sku: Sku, model: str, level: str, dated: str) -> str:
+def _caption(
+    *, scenario: Scenario, sku: Sku, model: str, level: str, dated: str, limits: Objectives
+) -> str:
     spec = "no speculation" if scenario.spec == "none" else scenario.spec
     return (
         f"{model} {scenario.precision.upper()} on {sku.name}, {scenario.isl}/{scenario.osl}, "
-        f"{level}, aggregated, {spec}, economics {dated}, simulated by forecurve {version()}"
+        f"{level}, aggregated, {spec}{limits.caption_words}, economics {dated}, "
+        f"simulated by forecurve {version()}"
     )

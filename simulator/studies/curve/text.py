@@ -44,19 +44,14 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
         out.print(f"note: {message}", soft_wrap=True)
     out.print()
     table = table_of_columns(SHOWN)
-    frontier = result.frontier
-    for point in frontier:
-        table.add_row(*_cells(point))
+    frontier, late = result.frontier, result.late
+    for point in sorted([*frontier, *late], key=lambda each: each["interactivity"]):
+        table.add_row(*_cells(point, late=point in late or _is_late(point)))
     out.print(table)
     out.print()
-    late = [point for point in frontier if point["p90_ttft_s"] > ONLINE_TTFT_S]
-    if late:
-        out.print(
-            f"{LATE.strip()} p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online: "
-            f"{len(late)} of the frontier points",
-            soft_wrap=True,
-        )
-    dominated = len(result.points) - len(frontier)
+    out.print(_limits(result), soft_wrap=True)
+    beyond = sum(not point["meets_limits"] for point in result.points)
+    dominated = len(result.points) - len(frontier) - beyond
     out.print(
         f"{len(frontier)} frontier points of {len(result.points)} simulated; {dominated} dominated "
         "ones are in points.parquet. tok/s/GPU counts input and output tokens; tok/s/MW uses "
@@ -68,6 +63,26 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
     for line in refusal_lines(result.refused):
         out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
+
+
+def _is_late(point: Mapping[str, Any]) -> bool:
+    """Whether users wait longer for the first token than online service allows."""
+    return bool(point["p90_ttft_s"] > ONLINE_TTFT_S)
+
+
+def _limits(result: CurveResult) -> str:
+    """What the mark of late points means, and how many of them there are."""
+    limits = result.limits
+    if not limits.is_empty:
+        late = sum(not point["meets_limits"] for point in result.points)
+        return (
+            f"TTFT limit: {limits.ttft_words} ({limits.ttft_flags}, --no-ttft-limit); {late} of "
+            f"{len(result.points)} points miss it and are off the frontier"
+            + (f": those marked {LATE.strip()}, and dominated ones" if late else "")
+        )
+    late = sum(_is_late(point) for point in result.frontier)
+    told = f"no TTFT limit; {LATE.strip()} p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits "
+    return f"{told}for online: {late} of the frontier points"
 
 
 def refusal_lines(refused: Sequence[RefusedLayout]) -> list[str]:
@@ -94,14 +109,14 @@ def _left_gb(layout: RefusedLayout) -> float:
     return float(found[1]) if found else float("-inf")
 
 
-def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(point: Mapping[str, Any], *, late: bool) -> tuple[str, ...]:
     band = interval(point["total_tput_per_gpu_lo"], point["total_tput_per_gpu_hi"])
     numbers = {
         name: number(value) for name, value in point.items() if isinstance(value, int | float)
     }
     shown = {
         **numbers,
-        "label": point["label"] + (LATE if point["p90_ttft_s"] > ONLINE_TTFT_S else ""),
+        "label": point["label"] + (LATE if late else ""),
         "concurrency": f"{point['concurrency']:,}",
         "total_tput_per_gpu_lo": band,
         "bottleneck": point["bottleneck"],

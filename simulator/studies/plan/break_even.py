@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from hwmodels.economics import Tier
@@ -109,15 +109,16 @@ def _judged(
 
 
 def _price(row: PlanRow, tier: Tier) -> float:
-    price = row.fleet.costs.usd_per_gpu_hour(tier)
-    assert price is not None
-    return price
+    usd_per_h = replace(row.fleet, tier=tier).usd_per_h
+    assert usd_per_h is not None
+    return usd_per_h / row.fleet.gpus
 
 
 def _factor_within(row: PlanRow, *, budget: float, price: float) -> float:
     """Factor on a row's throughput with which a fleet within a budget carries its load."""
     fleet = row.fleet
-    units = int(budget / (fleet.unit.gpus * price) * (1 + 1e-9))
+    most = budget / price * (1 + 1e-9)
+    units = fleet.within(most, measure=lambda one: one.gpus).units
     replicas = fleet.unit.held_by(units) - fleet.spare
     if replicas < 1:
         return float("inf")
@@ -132,9 +133,9 @@ def _turning_tiers(winner: PlanRow, other: PlanRow, tier: Tier) -> tuple[Tier, .
     """Other price tiers at which the runner-up's fleet is the cheaper one."""
     turning = []
     for each in get_args(Tier):
-        prices = [row.fleet.costs.usd_per_gpu_hour(each) for row in (winner, other)]
-        if each == tier or prices[0] is None or prices[1] is None:
+        first, second = (replace(row.fleet, tier=each).usd_per_h for row in (winner, other))
+        if each == tier or first is None or second is None:
             continue
-        if prices[1] * other.fleet.gpus < prices[0] * winner.fleet.gpus:
+        if second < first:
             turning.append(each)
     return tuple(turning)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.notes import unequal_budgets
-from simulator.studies.plan.sizing import configure_replica
+from simulator.studies.plan.replica import configure_replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import LENGTHS, MAX_COST, SLOS, TIER, Setting, table
+from simulator.scenario.declared import GOODPUT, LENGTHS, MAX_COST, SLOS, TIER, Setting, table
 
 PURCHASES = ("racks", "nodes")
 
 PLAN = table(
     *SLOS,
-    Setting(
-        name="goodput",
-        kind="float",
-        text="Requests that must meet speed and TTFT at once: 0.95.",
-        unit="-",
-        metavar="SHARE",
-        gt=0,
-        le=1,
-    ),
+    GOODPUT,
     Setting(
         name="rate",
         kind="float",

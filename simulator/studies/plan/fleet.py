@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from workloads.errors import UserError
@@ -20,6 +20,10 @@ HOURS_PER_MONTH = 730.0
 
 
 _FIRST_STEP, _CLOSE, _MOST_TIMES = 0.03, 0.01, 8
+
+
+class CannotServeError(UserError):
+    """A deployment cannot meet the objectives at any load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,73 @@ class Unit:
     def held_by(self, units: int) -> int:
         """Replicas that this many units hold."""
         return units * self.replicas if self.replicas else units // self.span
+
+    def chips(self, units: int) -> tuple[int, ...]:
+        """Chips of this many units, by kind."""
+        return (units * self.gpus,)
+
+    def nodes_of(self, units: int) -> int:
+        """Servers or trays of this many units."""
+        return units * self.nodes
+
+    def text(self, units: int) -> str:
+        """As many units, for a reader."""
+        return f"{units:,} {self.name}{'' if units == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPair:
+    """Units of two kinds of chips, which hold the prefill and the decode pools of replicas.
+
+    A fleet of them is counted in replicas: each kind is bought in whole units of its own.
+
+    Parameters
+    ----------
+    prefill, decode:
+        What the pools are bought in.
+    skus:
+        Keys of the two chips.
+    """
+
+    prefill: Unit
+    decode: Unit
+    skus: tuple[str, str]
+
+    @property
+    def name(self) -> str:
+        """What a fleet is counted in."""
+        return "replica"
+
+    @property
+    def lost_with_node(self) -> int:
+        """Replicas that stop when one node of either kind fails. [replicas]"""
+        return max(self.prefill.lost_with_node, self.decode.lost_with_node)
+
+    @property
+    def gpus_per_replica(self) -> float:
+        """Chips bought for each replica of full units."""
+        return self.prefill.gpus_per_replica + self.decode.gpus_per_replica
+
+    def holding(self, replicas: int) -> int:
+        """Units that hold this many replicas."""
+        return replicas
+
+    def held_by(self, units: int) -> int:
+        """Replicas that this many units hold."""
+        return units
+
+    def chips(self, units: int) -> tuple[int, ...]:
+        """Chips of this many replicas: the prefill pools', and the decode pools'."""
+        return tuple(each.gpus * each.holding(units) for each in (self.prefill, self.decode))
+
+    def nodes_of(self, units: int) -> int:
+        """Servers or trays of this many replicas."""
+        return sum(each.nodes_of(each.holding(units)) for each in (self.prefill, self.decode))
+
+    def text(self, units: int) -> str:
+        """What this many replicas are bought in, for a reader."""
+        pools = zip((self.prefill, self.decode), self.skus, strict=True)
+        return ", ".join(f"{sku} {each.text(each.holding(units))}" for each, sku in pools)
 
 
 def buying_unit(*, sku: Sku, replica_gpus: int, whole: Whole = "racks") -> Unit:
@@ -115,13 +186,16 @@ class Fleet:
         Price and power of a chip.
     tier:
         Which price.
+    prefill_costs:
+        Price and power of a chip of the prefill pools, where they are of another kind.
     """
 
-    unit: Unit
+    unit: Unit | UnitPair
     units: int
     spare: int
     costs: SkuEconomics
     tier: Tier
+    prefill_costs: SkuEconomics | None = None
 
     @property
     def replicas(self) -> int:
@@ -136,12 +210,12 @@ class Fleet:
     @property
     def gpus(self) -> int:
         """Chips."""
-        return self.units * self.unit.gpus
+        return sum(self.unit.chips(self.units))
 
     @property
     def nodes(self) -> int:
         """Servers or trays."""
-        return self.units * self.unit.nodes
+        return self.unit.nodes_of(self.units)
 
     @property
     def racks(self) -> int | None:
@@ -149,24 +223,52 @@ class Fleet:
         return self.units if self.unit.name == "rack" else None
 
     @property
+    def text(self) -> str:
+        """What is bought, for a reader."""
+        return self.unit.text(self.units)
+
+    @property
     def it_mw(self) -> float | None:
         """Critical IT power; ``None`` where the economics do not state it. [MW]"""
-        return _total(self.gpus, self.costs.it_kw, per=1e3)
+        return self._sum(lambda costs: costs.it_kw, per=1e3)
 
     @property
     def utility_mw(self) -> float | None:
         """Power at the meter. [MW]"""
-        return _total(self.gpus, meter_kw(self.costs), per=1e3)
+        return self._sum(meter_kw, per=1e3)
 
     @property
     def usd_per_h(self) -> float | None:
         """Price of an hour; ``None`` where the tier has none. [USD/h]"""
-        return _total(self.gpus, self.costs.usd_per_gpu_hour(self.tier))
+        return self._sum(lambda costs: costs.usd_per_gpu_hour(self.tier))
 
     @property
     def usd_per_month(self) -> float | None:
         """Price of 730 hours. [USD]"""
-        return _total(self.gpus, self.costs.usd_per_gpu_hour(self.tier), per=1 / HOURS_PER_MONTH)
+        return self._sum(lambda costs: costs.usd_per_gpu_hour(self.tier), per=1 / HOURS_PER_MONTH)
+
+    def within(self, most: float, *, measure: Callable[[Fleet], float | None]) -> Fleet:
+        """The largest fleet of whole units whose chips, dollars or watts stay within a budget."""
+        low, high = 0, 1
+        while (used := measure(replace(self, units=high))) is not None and used <= most:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            used = measure(replace(self, units=middle))
+            low, high = (middle, high) if used is not None and used <= most else (low, middle)
+        return replace(self, units=low)
+
+    def _sum(
+        self, each: Callable[[SkuEconomics], float | None], *, per: float = 1.0
+    ) -> float | None:
+        """What all chips cost or draw, kind by kind; ``None`` where one is not known."""
+        own = [self.costs] if self.prefill_costs is None else [self.prefill_costs, self.costs]
+        found = [
+            _total(chips, each(costs), per=per)
+            for chips, costs in zip(self.unit.chips(self.units), own, strict=True)
+        ]
+        known = [value for value in found if value is not None]
+        return sum(known) if len(known) == len(found) else None
 
 
 def meter_kw(costs: SkuEconomics) -> float | None:
@@ -177,12 +279,24 @@ def meter_kw(costs: SkuEconomics) -> float | None:
 
 
 def fleet_for(
-    replicas: int, *, unit: Unit, costs: SkuEconomics, tier: Tier, one_node_spare: bool = False
+    replicas: int,
+    *,
+    unit: Unit | UnitPair,
+    costs: SkuEconomics,
+    tier: Tier,
+    one_node_spare: bool = False,
+    prefill_costs: SkuEconomics | None = None,
 ) -> Fleet:
     """The smallest fleet that holds these replicas, and those of one more node if asked for."""
     spare = unit.lost_with_node if one_node_spare else 0
-    units = unit.holding(replicas + spare)
-    return Fleet(unit=unit, units=units, spare=spare, costs=costs, tier=tier)
+    return Fleet(
+        unit=unit,
+        units=unit.holding(replicas + spare),
+        spare=spare,
+        costs=costs,
+        tier=tier,
+        prefill_costs=prefill_costs,
+    )
 
 
 def fleet_within(

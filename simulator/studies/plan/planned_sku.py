@@ -6,36 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
-from hwmodels.economics import load_economics
-from hwmodels.sku import load_sku
 from simulator.scenario.candidates import stack_of
-from simulator.studies.plan.fleet import (
-    buying_unit,
-    fleet_for,
-    fleet_within,
-    meter_kw,
-    smallest_that,
-)
+from simulator.studies.plan.fleet import CannotServeError, smallest_that
 from simulator.studies.plan.loadtest import SEARCH_REPLICATIONS
+from simulator.studies.plan.purchase import Purchase
+from simulator.studies.plan.replica import Hope, hope
 from simulator.studies.plan.result import PlanRow
-from simulator.studies.plan.sizing import (
-    SKETCH_CONCURRENCIES,
-    CannotServeError,
-    Hope,
-    cell_size,
-    hope,
-    load_test,
-    sketch,
-)
+from simulator.studies.plan.sizing import SKETCH_CONCURRENCIES, cell_size, load_test, sketch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hwmodels.economics import SkuEconomics
-    from hwmodels.sku import Sku
     from simulator.scenario.candidates import Pools
     from simulator.scenario.settings import Scenario
-    from simulator.studies.plan.fleet import Fleet, Unit
+    from simulator.studies.plan.fleet import Fleet, Unit, UnitPair
     from simulator.studies.plan.loadtest import LoadResult, LoadTest
     from simulator.studies.plan.request import PlanRequest
     from simulator.studies.plan.sizing import ClosedPoint, Sketch
@@ -70,9 +54,8 @@ class PlannedLoad:
     def __init__(self, *, request: PlanRequest, load: Scenario) -> None:
         self.request = request
         self.load = load
-        self.sku: Sku = load_sku(load.sku)
-        self.engine = stack_of(load, sku=self.sku, pooled=request.settings.pools.is_stated)
-        self.costs: SkuEconomics = load_economics(load.economics).for_sku(self.sku.key)
+        self.purchase = Purchase.of(load, question=request.question)
+        self.engine = stack_of(load, sku=self.purchase.sku, pooled=request.settings.pools.is_stated)
         self.traffic: Traffic = request.traffic(load)
         self.objectives = request.objectives
 
@@ -113,7 +96,7 @@ class PlannedLoad:
         )
         if self._seeks_speed:
             return Hope(per_gpu=math.inf, most_per_gpu=math.inf)
-        return found.over(sum(pool.gpus for pool in pools) / self._bought(pools))
+        return found.over(sum(pool.gpus for pool in pools) / self.purchase.bought(pools))
 
     def closed_loop_score(self, one: Sketch) -> float | None:
         """How good a SKU looks beside others by its closed loops, the more the better.
@@ -132,11 +115,11 @@ class PlannedLoad:
             return estimate
         if asked.mw is not None or asked.fleet_gpus is not None:
             try:
-                fleet = self._within_budget(self._unit(one))
+                fleet = self.purchase.within_budget(self.purchase.unit(one.pools))
             except CannotServeError:
                 return 0.0
             return estimate * fleet.gpus
-        price = self.costs.usd_per_gpu_hour(asked.tier)
+        price = self.purchase.price(one.pools)
         return None if price is None else estimate / price
 
     def about(self, one: Sketch) -> str:
@@ -155,7 +138,7 @@ class PlannedLoad:
         """Requests per second and chip bought that a sketch shows at the speed asked for. [1/s]"""
         if self._seeks_speed:
             return 0.0
-        return one.rate_at(self.objectives.least_speed) / self._bought(one.pools)
+        return one.rate_at(self.objectives.least_speed) / self.purchase.bought(one.pools)
 
     @property
     def _concurrencies(self) -> tuple[int, ...]:
@@ -168,7 +151,7 @@ class PlannedLoad:
             "ttft_limit_s": min(self.objectives.ttft_limits.values(), default=math.inf),
             "least_rate_per_s": 0.0
             if self.request.question.max_cost is None
-            else self._paying_rate(sum(pool.gpus for pool in pools)),
+            else self._paying_rate(pools),
         }
 
     def estimate(self, one: Sketch) -> float:
@@ -182,7 +165,7 @@ class PlannedLoad:
             If no closed loop meets the objectives.
         """
         if self._seeks_speed:
-            needed = self._paying_rate(one.gpus)
+            needed = self._paying_rate(one.pools)
             point = one.first_carrying(needed)
             if point is None:
                 most = max(each.requests_per_s for each in one.points)
@@ -199,15 +182,13 @@ class PlannedLoad:
             )
         # between the last closed loop that keeps the speed and the next
         rate = max(point.requests_per_s, one.rate_at(self.objectives.least_speed))
-        asked, unit = self.request.question, self._unit(one)
+        asked, unit = self.request.question, self.purchase.unit(one.pools)
         per_gpu = rate / unit.gpus_per_replica
         if asked.mw is not None or asked.fleet_gpus is not None:
             return per_gpu
         # a small demand is met best by what wastes least of its last node or rack
         wanted = self._demand(point)
-        whole = fleet_for(
-            math.ceil(wanted / (_GUESS * rate)), unit=unit, costs=self.costs, tier=asked.tier
-        )
+        whole = self.purchase.fleet_for(math.ceil(wanted / (_GUESS * rate)), unit=unit)
         return wanted / whole.gpus * (1.0 + _TIE * min(1.0, per_gpu))
 
     def size(self, one: Sketch, *, among: Sequence[Sketch] = ()) -> PlanRow:
@@ -224,7 +205,7 @@ class PlannedLoad:
             If the SLOs cannot be met under load, or the budget buys no replica.
         """
         near = (
-            one.first_carrying(self._paying_rate(one.gpus))
+            one.first_carrying(self._paying_rate(one.pools))
             if self._seeks_speed
             else one.fastest_with(self.objectives.least_speed)
         )
@@ -238,8 +219,8 @@ class PlannedLoad:
             cell = sized.fleet.counted
         asked = self.request.question
         return PlanRow(
-            sku=self.sku.key,
-            sku_name=self.sku.name,
+            sku=self.purchase.label,
+            sku_name=self.purchase.name,
             engine=self.engine,
             load=self.load,
             label=one.label,
@@ -266,7 +247,7 @@ class PlannedLoad:
 
     def _size(self, one: Sketch, *, near: ClosedPoint, cell: int) -> _Sized:
         """The fleet, judged on cells of some replicas."""
-        unit, asked = self._unit(one), self.request.question
+        unit, asked = self.purchase.unit(one.pools), self.request.question
         test = load_test(
             one,
             near=near,
@@ -277,10 +258,10 @@ class PlannedLoad:
         )
         fleet = None
         if self._seeks_speed:
-            fleet = fleet_for(cell, unit=unit, costs=self.costs, tier=asked.tier)
-            capacity = test.at(self._paying_rate(one.gpus), share=1.0 / fleet.counted)
+            fleet = self.purchase.fleet_for(cell, unit=unit)
+            capacity = test.at(self._paying_rate(one.pools), share=1.0 / fleet.counted)
         elif asked.mw is not None or asked.fleet_gpus is not None:
-            fleet = self._within_budget(unit)
+            fleet = self.purchase.within_budget(unit)
             share = 1.0 / fleet.counted
             capacity = test.largest_rate(
                 guess_per_s=_GUESS * near.requests_per_s, share_of=lambda _: share
@@ -307,15 +288,6 @@ class PlannedLoad:
             fleet, capacity, operating = self._fleet_for(unit, test=test, capacity=capacity)
         return _Sized(fleet=fleet, capacity=capacity, operating=operating, test=test)
 
-    def _bought(self, pools: Pools) -> float:
-        """Chips bought for each replica of full nodes or racks."""
-        gpus = sum(pool.gpus for pool in pools)
-        whole = self.request.question.whole
-        return buying_unit(sku=self.sku, replica_gpus=gpus, whole=whole).gpus_per_replica
-
-    def _unit(self, one: Sketch) -> Unit:
-        return buying_unit(sku=self.sku, replica_gpus=one.gpus, whole=self.request.question.whole)
-
     def _demand(self, near: ClosedPoint) -> float:
         """Requests of the fleet; of users, at the latency that a closed loop has. [1/s]"""
         asked = self.request.question
@@ -325,7 +297,7 @@ class PlannedLoad:
         return asked.users / (near.latency_s + asked.think)
 
     def _fleet_for(
-        self, unit: Unit, *, test: LoadTest, capacity: LoadResult
+        self, unit: Unit | UnitPair, *, test: LoadTest, capacity: LoadResult
     ) -> tuple[Fleet, LoadResult, LoadResult]:
         """The smallest fleet that carries a demand, a replica at its limit and at its load.
 
@@ -339,12 +311,8 @@ class PlannedLoad:
         """
         asked = self.request.question
         wanted = self._wanted(capacity)
-        fleet = fleet_for(
-            math.ceil(wanted / capacity.rate_per_s * (1 - 1e-9)),
-            unit=unit,
-            costs=self.costs,
-            tier=asked.tier,
-            one_node_spare=asked.spare,
+        fleet = self.purchase.fleet_for(
+            math.ceil(wanted / capacity.rate_per_s * (1 - 1e-9)), unit=unit, spare=asked.spare
         )
         results: dict[int, LoadResult] = {}
 
@@ -381,36 +349,7 @@ class PlannedLoad:
         assert asked.users is not None
         return asked.users / (result.e2el.mean_s + asked.think)
 
-    def _within_budget(self, unit: Unit) -> Fleet:
-        asked = self.request.question
-        gpus: float = asked.fleet_gpus or 0
-        what = f"{gpus:.0f} GPUs"
-        if asked.mw is not None:
-            kw = meter_kw(self.costs)
-            if kw is None:
-                raise CannotServeError(
-                    f"economics {self.costs.economics} states no power of {self.sku.key}"
-                )
-            gpus = 1e3 * asked.mw / kw
-            what = f"{asked.mw:g} MW"
-        fleet = fleet_within(
-            gpus, unit=unit, costs=self.costs, tier=asked.tier, one_node_spare=asked.spare
-        )
-        if not fleet.counted:
-            spare = ", one node spare" if asked.spare else ""
-            raise CannotServeError(
-                f"{what} hold no replica in whole {unit.name}s of {unit.gpus} GPUs{spare}"
-            )
-        return fleet
-
-    def _paying_rate(self, replica_gpus: int) -> float:
+    def _paying_rate(self, pools: Pools) -> float:
         """Rate at which a replica's tokens cost what they may. [1/s]"""
-        asked = self.request.question
-        price = self.costs.usd_per_gpu_hour(asked.tier)
-        if price is None or asked.max_cost is None:
-            raise CannotServeError(
-                f"economics {self.costs.economics} states no {asked.tier} price of {self.sku.key}"
-            )
-        unit = buying_unit(sku=self.sku, replica_gpus=replica_gpus, whole=asked.whole)
         tokens = self.traffic.prompt_tokens + self.traffic.output_tokens
-        return price * unit.gpus_per_replica * 1e6 / (3600.0 * asked.max_cost * tokens)
+        return self.purchase.paying_rate(pools, tokens=tokens)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from hwmodels.sku import load_sku
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.output.kept_work import once
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.deployed_forms import competing, is_open
 from simulator.scenario.target import resolve_target
+from simulator.studies.plan.fleet import CannotServeError
 from simulator.studies.plan.planned_sku import PlannedLoad
+from simulator.studies.plan.purchase import Purchase
 from simulator.studies.plan.ranking import rank_key
 from simulator.studies.plan.result import Rejected
-from simulator.studies.plan.sizing import CannotServeError
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from simulator.output.kept_work import KeptWork
     from simulator.scenario.candidates import Pools
     from simulator.scenario.settings import Scenario
+    from simulator.studies.plan.replica import Hope
     from simulator.studies.plan.request import PlanRequest
     from simulator.studies.plan.result import PlanRow, Status
-    from simulator.studies.plan.sizing import Hope, Sketch
+    from simulator.studies.plan.sizing import Sketch
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Planner:
     @property
     def first_figure(self) -> str:
         """What is known so far, in a few words."""
-        name = load_sku(self.loads[0].sku).key
+        name = Purchase.of(self.loads[0], question=self.request.question).label
         if self.found.rows:
             row = min(self.found.rows, key=rank_key(self.request))
             return f"{name} as {row.label}: {row.fleet.gpus:,} GPUs"
@@ -173,7 +174,7 @@ class Planner:
         if one.holds(sketched, row):
             return True
         self.found.messages.append(
-            f"{one.sku.key} as {one.engine} {sketched.label}: random arrivals leave under half of "
+            f"{one.purchase.label} as {one.engine} {sketched.label}: random arrivals leave under half of "
             "the rate that closed loops show; other deployments are tested beside it"
         )
         return False
@@ -294,5 +295,7 @@ class Planner:
 
     def _reject(self, one: PlannedLoad, label: str, status: Status, reason: str) -> None:
         self.found.rejected.append(
-            Rejected(sku=one.sku.key, engine=one.engine, label=label, status=status, reason=reason)
+            Rejected(
+                sku=one.purchase.label, engine=one.engine, label=label, status=status, reason=reason
+            )
         )

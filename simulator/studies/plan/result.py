@@ -132,7 +132,7 @@ class PlanRow:
     def _gpus_at(self, factor: float) -> int:
         replicas = math.ceil(self.rate_per_s / (factor * self.capacity.rate_per_s) * (1 - 1e-9))
         unit = self.fleet.unit
-        return unit.holding(replicas + self.fleet.spare) * unit.gpus
+        return sum(unit.chips(unit.holding(replicas + self.fleet.spare)))
 
     def _usd_per_million(self, tokens_per_s: float) -> float | None:
         usd_per_h = self.fleet.usd_per_h

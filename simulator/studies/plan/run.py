@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
-from hwmodels.sku import load_sku
 from simulator.prediction.notes import merged
 from simulator.studies.plan.budgets import budgets_that_differ
 from simulator.studies.plan.planner import Planner
+from simulator.studies.plan.purchase import Purchase
 from simulator.studies.plan.ranking import leave_others, rank_key, worth_testing
 from simulator.studies.plan.request import build_plan
 from simulator.studies.plan.result import PlanResult
@@ -92,7 +92,7 @@ def run_plan(
         raise UserError("economics has several values; a plan needs one price list")
     skus: dict[str, list[Scenario]] = {}
     for load in request.loads():
-        skus.setdefault(load_sku(load.sku).key, []).append(load)
+        skus.setdefault(Purchase.of(load, question=request.question).label, []).append(load)
     planners = [Planner(request, loads=loads, kept=kept) for loads in skus.values()]
     work = 2 * len(planners)
 

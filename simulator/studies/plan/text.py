@@ -245,7 +245,7 @@ def _table(result: PlanResult) -> Table:
 
 
 def _units(fleet: Fleet) -> str:
-    return f"{fleet.units:,} {fleet.unit.name}{'' if fleet.units == 1 else 's'}"
+    return fleet.text
 
 
 def band_text(result: PlanResult, row: PlanRow) -> str:

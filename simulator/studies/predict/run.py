@@ -170,6 +170,7 @@ class _Levels:
 
         key = (
             configuration.sku.fingerprint,
+            configuration.prefill_sku and configuration.prefill_sku.fingerprint,
             configuration.engine.label,
             configuration.model,
             configuration.level_date,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import MAX_COST, SLOS, TIER, Setting, table
+from simulator.scenario.declared import GOODPUT, MAX_COST, SLOS, TIER, Setting, table
 
 GOALS = ("throughput", "cost", "ttft")
 
@@ -15,6 +15,7 @@ SEARCH = table(
         choices=GOALS,
     ),
     *SLOS,
+    GOODPUT,
     Setting(
         name="min_throughput",
         kind="float",

@@ -11,6 +11,7 @@ from simulator.analysis.objectives import Objectives
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
 from simulator.studies.search.declared import SEARCH
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ class SearchQuestion(Question):
     ttft_p50: float | None = field(SEARCH["ttft_p50"])
     ttft_p90: float | None = field(SEARCH["ttft_p90"])
     ttft_p99: float | None = field(SEARCH["ttft_p99"])
+    goodput: float | None = field(SEARCH["goodput"])
     min_throughput: float | None = field(SEARCH["min_throughput"])
     max_cost: float | None = field(SEARCH["max_cost"])
     tier: Literal["hyperscaler", "neocloud", "rental"] = field(SEARCH["tier"])
@@ -94,6 +96,7 @@ class SearchRequest:
             ttft_p50_s=asked.ttft_p50,
             ttft_p90_s=asked.ttft_p90,
             ttft_p99_s=asked.ttft_p99,
+            goodput=asked.goodput,
         )
         return objectives.online(percentile="p50")
 
@@ -113,4 +116,6 @@ def build_search(*, flags: Mapping[str, Any], file: Path | None = None) -> Searc
         If a setting is unknown, out of range, or contradicts another.
     """
     question, settings, resolved = build_question(SearchQuestion, flags=flags, file=file)
+    if any(load.prefill_sku for load in settings.loads()):
+        raise UserError("search takes chips of one kind; try pairs with simulate sweep or plan")
     return SearchRequest(question=question, settings=settings, resolved=resolved)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.prediction.steady import SteadyState
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
@@ -38,13 +40,13 @@ class Point:
     ----------
     interactivity, tput:
         The axes of the frontier. [tok/s/user, tok/s/GPU]
-    ttft_s:
-        90 % quantile of the TTFT. [s]
+    slo_use:
+        Largest share of a TTFT limit or goodput that it uses up; above 1 it is missed. [-]
     """
 
     interactivity: float
     tput: float
-    ttft_s: float
+    slo_use: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,14 +57,11 @@ class Choice:
     ----------
     estimates:
         Estimates by deployment and concurrency; without those that cannot run.
-    ttft_limit_s:
-        Largest 90 % quantile of the TTFT on the frontier. [s]
     shown:
         What runs have shown; ``None`` where a point could not run.
     """
 
     estimates: Mapping[Hashable, Mapping[int, Point]]
-    ttft_limit_s: float = inf
     shown: dict[tuple[Hashable, int], Point | None] = field(default_factory=dict)
 
     def next_points(self) -> list[tuple[Hashable, int]]:
@@ -75,7 +74,7 @@ class Choice:
         shown = _Staircase(
             (point.interactivity, point.tput)
             for point in self.shown.values()
-            if point is not None and point.ttft_s <= self.ttft_limit_s
+            if point is not None and point.slo_use <= 1.0
         )
         found: list[tuple[Hashable, int]] = []
         for name, points in self.estimates.items():
@@ -86,7 +85,7 @@ class Choice:
                     continue
                 corrected = _corrected(point, concurrency=concurrency, known=known)
                 share = shown.share(corrected.interactivity, corrected.tput)
-                if corrected.ttft_s > self.ttft_limit_s * (1.25 if known else 2.0):
+                if corrected.slo_use > (1.25 if known else 2.0):
                     continue
                 own.append((share, concurrency))
             if known:
@@ -100,7 +99,7 @@ class Choice:
         shown = _Staircase(
             (point.interactivity, point.tput)
             for point in self.shown.values()
-            if point is not None and point.ttft_s <= self.ttft_limit_s
+            if point is not None and point.slo_use <= 1.0
         )
         known = self._known(name)
         return max(
@@ -108,7 +107,7 @@ class Choice:
                 shown.share(each.interactivity, each.tput)
                 for concurrency, point in self.estimates.get(name, {}).items()
                 for each in [_corrected(point, concurrency=concurrency, known=known)]
-                if each.ttft_s <= self.ttft_limit_s
+                if each.slo_use <= 1.0
             ),
             default=0.0,
         )
@@ -119,14 +118,14 @@ class Choice:
             (name, concurrency): point
             for name, points in self.estimates.items()
             for concurrency, point in points.items()
-            if point.ttft_s <= self.ttft_limit_s
+            if point.slo_use <= 1.0
         }
         if not allowed:  # no estimate is within the limit: what comes nearest to it
             allowed = {
                 (name, concurrency): point
                 for name, points in self.estimates.items()
                 for concurrency, point in [
-                    min(points.items(), key=lambda one: one[1].ttft_s) if points else (0, None)
+                    min(points.items(), key=lambda one: one[1].slo_use) if points else (0, None)
                 ]
                 if point is not None
             }
@@ -178,8 +177,8 @@ class _Staircase:
         return rate / float(self._best[position])
 
 
-def between_points(points: Mapping[int, Point], concurrency: int) -> Point:
-    """A point between others of a deployment, on straight lines of logarithms."""
+def between_means(points: Mapping[int, SteadyState], concurrency: int) -> SteadyState:
+    """Mean values between others of a deployment, on straight lines of logarithms."""
     known = sorted(points)
     places = [log(each) for each in known]
 
@@ -187,7 +186,11 @@ def between_points(points: Mapping[int, Point], concurrency: int) -> Point:
         logs = [log(max(getattr(points[each], name), 1e-9)) for each in known]
         return exp(float(np.interp(log(concurrency), places, logs)))
 
-    return Point(interactivity=value("interactivity"), tput=value("tput"), ttft_s=value("ttft_s"))
+    return SteadyState(
+        interactivity=value("interactivity"),
+        total_tput_per_gpu=value("total_tput_per_gpu"),
+        ttft_s=value("ttft_s"),
+    )
 
 
 def _corrected(
@@ -208,5 +211,5 @@ def _corrected(
     return Point(
         interactivity=point.interactivity * factor("interactivity"),
         tput=point.tput * factor("tput"),
-        ttft_s=point.ttft_s * factor("ttft_s"),
+        slo_use=point.slo_use * factor("slo_use"),
     )

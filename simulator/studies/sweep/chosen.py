@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
-from simulator.prediction.steady import steady_state
+from simulator.analysis.objectives import NO_LIMIT
+from simulator.prediction.steady import SteadyState, steady_state
 from simulator.studies.processes import side_by_side
-from simulator.studies.sweep.choosing import Choice, Point, between_points
+from simulator.studies.sweep.choosing import Choice, Point, between_means
 from simulator.studies.sweep.planner import Segment
 from simulator.studies.sweep.points import configure_point
 from simulator.studies.sweep.store import file_name
@@ -22,6 +22,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.points import ConcurrencySweep
 
     Cells = Mapping[str, Any]
@@ -62,28 +63,28 @@ class ChosenPoints:
         The deployments.
     estimates:
         Of each deployment, see `estimated`; or why it has none.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on the frontier; ``None``: any. [s]
+    limits:
+        TTFT limits and goodput of the frontier.
     """
 
     def __init__(
         self,
         sweeps: Sequence[ConcurrencySweep],
         *,
-        estimates: Sequence[dict[int, Point] | str],
-        ttft_p90_s: float | None = None,
+        estimates: Sequence[dict[int, SteadyState] | str],
+        limits: Objectives = NO_LIMIT,
     ) -> None:
+        self._limits = limits
         self.sweeps = [ChosenProgress(sweep=each) for each in sweeps]
         self._by_name = {file_name(each.sweep): each for each in self.sweeps}
         for each, found in zip(self.sweeps, estimates, strict=True):
             each.refusal = found if isinstance(found, str) else ""
         self.choice = Choice(
             estimates={
-                name: found
+                name: {c: _limited(mean, limits=limits) for c, mean in found.items()}
                 for name, found in zip(self._by_name, estimates, strict=True)
                 if not isinstance(found, str)
             },
-            ttft_limit_s=inf if ttft_p90_s is None else ttft_p90_s,
         )
         self._round: list[tuple[ChosenProgress, int]] | None = None
 
@@ -99,7 +100,7 @@ class ChosenPoints:
         name = file_name(sweep.sweep)
         for concurrency, cells in points.items():
             sweep.done[concurrency] = cells
-            self.choice.shown[name, concurrency] = _shown(cells)
+            self.choice.shown[name, concurrency] = _shown(cells, limits=self._limits)
         if self._round:
             self._round = [
                 (each, c) for each, c in self._round if each is not sweep or c not in points
@@ -158,13 +159,21 @@ class ChosenPoints:
             )
 
 
-def _shown(cells: Cells) -> Point | None:
+def _limited(mean: SteadyState, *, limits: Objectives) -> Point:
+    return Point(
+        interactivity=mean.interactivity,
+        tput=mean.total_tput_per_gpu,
+        slo_use=limits.about_ttft_use(mean.ttft_s),
+    )
+
+
+def _shown(cells: Cells, *, limits: Objectives) -> Point | None:
     if cells["status"] != "ok":
         return None
     return Point(
         interactivity=cells["interactivity"],
         tput=cells["total_tput_per_gpu"],
-        ttft_s=cells["p90_ttft_s"],
+        slo_use=float(limits.ttft_use(cells)),
     )
 
 
@@ -175,9 +184,9 @@ def are_many(sweeps: Sequence[ConcurrencySweep]) -> bool:
     return len(sweeps) > 1 and points > (MANY_OPEN if is_open else MANY_STATED)
 
 
-def estimated(sweep: ConcurrencySweep) -> dict[int, Point] | str:
+def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
     """Where the points of a deployment lie by mean values, or why it cannot run."""
-    found: dict[int, Point] = {}
+    found: dict[int, SteadyState] = {}
     reason = "no concurrency"
     ascending = sorted(sweep.concurrencies)
     every_other = [*ascending[:-1:2], ascending[-1]] if len(ascending) > FEW else ascending
@@ -187,26 +196,20 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, Point] | str:
             reason = str(configured)
             continue
         try:
-            mean = steady_state(configured[0])
+            found[concurrency] = steady_state(configured[0])
         except UserError as error:
             reason = str(error)
             if found:
                 break
-            continue
-        found[concurrency] = Point(
-            interactivity=mean.interactivity,
-            tput=mean.total_tput_per_gpu,
-            ttft_s=mean.ttft_s,
-        )
     if not found:
         return reason
     known = list(found)
     between = [c for c in ascending if known[0] < c < known[-1] and c not in found]
-    return dict(sorted((found | {c: between_points(found, c) for c in between}).items()))
+    return dict(sorted((found | {c: between_means(found, c) for c in between}).items()))
 
 
 def estimates_of(
     sweeps: Sequence[ConcurrencySweep], *, workers: int | None = None
-) -> list[dict[int, Point] | str]:
+) -> list[dict[int, SteadyState] | str]:
     """`estimated` for many deployments, side by side."""
     return list(side_by_side([partial(estimated, each) for each in sweeps], workers=workers))

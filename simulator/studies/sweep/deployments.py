@@ -17,6 +17,7 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
+    from simulator.analysis.objectives import Objectives
     from simulator.scenario.candidates import Candidates
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
@@ -43,6 +44,19 @@ class SweepPlan:
     frontiers: tuple[tuple[ConcurrencySweep, ...], ...]
     refused: tuple[dict[str, Any], ...]
     messages: tuple[str, ...]
+
+    def within(self, limits: Objectives) -> SweepPlan:
+        """The same with the TTFT that requests must keep to count as good, where that is asked."""
+        good_s = limits.goodput_ttft_s
+        if good_s is None:
+            return self
+        return replace(
+            self,
+            sweeps=tuple(replace(each, good_ttft_s=good_s) for each in self.sweeps),
+            frontiers=tuple(
+                tuple(replace(each, good_ttft_s=good_s) for each in one) for one in self.frontiers
+            ),
+        )
 
 
 def plan_sweep(

@@ -11,6 +11,7 @@ from simulator.studies.sweep.planner import PointPlanner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.deployments import SweepPlan
 
     Progress = Callable[[int, int, str], None]
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def planners_for(
     plans: Sequence[SweepPlan],
     *,
-    limits: Sequence[float | None],
+    limits: Sequence[Objectives],
     prunes: bool,
     workers: int | None,
     on_progress: Progress | None = None,
@@ -35,9 +36,9 @@ def planners_for(
     )
     return [
         [
-            ChosenPoints(frontier, estimates=[next(estimates) for _ in frontier], ttft_p90_s=limit)
+            ChosenPoints(frontier, estimates=[next(estimates) for _ in frontier], limits=limit)
             if prunes and are_many(frontier)
-            else PointPlanner(frontier, prunes=prunes, ttft_p90_s=limit)
+            else PointPlanner(frontier, prunes=prunes, limits=limit)
             for frontier in plan.frontiers
         ]
         for plan, limit in zip(plans, limits, strict=True)

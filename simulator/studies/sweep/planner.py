@@ -8,7 +8,7 @@ frontier. Stated concurrencies are all simulated.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf, log2
+from math import log2
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.pareto import frontier_indices
@@ -17,6 +17,7 @@ from simulator.studies.concurrency import ends_after
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.points import ConcurrencySweep
 
     Cells = Mapping[str, Any]
@@ -140,8 +141,8 @@ class PointPlanner:
     prunes:
         Whether sweeps over powers of two end where more clients cannot bring their deployment to
         the frontier.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on the frontier. [s]
+    limits:
+        TTFT limits and goodput of the frontier; ``None``: any TTFT.
 
     Notes
     -----
@@ -159,10 +160,10 @@ class PointPlanner:
         sweeps: Sequence[ConcurrencySweep],
         *,
         prunes: bool = True,
-        ttft_p90_s: float | None = None,
+        limits: Objectives | None = None,
     ) -> None:
         self.sweeps = [SweepProgress(sweep=each) for each in sweeps]
-        self._limit_s = inf if ttft_p90_s is None else ttft_p90_s
+        self._limits = limits
         self._concurrencies = max((each.concurrencies for each in self.sweeps), key=len, default=())
         is_open = prunes and all(each.is_open for each in self.sweeps)
         least = max(
@@ -270,7 +271,7 @@ class PointPlanner:
                     for place in range(index + 1 if each in leaders else index)
                     if each.reaches(place)
                     and (cells := each.at(place)) is not None
-                    and cells["p90_ttft_s"] <= self._limit_s
+                    and (self._limits is None or self._limits.ttft_use(cells) <= 1.0)
                 ]
             )
             for each in self.sweeps:
@@ -290,16 +291,13 @@ class PointPlanner:
 
 
 def planners_of(
-    sweeps: Sequence[ConcurrencySweep], *, prunes: bool = True, ttft_p90_s: float | None = None
+    sweeps: Sequence[ConcurrencySweep], *, prunes: bool = True, limits: Objectives | None = None
 ) -> list[PointPlanner]:
     """A planner for each question that sweeps belong to, in order of first appearance."""
     questions: dict[str, list[ConcurrencySweep]] = {}
     for each in sweeps:
         questions.setdefault(each.question, []).append(each)
-    return [
-        PointPlanner(together, prunes=prunes, ttft_p90_s=ttft_p90_s)
-        for together in questions.values()
-    ]
+    return [PointPlanner(together, prunes=prunes, limits=limits) for together in questions.values()]
 
 
 def _in_turn(concurrencies: tuple[int, ...], *, long_first: bool) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from simulator.analysis.metrics import goodput
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
@@ -33,11 +34,14 @@ class ConcurrencySweep:
     ----------
     load:
         A scenario that names its engine.
+    good_ttft_s:
+        TTFT within which requests count as good; ``None``: goodput is not asked for. [s]
     """
 
     load: Scenario
     target: Target
     pools: Pools
+    good_ttft_s: float | None = None
 
     @property
     def label(self) -> str:
@@ -66,7 +70,7 @@ class ConcurrencySweep:
     def table_key(self) -> str:
         """Sweeps with the same key take their step times from the same tables, lengths aside."""
         load = self.load.model_dump_json(
-            include={"sku", "overrides", "engine", "model", "precision", "spec"}
+            include={"sku", "prefill_sku", "overrides", "engine", "model", "precision", "spec"}
         )
         return f"{load} {self.pools}"
 
@@ -131,8 +135,11 @@ def simulate_point(
             cells=cells | {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         )
     messages = "\n".join(dict.fromkeys((*recipe.messages, *outcome.messages)))
+    cells |= result_cells(outcome)
+    if sweep.good_ttft_s is not None:
+        cells["goodput"] = goodput(outcome.records, ttft_slo_s=sweep.good_ttft_s).joint_share
     return Point(
-        cells=cells | result_cells(outcome) | {"status": "ok", "reason": "", "messages": messages},
+        cells=cells | {"status": "ok", "reason": "", "messages": messages},
         settings=reported_settings(recipe),
         records=outcome.records if keep_records else None,
     )

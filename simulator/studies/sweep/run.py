@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.analysis.costs import with_costs
+from simulator.analysis.objectives import NO_LIMIT, resolved_limits, stated_limits
 from simulator.output.leftovers import remove_leftovers
 from simulator.prediction.notes import merged
 from simulator.scenario.grid import build_sweep
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
     from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.deployments import SweepPlan
@@ -55,8 +57,8 @@ class SweepResult:
         What was assumed.
     fresh:
         Runs that were simulated now rather than found from an earlier sweep.
-    ttft_p90_s:
-        Largest 90 % quantile of the TTFT on a frontier; ``None``: any. [s]
+    limits:
+        TTFT limits and goodput of a frontier.
     """
 
     settings: SweepSettings
@@ -64,7 +66,7 @@ class SweepResult:
     refused: pd.DataFrame
     messages: tuple[str, ...]
     fresh: int
-    ttft_p90_s: float | None = None
+    limits: Objectives = NO_LIMIT
 
     def frame(self) -> pd.DataFrame:
         """Every run, dominated ones too (``on_frontier`` tells them apart). SI units."""
@@ -91,14 +93,7 @@ class SweepResult:
         found["economics"] = found["economics"] | {"value": self._used("economics")}
         for name in ("level", "recipe", "kind"):
             found[name] = {"value": self._used(name), "origin": "in force for these settings"}
-        return found | {
-            "ttft_p90_s": {
-                "value": self.ttft_p90_s,
-                "origin": self.settings.origin.get("ttft_p90_s", "flag")
-                if self.ttft_p90_s is not None
-                else "default",
-            }
-        }
+        return found | resolved_limits(self.limits, origin=self.settings.origin)
 
     def _used(self, name: str) -> Any:
         values = self.runs[name].unique().tolist()
@@ -107,9 +102,7 @@ class SweepResult:
     @property
     def caption(self) -> str:
         """What was run, in one line."""
-        return caption_of(
-            self.runs, ttft_p90_s=self.ttft_p90_s, calibration=self.settings.calibration
-        )
+        return caption_of(self.runs, limits=self.limits, calibration=self.settings.calibration)
 
     def plot(
         self,
@@ -141,7 +134,10 @@ def sweep(
     workers: int | None = None,
     executor: ExecutorName = "local",
     address: str | None = None,
+    ttft_p50_s: float | None = None,
     ttft_p90_s: float | None = None,
+    ttft_p99_s: float | None = None,
+    goodput: float | None = None,
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> SweepResult:
@@ -160,9 +156,11 @@ def sweep(
         ``local``: processes of this machine; ``dask``: the workers of a cluster that runs
         already, by the address of its scheduler. They write what they find to ``out``, which
         all machines have to share.
-    ttft_p90_s:
-        Runs whose 90 % quantile of the TTFT exceeds it stay in the table but off the frontier;
+    ttft_p50_s, ttft_p90_s, ttft_p99_s:
+        Runs whose percentile of the TTFT exceeds it stay in the table but off the frontier;
         ``None``: no limit. [s]
+    goodput:
+        Share of the requests that must have a TTFT within the tightest of these. [-]
     on_progress:
         Called with (runs done, runs at the most, what is under way).
     settings:
@@ -181,7 +179,9 @@ def sweep(
         directory=out,
         workers=workers,
         executor=cluster_executor(executor=executor, address=address),
-        ttft_p90_s=ttft_p90_s,
+        limits=stated_limits(
+            ttft_p50_s=ttft_p50_s, ttft_p90_s=ttft_p90_s, ttft_p99_s=ttft_p99_s, goodput=goodput
+        ),
         on_progress=on_progress,
     )
 
@@ -192,7 +192,7 @@ def run_sweep(
     directory: Path | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
-    ttft_p90_s: float | None = None,
+    limits: Objectives | None = None,
     as_deployed: bool = False,
     per_engine: bool = False,
     prunes: bool = True,
@@ -202,6 +202,8 @@ def run_sweep(
 
     Parameters
     ----------
+    limits:
+        TTFT limits and goodput of a frontier; ``None``: those of the settings.
     prunes:
         Whether only what may be on a frontier is run: of many points those that estimates and
         runs put near it (`simulator.studies.sweep.chosen`), of few those before more clients
@@ -225,7 +227,7 @@ def run_sweep(
         directory=directory,
         workers=workers,
         executor=executor,
-        ttft_p90_s=ttft_p90_s,
+        limits=limits,
         as_deployed=as_deployed,
         per_engine=per_engine,
         prunes=prunes,
@@ -239,7 +241,7 @@ def run_sweeps(
     directory: Path | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
-    ttft_p90_s: float | None = None,
+    limits: Objectives | None = None,
     as_deployed: bool = False,
     per_engine: bool = False,
     prunes: bool = True,
@@ -258,17 +260,22 @@ def run_sweeps(
         raise UserError(f"workers is {workers}, but the cluster has its own number; leave it out")
     if executor is not None and executor.elsewhere and directory is None:
         raise UserError("no directory is given for what other machines find; name one with out")
-    if ttft_p90_s is not None and not ttft_p90_s > 0:
-        raise UserError(f"ttft_p90_s is {ttft_p90_s}; it must be above 0 seconds")
-    limits = [settings.ttft_p90_s if ttft_p90_s is None else ttft_p90_s for settings in many]
+    each_limits = [settings.limits if limits is None else limits for settings in many]
     plans = [
-        plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine) for settings in many
+        plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine).within(limit)
+        for settings, limit in zip(many, each_limits, strict=True)
     ]
     planners = planners_for(
-        plans, limits=limits, prunes=prunes, workers=workers, on_progress=on_progress
+        plans, limits=each_limits, prunes=prunes, workers=workers, on_progress=on_progress
     )
     inputs = digest_of_inputs(
-        skus=[sku for settings in many for sku in settings.values["sku"]],
+        skus=[
+            sku
+            for settings in many
+            for load in settings.loads()
+            for sku in (load.sku, load.prefill_sku)
+            if sku is not None
+        ],
         calibration=many[0].calibration,
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -300,10 +307,10 @@ def run_sweeps(
             plan=with_left_out(plan, planners=own),
             table=table,
             fresh=fresh,
-            ttft_p90_s=limit,
+            limits=limit,
         )
         for settings, plan, own, table, limit in zip(
-            many, plans, planners, tables, limits, strict=True
+            many, plans, planners, tables, each_limits, strict=True
         )
     ]
 
@@ -338,7 +345,7 @@ def _result(
     plan: SweepPlan,
     table: pd.DataFrame,
     fresh: int,
-    ttft_p90_s: float | None,
+    limits: Objectives,
 ) -> SweepResult:
     import pandas as pd
 
@@ -348,8 +355,7 @@ def _result(
         columns=["series", "label", "concurrencies", "status", "reason"],
     )
     ok = table[table["status"] == "ok"].drop(columns=["key", "status", "reason"])
-    limit = np.inf if ttft_p90_s is None else ttft_p90_s
-    ok = ok.assign(meets_limits=ok["p90_ttft_s"] <= limit)
+    ok = ok.assign(meets_limits=np.less_equal(limits.ttft_use(ok), 1.0))
     ok = ok.assign(on_frontier=on_frontier(ok))
     dated = [with_costs(ok, economics=name) for name in settings.values["economics"]]
     if len(dated) > 1:
@@ -362,7 +368,7 @@ def _result(
         refused=refused,
         messages=(*plan.messages, *merged(spoken)),
         fresh=fresh,
-        ttft_p90_s=ttft_p90_s,
+        limits=limits,
     )
 
 

@@ -32,7 +32,10 @@ _JUDGED = (
     "status",
     "total_tput_per_gpu",
     "interactivity",
+    "median_ttft_s",
     "p90_ttft_s",
+    "p99_ttft_s",
+    "goodput",
     "bottleneck",
     "kv_fill",
 )
@@ -103,7 +106,7 @@ def _run(segment: Segment, *, directory: Path, inputs: str) -> SegmentDone:
         for concurrency in segment.concurrencies:
             row = rows.get(concurrency)
             configured = configure_point(sweep, concurrency)
-            key = run_key(configured, inputs=inputs)
+            key = run_key(configured, inputs=inputs, good_ttft_s=sweep.good_ttft_s)
             if row is None or row["key"] != key:
                 point = simulate_point(sweep, concurrency, configured=configured)
                 rows[concurrency] = row = point.cells | {"key": key}

@@ -38,12 +38,21 @@ def file_name(sweep: ConcurrencySweep) -> str:
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.parquet"
 
 
-def run_key(configured: Configured, *, inputs: str) -> str:
-    """What a run depends on, in 16 characters, or why there is none."""
+def run_key(configured: Configured, *, inputs: str, good_ttft_s: float | None = None) -> str:
+    """What a run depends on, in 16 characters, or why there is none.
+
+    Parameters
+    ----------
+    good_ttft_s:
+        TTFT within which requests count as good, where that is asked for. [s]
+    """
     if isinstance(configured, UserError):
         return f"{inputs[:8]}: {configured}"
     configuration, _ = configured
-    return hashlib.sha256(f"{inputs} {configuration.identity}".encode()).hexdigest()[:16]
+    text = f"{inputs} {configuration.identity}"
+    if good_ttft_s is not None:
+        text += f" good within {good_ttft_s!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_of_inputs(*, skus: Iterable[str], calibration: Path | None) -> str:

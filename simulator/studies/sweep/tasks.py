@@ -53,7 +53,7 @@ def _figure(sweep: ConcurrencySweep, points: Mapping[int, Mapping[str, Any]]) ->
     for concurrency, cells in points.items():
         if cells["status"] == "ok":
             return (
-                f"{sweep.target.sku.key} {sweep.label} c{concurrency}: "
+                f"{sweep.target.label} {sweep.label} c{concurrency}: "
                 f"{cells['total_tput_per_gpu']:,.0f} tok/s/GPU at "
                 f"{cells['interactivity']:.0f} tok/s/user"
             )
@@ -96,7 +96,13 @@ def run_points(
             run_segments_elsewhere,
             directory=directory,
             inputs=inputs,
-            skus=[sku for each in settings for sku in each.values["sku"]],
+            skus=[
+                sku
+                for each in settings
+                for load in each.loads()
+                for sku in (load.sku, load.prefill_sku)
+                if sku is not None
+            ],
             calibration=settings[0].calibration,
         )
     deployments = sum(len(planner.sweeps) for planner in planners)

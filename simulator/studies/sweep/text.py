@@ -71,7 +71,7 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
     if not result.refused.empty:
         lines += [*refusal_lines(result.refused), ""]
     lines += [f"note: {message}" for message in result.messages]
-    lines += ["", limit_line(result.runs, ttft_p90_s=result.ttft_p90_s)]
+    lines += ["", limit_line(result.runs, limits=result.limits)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
     lines += closing_lines(frontier, calibration=result.settings.calibration)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
 from hwmodels.software import list_levels
+from simulator.analysis.objectives import stated_limits
 from simulator.analysis.pareto import Frontier
 from simulator.prediction.bands import DATES, RELATIONS, ratio_factors
 from simulator.recipes.choice import find_recipe
@@ -210,7 +211,7 @@ def run_timeline(
         dated,
         directory=directory,
         workers=workers,
-        ttft_p90_s=ttft_p90_s,
+        limits=stated_limits(ttft_p90_s=ttft_p90_s),
         prunes=False,  # the best at some clients is followed, wherever its curve stands
         on_progress=on_progress,
     )
