@@ -27,6 +27,7 @@ def draw_best(
     limits: Objectives | None,
     per_engine: bool,
     every: bool,
+    ranks_runs: bool,
     own_runs: pd.DataFrame | None,
     out: Path | None,
     as_json: bool,
@@ -74,6 +75,6 @@ def draw_best(
     if as_json:
         typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
     else:
-        print_sweep(result, directory=path)
+        print_sweep(result, directory=path, ranks_runs=ranks_runs)
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -52,8 +52,8 @@ def compare(
         typer.Argument(
             metavar="SKU[:ENGINE[@DATE]]...",
             help="Two or more: gb200 b200, b200+gb300 (prefill pool and decode pool), "
-            "mi355x:sglang@2026-05 mi355x:sglang@2026-07, or YAML scenarios. Ratios are over the first. Default: those of --scenario, where it is "
-            "the resolved.yaml of a comparison.",
+            "mi355x:sglang@2026-05 mi355x:sglang@2026-07, or YAML scenarios. Ratios are over the "
+            "first. Default: those of --scenario, where it is the resolved.yaml of a comparison.",
             show_default=False,
         ),
     ] = None,
@@ -93,6 +93,7 @@ def compare(
     given: dict[str, Any],
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
+    next_run: options.NextRun = False,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -151,7 +152,7 @@ def compare(
     else:
         from simulator.studies.compare.text import print_comparison
 
-        print_comparison(result, directory=directory)
+        print_comparison(result, directory=directory, ranks_runs=next_run)
 
 
 def _run(

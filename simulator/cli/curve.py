@@ -49,6 +49,7 @@ def curve(
     scenario: options.ScenarioFile = None,
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
+    next_run: options.NextRun = False,
     per_engine: Annotated[
         bool,
         typer.Option("--per-engine", help="As deployed: a curve for each engine and speculation."),
@@ -68,7 +69,7 @@ def curve(
     it is best deployed; of one engine where that, a layout or concurrencies are stated.
     Start with: simulate --sku mi355x --ep 8
     """
-    switches = (as_json, no_ttft_limit, every, per_engine)
+    switches = (as_json, no_ttft_limit, every, per_engine, next_run)
     is_given = any(switches) or any(
         value is not None for value in (*given.values(), overlay, scenario, out)
     )
@@ -100,6 +101,7 @@ def curve(
             limits=options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario),
             per_engine=per_engine,
             every=every,
+            ranks_runs=next_run,
             own_runs=options.read_overlay(context, overlay),
             out=out,
             as_json=as_json,
@@ -122,6 +124,7 @@ def curve(
             flags=given,
             limits=limits,
             scenario=scenario,
+            ranks_runs=next_run,
             own_runs=own_runs,
             out=out,
             as_json=as_json,
@@ -144,6 +147,7 @@ def _draw(
     flags: dict[str, Any],
     limits: Objectives | None,
     scenario: Path | None,
+    ranks_runs: bool,
     own_runs: pd.DataFrame | None,
     out: Path | None,
     as_json: bool,
@@ -179,6 +183,6 @@ def _draw(
     if as_json:
         typer.echo(summary_json(result))
     else:
-        print_curve(result, directory=directory.path)
+        print_curve(result, directory=directory.path, ranks_runs=ranks_runs)
     for note in notes:
         typer.echo(f"note: {note}", err=True)

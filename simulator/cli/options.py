@@ -61,6 +61,14 @@ All = Annotated[
     bool,
     typer.Option("--all", help="Run what cannot be on a frontier too; default: what may be."),
 ]
+NextRun = Annotated[
+    bool,
+    typer.Option(
+        "--next-run",
+        help="List the runs to measure that would narrow the bands most, and by how much; "
+        "default: the first of them.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", help="Processes; default: one per core."),

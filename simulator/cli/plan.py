@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 def plan(
     *,
     given: dict[str, Any],
+    next_run: options.NextRun = False,
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: options.Json = False,
@@ -83,7 +84,7 @@ def plan(
         names=[],
         resolved=request.resolved,
         run=lambda on_progress, kept: run_plan(request, on_progress=on_progress, kept=kept),
-        show=lambda result, directory: print_plan(result, directory=directory),
+        show=lambda result, directory: print_plan(result, directory=directory, ranks_runs=next_run),
         out=out,
         as_json=as_json,
         as_csv=as_csv,

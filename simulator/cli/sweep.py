@@ -46,6 +46,7 @@ def sweep(
     given: dict[str, Any],
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
+    next_run: options.NextRun = False,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -113,7 +114,7 @@ def sweep(
     else:
         from simulator.studies.sweep.text import print_sweep
 
-        print_sweep(result, directory=directory)
+        print_sweep(result, directory=directory, ranks_runs=next_run)
 
 
 def _replay(

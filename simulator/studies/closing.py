@@ -2,111 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hwmodels.evidence import runs_of_form
-from simulator.output.text_tables import number, records_of
+from simulator.output.text_tables import number
+from simulator.scenario.target import pair_label
+from simulator.studies.next_runs import (
+    candidate_runs,
+    fitted_runs,
+    next_run_line,
+    next_run_lines,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import pandas as pd
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextRun:
-    """The one run that would narrow the bands of a frontier most.
+def closing_lines(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    calibration: Path | None = None,
+    ranks_runs: bool = False,
+) -> list[str]:
+    """What decides a frontier, how far off such predictions were, and what to measure first.
 
     Parameters
     ----------
-    sku, engine, spec, label, concurrency, isl, osl:
-        What to run.
-    points:
-        Frontier points of the same form, which it would anchor.
-    low, high:
-        90 % band over the prediction at that point. [-]
+    rows:
+        Simulated runs, on the frontier or not, in the columns of a sweep.
+    calibration:
+        Directory of a user's own fit.
+    ranks_runs:
+        Whether to list all runs that would narrow the bands and not the first one alone.
     """
-
-    sku: str
-    engine: str
-    spec: str
-    label: str
-    concurrency: int
-    isl: int
-    osl: int
-    points: int
-    low: float
-    high: float
-
-
-def next_run(frontier: pd.DataFrame) -> NextRun | None:
-    """The run to measure first; ``None`` where no band is known.
-
-    A run anchors its form (SKU, engine, speculation, pools), so that the form counts whose points
-    have the widest bands together, in logarithms; of its points the middle one by speed.
-    """
-    known = frontier[
-        frontier["total_tput_per_gpu_lo"].gt(0) & frontier["total_tput_per_gpu_hi"].notna()
-    ]
-    if known.empty:
-        return None
-    width = np.log(known["total_tput_per_gpu_hi"] / known["total_tput_per_gpu_lo"])
-    forms = known.assign(width=width).groupby(["sku", "engine", "spec", "disagg"], sort=False)
-    widest = forms["width"].sum().idxmax()
-    own = forms.get_group(widest).sort_values("interactivity")
-    row = own.iloc[len(own) // 2]
-    return NextRun(
-        sku=str(row["sku"]),
-        engine=str(row["engine"]),
-        spec=str(row["spec"]),
-        label=str(row["label"]),
-        concurrency=int(row["concurrency"]),
-        isl=int(row["isl"]),
-        osl=int(row["osl"]),
-        points=len(own),
-        low=float(row["total_tput_per_gpu_lo"] / row["total_tput_per_gpu"]),
-        high=float(row["total_tput_per_gpu_hi"] / row["total_tput_per_gpu"]),
-    )
-
-
-def next_run_line(run: NextRun | None) -> str:
-    """What to measure next, in a sentence; empty without a run."""
-    if run is None:
-        return ""
-    spec = "" if run.spec == "none" else f" {run.spec}"
-    return (
-        f"measure first: {run.sku} under {run.engine}{spec} as {run.label} with "
-        f"{run.concurrency:,} clients at {run.isl}/{run.osl}: it anchors {run.points} points of "
-        f"the frontier, whose 90 % band there is {run.low:.2f} to {run.high:.2f} times the "
-        "prediction; then simulate calibrate fit --add RUNS.csv --out DIR"
-    )
-
-
-def closing_lines(frontier: pd.DataFrame, *, calibration: Path | None = None) -> list[str]:
-    """What decides a frontier, how far off such predictions were, and what to measure first."""
-    if frontier.empty:
+    frontier = [row for row in rows if row["on_frontier"]]
+    if not frontier:
         return []
-    distinct = frontier.drop_duplicates(["sku", "engine", "spec", "disagg", "level"])
+    forms: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for row in frontier:
+        names = ("sku", "prefill_sku", "engine", "spec", "disagg", "level")
+        forms.setdefault(tuple(row.get(name) for name in names), row)
     decides = [
         f"{row['engine']}{'' if row['spec'] == 'none' else ' ' + row['spec']}"
-        f"{', pools' if row['disagg'] else ''} on {row['sku']} at {row['level']} "
+        f"{', pools' if row['disagg'] else ''} on {_chip(row)} at {row['level']} "
         f"({_evidence(row, calibration=calibration)})"
-        for row in records_of(distinct)
+        for row in forms.values()
     ]
-    lines = [f"it rests on: {'; '.join(decides)}; prices {_every(frontier, 'economics')}"]
-    ran = frontier[frontier["spec"] != "none"]
-    if not ran.empty and ran["acceptance_length"].isna().all():
+    prices = ", ".join(dict.fromkeys(str(row["economics"]) for row in frontier))
+    lines = [f"it rests on: {'; '.join(decides)}; prices {prices}"]
+    ran = [row for row in frontier if row["spec"] != "none"]
+    if ran and all(_blank(row["acceptance_length"]) for row in ran):
         lines.append(
             "acceptance of drafts is the recipe's or a published estimate (see notes); "
             "--acceptance-length states your own"
         )
-    low = (frontier["total_tput_per_gpu_lo"] / frontier["total_tput_per_gpu"]).median()
-    high = (frontier["total_tput_per_gpu_hi"] / frontier["total_tput_per_gpu"]).median()
-    if low == low and high == high:
+    banded = [row for row in frontier if not _blank(row.get("total_tput_per_gpu_lo"))]
+    if banded:
+        low, high = (
+            median(row[f"total_tput_per_gpu_{end}"] / row["total_tput_per_gpu"] for row in banded)
+            for end in ("lo", "hi")
+        )
         lines.append(
             "how far off: nine in ten measured runs of such kinds lay within "
             f"{number(float(low))} to {number(float(high))} times the prediction (median of the "
@@ -114,23 +70,24 @@ def closing_lines(frontier: pd.DataFrame, *, calibration: Path | None = None) ->
         )
     else:
         lines.append("how far off: predictions of this kind were never compared with measurements")
-    return [*lines, *filter(None, [next_run_line(next_run(frontier))])]
+    candidates = candidate_runs(rows, calibration=calibration)
+    if ranks_runs:
+        return [*lines, *next_run_lines(candidates)]
+    return [*lines, *filter(None, [next_run_line(candidates)])]
 
 
-def _every(frame: pd.DataFrame, name: str) -> str:
-    return ", ".join(str(value) for value in frame[name].unique())
+def _chip(row: Mapping[str, Any]) -> str:
+    first = row.get("prefill_sku")
+    return pair_label(str(row["sku"]), first if isinstance(first, str) else None)
+
+
+def _blank(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _evidence(row: Mapping[str, Any], *, calibration: Path | None) -> str:
     """How many runs of exactly this form were fitted, or that none was."""
-    runs = runs_of_form(
-        model=row["model"],
-        sku=row["sku"],
-        engine=row["engine"].partition("@")[0],
-        speculation=row["spec"].partition(":")[0],
-        disaggregated=bool(row["disagg"]),
-        directory=calibration,
-    )
+    runs = fitted_runs(row, calibration=calibration)
     if runs:
         return f"{row['kind']}, {runs} runs of this form fitted"
     return f"{row['kind']}; no run of this very form was fitted"

@@ -1,10 +1,14 @@
 """How answers end: the widest bands name the next run, winners and runners-up are told."""
 
+import math
+
 import pandas as pd
 import pytest
 
 from simulator.analysis.objectives import NO_LIMIT, Objectives
-from simulator.studies.closing import closing_lines, next_run, next_run_line
+from simulator.output.text_tables import records_of
+from simulator.studies.closing import closing_lines
+from simulator.studies.next_runs import candidate_runs, next_run_line, next_run_lines
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
 
@@ -16,6 +20,9 @@ COMMON = {
     "economics": "2026-09",
     "kind": "calibrated",
     "acceptance_length": None,
+    "decode_workers": 1,
+    "decode_tp": 8,
+    "decode_dp_attn": False,
     "meets_limits": True,
 }
 
@@ -50,10 +57,10 @@ def runs():
 
 
 def test_the_next_run_is_the_middle_of_the_form_with_the_widest_bands(runs):
-    found = next_run(runs[runs["on_frontier"]])
+    found, *_ = candidate_runs(records_of(runs))
     assert (found.engine, found.concurrency, found.points) == ("dynamo-sglang", 64, 3)
     assert found.low == pytest.approx(1 / 1.5)
-    assert "64 clients at 8192/1024" in next_run_line(found)
+    assert "64 clients at 8192/1024" in next_run_line([found])
 
 
 def test_a_narrower_form_with_more_points_does_not_come_first(runs):
@@ -62,21 +69,47 @@ def test_a_narrower_form_with_more_points_does_not_come_first(runs):
         total_tput_per_gpu_hi=runs["total_tput_per_gpu"] * 1.01,
     )
     narrow.loc[0, ["total_tput_per_gpu_lo", "total_tput_per_gpu_hi"]] = [2500.0, 10000.0]
-    assert next_run(narrow[narrow["on_frontier"]]).engine == "sglang"
+    assert candidate_runs(records_of(narrow))[0].engine == "sglang"
+
+
+def test_candidates_are_ranked_by_what_bands_lose_and_those_that_reach_the_frontier_follow(runs):
+    """Of n fitted runs the band shrinks as the mean's of n + 1 by one more."""
+    ranked = candidate_runs(records_of(runs))
+    assert [run.leads for run in ranked] == sorted((run.leads for run in ranked), reverse=True)
+    assert [run.gain for run in ranked if run.leads] == sorted(
+        (run.gain for run in ranked if run.leads), reverse=True
+    )
+    for run in ranked:
+        part = math.log(run.high_after) / math.log(run.high)
+        assert part == pytest.approx(math.sqrt((run.runs + 1) / (run.runs + 2)))
+    # 1.3 times 1,500 at 40 tok/s/user stays below 3,000; a band of 2.1 reaches it
+    assert "vllm" not in {run.engine for run in ranked}
+    wide = runs.assign(total_tput_per_gpu_hi=2.1 * runs["total_tput_per_gpu"])
+    (challenger,) = [run for run in candidate_runs(records_of(wide)) if run.engine == "vllm"]
+    assert not challenger.leads
+    assert "up to the frontier" in challenger.decides
+    assert f"1. {ranked[0].how}" in next_run_lines(ranked)[1]
+
+
+def test_a_form_that_was_never_run_gets_the_band_of_such_that_were(runs):
+    lent = runs.assign(kind="transferred", total_tput_per_gpu_hi=3 * runs["total_tput_per_gpu"])
+    for run in candidate_runs(records_of(lent)):
+        assert run.high_after < 2.0
+        assert run.low_after >= run.low
 
 
 def test_without_bands_nothing_is_asked_for_and_that_is_said(runs):
     bare = runs.assign(total_tput_per_gpu_lo=float("nan"), total_tput_per_gpu_hi=float("nan"))
-    assert next_run(bare) is None
-    assert next_run_line(None) == ""
-    assert any("never compared" in line for line in closing_lines(bare[bare["on_frontier"]]))
+    assert candidate_runs(records_of(bare)) == []
+    assert next_run_line([]) == ""
+    assert any("never compared" in line for line in closing_lines(records_of(bare)))
 
 
 def test_closing_lines_count_the_fitted_runs_of_the_very_form(runs):
-    rests, *_ = closing_lines(runs[runs["on_frontier"]])
+    rests, *_ = closing_lines(records_of(runs))
     assert "runs of this form fitted" in rests
     made_up = runs.assign(engine="dynamo-none")
-    rests, *_ = closing_lines(made_up[made_up["on_frontier"]])
+    rests, *_ = closing_lines(records_of(made_up))
     assert "no run of this very form was fitted" in rests
 
 

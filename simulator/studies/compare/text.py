@@ -15,6 +15,7 @@ from simulator.output.text_tables import (
 )
 from simulator.studies.closing import closing_lines
 from simulator.studies.compare.sides import crossings
+from simulator.studies.next_runs import candidate_runs
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
@@ -47,15 +48,24 @@ SHOWN = (
 """Columns of a printed comparison."""
 
 
-def print_comparison(result: ComparisonResult, *, directory: Path) -> None:
-    """Print a comparison: the table, what crosses where, and what was assumed."""
+def print_comparison(
+    result: ComparisonResult, *, directory: Path, ranks_runs: bool = False
+) -> None:
+    """Print a comparison: the table, what crosses where, and what was assumed.
+
+    Parameters
+    ----------
+    ranks_runs:
+        Whether to list all runs that would narrow the bands.
+    """
     out = console()
     out.print(result.caption, soft_wrap=True)
     out.print()
     out.print(_table(result))
     notes = [f"note: {message}" for message in result.messages]
-    runs = result.runs()
-    closing = closing_lines(runs[runs["on_frontier"]], calibration=result.calibration)
+    closing = closing_lines(
+        records_of(result.runs()), calibration=result.calibration, ranks_runs=ranks_runs
+    )
     lines = ["", *_remarks(result), *closing, *notes, "", f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
 
@@ -76,6 +86,11 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
             side.name: list(crossings(result.sides[0], side)) for side in result.sides[1:]
         },
         "remarks": _remarks(result),
+        "limits": result.limits.to_dict(),
+        "next_runs": [
+            run.to_dict()
+            for run in candidate_runs(records_of(result.runs()), calibration=result.calibration)
+        ],
         "refused": records_of(result.refused),
         "messages": list(result.messages),
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.output.columns import RUN
 from simulator.output.resolved_file import resolved_text
 from simulator.scenario.settings_file import REPORTED
+from simulator.studies.next_runs import candidate_runs
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -39,6 +40,9 @@ def summary_of(result: CurveResult) -> dict[str, Any]:
         "caption": result.caption,
         "settings": result.resolved,
         "limits": result.limits.to_dict(),
+        "next_runs": [
+            run.to_dict() for run in candidate_runs(result.points, calibration=result.calibration)
+        ],
         "points": result.points,
         "refused": [{"label": layout.label, "reason": layout.reason} for layout in result.refused],
         "messages": result.messages,

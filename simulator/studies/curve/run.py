@@ -31,6 +31,7 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from hwmodels.sku import Sku
     from simulator.analysis.objectives import Objectives
@@ -62,6 +63,8 @@ class CurveResult:
         The chip.
     limits:
         TTFT limits and goodput of the frontier.
+    calibration:
+        Directory of a user's own fit; ``None``: the shipped one.
     """
 
     points: list[dict[str, Any]]
@@ -72,6 +75,7 @@ class CurveResult:
     sku: Sku
     records: dict[tuple[str, int], Records] = field(default_factory=dict)
     limits: Objectives = NO_LIMIT
+    calibration: Path | None = None
 
     @property
     def late(self) -> list[dict[str, Any]]:
@@ -218,6 +222,7 @@ def explore_curve(
         records=records,
         sku=sku,
         limits=limits,
+        calibration=scenario.calibration,
     )
 
 

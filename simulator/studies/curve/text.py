@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.text_tables import console, interval, number, table_of_columns
+from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ SHOWN = (
 )
 
 
-def print_curve(result: CurveResult, *, directory: Path) -> None:
-    """Print the frontier of a curve, the layouts it refused and what it rests on."""
+def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = False) -> None:
+    """Print the frontier of a curve, the layouts it refused and what it rests on.
+
+    Parameters
+    ----------
+    ranks_runs:
+        Whether to list all runs that would narrow the bands.
+    """
     out = console()
     out.print(result.caption, soft_wrap=True)
     kinds = sorted({point["kind"] for point in result.points})
@@ -61,6 +68,8 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
     if result.resolved["concurrency"]["value"] is None:
         out.print(ENDS, soft_wrap=True)
     for line in refusal_lines(result.refused):
+        out.print(line, soft_wrap=True)
+    for line in closing_lines(result.points, calibration=result.calibration, ranks_runs=ranks_runs):
         out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
 

@@ -174,8 +174,8 @@ class Planner:
         if one.holds(sketched, row):
             return True
         self.found.messages.append(
-            f"{one.purchase.label} as {one.engine} {sketched.label}: random arrivals leave under half of "
-            "the rate that closed loops show; other deployments are tested beside it"
+            f"{one.purchase.label} as {one.engine} {sketched.label}: random arrivals leave under "
+            "half of the rate that closed loops show; other deployments are tested beside it"
         )
         return False
 

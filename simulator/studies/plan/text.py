@@ -16,6 +16,7 @@ from simulator.output.text_tables import (
     records_of,
     table_of_columns,
 )
+from simulator.studies.next_runs import METHOD, narrowed
 from simulator.studies.plan.break_even import break_even_of
 from simulator.version import version
 from workloads.architectures.catalog import load_architecture
@@ -93,8 +94,16 @@ def plan_caption(result: PlanResult) -> str:
     )
 
 
-def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
-    """Print a plan; where its files are, if they were written."""
+def print_plan(
+    result: PlanResult, *, directory: Path | None = None, ranks_runs: bool = False
+) -> None:
+    """Print a plan; where its files are, if they were written.
+
+    Parameters
+    ----------
+    ranks_runs:
+        Whether to list a run for each SKU that would narrow its band, and by how much.
+    """
     out = console()
     out.print(result.caption, soft_wrap=True)
     out.print()
@@ -102,6 +111,7 @@ def print_plan(result: PlanResult, *, directory: Path | None = None) -> None:
         out.print(_table(result))
         out.print()
     lines = [*advice(result), *_unpriced(result), *_software(result), *_closing(result)]
+    lines += _next_runs(result) if ranks_runs else []
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
         lines.append(OUT_OF_REACH_NOTE)
     lines += ["", *_left_out(result)]
@@ -141,6 +151,7 @@ def summary_of(result: PlanResult) -> dict[str, Any]:
             "other_tiers": list(turn.other_tiers),
             "is_certain": turn.is_certain,
         },
+        "next_runs": next_runs_of(result),
         "rejected": records_of(result.rejected_frame()),
         "messages": list(result.messages),
         "version": f"forecurve {version()}, simulated",
@@ -287,14 +298,7 @@ def _closing(result: PlanResult) -> list[str]:
         return []
     row = result.rows[0]
     spec = row.load.spec.partition(":")[0]
-    runs = runs_of_form(
-        model=load_architecture(row.load.model).name,
-        sku=row.sku,
-        engine=row.engine.partition("@")[0],
-        speculation=spec,
-        disaggregated="+" in row.label,
-        directory=row.load.calibration,
-    )
+    runs = _fitted_runs(row)
     fitted = f"{runs} runs" if runs else "no run"
     how = f"{row.engine}{'' if spec == 'none' else ' ' + spec}"
     lines = [
@@ -313,6 +317,61 @@ def _closing(result: PlanResult) -> list[str]:
         f"{max(1, round(row.operating.in_flight)):,} clients; the winner's band decides the order"
     )
     return lines
+
+
+def next_runs_of(result: PlanResult) -> list[dict[str, Any]]:
+    """A run for each ranked SKU that would narrow the band of its fleet, the best first."""
+    found = []
+    for row in result.best:
+        if row.band is None:
+            continue
+        runs = _fitted_runs(row)
+        low, high = narrowed(row.band, kind=row.kind, runs=runs, calibration=row.load.calibration)
+        found.append(
+            {
+                "sku": row.sku,
+                "engine": row.engine,
+                "spec": row.load.spec,
+                "label": row.label,
+                "concurrency": max(1, round(row.operating.in_flight)),
+                "runs": runs,
+                "low": row.band[0],
+                "high": row.band[1],
+                "low_after": low,
+                "high_after": high,
+            }
+        )
+    return found
+
+
+def _next_runs(result: PlanResult) -> list[str]:
+    """`next_runs_of` for a reader."""
+    lines = ["what to measure first, in the order of the ranking:"]
+    for rank, run in enumerate(next_runs_of(result), start=1):
+        spec = "" if run["spec"] == "none" else f" {run['spec']}"
+        fitted = f"{run['runs']} such runs fitted" if run["runs"] else "no such run fitted"
+        low = number(run["low"]) if run["low"] > 0 else OUT_OF_REACH
+        after = number(run["low_after"]) if run["low_after"] > 0 else OUT_OF_REACH
+        lines.append(
+            f"  {rank}. {run['sku']} under {run['engine']}{spec} as {run['label']} with about "
+            f"{run['concurrency']:,} clients; {fitted}; band {low} to {number(run['high'])} times "
+            f"the capacity, with it about {after} to {number(run['high_after'])}"
+        )
+    if len(lines) == 1:
+        return ["no run to measure first: no band is known for predictions of this kind"]
+    return [*lines, f"  {METHOD}"]
+
+
+def _fitted_runs(row: PlanRow) -> int:
+    """Fitted runs of a row's very form. [runs]"""
+    return runs_of_form(
+        model=load_architecture(row.load.model).name,
+        sku=row.sku,
+        engine=row.engine.partition("@")[0],
+        speculation=row.load.spec.partition(":")[0],
+        disaggregated="+" in row.label,
+        directory=row.load.calibration,
+    )
 
 
 def _left_out(result: PlanResult) -> list[str]:

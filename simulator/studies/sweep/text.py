@@ -15,6 +15,7 @@ from simulator.output.text_tables import (
 )
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
+from simulator.studies.next_runs import candidate_runs
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
@@ -43,12 +44,23 @@ SHOWN = (
     "kind",
 )
 """Columns of a printed frontier."""
+_WHERE = (
+    *("series", "sku", "engine", "spec", "label", "concurrency"),
+    *("interactivity", "total_tput_per_gpu", "median_ttft_s", "p90_ttft_s", "p99_ttft_s"),
+)
+"""Columns that tell which run misses the limits of a frontier, and by how much."""
 ALIKE = 0.01
 """Frontier points that differ by less than this share on both axes are printed as one."""
 
 
-def print_sweep(result: SweepResult, *, directory: Path) -> None:
-    """Print the frontiers of a sweep and what could not run."""
+def print_sweep(result: SweepResult, *, directory: Path, ranks_runs: bool = False) -> None:
+    """Print the frontiers of a sweep and what could not run.
+
+    Parameters
+    ----------
+    ranks_runs:
+        Whether to list all runs that would narrow the bands.
+    """
     out = console()
     out.print(result.caption, soft_wrap=True)
     frontier = result.frontier()
@@ -74,7 +86,9 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
     lines += ["", limit_line(result.runs, limits=result.limits)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
-    lines += closing_lines(frontier, calibration=result.settings.calibration)
+    lines += closing_lines(
+        records_of(result.runs), calibration=result.settings.calibration, ranks_runs=ranks_runs
+    )
     lines += ["", summary_line(result), f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
 
@@ -152,6 +166,14 @@ def summary_of(result: SweepResult) -> dict[str, Any]:
         "settings": result.resolved,
         "runs": len(result.runs),
         "frontier": records_of(result.frontier()),
+        "limits": result.limits.to_dict(),
+        "beyond_limits": records_of(result.runs.loc[~result.runs["meets_limits"], list(_WHERE)]),
+        "next_runs": [
+            run.to_dict()
+            for run in candidate_runs(
+                records_of(result.runs), calibration=result.settings.calibration
+            )
+        ],
         "refused": records_of(result.refused),
         "messages": list(result.messages),
     }
