@@ -11,7 +11,7 @@ from hwmodels.sku import Sku, figure_fields, informative_fields
 from simulator.cli.flags import SETTINGS_OF
 from simulator.engines.registry import ENGINES
 from simulator.engines.settings import INFORMATIVE
-from simulator.scenario.declared import POOLS, SCENARIO
+from simulator.scenario.declared import LIMITS, PAIR, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.load.declared import LOAD
 from simulator.studies.plan.declared import PLAN
@@ -33,7 +33,8 @@ HEADER = (
 )
 TABLES: tuple[tuple[str, Mapping[str, Setting]], ...] = (
     ("Scenario", SCENARIO),
-    ("Workers of disaggregated deployments", POOLS),
+    ("Workers of disaggregated deployments", {**POOLS, "decode_sku": PAIR["decode_sku"]}),
+    ("Limits of a frontier", LIMITS),
     ("`simulate load`", LOAD),
     ("`simulate plan`", PLAN),
     ("`simulate search`", SEARCH),

@@ -223,7 +223,7 @@ def stated_limits(**stated: float | None) -> Objectives | None:
     """
     if all(value is None for value in stated.values()):
         return None
-    if not any(value for name, value in stated.items() if name != "goodput"):
+    if all(value is None for name, value in stated.items() if name != "goodput"):
         stated = {**stated, "ttft_p90_s": ONLINE_TTFT_S}
     return Objectives(**stated)
 

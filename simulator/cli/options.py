@@ -111,9 +111,7 @@ def frontier_limits(
     """
     from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
 
-    limits = stated_limits(
-        **{name: given.pop(name.removesuffix("_s"), None) for name in TTFT_LIMITS}
-    )
+    limits = stated_limits(**{name: given.pop(name, None) for name in TTFT_LIMITS})
     if limits is not None and no_limit:
         raise UserError(f"{limits.ttft_flags} and --no-ttft-limit exclude each other; choose one")
     if limits is not None or no_limit:

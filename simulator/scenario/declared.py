@@ -105,6 +105,12 @@ SCENARIO = table(
         is_required=True,
     ),
     Setting(
+        name="prefill_sku",
+        text="Chip of the prefill pool, where it is another than that of the decode pool: "
+        "--prefill-sku b200 --decode-sku gb300. One engine serves both.",
+        metavar="NAME",
+    ),
+    Setting(
         name="model",
         text="Model; default deepseek-v4-pro.",
         several="Models; default deepseek-v4-pro.",
@@ -292,12 +298,7 @@ SCENARIO = table(
 """Settings of a scenario."""
 
 PAIR = table(
-    Setting(
-        name="prefill_sku",
-        text="Chip of the prefill pool, where it is another than that of the decode pool: "
-        "--prefill-sku b200 --decode-sku gb300. One engine serves both.",
-        metavar="NAME",
-    ),
+    SCENARIO["prefill_sku"],
     Setting(
         name="decode_sku",
         text="Chip of the decode pool; the same as --sku.",
@@ -399,17 +400,23 @@ GOODPUT = Setting(
 )
 LIMITS = table(
     *(
-        replace(setting, text=f"{setting.text[:-1]} of a point on the frontier{default}.")
-        for setting, default in zip(
-            (SLOS[3], replace(SLOS[4], text="Largest p90 TTFT."), SLOS[5]),
-            ("", "; default 10 where none is given", ""),
+        replace(
+            setting,
+            name=f"{setting.name}_s",
+            flag=setting.option,
+            text=f"Largest {what} TTFT of a point on the frontier{default}.",
+        )
+        for setting, what, default in zip(
+            SLOS[3:],
+            ("median", "p90", "p99"),
+            ("", "; default 10 where no limit is given", ""),
             strict=True,
         )
     ),
     replace(
         GOODPUT,
         text="Requests of a point on the frontier that must have their first token within the "
-        "tightest of these: 0.95.",
+        "tightest of these limits: 0.95.",
     ),
 )
 """What limits a frontier; points that miss it are marked and stay in the tables."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from simulator.analysis.objectives import TTFT_LIMITS
 from simulator.scenario.grid import POOL_FIELDS, build_sweep
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import Scenario, scenario_defaults, with_pool_skus
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.scenario.grid import SweepSettings
+    from simulator.scenario.settings_file import SettingsFile
 
 
 class Question(BaseModel):
@@ -62,7 +64,7 @@ def build_question(
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    read = read_settings(file)
+    read = _as_asked(read_settings(file), kind=kind)
     check_reported(read)
     known = [*kind.model_fields, *Scenario.model_fields, *POOL_FIELDS]
     stated = {name: value for name, value in flags.items() if value is not None}
@@ -99,6 +101,25 @@ def build_question(
         for name, value in question.model_dump(mode="json").items()
     }
     return question, settings, resolved
+
+
+def _as_asked(read: SettingsFile, *, kind: type[BaseModel]) -> SettingsFile:
+    """A file with the limits of a frontier under the names of the question; others left out."""
+
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        names = {name: name.removesuffix("_s") for name in TTFT_LIMITS}
+        return {
+            names.get(name, name): value
+            for name, value in values.items()
+            if name not in names or names[name] in kind.model_fields
+        }
+
+    return replace(
+        read,
+        values=renamed(read.values),
+        origin=renamed(read.origin),
+        defaults=renamed(read.defaults),
+    )
 
 
 def question_defaults(kind: type[BaseModel]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
 from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
-from simulator.scenario.declared import PAIR, SCENARIO, field
+from simulator.scenario.declared import SCENARIO, field
 from simulator.scenario.pairs import split_pair
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from workloads.architectures.names import default_precision
@@ -34,7 +34,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sku: str = field(SCENARIO["sku"])
-    prefill_sku: str | None = field(PAIR["prefill_sku"])
+    prefill_sku: str | None = field(SCENARIO["prefill_sku"])
     model: str = field(SCENARIO["model"])
     engine: str | None = field(SCENARIO["engine"])
     precision: Literal["fp4", "nvfp4", "fp8", "int4", "bf16"] = field(SCENARIO["precision"])

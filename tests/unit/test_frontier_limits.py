@@ -41,7 +41,7 @@ def test_a_goodput_alone_is_judged_by_the_ttft_of_online_service():
 
 
 def test_the_default_limit_is_stated_by_nobody_and_lifted_by_a_flag(tmp_path):
-    none = dict.fromkeys(("ttft_p50", "ttft_p90", "ttft_p99", "goodput"))
+    none = dict.fromkeys(("ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "goodput"))
     default = frontier_limits(dict(none), no_limit=False, scenario=None)
     assert default == Objectives(ttft_p90_s=10.0)
     assert frontier_limits(dict(none), no_limit=True, scenario=None) == NO_LIMIT
@@ -80,12 +80,12 @@ def test_a_curve_and_a_sweep_leave_the_same_points_off(tmp_path):
 def test_the_command_marks_what_misses_the_limit(capsys, tmp_path):
     flags = "--sku b200 --engine vllm --tp 8 --ep 8 --no-dp-attention --isl 1024 --osl 64"
     asked = [*flags.split(), "--concurrency", "1,8", "--out", str(tmp_path / "o")]
-    assert run([*asked, "--ttft-p50", "0.15"]) == 0
+    assert run([*asked, "--ttft-p50", "0.08"]) == 0
     out = capsys.readouterr().out
-    assert "TTFT limit: p50 up to 0.15 s (--ttft-p50, --no-ttft-limit); 1 of 2 points" in out
+    assert "TTFT limit: p50 up to 0.08 s (--ttft-p50, --no-ttft-limit); 1 of 2 points" in out
     assert "TEP8 *" in out
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
-    assert summary["limits"]["ttft_p50_s"] == 0.15
+    assert summary["limits"]["ttft_p50_s"] == 0.08
     assert sorted(point["meets_limits"] for point in summary["points"]) == [False, True]
-    assert run([*asked, "--ttft-p50", "0.15", "--no-ttft-limit"]) == 2
+    assert run([*asked, "--ttft-p50", "0.08", "--no-ttft-limit"]) == 2
     assert "exclude each other" in capsys.readouterr().err
