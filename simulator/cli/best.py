@@ -42,8 +42,10 @@ def draw_best(
     from simulator.cli.kept_runs import kept_runs
     from simulator.output.run_files import default_directory, write_result
     from simulator.scenario.grid import build_sweep
+    from simulator.studies.changes import changes_frame
     from simulator.studies.curve.best import best_curve
     from simulator.studies.overlay import labels_of_runs, overlay_points
+    from simulator.studies.sweep.run import changes_of_sweep
     from simulator.studies.sweep.text import print_sweep, summary_of
 
     settings = build_sweep(flags=flags, file=scenario)
@@ -58,13 +60,15 @@ def draw_best(
             every=every,
             on_progress=on_progress,
         )
+        changes = changes_of_sweep(result)
         measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs))
         pictures = {"frontier": partial(result.plot, measured=measured)}
         write_result(
             directory,
-            tables={"points": result.frame(), "refused": result.refused},
+            tables={"points": result.frame(), "refused": result.refused}
+            | ({"changes": changes_frame(changes)} if changes else {}),
             resolved=result.resolved,
-            summary=summary_of(result),
+            summary=summary_of(result, changes=changes),
             pictures={} if result.runs.empty else pictures,
         )
     if result.runs.empty:
@@ -73,8 +77,8 @@ def draw_best(
         more = f"; {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
         raise UserError(f"nothing can serve this: {shown}{more}; see {path / 'refused.csv'}")
     if as_json:
-        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(summary_of(result, changes=changes), indent=2, ensure_ascii=False))
     else:
-        print_sweep(result, directory=path, ranks_runs=ranks_runs)
+        print_sweep(result, directory=path, ranks_runs=ranks_runs, changes=changes)
     for note in notes:
         typer.echo(f"note: {note}", err=True)

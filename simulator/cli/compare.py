@@ -166,6 +166,7 @@ def _run(
 ) -> tuple[ComparisonResult, Path]:
     from simulator.cli.kept_runs import kept_runs
     from simulator.output.run_files import default_directory, write_result
+    from simulator.studies.changes import changes_frame
     from simulator.studies.compare.run import run_comparison
     from simulator.studies.compare.text import summary_of
     from simulator.studies.overlay import labels_of_runs, overlay_points
@@ -189,7 +190,8 @@ def _run(
                 "comparison": result.frame(),
                 "points": result.runs(),
                 "refused": result.refused,
-            },
+            }
+            | ({"changes": changes_frame(result.changes)} if result.changes else {}),
             resolved=result.resolved,
             summary=summary_of(result),
             pictures={

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
+    from simulator.studies.changes import Change
     from simulator.studies.sweep.executors import Executor
     from simulator.studies.sweep.run import SweepResult
 
@@ -92,7 +93,7 @@ def sweep(
     settings = build_sweep(flags=given, file=scenario)
     cluster = cluster_executor(executor=executor, address=address)
     own_runs = options.read_overlay(context, overlay)
-    result, directory = _run(
+    result, changes, directory = _run(
         settings,
         limits=limits,
         every=every,
@@ -106,7 +107,7 @@ def sweep(
 
         from simulator.studies.sweep.text import summary_of
 
-        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(summary_of(result, changes=changes), indent=2, ensure_ascii=False))
     elif as_csv:
         from simulator.output.text_tables import csv_of
 
@@ -114,7 +115,7 @@ def sweep(
     else:
         from simulator.studies.sweep.text import print_sweep
 
-        print_sweep(result, directory=directory, ranks_runs=next_run)
+        print_sweep(result, directory=directory, ranks_runs=next_run, changes=changes)
 
 
 def _replay(
@@ -152,11 +153,12 @@ def _run(
     executor: Executor | None,
     own_runs: pd.DataFrame | None,
     out: Path | None,
-) -> tuple[SweepResult, Path]:
+) -> tuple[SweepResult, list[Change], Path]:
     from simulator.cli.kept_runs import kept_runs
     from simulator.output.run_files import default_directory, write_result
+    from simulator.studies.changes import changes_frame
     from simulator.studies.overlay import labels_of_runs, overlay_points
-    from simulator.studies.sweep.run import run_sweep
+    from simulator.studies.sweep.run import changes_of_sweep, run_sweep
     from simulator.studies.sweep.text import summary_of
     from workloads.errors import UserError
 
@@ -172,12 +174,14 @@ def _run(
             prunes=not every,
             on_progress=on_progress,
         )
+        changes = changes_of_sweep(result, workers=workers)
         measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs))
         write_result(
             directory,
-            tables={"points": result.frame(), "refused": result.refused},
+            tables={"points": result.frame(), "refused": result.refused}
+            | ({"changes": changes_frame(changes)} if changes else {}),
             resolved=result.resolved,
-            summary=summary_of(result),
+            summary=summary_of(result, changes=changes),
             pictures={}
             if result.runs.empty
             else {"frontier": partial(result.plot, measured=measured)},
@@ -187,4 +191,4 @@ def _run(
     if result.runs.empty:
         reasons = "\n".join(result.refused["reason"].unique())
         raise UserError(f"nothing could run; see {path / 'refused.csv'}\n{reasons}")
-    return result, path
+    return result, changes, path

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import pandas as pd
 
 from simulator.analysis.objectives import NO_LIMIT, stated_limits
+from simulator.output.text_tables import records_of
+from simulator.studies.changes import changes_of
 from simulator.studies.compare.budgets import budgets_that_differ
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.siblings import at_equal_software
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from hwmodels.economics import Tier
     from simulator.analysis.objectives import Objectives
+    from simulator.studies.changes import Change
     from simulator.studies.compare.request import ComparedSystem
 
     Progress = Callable[[int, int, str], None]
@@ -58,6 +61,9 @@ class ComparisonResult:
         Directory of a user's own fit; ``None``: the shipped one.
     software_of:
         SKUs the better of whose levels every engine has; empty: each its own.
+    changes:
+        Points of what-ifs beside those of the unchanged chip, and, where equal software was asked
+        for, of its own software.
     """
 
     sides: tuple[Side, ...]
@@ -72,6 +78,7 @@ class ComparisonResult:
     limits: Objectives = NO_LIMIT
     calibration: Path | None = None
     software_of: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """One row for each speed and system; figures are missing where ``reachable`` is not.
@@ -251,6 +258,16 @@ def run_comparison(
     messages += [f"{name} is left out: {_in_short(reason)}" for name, reason in absent.items()]
     systems = present
     messages += budgets_that_differ(systems, sides)
+    changes = [
+        change
+        for system, side in zip(systems, sides, strict=True)
+        for change in changes_of(
+            records_of(side.best.assign(on_frontier=True)),
+            base=next(system.settings.loads()),
+            with_software=bool(same_software),
+            workers=workers,
+        )
+    ]
     speeds = tuple(dict.fromkeys(float(speed) for speed in at)) or common_speeds(sides)
     rows = [side_row(side, sides[0], x=x, tier=tier) for x in speeds for side in sides]
     return ComparisonResult(
@@ -274,6 +291,7 @@ def run_comparison(
             )
         },
         software_of=shared,
+        changes=tuple(changes),
         limits=used,
         calibration=systems[0].settings.calibration,
     )

@@ -13,6 +13,7 @@ from simulator.output.text_tables import (
     records_of,
     table_of_columns,
 )
+from simulator.studies.changes import changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.compare.sides import crossings
 from simulator.studies.next_runs import candidate_runs
@@ -62,6 +63,9 @@ def print_comparison(
     out.print(result.caption, soft_wrap=True)
     out.print()
     out.print(_table(result))
+    if result.changes:
+        out.print()
+        out.print(changes_table(result.changes))
     notes = [f"note: {message}" for message in result.messages]
     closing = closing_lines(
         records_of(result.runs()), calibration=result.calibration, ranks_runs=ranks_runs
@@ -86,6 +90,7 @@ def summary_of(result: ComparisonResult) -> dict[str, Any]:
             side.name: list(crossings(result.sides[0], side)) for side in result.sides[1:]
         },
         "remarks": _remarks(result),
+        "changes": [change.to_dict() for change in result.changes],
         "limits": result.limits.to_dict(),
         "next_runs": [
             run.to_dict()

@@ -39,6 +39,7 @@ def summary_of(result: CurveResult) -> dict[str, Any]:
         "simulated": True,
         "caption": result.caption,
         "settings": result.resolved,
+        "changes": [change.to_dict() for change in result.changes],
         "limits": result.limits.to_dict(),
         "next_runs": [
             run.to_dict() for run in candidate_runs(result.points, calibration=result.calibration)

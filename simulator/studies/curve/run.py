@@ -23,6 +23,7 @@ from simulator.scenario.deployed_forms import forms_note
 from simulator.scenario.reported import check_reported, over_concurrencies
 from simulator.scenario.settings_file import REPORTED
 from simulator.scenario.target import named_sku, resolve_target
+from simulator.studies.changes import changes_of
 from simulator.studies.sweep.planner import PointPlanner
 from simulator.studies.sweep.points import ConcurrencySweep
 from simulator.studies.sweep.side_by_side import run_side_by_side
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario, ScenarioSource
     from simulator.scenario.target import Target
     from simulator.serving.records import Records
+    from simulator.studies.changes import Change
     from simulator.studies.sweep.points import Point
 
 
@@ -65,6 +67,8 @@ class CurveResult:
         TTFT limits and goodput of the frontier.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
+    changes:
+        Frontier points of a what-if beside those of the unchanged chip.
     """
 
     points: list[dict[str, Any]]
@@ -76,6 +80,7 @@ class CurveResult:
     records: dict[tuple[str, int], Records] = field(default_factory=dict)
     limits: Objectives = NO_LIMIT
     calibration: Path | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def late(self) -> list[dict[str, Any]]:
@@ -194,6 +199,11 @@ def explore_curve(
     if not points and impossible:
         raise UserError("\n".join(impossible))
     points = _standing(points, target=target, level=level, limits=limits)
+    changes = (
+        changes_of([point for point in points if point["on_frontier"]], base=named)
+        if scenario.overrides or scenario.engine_settings
+        else []
+    )
     resolved = _resolved(source) | {
         "sku": {"value": named.sku, "origin": source.origin["sku"]},
         "model": {"value": target.model, "origin": source.origin["model"]},
@@ -223,6 +233,7 @@ def explore_curve(
         sku=sku,
         limits=limits,
         calibration=scenario.calibration,
+        changes=tuple(changes),
     )
 
 

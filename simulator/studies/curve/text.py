@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.text_tables import console, interval, number, table_of_columns
+from simulator.studies.changes import changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 
@@ -56,6 +57,9 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
         table.add_row(*_cells(point, late=point in late or _is_late(point)))
     out.print(table)
     out.print()
+    if result.changes:
+        out.print(changes_table(result.changes))
+        out.print()
     out.print(_limits(result), soft_wrap=True)
     beyond = sum(not point["meets_limits"] for point in result.points)
     dominated = len(result.points) - len(frontier) - beyond

@@ -12,8 +12,10 @@ import numpy as np
 from simulator.analysis.costs import with_costs
 from simulator.analysis.objectives import NO_LIMIT, resolved_limits, stated_limits
 from simulator.output.leftovers import remove_leftovers
+from simulator.output.text_tables import records_of
 from simulator.prediction.notes import merged
 from simulator.scenario.grid import build_sweep
+from simulator.studies.changes import changes_of
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.executors import cluster_executor
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
+    from simulator.studies.changes import Change
     from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.deployments import SweepPlan
     from simulator.studies.sweep.executors import Executor, ExecutorName
@@ -313,6 +316,15 @@ def run_sweeps(
             many, plans, planners, tables, each_limits, strict=True
         )
     ]
+
+
+def changes_of_sweep(result: SweepResult, *, workers: int | None = None) -> list[Change]:
+    """Frontier points with changed fields of the SKU or server settings beside unchanged ones."""
+    settings = result.settings
+    if result.runs.empty or not (settings.overrides or settings.engine_settings):
+        return []
+    rows = records_of(result.frontier())
+    return changes_of(rows, base=next(settings.loads()), workers=workers)
 
 
 def _gather(

@@ -13,6 +13,7 @@ from simulator.output.text_tables import (
     refusal_lines,
     table_of_columns,
 )
+from simulator.studies.changes import changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 from simulator.studies.next_runs import candidate_runs
@@ -21,10 +22,12 @@ from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
+    from simulator.studies.changes import Change
     from simulator.studies.sweep.run import SweepResult
 
 SHOWN = (
@@ -53,13 +56,21 @@ ALIKE = 0.01
 """Frontier points that differ by less than this share on both axes are printed as one."""
 
 
-def print_sweep(result: SweepResult, *, directory: Path, ranks_runs: bool = False) -> None:
+def print_sweep(
+    result: SweepResult,
+    *,
+    directory: Path,
+    ranks_runs: bool = False,
+    changes: Sequence[Change] = (),
+) -> None:
     """Print the frontiers of a sweep and what could not run.
 
     Parameters
     ----------
     ranks_runs:
         Whether to list all runs that would narrow the bands.
+    changes:
+        Points of a what-if beside those of the unchanged chip.
     """
     out = console()
     out.print(result.caption, soft_wrap=True)
@@ -77,6 +88,9 @@ def print_sweep(result: SweepResult, *, directory: Path, ranks_runs: bool = Fals
         more = f"; {hidden} more within 1 % of these" if hidden else ""
         out.print()
         out.print(_frontier_table(shown, title=f"{name}: frontier{more}"))
+    if changes:
+        out.print()
+        out.print(changes_table(changes))
     lines = [""]
     if result.settings.concurrency is None:
         lines += [ENDS, ""]
@@ -157,7 +171,7 @@ def _frontier_table(rows: pd.DataFrame, *, title: str) -> Any:
     return table
 
 
-def summary_of(result: SweepResult) -> dict[str, Any]:
+def summary_of(result: SweepResult, *, changes: Sequence[Change] = ()) -> dict[str, Any]:
     """A sweep as JSON: settings, frontiers, refusals and what was assumed. SI units."""
     return {
         "generator": f"forecurve {version()}",
@@ -166,6 +180,7 @@ def summary_of(result: SweepResult) -> dict[str, Any]:
         "settings": result.resolved,
         "runs": len(result.runs),
         "frontier": records_of(result.frontier()),
+        "changes": [change.to_dict() for change in changes],
         "limits": result.limits.to_dict(),
         "beyond_limits": records_of(result.runs.loc[~result.runs["meets_limits"], list(_WHERE)]),
         "next_runs": [
