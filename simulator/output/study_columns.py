@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _HEADERS = {
     "missed": "misses",
+    "score_at_slo": "at the\nspeed",
     "layout": "layout",
     "nodes": "bought in",
     "utility_mw": "MW",
@@ -46,6 +47,8 @@ SEARCH: tuple[Column, ...] = _other(
     meets="whether every constraint is met",
     missed="constraints that are missed",
     score="what the search maximizes: tok/s/GPU, tokens per dollar, or minus the median TTFT [-]",
+    score_at_slo="of a deployment's best run the score at the very speed asked for, between its "
+    "runs as the frontier interpolates; blank where no run is on either side [-]",
     version="version of forecurve",
 )
 

@@ -33,8 +33,8 @@ ORDER = (
 """Rooms of the simulator from the ground up: one imports only those before it, or itself."""
 
 STUDIES = (
-    ("series", "concurrency", "processes", "next_runs", "changes", "result"),
-    ("closing",),
+    ("series", "concurrency", "processes", "next_runs", "result"),
+    ("closing", "changes"),
     ("overlay", "pareto_plot"),
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),

@@ -54,6 +54,9 @@ class Trial:
         How much of each constraint is used up; above 1 it is missed. [-]
     score:
         What the search maximizes: tok/s/GPU, tokens per dollar, or minus the median TTFT.
+    score_at_slo:
+        Of a deployment's best run the same at the very speed that is asked for, between its runs;
+        ``None``: there are none on either side of it.
     bottleneck, kind, level:
         What binds, kind of prediction, software level.
     identity:
@@ -73,6 +76,12 @@ class Trial:
     kind: str
     level: str
     identity: Mapping[str, Any]
+    score_at_slo: float | None = None
+
+    @property
+    def rank_score(self) -> float:
+        """What ranks the run: its score, or that of its deployment at the speed asked for."""
+        return self.score if self.score_at_slo is None else max(self.score, self.score_at_slo)
 
     @property
     def meets(self) -> bool:
@@ -115,6 +124,7 @@ class Trial:
             "p99_ttft_s": metrics.ttft.p99_s,
             "usd_per_million_tokens": self.usd_per_million_tokens,
             "score": self.score,
+            "score_at_slo": self.score_at_slo,
             "bottleneck": self.bottleneck,
             "kind": self.kind,
         }
@@ -168,7 +178,7 @@ class SearchResult:
 
     @property
     def runners_up(self) -> tuple[Trial, ...]:
-        """The best run of each other deployment, by falling score."""
+        """The best run of each other deployment, by falling score at the speed asked for."""
         if self.winner is None:
             return ()
         best: dict[tuple[str, str, str, str], Trial] = {}

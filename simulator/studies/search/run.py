@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import load_economics
-from hwmodels.sku import load_sku
-from simulator.engines.pools import DoesNotFitError, deployment_label
-from simulator.output.kept_work import once
-from simulator.prediction.assembly import assemble
-from simulator.prediction.bounds import deployment_bounds
 from simulator.prediction.notes import merged
-from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import candidate_deployments
-from simulator.scenario.configure import check_has_speed, configure_run
-from simulator.scenario.run_cells import identity_cells
-from simulator.scenario.target import named_engine, resolve_target
-from simulator.studies.concurrency import concurrencies, has_stalled
 from simulator.studies.search.request import build_search
-from simulator.studies.search.result import Figures, Pruned, SearchResult, Trial
-from simulator.studies.search.score import Score
-from simulator.studies.search.variants import variants
-from workloads.architectures.catalog import load_architecture
-from workloads.errors import UserError
+from simulator.studies.search.result import SearchResult
+from simulator.studies.search.searcher import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from simulator.output.kept_work import KeptWork
-    from simulator.scenario.candidates import Pools
-    from simulator.scenario.configuration import RunConfiguration
-    from simulator.scenario.settings import Scenario
-    from simulator.scenario.target import Target
     from simulator.studies.search.request import SearchRequest
-    from simulator.studies.search.result import PrunedStatus
-    from simulator.studies.search.variants import Changes
 
     Progress = Callable[[int, int, str], None]
-
-_BETWEEN = 3
-_MISSES_IN_A_ROW = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Option:
-    """A deployment with changed settings, and the best score that bounds leave it."""
-
-    load: Scenario
-    pools: Pools
-    changes: Changes
-    bound: float
-
-    @property
-    def label(self) -> str:
-        return deployment_label(self.pools)
 
 
 def search(
@@ -106,300 +66,25 @@ def run_search(
     (`simulator.prediction.bounds`) misses a constraint or does not reach the best score so far; at
     rising concurrency, what comes after a lost speed, after two misses in a row, and after
     throughput has stalled, since speed falls with concurrency. For each deployment's best settings
-    the concurrencies up to the next one that was tried are bisected.
+    the concurrencies up to the next one that was tried are bisected, where they come near the best.
+    What ranks deployments is their score at the very speed that is asked for, between runs as the
+    frontier interpolates (`simulator.studies.search.between`).
 
     Raises
     ------
     UserError
         If a name is unknown.
     """
-    searcher = _Searcher(request, on_progress=on_progress, kept=kept)
+    searcher = Searcher(request, on_progress=on_progress, kept=kept)
     options = searcher.options()
     searcher.run_all(options)
     searcher.run_all(searcher.varied(options))
     searcher.refine()
-    trials = sorted(
-        (trial for _, trial in searcher.runs), key=lambda trial: (not trial.meets, -trial.score)
-    )
     economics = {load_economics(load.economics).name for load in request.settings.loads()}
     return SearchResult(
         request=request,
-        trials=tuple(trials),
+        trials=tuple(searcher.ranked()),
         pruned=tuple(searcher.pruned),
         messages=tuple(merged((*request.assumed, *searcher.messages))),
         economics=", ".join(sorted(economics)),
     )
-
-
-class _Searcher:
-    """Runs options and keeps what came of them."""
-
-    def __init__(
-        self,
-        request: SearchRequest,
-        *,
-        on_progress: Progress | None,
-        kept: KeptWork | None = None,
-    ) -> None:
-        self.request = request
-        self.runs: list[tuple[_Option, Trial]] = []
-        self.pruned: list[Pruned] = []
-        self.messages: list[str] = []
-        self._targets: dict[str, Target] = {}
-        self._score = Score(request=request)
-        self._on_progress = on_progress
-        self._kept = kept
-        self._done = 0
-
-    def options(self) -> list[_Option]:
-        """Every deployment that fits, with its recipe's settings."""
-        found: list[_Option] = []
-        for load in self.request.settings.loads():
-            check_has_speed(load)
-            try:
-                candidates = candidate_deployments(
-                    settings=self.request.settings, load=load, target=self._target(load)
-                )
-            except UserError as error:
-                self._prune(load, "", (), "unsupported", str(error))
-                continue
-            self.messages += candidates.messages
-            for refused in candidates.refused:
-                self._prune(load, refused.label, (), "unsupported", refused.reason)
-            for pools in candidates.deployments:
-                option = self._option(load, pools, ())
-                if option is not None:
-                    found.append(option)
-        return found
-
-    def varied(self, options: Sequence[_Option]) -> list[_Option]:
-        """Changed settings of the deployments whose recipe came near the best."""
-        best = self._best()
-        found: list[_Option] = []
-        for option in options:
-            trials = self._trials_of(option)
-            own = max((trial.score for trial in trials if trial.meets), default=-math.inf)
-            margin = self.request.question.margin
-            if not trials:
-                continue
-            if best > -math.inf and own < best - margin * abs(best):
-                reached = "meets no constraint" if own == -math.inf else "is too far behind"
-                self._prune(
-                    option.load,
-                    option.label,
-                    (),
-                    "behind",
-                    f"settings not varied: with the recipe's it {reached}",
-                )
-                continue
-            configuration = self._configure(option, concurrency=self._concurrencies(option)[-1])
-            entry = configuration.pools[0].settings
-            for _, changes in variants(entry, varied=self.request.question.vary):
-                if changes:
-                    other = self._option(option.load, option.pools, changes)
-                    if other is not None:
-                        found.append(other)
-        return found
-
-    def run_all(self, options: Sequence[_Option]) -> None:
-        """Run options, the most promising first, and prune those that cannot win."""
-        for position, option in enumerate(sorted(options, key=lambda one: -one.bound)):
-            if self._on_progress is not None:
-                what = f"{option.load.sku} {option.label} {_text(option.changes)}".rstrip()
-                self._on_progress(self._done + position, self._done + len(options), what)
-            best = self._best()
-            words = self._score.words
-            if option.bound <= best:
-                self._prune(
-                    option.load,
-                    option.label,
-                    option.changes,
-                    "bound",
-                    f"its bound, {words(option.bound)}, does not beat {words(best)}",
-                )
-                continue
-            self._run_rising(option)
-        self._done += len(options)
-
-    def refine(self) -> None:
-        """Concurrencies between the best one of each deployment and the next that was tried."""
-        if self.request.settings.concurrency is not None:
-            return
-        best: dict[tuple[str, ...], tuple[_Option, Trial]] = {}
-        for option, trial in self.runs:
-            key = (*trial.deployment, "changed" if trial.changes else "recipe")
-            if trial.meets and (key not in best or trial.score > best[key][1].score):
-                best[key] = option, trial
-        for option, trial in best.values():
-            self._refine(option, low=trial.configuration.concurrency)
-
-    def _refine(self, option: _Option, *, low: int) -> None:
-        tried = [trial.configuration.concurrency for trial in self._trials_of(option)]
-        high = min((each for each in tried if each > low), default=low)
-        for _ in range(_BETWEEN):
-            middle = round(math.sqrt(low * high))
-            if not low < middle < high:
-                return
-            trial = self._run(option, concurrency=middle)
-            if trial is not None and trial.meets:
-                low = middle
-            else:
-                high = middle
-
-    def _option(self, load: Scenario, pools: Pools, changes: Changes) -> _Option | None:
-        """An option with its bound; ``None``, and the reason kept, if it has no chance.
-
-        Recipes change settings with the concurrency, so that the bound is the best of all.
-        """
-        option = _Option(load=load, pools=pools, changes=changes, bound=-math.inf)
-        gpus = sum(pool.gpus for pool in pools)
-        reasons: dict[str, PrunedStatus] = {}
-        for concurrency in self._concurrencies(option):
-            try:
-                configuration = self._configure(option, concurrency=concurrency)
-                bounds = deployment_bounds(configuration, assembly=assemble(configuration))
-            except DoesNotFitError as error:
-                reasons[str(error)] = "does_not_fit"
-                continue
-            except UserError as error:
-                reasons[str(error)] = "unsupported"
-                continue
-            excluded = self._score.excluded(bounds)
-            if excluded:
-                reasons[excluded] = "bound"
-                continue
-            bound = self._score.bound(load, bounds, gpus=gpus, concurrency=concurrency)
-            option = replace(option, bound=max(option.bound, bound))
-        if option.bound > -math.inf:
-            return option
-        reason, status = next(iter(reasons.items()))
-        self._prune(load, option.label, changes, status, reason)
-        return None
-
-    def _run_rising(self, option: _Option) -> None:
-        gained: list[float] = []
-        misses = 0
-        for concurrency in self._concurrencies(option):
-            trial = self._run(option, concurrency=concurrency)
-            if trial is None:
-                return
-            gained.append(trial.metrics.total_tput_per_gpu)
-            misses = 0 if trial.meets or self._only_wants_more(trial) else misses + 1
-            lost_speed = any(
-                name.startswith("interactivity") and used > 1
-                for name, used in trial.slo_use.items()
-            )
-            if lost_speed or misses >= _MISSES_IN_A_ROW:
-                return
-            if self.request.settings.concurrency is None and has_stalled(gained):
-                return
-
-    def _only_wants_more(self, trial: Trial) -> bool:
-        """Whether all that is missed comes with a higher concurrency."""
-        missed = [name for name, used in trial.slo_use.items() if used > 1]
-        return all(name in ("throughput", "cost") for name in missed)
-
-    def _run(self, option: _Option, *, concurrency: int) -> Trial | None:
-        load = option.load
-        try:
-            configuration = self._configure(option, concurrency=concurrency)
-            figures = once(
-                self._kept,
-                f"{configuration.identity} {load.economics}",
-                partial(self._simulate, configuration, load=load),
-            )
-        except UserError as error:
-            self._prune(load, option.label, option.changes, "unsupported", str(error))
-            return None
-        self.messages += figures.messages
-        trial = Trial(
-            sku=configuration.sku.key,
-            engine=configuration.engine.label,
-            label=option.label,
-            changes=option.changes,
-            configuration=configuration,
-            metrics=figures.metrics,
-            usd_per_million_tokens=figures.usd_per_million_tokens,
-            slo_use=figures.slo_use,
-            score=figures.score,
-            bottleneck=figures.bottleneck,
-            kind=figures.kind,
-            level=figures.level,
-            identity=identity_cells(
-                load=load.model_copy(update={"engine": load.engine or configuration.engine.label}),
-                pools=option.pools,
-                concurrency=concurrency,
-            ),
-        )
-        self.runs.append((option, trial))
-        return trial
-
-    def _simulate(self, configuration: RunConfiguration, *, load: Scenario) -> Figures:
-        outcome = simulate_run(configuration)
-        metrics = outcome.metrics
-        cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
-        return Figures(
-            metrics=metrics,
-            usd_per_million_tokens=cost,
-            slo_use=self._score.slo_use(outcome.records, metrics=metrics, cost=cost),
-            score=self._score.of(
-                load, tput_per_gpu=metrics.total_tput_per_gpu, ttft_s=metrics.ttft.median_s
-            ),
-            bottleneck=outcome.bottleneck,
-            kind=outcome.kind,
-            level=outcome.assembly.software.name,
-            messages=outcome.messages,
-        )
-
-    def _configure(self, option: _Option, *, concurrency: int) -> RunConfiguration:
-        configuration, recipe = configure_run(
-            option.load,
-            target=self._target(option.load),
-            pools=option.pools,
-            concurrency=concurrency,
-        )
-        self.messages += recipe.messages
-        if not option.changes:
-            return configuration
-        entry, *others = configuration.pools
-        settings = entry.settings.model_copy(update=dict(option.changes))
-        changed = entry.with_settings(settings, drafts=configuration.drafts)
-        return replace(configuration, pools=(changed, *others))
-
-    def _target(self, load: Scenario) -> Target:
-        """What a load names, looked up once."""
-        key = load.model_dump_json(include={"sku", "overrides", "model", "engine", "economics"})
-        if key not in self._targets:
-            self._targets[key] = resolve_target(load)
-        return self._targets[key]
-
-    def _concurrencies(self, option: _Option) -> tuple[int, ...]:
-        gpus = sum(pool.gpus for pool in option.pools)
-        return concurrencies(option.load.concurrency, gpus=gpus)
-
-    def _best(self) -> float:
-        return max((trial.score for _, trial in self.runs if trial.meets), default=-math.inf)
-
-    def _trials_of(self, option: _Option) -> list[Trial]:
-        return [trial for other, trial in self.runs if other is option]
-
-    def _prune(
-        self, load: Scenario, label: str, changes: Changes, status: PrunedStatus, reason: str
-    ) -> None:
-        sku = load_sku(load.sku)
-        model = load_architecture(load.model).name
-        self.pruned.append(
-            Pruned(
-                sku=sku.key,
-                engine=named_engine(load.engine, sku=sku, model=model)[0].engine.label,
-                label=label,
-                spec=load.spec,
-                settings=_text(changes),
-                status=status,
-                reason=reason,
-            )
-        )
-
-
-def _text(changes: Changes) -> str:
-    return " ".join(f"{name}={str(value).lower()}" for name, value in changes)

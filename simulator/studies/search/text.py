@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ SHOWN = (
     "median_ttft_s",
     "p90_ttft_s",
     "usd_per_million_tokens",
+    "score_at_slo",
     "bottleneck",
     "missed",
 )
@@ -107,11 +109,12 @@ def verdict(result: SearchResult) -> list[str]:
         lines.append(f"the changed settings are worth {100 * gain:.1f} % over the recipe's")
     if result.runners_up:
         other = result.runners_up[0]
-        behind = _gain(winner.score, other.score)
+        behind = _gain(winner.rank_score, other.rank_score)
         close = ", which is no difference" if behind < _ALIKE else ""
         lines.append(
             f"runner-up: {other.sku} {other.label} on {other.engine}, "
             f"{100 * behind:.1f} % behind{close}"
+            + (" at the speed asked for, between its runs" if other.score_at_slo else "")
         )
     return lines
 
@@ -163,7 +166,13 @@ def _nearest(result: SearchResult) -> list[Trial]:
 
 def _table(trials: Sequence[Trial]) -> Table:
     missing = any(not trial.meets for trial in trials)
-    table = table_of_columns(SHOWN if missing else SHOWN[:-1], narrow=True)
+    between = any(trial.score_at_slo is not None for trial in trials)
+    names = [
+        name
+        for name in SHOWN
+        if (missing or name != "missed") and (between or name != "score_at_slo")
+    ]
+    table = table_of_columns(names, narrow=True)
     for rank, trial in enumerate(trials, start=1):
         metrics = trial.metrics
         missed = [name for name, used in trial.slo_use.items() if used > 1.0]
@@ -180,10 +189,22 @@ def _table(trials: Sequence[Trial]) -> Table:
             number(metrics.ttft.median_s),
             number(metrics.ttft.p90_s),
             number(trial.usd_per_million_tokens),
+            *([_at_slo(trial)] if between else []),
             trial.bottleneck,
             *([", ".join(missed)] if missing else []),
         )
     return table
+
+
+def _at_slo(trial: Trial) -> str:
+    """The score at the speed asked for, as tok/s/GPU or dollars per million tokens."""
+    score = trial.score_at_slo
+    if score is None:
+        return ""
+    is_cost = trial.usd_per_million_tokens is not None and math.isclose(
+        trial.score, 1e6 / trial.usd_per_million_tokens
+    )
+    return f"${number(1e6 / score)}" if is_cost else number(score)
 
 
 def _pruned(result: SearchResult) -> list[str]:
