@@ -51,8 +51,9 @@ def with_exchange(
     if not exchanges_by_library(plan=plan, pool=pool):
         return plan
     if not plan.exchange_library and gathers_instead(engine=engine, sku=sku, ranks=pool.layout.tp):
-        changes = {"dispatch_bytes_per_value": BF16_BYTES} if plan.expert_path == "fp8" else {}
-        return replace(plan, moe_backend="allgather", **changes)
+        in_bf16 = plan.expert_path == "fp8"
+        value_bytes = BF16_BYTES if in_bf16 else plan.dispatch_bytes_per_value
+        return replace(plan, moe_backend="allgather", dispatch_bytes_per_value=value_bytes)
     if plan.exchange_mode == "auto":
         plan = replace(plan, exchange_mode=_MODE_OF_ROLE[pool.role])
     if plan.exchange_library:
