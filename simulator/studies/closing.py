@@ -82,7 +82,7 @@ def next_run_line(run: NextRun | None) -> str:
         f"measure first: {run.sku} under {run.engine}{spec} as {run.label} with "
         f"{run.concurrency:,} clients at {run.isl}/{run.osl}: it anchors {run.points} points of "
         f"the frontier, whose 90 % band there is {run.low:.2f} to {run.high:.2f} times the "
-        "prediction; then simulate calibrate fit --add RUNS.csv --out DIR"
+        "prediction; then simulate calibrate fit RUNS.csv --out DIR"
     )
 
 
