@@ -402,13 +402,16 @@ class Worker:
         scheduler = self.scheduler
         limit = self._compose(now if self.woken or not scheduler.composes_ahead else None)
         if (
-            scheduler.composes_ahead
-            and min(self._due) == NEVER
+            min(self._due) == NEVER
             and not any(rank.chunks for rank in self.ranks)
-            and (self._incoming or self._visited or self.has_queued())
+            and (
+                self.has_queued()
+                or (scheduler.composes_ahead and (self._incoming or self._visited))
+            )
         ):
-            # what was fixed is empty: the host composes anew
-            if self._visited:
+            # what was fixed is empty (its last decoding request was preempted, or what it could
+            # know of had finished): the host composes anew
+            if self._visited and scheduler.composes_ahead:
                 self._receive(now)
             limit = self._compose(now)
         if self._visited and any(self._can_reserve(self.ranks[i]) for i in self._visited):

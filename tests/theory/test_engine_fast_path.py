@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from engine_scenarios import scenarios
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from simulator.engines.atom.engine import AtomSettings
 from simulator.serving.deployment import run_deployment
@@ -41,19 +41,10 @@ def assert_same_run(scenario):
 @settings(max_examples=60, deadline=None)
 @given(scenario=scenarios())
 def test_runs_of_steps_equal_single_steps(scenario) -> None:
-    deployment = scenario[0]
-    # see the reason below
-    assume(deployment.prefill is None or not delays_prompts(deployment))
     assert_same_run(scenario)
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,
-    raises=AssertionError,
-    reason="one disaggregated scenario in some two thousand with prompt delays was seen to differ "
-    "(SGLang's delayer before an ATOM decode pool); the cause is not known",
-)
 @settings(
     max_examples=300,
     deadline=None,
