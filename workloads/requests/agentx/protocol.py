@@ -10,7 +10,6 @@ import numpy as np
 
 from workloads.errors import UserError, unknown_name
 
-
 LONGEST_WINDOW_S = 86_400.0
 """Longest window of a replay. [s]"""
 
