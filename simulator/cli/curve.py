@@ -29,7 +29,8 @@ def _print_version(wanted: bool) -> None:
 
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
-    *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
+    *one_each(SCENARIO, "dp_attention", "isl", "osl", "lengths"),
+    *one_each(SCENARIO, "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     *one_each(POOLS, "disaggregated"),

@@ -91,7 +91,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         If the model does not fit, with the byte table.
     """
     sku, architecture = configuration.sku, configuration.architecture
-    longest = configuration.isl + configuration.osl
+    longest = configuration.longest_context
     if longest > architecture.max_position_embeddings:
         raise UserError(
             f"isl + osl is {longest}, beyond the {architecture.max_position_embeddings} tokens "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from hwmodels.sku import load_sku
 from simulator.engines.labels import parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
+from simulator.scenario.drawn_lengths import MEANS, MEANS_OF, nominal_lengths, without_means
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
@@ -102,9 +103,15 @@ class SweepSettings:
     software_of: tuple[str, ...] = ()
 
     @property
+    def _free(self) -> tuple[str, ...]:
+        """Fields that vary on their own; drawn lengths bring their means."""
+        taken = MEANS if self.values["lengths"] != (None,) else ()
+        return tuple(name for name in LOAD_FIELDS if name not in taken)
+
+    @property
     def varied(self) -> tuple[str, ...]:
         """Fields with more than one value, layouts and pools aside."""
-        names = [name for name in LOAD_FIELDS if len(self.values[name]) > 1]
+        names = [name for name in self._free if len(self.values[name]) > 1]
         return (*names, *(name for name, values in self.overrides.items() if len(values) > 1))
 
     def loads(self) -> Iterator[Scenario]:
@@ -113,8 +120,8 @@ class SweepSettings:
         Where no precision is named, each model is run in its usual one.
         """
         names = list(self.overrides)
-        for values in product(*(self.values[name] for name in LOAD_FIELDS)):
-            fields = dict(zip(LOAD_FIELDS, values, strict=True))
+        for values in product(*(self.values[name] for name in self._free)):
+            fields = dict(zip(self._free, values, strict=True))
             usual = fields["precision"] == default_precision(fields["model"])
             if "precision" not in self.origin and not usual:
                 continue
@@ -183,6 +190,7 @@ def build_sweep(
     for name, value in flags.items():
         if value is not None:
             given[name], origin[name] = value, "flag"
+    given = without_means(given, origin=origin, flags=flags)
     ttft_p90_s = given.pop("ttft_p90_s", None)
     known = [*Scenario.model_fields, *POOL_FIELDS]
     for name in given:
@@ -210,8 +218,28 @@ def build_sweep(
         ttft_p90_s=_limit(ttft_p90_s),
         origin=origin,
     )
+    settings = _with_means(settings)
     _check(settings)
     return settings
+
+
+def _with_means(settings: SweepSettings) -> SweepSettings:
+    """Settings with the means of drawn lengths as ``isl`` and ``osl``.
+
+    Raises
+    ------
+    UserError
+        If other lengths are stated beside them.
+    """
+    named = settings.values["lengths"]
+    if named == (None,):
+        return settings
+    stated = {name: settings.values[name] for name in settings.origin if name in settings.values}
+    means = nominal_lengths(named, stated=stated)
+    origin = dict.fromkeys(means, MEANS_OF + ", ".join(named))
+    return replace(
+        settings, values={**settings.values, **means}, origin={**settings.origin, **origin}
+    )
 
 
 def _values(name: str, given: Any, *, default: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hwmodels.fitted import check_calibration
 from simulator.scenario.declared import SCENARIO, field
+from simulator.scenario.drawn_lengths import MEANS_OF, nominal_lengths, without_means
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from workloads.architectures.names import default_precision
 from workloads.errors import UserError, shown, unknown_name
@@ -42,6 +43,7 @@ class Scenario(BaseModel):
     length_distribution: Literal["uniform_0.8", "uniform_0_to_cap", "fixed"] = field(
         SCENARIO["length_distribution"]
     )
+    lengths: str | None = field(SCENARIO["lengths"])
     concurrency: tuple[int, ...] | None = field(SCENARIO["concurrency"])
     spec: str = field(SCENARIO["spec"])
     acceptance_length: float | None = field(SCENARIO["acceptance_length"])
@@ -62,6 +64,15 @@ class Scenario(BaseModel):
             return values
         model = values.get("model", cls.model_fields["model"].default)
         return {**values, "precision": default_precision(str(model))}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mean_lengths(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("lengths"), str):
+            return values
+        stated = {name: (value,) for name, value in values.items() if value is not None}
+        means = nominal_lengths([values["lengths"]], stated=stated)
+        return {**values, **{name: tokens for name, (tokens,) in means.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +112,7 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         if value is not None:
             values[name] = value
             origin[name] = "flag"
+    values = without_means(values, origin=origin, flags=flags)
     for name in values:
         if name not in Scenario.model_fields:
             raise unknown_name(field="setting", value=name, known=Scenario.model_fields)
@@ -113,6 +125,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
             raise UserError(str(first["ctx"]["error"])) from None
         given = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
         raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if source.scenario.lengths is not None:
+        origin |= dict.fromkeys(("isl", "osl"), MEANS_OF + source.scenario.lengths)
     if source.scenario.calibration is not None:
         check_calibration(source.scenario.calibration)
     return source

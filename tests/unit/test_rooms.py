@@ -33,7 +33,7 @@ ORDER = (
 """Rooms of the simulator from the ground up: one imports only those before it, or itself."""
 
 STUDIES = (
-    ("series", "concurrency", "processes", "closing", "result"),
+    ("series", "concurrency", "processes", "closing", "workload_limits", "result"),
     ("overlay", "pareto_plot"),
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),

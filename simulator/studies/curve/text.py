@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.text_tables import console, interval, number, table_of_columns
 from simulator.studies.concurrency import ENDS
+from simulator.studies.workload_limits import workload_limit_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def print_curve(result: CurveResult, *, directory: Path) -> None:
         f"InferenceX's kW, 'utility' IT power times PUE ({result.resolved['economics']['value']}).",
         soft_wrap=True,
     )
+    for line in workload_limit_lines(result.points):
+        out.print(line, soft_wrap=True)
     if result.resolved["concurrency"]["value"] is None:
         out.print(ENDS, soft_wrap=True)
     for line in refusal_lines(result.refused):

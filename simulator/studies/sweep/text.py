@@ -17,6 +17,7 @@ from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
+from simulator.studies.workload_limits import workload_limit_lines
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def print_sweep(result: SweepResult, *, directory: Path) -> None:
     lines += ["", limit_line(result.runs, ttft_p90_s=result.ttft_p90_s)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
+    lines += workload_limit_lines(records_of(result.runs))
     lines += closing_lines(frontier, calibration=result.settings.calibration)
     lines += ["", summary_line(result), f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
