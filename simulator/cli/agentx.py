@@ -118,7 +118,7 @@ def _take_lengths(given: dict[str, Any], name: str) -> None:
             "sessions, 8k1k or mlperf-r1-server, simulate load takes others"
         )
     for other in ("isl", "osl", "lengths"):
-        if given[other] is not None:
+        if given.get(other) is not None:
             raise UserError(f"workload {name} and {other} are given; lengths come from one of them")
     given.update(found)
 

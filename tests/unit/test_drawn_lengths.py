@@ -104,6 +104,12 @@ def test_a_resolved_file_with_lengths_runs_again(command, lengths, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_what_follows_from_drawn_lengths_is_not_moved_apart(lengths, tmp_path, capsys):
+    asked = [*ONE, "--lengths", str(lengths), "--concurrency", "2", "--replications", "1"]
+    assert run(["sensitivity", *asked, "--json", "--out", str(tmp_path / "s")]) == 0
+    assert f"lengths are drawn from {lengths}" in capsys.readouterr().out
+
+
 def test_other_lengths_replace_those_of_a_resolved_file(lengths, tmp_path):
     path = tmp_path / "resolved.yaml"
     told = {"lengths": "flag", "isl": "means of lengths gone.yaml", "sku": "flag"}

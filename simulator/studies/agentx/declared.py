@@ -14,7 +14,7 @@ AGENTX = table(
     Setting(
         name="trees",
         text="Session trees: agentx (generated, default) or a file: AgentX (Weka), AIPerf DAG, "
-        "Mooncake with sessions. Curve, sweep and compare also take lengths by name: 8k1k, "
+        "Mooncake with sessions. Others than agentx also take lengths by name: 8k1k, "
         "mlperf-r1-server.",
         default="agentx",
         metavar="NAME|FILE",
