@@ -1,7 +1,8 @@
 """Makes and ships a fit from a checkout: ``python -m calibration.ship``.
 
 Fits all published runs, validates, and writes what the package ships: ``fitted.yaml``,
-``bands.yaml``, the accuracy page with its pictures and the README's line of figures.
+``posterior.npz``, ``bands.yaml``, the accuracy page with its pictures and the README's line of
+figures.
 Everything that follows from fitted values is written here, so that nothing is edited by hand;
 tests hold shipped predictions to published figures within stated tolerances and pin none.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOFTWARE = ROOT / "hwmodels" / "software"
 BANDS = ROOT / "simulator" / "prediction" / "data"
+POSTERIOR = ROOT / "calibration" / "fit" / "data"
 
 HELD_TO_FIT = (
     "tests/published",
@@ -52,6 +54,7 @@ def main(arguments: list[str]) -> int:
             return status
     shutil.copy(work / "fitted.yaml", SOFTWARE / "fitted.yaml")
     shutil.copy(work / "bands.yaml", BANDS / "bands.yaml")
+    shutil.copy(work / "posterior.npz", POSTERIOR / "posterior.npz")
     figures = [sys.executable, "-m", "calibration.scoreboard.readme_figures"]
     if status := subprocess.run(figures, cwd=ROOT, check=False).returncode:
         return status

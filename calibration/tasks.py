@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 
 from calibration.fit.files import fit_entry, write_fit
 from calibration.fit.gauss_newton import NEAR
+from calibration.fit.own_runs import (
+    fit_own_runs,
+    own_lines,
+    read_own_runs,
+    write_own_calibration,
+)
 from calibration.fit.pipeline import (
     describe_source,
     fit_runs,
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from calibration.fit.gauss_newton import Fit
+    from simulator.output.kept_work import KeptWork
 
     Progress = Callable[[int, int, str], None]
 
@@ -51,16 +58,15 @@ LARGEST_SAMPLED_CONCURRENCY = 128
 def fit_and_write(
     *,
     models: Sequence[str],
-    add: Sequence[Path],
-    facts: Mapping[str, object],
     structure: bool = False,
     earlier: Path | None = None,
     workers: int,
     directory: Path,
     on_progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    kept: KeptWork | None = None,
 ) -> list[str]:
-    """Fit published runs and a user's own and write the calibration.
+    """Fit published runs and write the calibration.
 
     Parameters
     ----------
@@ -71,6 +77,8 @@ def fit_and_write(
     tell:
         Called with each line of what a reader should know before anything runs: the rows that
         cannot be simulated, by file and line.
+    kept:
+        Where finished responses and derivatives are kept.
 
     Returns
     -------
@@ -86,21 +94,18 @@ def fit_and_write(
     _make_writable(directory)
     fitted = fit_runs(
         models=models,
-        add=add,
-        facts=facts,
         split="structure" if structure else None,
         earlier=earlier,
         workers=workers,
+        kept=kept,
         on_progress=on_progress,
         tell=tell,
     )
     paths = write_calibration(fitted, directory=directory)
     save_fit(fitted.fit, fitted.selection, directory=directory, seconds=fitted.seconds)
-    own = fitted.selection.fitted_runs["own"]
     out = fitted.selection.excluded
     lines = [
-        f"{len(own):,} runs fitted in {fitted.seconds:.0f} s, {int(own.sum()):,} of them your own",
-        *(f"note: {note}" for note in fitted.notes),
+        f"{len(fitted.fit.observations):,} runs fitted in {fitted.seconds:.0f} s",
         *_open_ends(fitted.fit),
     ]
     lines += [f"{len(rows):,} left out: {reason}" for reason, rows in out.groupby("reason")]
@@ -109,6 +114,44 @@ def fit_and_write(
     if not fitted.bands:
         lines.append("too few runs were left out for 90 % bands; predictions will carry none")
     return [*lines, f"wrote {', '.join(str(path) for path in paths.values())}"]
+
+
+def fit_own_and_write(
+    *,
+    paths: Sequence[Path],
+    facts: Mapping[str, object],
+    start: Path | None,
+    workers: int,
+    directory: Path,
+    on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+    kept: KeptWork | None = None,
+) -> list[str]:
+    """Add a user's own runs to a fit and write the calibration.
+
+    Parameters
+    ----------
+    paths, facts:
+        Results, tables or folders, and what they do not say.
+    start:
+        The calibration that the runs are added to; ``None``: the shipped one.
+
+    Returns
+    -------
+    What moved, in lines for a reader.
+
+    Raises
+    ------
+    UserError
+        If runs cannot be read or fitted, or the directory cannot be written.
+    """
+    _make_writable(directory)
+    selection, notes = read_own_runs(paths, facts=facts, tell=tell)
+    own = fit_own_runs(
+        selection, start=start, notes=notes, workers=workers, kept=kept, on_progress=on_progress
+    )
+    written = write_own_calibration(own, directory=directory)
+    return [*own_lines(own), f"wrote {', '.join(str(path) for path in written.values())}"]
 
 
 def _open_ends(fit: Fit) -> list[str]:
@@ -162,7 +205,7 @@ def validate_and_write(
     _make_writable(directory)
     if fitted is not None:
         check_saved(fitted)
-    selection, names, _ = gather_runs(models=models, split=None if held else "structure", tell=tell)
+    selection, names = gather_runs(models=models, split=None if held else "structure", tell=tell)
     if fitted is not None:
         fit, seconds = load_fit(selection, directory=fitted)
     else:

@@ -155,6 +155,13 @@ def default_library(*, engine: str, sku: Sku, ranks: int) -> ExchangeLibrary | N
     return None
 
 
+def gathers_instead(*, engine: str, sku: Sku, ranks: int) -> bool:
+    """Whether an engine all-gathers tokens, since none of its libraries reaches over the ranks."""
+    return engine in _read("libraries")["gathers"] and (
+        default_library(engine=engine, sku=sku, ranks=ranks) is None
+    )
+
+
 def check_library(*, library: ExchangeLibrary, mode: str, sku: Sku, ranks: int) -> None:
     """Make sure that a library can exchange between so many ranks of a chip.
 

@@ -135,7 +135,7 @@ def check_calibration(directory: Path) -> None:
         )
 
 
-def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
+def fit_of(model: str, directory: Path | None = None) -> dict[str, Any] | None:
     """The fit for a model, else one that knows its family, else the first one."""
     fits = read_fits(directory)
     own = [fit for fit in fits if model in fit["models"]]
@@ -145,7 +145,7 @@ def _fit_of(model: str, directory: Path | None) -> dict[str, Any] | None:
 
 def model_family(model: str, *, directory: Path | None = None) -> str:
     """Architecture that a model's kernels are written for, such as ``deepseek_v4``; else empty."""
-    fit = _fit_of(model, directory)
+    fit = fit_of(model, directory)
     return "" if fit is None else str(fit["families"].get(model, ""))
 
 
@@ -165,7 +165,7 @@ def fitted_level_dates(
 
     The runs are those of all models of the model's family.
     """
-    fit = _fit_of(model, directory)
+    fit = fit_of(model, directory)
     if fit is None:
         return {}
     prefix = f"{fit['families'].get(model, '')}/{engine}/{sku}/"
@@ -199,7 +199,7 @@ def fitted_level(
     UserError
         If a directory is given that holds no fit.
     """
-    fit = _fit_of(model, directory)
+    fit = fit_of(model, directory)
     if fit is None:
         return None
     level_dates = fitted_level_dates(engine=engine, sku=sku.key, model=model, directory=directory)
@@ -210,7 +210,7 @@ def fitted_level(
         engine=engine,
         sku=sku.key,
         vendor=sku.vendor,
-        generation=_generation(fit, sku),
+        generation=kernel_generation(fit, sku),
         level_date=level_date,
     )
     runs = level_dates.get(level_date, 0)
@@ -242,7 +242,7 @@ def shipped_factors(*, model: str, groups: dict[str, str]) -> dict[str, float]:
 
     Groups that the fit does not know add nothing.
     """
-    fit = _fit_of(model, None)
+    fit = fit_of(model, None)
     return {} if fit is None else _factors(fit, groups)
 
 
@@ -261,7 +261,7 @@ def _factors(fit: dict[str, Any], groups: dict[str, str]) -> dict[str, float]:
     return factors
 
 
-def _generation(fit: dict[str, Any], sku: Sku) -> str:
+def kernel_generation(fit: dict[str, Any], sku: Sku) -> str:
     """The SKU's generation, or that of its nearest related SKU where no chip of its own has runs.
 
     Engines start a new generation from the kernels of the one before.

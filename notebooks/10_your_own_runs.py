@@ -18,7 +18,7 @@
 # they say. How many runs of your own does it take until predictions can be used?
 #
 # From the command line this is
-# `simulate calibrate fit --add my_runs/ --fact sku=h200 --out my_fit`, and `--calibration my_fit`
+# `simulate calibrate fit my_runs/ --fact sku=h200 --out my_fit`, and `--calibration my_fit`
 # on every other command. It fits the published runs and yours together and takes minutes. Here the
 # same is done in seconds, on a handful of published runs. Runs of vLLM on H200 play *yours*: the fit
 # sees none of them but those that are added.

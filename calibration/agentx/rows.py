@@ -27,6 +27,9 @@ _ENGINES = {
 _SPLIT = re.compile(r"^(\d+)P(\d+)D\b")
 _DSPARK_LENGTH = 3.61
 """Forced length of DSpark with five drafts where a row states none. [tokens/step]"""
+_DRAFTS = {"kimi-k3": "dspark:7"}
+"""Drafts of rows that state an acceptance length alone: the model's published DSpark module
+(Inferact/Kimi-K3-DSpark, block of eight)."""
 _FOUR_BITS = ("glm-5.2", "minimax-m3", "qwen3.5")
 _FOUR_BIT_CHIPS = ("b200", "b300", "gb200", "gb300", "mi355x")
 """Models whose agentic runs on chips with four-bit units take the NVFP4 or MXFP4 checkpoint."""
@@ -103,6 +106,8 @@ def _row(row: dict[str, str]) -> MeasuredRow:
             settings["spec"] = row["spec"]
         elif row["spec"] == "dspark":
             settings |= {"spec": "dspark:5", "acceptance_length": _DSPARK_LENGTH}
+        elif row["al"] and row["model"] in _DRAFTS:
+            settings["spec"] = _DRAFTS[row["model"]]
         if row["al"]:
             settings["acceptance_length"] = float(row["al"])
         if row["model"] in _FOUR_BITS and row["sku"] in _FOUR_BIT_CHIPS:
@@ -123,8 +128,8 @@ def _row(row: dict[str, str]) -> MeasuredRow:
 
 def _protocol(row: dict[str, str]) -> str:
     """The client of a row's day: sessions' pauses were shortened to 10 s before August 2026."""
-    if row["duration_s"] in ("600", "1200"):
-        return "agentx-fast"
+    if row["duration_s"] in ("600", "900", "1200"):
+        return f"agentx-fast:{row['duration_s']}"
     return "agentx-2026-07" if row["date"] < "2026-08" else "agentx"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from calibration.fit.effects import LevelKey
     from calibration.fit.observations import Observation
+    from simulator.output.kept_work import KeptWork
 
     FloatArray = npt.NDArray[np.float64]
 
@@ -97,6 +98,7 @@ def fit_levels(
     start: FloatArray | None = None,
     earlier: EarlierSlopes | None = None,
     workers: int = 2,
+    kept: KeptWork | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Fit:
     """Fit the software levels of observed runs.
@@ -112,6 +114,8 @@ def fit_levels(
         Derivatives that an earlier fit took of some of the runs; simulated again after far moves.
     workers:
         Processes that simulate; the result does not depend on their number.
+    kept:
+        Where finished responses and derivatives are kept.
     on_progress:
         Called with (rounds done, rounds in all, what is under way).
 
@@ -139,6 +143,7 @@ def fit_levels(
             logs=logs[moving],
             parameters=FITTED,
             workers=workers,
+            kept=kept,
         )
         sample = SampledRuns(observations, logs=logs)
         stale = sample.rows[_rms(logs[sample.rows] - taken[sample.rows]) > FAR]
@@ -150,6 +155,7 @@ def fit_levels(
                 logs=logs[stale],
                 parameters=FITTED,
                 workers=workers,
+                kept=kept,
             )
         slopes = sample.spread(known[sample.rows])
         solution = solve(

@@ -31,7 +31,8 @@ HUBER = 2.0
 SETTLED = 1e-3
 """Change of all responses below which reweighting ends, in logarithms. [-]"""
 
-_SIGN = {"throughput": -1.0, "tpot": 1.0, "ttft": 1.0}
+SIGN = {"throughput": -1.0, "tpot": 1.0, "ttft": 1.0}
+"""What a longer time does to each of `calibration.fit.observations.METRICS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,7 @@ def linear_system(
             row = np.zeros(len(space) + len(builds))
             for parameter, indices in enumerate(columns):
                 row[indices] += slopes[index, metric, parameter]
-            row[place[observation.build]] = _SIGN[name]
+            row[place[observation.build]] = SIGN[name]
             rows.append(row)
             targets.append(target + float(slopes[index, metric] @ logs[index]))
             trust.append(weights[index] / NOISE[name])

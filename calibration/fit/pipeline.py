@@ -14,9 +14,9 @@ from calibration.fit.effects import FITTED
 from calibration.fit.files import fit_entry, write_fit
 from calibration.fit.gauss_newton import fit_levels
 from calibration.fit.observations import METRICS
+from calibration.fit.posterior import posterior_of, write_posterior
 from calibration.fit.sampled_jacobian import SampledRuns
 from calibration.fit.state import earlier_slopes
-from calibration.importers.runs import import_runs
 from calibration.measured.runs import load_measured, load_sources
 from calibration.measured.selection import select_for_fit
 from calibration.validation.bands import fit_bands, write_bands
@@ -31,7 +31,7 @@ from workloads.architectures.names import canonical_model
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from calibration.validation.left_out import Shown
     from calibration.validation.paired_bands import PairedBands
     from hwmodels.fitted import Basis
+    from simulator.output.kept_work import KeptWork
 
     FloatArray = npt.NDArray[np.float64]
     Progress = Callable[[int, int, str], None]
@@ -80,8 +81,6 @@ class FittedRuns:
         Bands of single cells, see `calibration.validation.cell_bands`.
     pairs:
         Bands of ratios, see `calibration.validation.paired_bands`.
-    notes:
-        What was assumed of a user's own runs.
     """
 
     fit: Fit
@@ -91,7 +90,6 @@ class FittedRuns:
     seconds: float
     cells: CellBands = field(default_factory=dict)
     pairs: PairedBands = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -102,82 +100,59 @@ class FittedRuns:
 def gather_runs(
     *,
     models: Sequence[str],
-    add: Sequence[Path] = (),
-    facts: Mapping[str, object] | None = None,
     split: str | None = None,
     tell: Callable[[str], None] | None = None,
-) -> tuple[Selection, list[str], tuple[str, ...]]:
-    """Published runs of some models, a user's own, and the models in all.
+) -> tuple[Selection, list[str]]:
+    """Published runs of some models, and the models' canonical names.
 
     Parameters
     ----------
     models:
         Names or aliases of the models whose published runs enter.
-    add:
-        Results, tables or folders of a user's own runs.
-    facts:
-        What holds for all of them, see `calibration.importers.facts`.
     split:
         Take only the published series of this split.
     tell:
         Called with a line for the rows of each reason that cannot be simulated.
 
-    Returns
-    -------
-    The runs, the canonical names of the models, and notes on the import.
-
     Raises
     ------
     UserError
-        If a model is unknown, a result cannot be read, or no run remains.
+        If a model is unknown, or no run remains.
     """
-    names = [canonical_model(name) for name in models]
-    known: dict[str, Any] = dict(facts or {})
-    imported = [import_runs(path, skip_bad=False, **known) for path in add]
-    own = pd.concat([each.frame for each in imported], ignore_index=True) if imported else None
-    if own is not None:
-        names += [str(name) for name in own["model"].unique()]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(canonical_model(name) for name in models))
     runs = load_measured(models=names)
     if split is not None:
         runs = runs[runs["split"] == split]
-    selection = select_for_fit(runs, own=own)
+    selection = select_for_fit(runs)
     if tell is not None:
         for line in selection.refused_lines:
             tell(f"left out, cannot be simulated: {line}")
     if not selection.observations:
-        raise UserError(f"no run of {', '.join(names)} can be fitted; add some with --add")
-    notes = [note for each in imported for note in each.notes]
-    if own is not None:
-        notes += [
-            f"{row['file']} {row['place']} {row['near_peak']}: is it labelled right?"
-            for row in own[own["near_peak"] != ""].to_dict("records")
-        ]
-    return selection, names, tuple(notes)
+        raise UserError(f"no published run of {', '.join(names)} can be fitted")
+    return selection, names
 
 
 def fit_runs(
     *,
     models: Sequence[str],
-    add: Sequence[Path] = (),
-    facts: Mapping[str, object] | None = None,
     split: str | None = None,
     earlier: Path | None = None,
     workers: int = 2,
+    kept: KeptWork | None = None,
     on_progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> FittedRuns:
-    """Fit software levels to published runs and a user's own; see `gather_runs`.
+    """Fit software levels to published runs; see `gather_runs`.
 
     ``earlier`` is the directory of a fit whose derivatives serve again for the runs they share.
 
     The bands come from linearised responses of left-out runs, kernel tables kept; what nothing
     is fitted to is simulated at a fifth of the runs that derivatives were taken of.
     """
-    selection, names, notes = gather_runs(
-        models=models, add=add, facts=facts, split=split, tell=tell
+    selection, names = gather_runs(models=models, split=split, tell=tell)
+    fit, seconds = timed_fit(
+        selection, earlier=earlier, workers=workers, kept=kept, on_progress=on_progress
     )
-    fit, seconds = timed_fit(selection, earlier=earlier, workers=workers, on_progress=on_progress)
     if on_progress is not None:
         on_progress(1, 1, "bands")
     # every fifth: a step of three would take the smallest concurrency of each sweep
@@ -203,7 +178,6 @@ def fit_runs(
         cells=fit_cells(together),
         pairs=fit_paired_bands(together),
         seconds=seconds,
-        notes=notes,
     )
 
 
@@ -212,6 +186,7 @@ def timed_fit(
     *,
     earlier: Path | None = None,
     workers: int = 2,
+    kept: KeptWork | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Fit, float]:
     """A fit of selected runs, and how long it took. [s]"""
@@ -222,6 +197,7 @@ def timed_fit(
         start=start_of(selection.observations),
         earlier=None if earlier is None else earlier_slopes(selection, directory=earlier),
         workers=workers,
+        kept=kept,
         on_progress=on_progress,
     )
     return fit, time.monotonic() - started
@@ -256,7 +232,7 @@ def describe_source(selection: Selection, *, models: Sequence[str]) -> str:
 
 
 def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]:
-    """Write ``fitted.yaml``, ``bands.yaml`` and ``provenance.yaml`` into a directory.
+    """Write ``fitted.yaml``, ``posterior.npz``, ``bands.yaml`` and ``provenance.yaml``.
 
     Models that the fit does not cover keep the shipped factors. Without bands, because too few
     runs were left out, no ``bands.yaml`` is written and predictions carry none.
@@ -264,6 +240,8 @@ def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]
     entry = fit_entry(fitted.fit, models=fitted.models, source=fitted.source)
     others = [kept for kept in shipped_entries() if not set(kept["models"]) & set(fitted.models)]
     paths = {"fitted": write_fit([entry, *others], directory=directory)}
+    known = posterior_of(fitted.fit.space, covariance=fitted.fit.solution.covariance)
+    paths["posterior"] = write_posterior(known, directory=directory, fits=[entry, *others])
     if fitted.bands:
         paths["bands"] = write_bands(
             fitted.bands,
@@ -298,7 +276,6 @@ def provenance(fitted: FittedRuns) -> dict[str, Any]:
         "source": fitted.source,
         "forecurve": version(),
         "models": fitted.models,
-        "seconds": round(fitted.seconds, 1),
         "published_runs": [
             {
                 "source": key,
@@ -307,10 +284,6 @@ def provenance(fitted: FittedRuns) -> dict[str, Any]:
                 "runs": int((published["source"] == key).sum()),
             }
             for key in sorted(published["source"].unique())
-        ],
-        "own_runs": [
-            {"source": str(key), "runs": int(count)}
-            for key, count in runs.loc[runs["own"], "source"].value_counts().sort_index().items()
         ],
         "runs_by_trust": {
             float(weight): int(count) for weight, count in zip(trust, counts, strict=True)

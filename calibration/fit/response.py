@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calibration.kernels.left_out import without_kernels
+from simulator.output.kept_work import once
 from simulator.prediction.assembly import named_software
 from simulator.prediction.run import simulate_run
 from workloads.errors import UserError
@@ -21,8 +24,13 @@ if TYPE_CHECKING:
     from calibration.fit.observations import Observation
     from calibration.kernels.left_out import Absent
     from hwmodels.software import SoftwareLevel
+    from simulator.output.kept_work import KeptWork
 
     FloatArray = npt.NDArray[np.float64]
+    _Group = tuple[list[Observation], list[FloatArray], list[str], Absent | None, bool]
+
+KEPT_TOGETHER = 64
+"""Groups of runs of equal step costs that are kept in one file."""
 
 STEP = 0.15
 """Change of a log parameter from which a derivative is taken. [-]"""
@@ -42,6 +50,7 @@ def respond(
     workers: int = 2,
     absent: Sequence[Absent | None] | None = None,
     short: bool = False,
+    kept: KeptWork | None = None,
 ) -> FloatArray:
     """Simulated logarithms of throughput, TPOT and TTFT, one row an observation.
 
@@ -56,6 +65,9 @@ def respond(
     short:
         Whether fewer requests are served: a third of the time, with ramp and drain of larger
         weight, which cancels in derivatives.
+    kept:
+        Where what is simulated is kept, `KEPT_TOGETHER` groups a file, so that the same fit goes
+        on there after an interruption.
 
     Returns
     -------
@@ -74,17 +86,41 @@ def respond(
         ([observations[i] for i in task], [logs[i] for i in task], names, missing[task[0]], short)
         for task in tasks
     ]
-    if workers == 1 or len(tasks) < 2:
-        results = [_respond_group(*each) for each in inputs]
-    else:
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=workers, batch_size=1)
-        results = parallel(delayed(_respond_group)(*each) for each in inputs)
+    together = len(tasks) if kept is None else KEPT_TOGETHER
+    results: list[FloatArray] = []
+    for first in range(0, len(tasks), max(together, 1)):
+        part = inputs[first : first + together]
+        if kept is None:
+            results += _respond_groups(part, workers=workers)
+        else:
+            members = [i for task in tasks[first : first + together] for i in task]
+            of_part = [observations[i] for i in members]
+            name = _part_key(of_part, logs[members], names=names, short=short)
+            results += once(kept, name, partial(_respond_groups, part, workers=workers))
     out = np.full((len(observations), 3), np.nan)
     for task, rows in zip(tasks, results, strict=True):
         out[task] = rows
     return out
+
+
+def _part_key(
+    observations: Sequence[Observation], logs: FloatArray, *, names: list[str], short: bool
+) -> str:
+    """What a part's responses follow from, besides the inputs of the whole fit."""
+    digest = hashlib.sha256(np.ascontiguousarray(logs).tobytes())
+    for observation in observations:
+        digest.update(f"{observation.row}\0{observation.build}\0".encode())
+    return f"{digest.hexdigest()} {' '.join(names)} {short}"
+
+
+def _respond_groups(inputs: Sequence[_Group], *, workers: int) -> list[FloatArray]:
+    if workers == 1 or len(inputs) < 2:
+        return [_respond_group(*each) for each in inputs]
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, batch_size=1)
+    found: list[FloatArray] = parallel(delayed(_respond_group)(*each) for each in inputs)
+    return found
 
 
 def _respond_group(
@@ -139,13 +175,19 @@ def jacobian(
     logs: FloatArray,
     parameters: Sequence[Parameter],
     workers: int = 2,
+    kept: KeptWork | None = None,
 ) -> FloatArray:
     """Derivatives of shortened runs' responses, (observations, metrics, parameters). [-]
 
     Acceptance is only varied where it is not known.
     """
     base = respond(
-        observations=observations, logs=logs, parameters=parameters, workers=workers, short=True
+        observations=observations,
+        logs=logs,
+        parameters=parameters,
+        workers=workers,
+        short=True,
+        kept=kept,
     )
     slopes = np.zeros((len(observations), 3, len(parameters)))
     for column, parameter in enumerate(parameters):
@@ -162,6 +204,7 @@ def jacobian(
             parameters=parameters,
             workers=workers,
             short=True,
+            kept=kept,
         )
         slopes[rows, :, column] = (responses - base[rows]) / STEP
     return slopes

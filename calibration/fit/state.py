@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 from calibration.fit.effects import FITTED, EffectSpace
 from calibration.fit.gauss_newton import EarlierSlopes, Fit
 from calibration.fit.least_squares import Solution
 from calibration.fit.response import respond
-from simulator.output.text_file import staged
+from simulator.output.text_file import staged, write_text
+from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
     from calibration.measured.selection import Selection
 
 STATE_FILE = "responses.npz"
+TIMING_FILE = "timing.yaml"
+"""How long the fit took: the one file of a fit that another run of it does not write alike."""
+
 CHECKED = 3
 """Runs that are simulated again to see that code and data are still those of the fit."""
 
 
 def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float) -> Path:
-    """Write a fit and its responses into a directory."""
+    """Write a fit and its responses into a directory, and how long it took beside them."""
+    write_text(directory / TIMING_FILE, yaml.safe_dump({"fit_s": round(seconds, 1)}))
     path = directory / STATE_FILE
     offsets = fit.solution.offsets
     with staged(path, make_folder=True) as stage:
@@ -32,7 +38,6 @@ def save_fit(fit: Fit, selection: Selection, *, directory: Path, seconds: float)
             stage,
             run_ids=np.array(selection.fitted_runs["run_id"].tolist()),
             parameters=np.array([parameter.name for parameter in fit.space.parameters]),
-            seconds=np.array(seconds),
             weights=fit.weights,
             logs=fit.logs,
             responses=fit.responses,
@@ -96,7 +101,9 @@ def load_fit(selection: Selection, *, directory: Path) -> tuple[Fit, float]:
     )
     if len(fit.space) != len(fit.solution.effects) or not _still_holds(fit):
         raise UserError(f"{path} was made by another simulator or other data; {again}")
-    return fit, float(state["seconds"])
+    timing = directory / TIMING_FILE
+    seconds = float(read_yaml_mapping(timing)["fit_s"]) if timing.is_file() else float("nan")
+    return fit, seconds
 
 
 def earlier_slopes(selection: Selection, *, directory: Path) -> EarlierSlopes:

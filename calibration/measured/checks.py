@@ -48,6 +48,12 @@ BUILD_TPUT_RISE = 1.25
 """Neighbours of an undated series come from two builds if TPOT falls by more than the one while
 throughput rises by more than the other as clients are added. [-]"""
 
+UNEQUAL_WORKERS = 1.10
+"""Mean over median TPOT from which the decode workers of a run were not equally fast. [-]
+
+Of 250 runs with several decode workers and both figures, those not above it are below 1.08.
+"""
+
 SAME_FIGURES = 0.003
 """Undated medians of two layouts whose throughput and TPOT both agree to this are the same runs
 under two labels. [-]"""
@@ -216,6 +222,8 @@ def suspicions(frame: pd.DataFrame, *, demand: pd.DataFrame) -> pd.Series:
     add(too_large(frame), "the weights alone exceed the memory of its GPUs")
     for row, text in beyond_peak(demand).items():
         add(pd.Index([row]), str(text))
+    slow = f"mean TPOT above {UNEQUAL_WORKERS} times the median: a slow worker"
+    add(unequal_workers(frame), slow)
     trusted = frame.loc[~frame.index.isin(list(reasons))]
     add(mixed_builds(trusted), "another build than its neighbours of the undated series")
     add(mislabelled(trusted), "the figures of another layout under a label without its EP or DP")
@@ -240,6 +248,25 @@ def _size(model: str) -> tuple[float, float]:
     weights = weight_table(architecture=load_architecture(model))
     main = [weight for weight in weights if weight.module == "main"]
     return sum(each.parameters for each in main), sum(each.checkpoint_bytes for each in main)
+
+
+def unequal_workers(frame: pd.DataFrame) -> pd.Index:
+    """Single runs in which some decode workers were slower than the others.
+
+    Requests are spread in turn, so that the slow worker fills and its requests wait while others
+    have free slots: mean TPOT and TTFT are then those of no deployment as configured. Seen where
+    the mean TPOT is above `UNEQUAL_WORKERS` times the run's own median or, where a run has none,
+    the undated median of the same configuration.
+    """
+    several = frame["disaggregated"].astype(bool) & (frame["decode_workers"] > 1)
+    own = [name for name in _IDENTITY if name not in ("date", "kind", "source", "drafts")]
+    runs = frame[several]
+    configuration = runs.groupby(own, dropna=False, sort=False).ngroup()
+    undated = (runs["kind"] == "median") & (runs["date"] == "")
+    medians = runs["median_tpot_s"].where(undated).groupby(configuration).transform("median")
+    single = runs[runs["kind"] == "single"]
+    median = single["median_tpot_s"].fillna(medians)
+    return single.index[single["mean_tpot_s"] > UNEQUAL_WORKERS * median]
 
 
 def mislabelled(frame: pd.DataFrame) -> pd.Index:

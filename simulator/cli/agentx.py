@@ -75,10 +75,7 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
             flag = AGENTX[key].option
             raise UserError(f"--{flag} belongs to session trees; add --workload agentx, or a file")
     if workload == "trees" and given.pop("trees") is not None:
-        raise UserError(
-            f"workload '{name}' holds no agent sessions; this command takes agentx or a file "
-            "of sessions, simulate load takes others"
-        )
+        _take_lengths(given, name)
     return None
 
 
@@ -117,6 +114,34 @@ def check_no_limits(given: dict[str, Any]) -> None:
                 f"--{setting.option} limits frontiers of requests without sessions; session trees "
                 "tell the TTFT of every point, and simulate plan --agents takes limits"
             )
+
+
+def _take_lengths(given: dict[str, Any], name: str) -> None:
+    """Give a command the lengths of a workload that has nothing else.
+
+    Raises
+    ------
+    UserError
+        If it has more, or lengths are given beside it.
+    """
+    from workloads.errors import UserError
+    from workloads.requests.catalog import MLPERF, NAMED_WORKLOADS, FixedLengthWorkload
+
+    found: dict[str, Any]
+    known = NAMED_WORKLOADS.get(name)
+    if name.startswith(MLPERF):
+        found = {"lengths": name}
+    elif isinstance(known, FixedLengthWorkload):
+        found = {"isl": known.isl, "osl": known.osl}
+    else:
+        raise UserError(
+            f"workload '{name}' holds no agent sessions; this command takes agentx, a file of "
+            "sessions, 8k1k or mlperf-r1-server, simulate load takes others"
+        )
+    for other in ("isl", "osl", "lengths"):
+        if given.get(other) is not None:
+            raise UserError(f"workload {name} and {other} are given; lengths come from one of them")
+    given.update(found)
 
 
 def only_one(name: str, value: Any) -> Any:

@@ -12,6 +12,8 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from simulator.output.kept_work import KeptWork
+
     Progress = Callable[[int, int, str], None]
 
     class Calibration(Protocol):
@@ -21,16 +23,30 @@ if TYPE_CHECKING:
             self,
             *,
             models: Sequence[str],
-            add: Sequence[Path],
-            facts: Mapping[str, object],
             structure: bool,
             earlier: Path | None,
             workers: int,
             directory: Path,
             on_progress: Progress | None,
             tell: Callable[[str], None] | None,
+            kept: KeptWork | None,
         ) -> list[str]:
             """Fit, write the files, and say what was done in lines."""
+            ...
+
+        def fit_own_and_write(
+            self,
+            *,
+            paths: Sequence[Path],
+            facts: Mapping[str, object],
+            start: Path | None,
+            workers: int,
+            directory: Path,
+            on_progress: Progress | None,
+            tell: Callable[[str], None] | None,
+            kept: KeptWork | None,
+        ) -> list[str]:
+            """Add own runs to a fit, write the files, and say what moved in lines."""
             ...
 
         def validate_and_write(
@@ -80,12 +96,13 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
         out: Annotated[
             Path, typer.Option("--out", metavar="DIR", help="Where the fit is written.")
         ],
-        add: Annotated[
+        runs: Annotated[
             list[Path] | None,
-            typer.Option(
-                "--add",
-                metavar="PATH",
-                help="Your own results: a file, a table or a folder of them. Repeatable.",
+            typer.Argument(
+                metavar="[RUNS]...",
+                help="Your own results: files, tables or folders. Only the levels that they ran "
+                "at move; without any, all published runs are fitted anew.",
+                show_default=False,
             ),
         ] = None,
         fact: Annotated[
@@ -97,6 +114,15 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 "precision=fp8, date=2026-09-01 ... Repeatable; or runs.yaml beside them.",
             ),
         ] = None,
+        start: Annotated[
+            Path | None,
+            typer.Option(
+                "--from",
+                metavar="DIR",
+                help="An earlier fit --out to go on from: own runs are added to it in place of "
+                "the shipped fit; of published runs its derivatives serve again.",
+            ),
+        ] = None,
         structure: Annotated[
             bool,
             typer.Option(
@@ -104,41 +130,48 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 help="Without the series that validate keeps back; for validate --fit.",
             ),
         ] = False,
-        earlier: Annotated[
-            Path | None,
+        models: Annotated[
+            str | None,
             typer.Option(
-                "--from",
-                metavar="DIR",
-                help="An earlier fit --out: its derivatives serve again, which spares most of the "
-                "time when runs are added or settings mended.",
+                "--models",
+                metavar="LIST",
+                help=f"Models whose published runs are fitted. [default: {FITTED_MODELS}]",
+                show_default=False,
             ),
         ] = None,
-        models: Models = FITTED_MODELS,
         workers: Workers = 2,
     ) -> None:
-        """Fit software levels to the published runs and your own.
+        """Add your own runs to the shipped fit, in under a minute; or fit all published runs.
 
-        Start with: simulate calibrate fit --add my_runs/ --fact sku=h200 --out my_fit
+        Start with: simulate calibrate fit my_runs.csv --fact sku=h200 --out my_fit
         """
+        from simulator.cli.kept_runs import kept_work
         from simulator.cli.progress import progress_bar
+        from simulator.output.kept_work import inputs_digest, kept_within
 
         facts = parse_facts(fact or [])
-        if facts and not add:
-            raise UserError("--fact describes runs of --add; name them, as in --add my_runs/")
-        names = _names(models)
+        own = runs or []
+        _check_fit_flags(own, facts=facts, structure=structure, models=models)
+        names = _names(models or FITTED_MODELS)
         _check_workers(workers)
-        with progress_bar() as on_progress:
-            lines = calibration().fit_and_write(
-                models=names,
-                add=add or [],
-                facts=facts,
-                structure=structure,
-                earlier=earlier,
-                workers=workers,
-                directory=out,
-                on_progress=on_progress,
-                tell=_note,
-            )
+        inputs = inputs_digest(
+            "fit", _files_of(own), facts, names, structure, _files_of([start] if start else [])
+        )
+        kept = kept_within(out, inputs=inputs)
+        common: dict[str, Any] = {"workers": workers, "directory": out, "tell": _note, "kept": kept}
+        with kept_work(kept), progress_bar() as on_progress:
+            if own:
+                lines = calibration().fit_own_and_write(
+                    paths=own, facts=facts, start=start, on_progress=on_progress, **common
+                )
+            else:
+                lines = calibration().fit_and_write(
+                    models=names,
+                    structure=structure,
+                    earlier=start,
+                    on_progress=on_progress,
+                    **common,
+                )
         for line in lines:
             typer.echo(line)
         typer.echo(f"use it with any command: simulate --sku h200 --calibration {out}")
@@ -215,6 +248,29 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
             typer.echo(line)
 
     return app
+
+
+def _files_of(paths: Sequence[Path]) -> list[Path]:
+    """Files, and those of folders, whose content a fit follows from."""
+    found: list[Path] = []
+    for path in paths:
+        inside = path.rglob("*") if path.is_dir() else [path]
+        found += sorted(each for each in inside if ".kept" not in each.parts)
+    return found
+
+
+def _check_fit_flags(
+    own: Sequence[Path], *, facts: Mapping[str, object], structure: bool, models: str | None
+) -> None:
+    if facts and not own:
+        raise UserError("--fact describes your own runs; name them, as in fit my_runs.csv")
+    if own and structure:
+        raise UserError("--structure is of published runs; leave it out, or your runs")
+    if own and models is not None:
+        raise UserError(
+            "--models names models of published runs, which stay as they are where your own are "
+            "added; leave it out"
+        )
 
 
 def parse_facts(pairs: Sequence[str]) -> dict[str, object]:

@@ -22,9 +22,9 @@ from workloads.errors import UserError
     flag(SCENARIO["ep"], text="Expert parallel degree; default: the recipe's."),
     *one_each(SCENARIO, "gpus"),
     flag(SCENARIO["dp_attention"], text="Attention data parallelism; default: the recipe's."),
-    *one_each(LOAD, *list(LOAD)[:13]),
-    *one_each(SCENARIO, "isl", "osl"),
-    *one_each(LOAD, *list(LOAD)[13:]),
+    *one_each(LOAD, *list(LOAD)[:12]),
+    *one_each(SCENARIO, "isl", "osl", "lengths"),
+    *one_each(LOAD, *list(LOAD)[12:]),
     *one_each(
         SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST
     ),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "gpus"),
-    *one_each(SCENARIO, "dp_attention", "isl", "osl", "concurrency", "spec"),
+    *one_each(SCENARIO, "dp_attention", "isl", "osl", "lengths"),
+    *one_each(SCENARIO, "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
     *one_each(AGENTX, "trees", "kv_offload", "protocol"),

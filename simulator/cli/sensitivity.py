@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "dp_attention"),
     *lists_of(POOLS, "prefill", "decode"),
-    *one_each(SCENARIO, "isl", "osl"),
+    *one_each(SCENARIO, "isl", "osl", "lengths"),
     flag(SCENARIO["concurrency"], kind="int", metavar="N", text="Closed-loop clients; default 64."),
     *one_each(SENSITIVITY, *SENSITIVITY),
     *one_each(

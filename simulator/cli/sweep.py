@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention"),
     *lists_of(POOLS, *POOLS),
-    *lists_of(SCENARIO, "isl", "osl"),
+    *lists_of(SCENARIO, "isl", "osl", "lengths"),
     *one_each(SCENARIO, "concurrency"),
     *lists_of(SCENARIO, "spec", "acceptance_length", "overrides"),
     *one_each(SCENARIO, "engine_settings", "kv_precision", *HOST),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "tp", "ep"),
     *one_each(SCENARIO, "gpus", "dp_attention"),
     *lists_of(POOLS, "prefill", "decode"),
-    *one_each(SCENARIO, "isl", "osl", "concurrency", "spec", "acceptance_length"),
+    *one_each(SCENARIO, "isl", "osl", "lengths", "concurrency", "spec", "acceptance_length"),
     *one_each(
         SCENARIO,
         "overrides",

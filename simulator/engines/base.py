@@ -108,6 +108,11 @@ class Engine(ABC, Generic[SettingsT]):
         del charge
         return None
 
+    def kept_state_blocks(self, *, charge: KvPoolLayout, drafts: int) -> int | None:
+        """Blocks of the state kept at a boundary; ``None``: those that a request holds. [blocks]"""
+        del charge, drafts
+        return None
+
     @property
     def kv_offload(self) -> RecordedOffload | None:
         """Host memory for KV blocks as the settings have it; ``None``: none."""

@@ -95,5 +95,7 @@ def size_pool(
         windows_apart=bool(charge.slot_tokens),
         block_bytes=block_bytes if offload else 0.0,
         prefix_hit_interval_tokens=engine.prefix_retention(charge=charge),
+        state_blocks=engine.kept_state_blocks(charge=charge, drafts=drafts),
+        states_age=not charge.windows,
         offload=offload,
     )

@@ -69,7 +69,12 @@ WHAT_RAN: tuple[Column, ...] = (
     ),
     _ran("isl", "int", "nominal input length", unit="tokens"),
     _ran("osl", "int", "nominal output length", unit="tokens"),
-    _ran("length_distribution", "text", "how lengths are drawn around the nominal ones"),
+    _ran(
+        "length_distribution",
+        "text",
+        "how lengths are drawn around the nominal ones; or the "
+        "file or MLPerf workload that they are drawn from, whose means isl and osl are",
+    ),
     _ran("seed", "int", "seed of every random stream"),
     _ran("overrides", "text", "changed SKU fields in SI units, as JSON; blank: none"),
     _ran("engine_settings", "text", "stated server settings, as JSON; blank: none"),

@@ -94,7 +94,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         If the model does not fit, with the byte table.
     """
     sku, architecture = configuration.sku, configuration.architecture
-    longest = configuration.isl + configuration.osl
+    longest = configuration.longest_context
     if longest > architecture.max_position_embeddings:
         raise UserError(
             f"isl + osl is {longest}, beyond the {architecture.max_position_embeddings} tokens "
@@ -353,7 +353,9 @@ def execution_plan(
     stored = _kv_storage(pool.settings.kv_cache_dtype, architecture=architecture)
     if release is not None:
         changes = plan_of_release(release, sku=sku) | dict(pool.plan) | stored
-        return with_exchange(replace(software.plan, **changes), pool=pool, sku=sku)
+        return with_exchange(
+            replace(software.plan, **changes), pool=pool, sku=sku, engine=software.engine
+        )
     changes = dict(pool.plan) | stored
     if not architecture.routed_experts:
         four_bits = "nvfp4" if sku.vendor == "nvidia" else "mxfp4"
@@ -370,7 +372,9 @@ def execution_plan(
             f"precision fp8 of {architecture.name} has no path on {sku.key}, which has no FP8 "
             f"units; take --precision {' or '.join(others[:1] + others[-1:])}"
         )
-    return with_exchange(replace(software.plan, **changes), pool=pool, sku=sku)
+    return with_exchange(
+        replace(software.plan, **changes), pool=pool, sku=sku, engine=software.engine
+    )
 
 
 def _kv_storage(dtype: str, *, architecture: Architecture) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def cell_of(*, engine: str, generation: str, requests_per_rank: float) -> str:
 
 
 @lru_cache(maxsize=8)
-def _factors(directory: Path | None) -> dict[str, Any]:
+def read_banded(directory: Path | None = None) -> dict[str, Any]:
+    """``bands.yaml`` of a calibration, or the shipped one; empty where there is none."""
     folder = directory or Path(str(resources.files("simulator.prediction") / "data"))
     path = folder / BANDS_FILE
     if not path.exists():
@@ -49,7 +50,7 @@ def band_factors(
 
     Those of the cell, see `cell_of`, where it has bands of its own.
     """
-    data = _factors(directory)
+    data = read_banded(directory)
     factors = dict(data.get("bands", {}).get(basis, {}))
     if cell is not None:
         factors |= data.get("cells", {}).get(basis, {}).get(cell, {})
@@ -134,7 +135,7 @@ def ratio_factors(
     if first not in (*_KINDS, DATES) or second not in (*_KINDS, DATES):
         return None  # published points beside simulated ones
     key = DATES if first == DATES else pair_key(first, second)
-    node = _factors(directory).get("pairs", {}).get(key, {}).get(relation)
+    node = read_banded(directory).get("pairs", {}).get(key, {}).get(relation)
     if node is None:
         return None
     low, high = float(node["low"]), float(node["high"])

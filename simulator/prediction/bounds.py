@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.prediction.run import acceptance_of
-from workloads.requests.lengths import length_distribution
 from workloads.speculation import expected_decode_steps
 
 if TYPE_CHECKING:
@@ -181,10 +180,7 @@ class DeploymentBounds:
 
 def deployment_bounds(configuration: RunConfiguration, *, assembly: Assembly) -> DeploymentBounds:
     """Bounds on a configuration under its own load."""
-    prompt, output = (
-        length_distribution(name=configuration.length_distribution, nominal_tokens=n).mean_tokens
-        for n in (configuration.isl, configuration.osl)
-    )
+    prompt, output = (law.mean_tokens for law in configuration.lengths)
     acceptance = acceptance_of(configuration, software=assembly.software)
     steps = float(expected_decode_steps(output_tokens=output, acceptance=acceptance))
     return DeploymentBounds(

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hwmodels.exchange_libraries import check_library, default_library, load_library
+from hwmodels.exchange_libraries import (
+    check_library,
+    default_library,
+    gathers_instead,
+    load_library,
+)
+from workloads.models.parts import BF16_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,11 +34,14 @@ def exchanges_by_library(*, plan: ExecutionPlan, pool: PoolConfiguration) -> boo
     return spread and plan.moe_backend == "dispatch_combine"
 
 
-def with_exchange(plan: ExecutionPlan, *, pool: PoolConfiguration, sku: Sku) -> ExecutionPlan:
+def with_exchange(
+    plan: ExecutionPlan, *, pool: PoolConfiguration, sku: Sku, engine: str
+) -> ExecutionPlan:
     """The plan with the mode of the pool's role, where no recipe names one.
 
     Prefill workers take the mode for throughput, decode workers that for latency; aggregated ones
-    choose by the tokens of a step.
+    choose by the tokens of a step. An engine none of whose libraries reaches over the ranks may
+    all-gather the tokens instead, FP8 experts' in BF16 (their blocks are scaled after it).
 
     Raises
     ------
@@ -41,6 +50,10 @@ def with_exchange(plan: ExecutionPlan, *, pool: PoolConfiguration, sku: Sku) -> 
     """
     if not exchanges_by_library(plan=plan, pool=pool):
         return plan
+    if not plan.exchange_library and gathers_instead(engine=engine, sku=sku, ranks=pool.layout.tp):
+        in_bf16 = plan.expert_path == "fp8"
+        value_bytes = BF16_BYTES if in_bf16 else plan.dispatch_bytes_per_value
+        return replace(plan, moe_backend="allgather", dispatch_bytes_per_value=value_bytes)
     if plan.exchange_mode == "auto":
         plan = replace(plan, exchange_mode=_MODE_OF_ROLE[pool.role])
     if plan.exchange_library:
@@ -68,8 +81,11 @@ def exchange_messages(
         own = replace(plan, **dict(pool.plan))
         if not exchanges_by_library(plan=own, pool=pool) or own.exchange_library:
             continue
-        library = default_library(engine=engine, sku=sku, ranks=pool.layout.tp)
+        ranks = pool.layout.tp
+        library = default_library(engine=engine, sku=sku, ranks=ranks)
         name = library.name if library else "the vendor's all-to-all"
+        if gathers_instead(engine=engine, sku=sku, ranks=ranks):
+            name = f"all-gather and reduce-scatter over {ranks} ranks"
         chosen.setdefault(name, []).append(pool.role)
     return [
         f"{' and '.join(roles)}: no recipe names the library that exchanges tokens; "

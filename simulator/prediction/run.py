@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simulator.scenario.configuration import RunConfiguration
     from simulator.serving.callbacks import StepRun
     from simulator.serving.records import Records
+    from workloads.requests.lengths import IntArray
     from workloads.requests.request import Request
 
 
@@ -186,28 +187,38 @@ def simulate_run(
 
 
 def _requests(configuration: RunConfiguration, acceptance: Acceptance) -> list[Request]:
-    """InferenceX's requests; the first n do not depend on how many follow."""
+    """The requests of the load; the first n do not depend on how many follow."""
     count = configuration.requests_per_client * configuration.concurrency
-    drawn = _drawn(
+    requests = _drawn(
         isl=configuration.isl,
         osl=configuration.osl,
         distribution=configuration.length_distribution,
+        laws=configuration.drawn,
         acceptance=acceptance,
         seed=configuration.seed,
     )
-    if len(drawn) < count:
+    if len(requests) < count:
         lengths_rng, acceptance_rng = np.random.default_rng(configuration.seed).spawn(2)
-        drawn[:] = inferencex_requests(
-            isl=configuration.isl,
-            osl=configuration.osl,
-            count=count,
-            rng=lengths_rng,
-            distribution=configuration.length_distribution,
-            decode_steps=lambda output_tokens: draw_decode_steps(
+
+        def decode_steps(output_tokens: IntArray) -> IntArray:
+            return draw_decode_steps(
                 rng=acceptance_rng, output_tokens=output_tokens, acceptance=acceptance
-            ),
-        )
-    return drawn[:count]
+            )
+
+        if configuration.drawn is not None:
+            requests[:] = configuration.drawn.requests(
+                rng=lengths_rng, count=count, decode_steps=decode_steps
+            )
+        else:
+            requests[:] = inferencex_requests(
+                isl=configuration.isl,
+                osl=configuration.osl,
+                count=count,
+                rng=lengths_rng,
+                distribution=configuration.length_distribution,
+                decode_steps=decode_steps,
+            )
+    return requests[:count]
 
 
 @lru_cache(maxsize=4)

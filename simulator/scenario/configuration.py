@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from workloads.models.expert_load import UNIFORM, ExpertLoad
+from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from simulator.engines.labels import EngineLabel
     from simulator.engines.pools import PoolConfiguration, Role, SpeculationMethod
     from workloads.architectures.base import Architecture
+    from workloads.requests.catalog import DrawnLengthWorkload
+    from workloads.requests.lengths import LengthDistribution
 
 Traffic = Literal["fixed", "agentic"]
 
@@ -46,6 +49,8 @@ class RunConfiguration:
         One aggregated pool, or a prefill and a decode pool.
     isl, osl, length_distribution:
         Nominal lengths [tokens] and how the benchmark draws around them.
+    drawn:
+        Distributions of lengths in place of those; ``isl`` and ``osl`` are their means.
     concurrency:
         Closed-loop clients of the whole deployment. [requests]
     seed:
@@ -86,6 +91,7 @@ class RunConfiguration:
     isl: int
     osl: int
     length_distribution: str = "uniform_0.8"
+    drawn: DrawnLengthWorkload | None = None
     concurrency: int
     seed: int = 0
     requests_per_client: int = 10
@@ -103,6 +109,22 @@ class RunConfiguration:
     def model(self) -> str:
         """Canonical name of the model."""
         return self.architecture.name
+
+    @property
+    def lengths(self) -> tuple[LengthDistribution, LengthDistribution]:
+        """Distributions of prompts and outputs. [tokens]"""
+        if self.drawn is not None:
+            return self.drawn.prompt, self.drawn.output
+        prompt, output = (
+            length_distribution(name=self.length_distribution, nominal_tokens=n)
+            for n in (self.isl, self.osl)
+        )
+        return prompt, output
+
+    @property
+    def longest_context(self) -> int:
+        """Longest prompt and output together. [tokens]"""
+        return self.isl + self.osl if self.drawn is None else sum(self.drawn.longest_tokens)
 
     @property
     def identity(self) -> str:

@@ -12,6 +12,8 @@ from simulator.scenario.configuration import RunConfiguration
 from simulator.scenario.declared import HOST
 from simulator.scenario.target import resolve_target
 from workloads.errors import UserError
+from workloads.models.expert_load import REAL_TEXT, UNIFORM
+from workloads.requests.catalog import drawn_lengths, says_lengths
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario
     from simulator.scenario.target import Target
     from workloads.architectures.base import Architecture
+    from workloads.requests.catalog import DrawnLengthWorkload
 
 MOST_DRAFTS = 16
 _METHODS: dict[str, SpeculationMethod] = {"mtp": "mtp", "dspark": "dspark", "eagle3": "eagle3"}
@@ -37,7 +40,8 @@ class ClosedLoad:
     Parameters
     ----------
     isl, osl, length_distribution:
-        Nominal lengths [tokens] and how the benchmark draws around them.
+        Nominal lengths [tokens] and how the benchmark draws around them; or the means of drawn
+        lengths and their name, see `workloads.requests.catalog.drawn_lengths`.
     concurrency:
         Closed-loop clients of the whole deployment. [requests]
     precision:
@@ -105,7 +109,7 @@ class ClosedLoad:
             osl=scenario.osl,
             concurrency=concurrency,
             precision=scenario.precision,
-            length_distribution=scenario.length_distribution,
+            length_distribution=scenario.lengths or scenario.length_distribution,
             speculation=method,
             drafts=drafts or None,
             acceptance_length=scenario.acceptance_length,
@@ -159,6 +163,10 @@ def configure(
     _check_drafter(target.architecture, load.speculation)
     if target.prefill_sku is not None:
         return _configure_pair(target, pools=pools, load=load)
+    drawn = _drawn(load)
+    longest_prompt = load.longest_prompt
+    if drawn is not None and longest_prompt is None:
+        longest_prompt = drawn.longest_tokens[0]
     shared = target.engine.engine.software_of  # equal software has equal server settings too
     chip = load_sku(shared[0]) if shared else target.sku
     recipe = resolve_recipe(
@@ -178,7 +186,7 @@ def configure(
         scenario=load.traffic,
         stated=load.engine_settings,
         related_skus=chip.related_skus,
-        longest_prompt=load.longest_prompt,
+        longest_prompt=longest_prompt,
         image=load.image,
     )
     stated = {name: value for name, value in load.host.items() if value is not None}
@@ -199,6 +207,8 @@ def configure(
         isl=load.isl,
         osl=load.osl,
         length_distribution=load.length_distribution,
+        drawn=drawn,
+        expert_load=UNIFORM if drawn is None else REAL_TEXT,
         concurrency=load.concurrency,
         requests_per_client=load.requests_per_client,
         request_rate_per_s=load.request_rate_per_s,
@@ -210,7 +220,39 @@ def configure(
         tokenise_s_per_token=host["tokenise_s_per_token"],
     )
     remarks = target.economics.for_sku(target.sku.key).remarks
-    return configuration, replace(recipe, messages=(*recipe.messages, *remarks))
+    told = () if drawn is None else _told_of(drawn, architecture=target.architecture)
+    return configuration, replace(recipe, messages=(*recipe.messages, *remarks, *told))
+
+
+def _drawn(load: ClosedLoad) -> DrawnLengthWorkload | None:
+    """The lengths that a load names; ``None``: drawn around ``isl`` and ``osl``.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read, or ``isl`` and ``osl`` are not their means.
+    """
+    if not says_lengths(load.length_distribution):
+        return None
+    drawn = drawn_lengths(load.length_distribution)
+    means = drawn.nominal_tokens
+    if (load.isl, load.osl) != means:
+        raise UserError(
+            f"isl/osl is {load.isl}/{load.osl}, but lengths of {drawn.name} are "
+            f"{means[0]}/{means[1]} on average; write these, or leave length_distribution out"
+        )
+    return drawn
+
+
+def _told_of(drawn: DrawnLengthWorkload, *, architecture: Architecture) -> tuple[str, ...]:
+    """What holds of drawn lengths."""
+    longest = "/".join(f"{tokens:,}" for tokens in drawn.longest_tokens)
+    told = [f"{drawn.description}; independent of each other, up to {longest}"]
+    if drawn.limits_text:
+        told.append(f"limits of {drawn.name}: {drawn.limits_text}")
+    if architecture.routed_experts:
+        told.append(f"tokens fall on the experts by a power law of {REAL_TEXT.alpha:g}, as of text")
+    return tuple(told)
 
 
 def _configure_pair(

@@ -192,6 +192,14 @@ SCENARIO = table(
         choices=LENGTH_DISTRIBUTIONS,
     ),
     Setting(
+        name="lengths",
+        text="Prompt and output lengths as laws, quantiles or histograms: a YAML file, see "
+        "docs/guides/load.md, or mlperf-r1-server ...; in place of isl and osl.",
+        several="Prompt and output lengths as laws, quantiles or histograms: YAML files, see "
+        "docs/guides/load.md, or mlperf-r1-server ...; in place of isl and osl.",
+        metavar="FILE",
+    ),
+    Setting(
         name="concurrency",
         kind="counts",
         text="Closed-loop clients: 1,8,64 or 1-512 (doubling). "
@@ -420,12 +428,6 @@ LIMITS = table(
     ),
 )
 """What limits a frontier; points that miss it are marked and stay in the tables."""
-LENGTHS = Setting(
-    name="lengths",
-    text="Prompt and output lengths as laws, quantiles or histograms: a YAML file, see "
-    "docs/guides/load.md.",
-    metavar="FILE",
-)
 TIER = Setting(
     name="tier",
     text="Prices: hyperscaler (default), neocloud or rental.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
 from simulator.engines.labels import parse_engine
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
+from simulator.scenario.drawn_lengths import MEANS, MEANS_OF, nominal_lengths, without_means
 from simulator.scenario.pairs import split_pair
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import (
@@ -111,9 +112,15 @@ class SweepSettings:
     software_of: tuple[str, ...] = ()
 
     @property
+    def _free(self) -> tuple[str, ...]:
+        """Fields that vary on their own; drawn lengths bring their means."""
+        taken = MEANS if self.values["lengths"] != (None,) else ()
+        return tuple(name for name in LOAD_FIELDS if name not in taken)
+
+    @property
     def varied(self) -> tuple[str, ...]:
         """Fields with more than one value, layouts and pools aside."""
-        names = [name for name in LOAD_FIELDS if len(self.values[name]) > 1]
+        names = [name for name in self._free if len(self.values[name]) > 1]
         return (*names, *(name for name, values in self.overrides.items() if len(values) > 1))
 
     def loads(self) -> Iterator[Scenario]:
@@ -122,8 +129,8 @@ class SweepSettings:
         Where no precision is named, each model is run in its usual one.
         """
         names = list(self.overrides)
-        for values in product(*(self.values[name] for name in LOAD_FIELDS)):
-            fields = dict(zip(LOAD_FIELDS, values, strict=True))
+        for values in product(*(self.values[name] for name in self._free)):
+            fields = dict(zip(self._free, values, strict=True))
             first, fields["sku"] = split_pair(fields["sku"])
             first = first or fields["prefill_sku"]
             fields["prefill_sku"] = None if first == fields["sku"] else first
@@ -195,6 +202,7 @@ def build_sweep(
     for name, value in flags.items():
         if value is not None:
             given[name], origin[name] = value, "flag"
+    given = without_means(given, origin=origin, flags=flags)
     given, origin = with_pool_skus(given, origin=origin)
     limits = {name: limit_of(name, given.pop(name, None)) for name in TTFT_LIMITS}
     known = [*Scenario.model_fields, *POOL_FIELDS]
@@ -223,8 +231,28 @@ def build_sweep(
         limits=stated_limits(**limits) or NO_LIMIT,
         origin=origin,
     )
+    settings = _with_means(settings)
     _check(settings)
     return settings
+
+
+def _with_means(settings: SweepSettings) -> SweepSettings:
+    """Settings with the means of drawn lengths as ``isl`` and ``osl``.
+
+    Raises
+    ------
+    UserError
+        If other lengths are stated beside them.
+    """
+    named = settings.values["lengths"]
+    if named == (None,):
+        return settings
+    stated = {name: settings.values[name] for name in settings.origin if name in settings.values}
+    means = nominal_lengths(named, stated=stated)
+    origin = dict.fromkeys(means, MEANS_OF + ", ".join(named))
+    return replace(
+        settings, values={**settings.values, **means}, origin={**settings.origin, **origin}
+    )
 
 
 def _values(name: str, given: Any, *, default: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.analysis.objectives import TTFT_LIMITS
+from simulator.scenario.drawn_lengths import MEANS_OF, without_means
 from simulator.scenario.grid import POOL_FIELDS, build_sweep
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import Scenario, scenario_defaults, with_pool_skus
@@ -91,7 +92,9 @@ def build_question(
     if "sku" not in others and default_skus is not None:
         others["sku"] = _skus(default_skus, others)
         origin["sku"] = "default: shipping, with a price in the economics file"
-    settings = replace(build_sweep(flags=others), origin=origin)
+    built = build_sweep(flags=without_means(others, origin=origin, flags=flags))
+    origin |= {name: told for name, told in built.origin.items() if told.startswith(MEANS_OF)}
+    settings = replace(built, origin=origin)
     try:
         question = kind(**own)
     except ValidationError as error:

@@ -48,6 +48,7 @@ def identity_cells(
         name: json.dumps(value) if (value := getattr(load, name)) else ""
         for name in ("overrides", "engine_settings")
     }
+    cells["length_distribution"] = load.lengths or load.length_distribution
     cells |= {
         "label": deployment_label(pools),
         "disagg": len(pools) > 1,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from hwmodels.fitted import check_calibration
 from simulator.analysis.objectives import NO_LIMIT, TTFT_LIMITS, stated_limits
 from simulator.scenario.declared import SCENARIO, field
+from simulator.scenario.drawn_lengths import MEANS_OF, nominal_lengths, without_means
 from simulator.scenario.pairs import split_pair
 from simulator.scenario.settings_file import SettingsFile, edited_defaults, read_settings
 from workloads.architectures.names import default_precision
@@ -47,6 +48,7 @@ class Scenario(BaseModel):
     length_distribution: Literal["uniform_0.8", "uniform_0_to_cap", "fixed"] = field(
         SCENARIO["length_distribution"]
     )
+    lengths: str | None = field(SCENARIO["lengths"])
     concurrency: tuple[int, ...] | None = field(SCENARIO["concurrency"])
     spec: str = field(SCENARIO["spec"])
     acceptance_length: float | None = field(SCENARIO["acceptance_length"])
@@ -67,6 +69,15 @@ class Scenario(BaseModel):
             return values
         model = values.get("model", cls.model_fields["model"].default)
         return {**values, "precision": default_precision(str(model))}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mean_lengths(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("lengths"), str):
+            return values
+        stated = {name: (value,) for name, value in values.items() if value is not None}
+        means = nominal_lengths([values["lengths"]], stated=stated)
+        return {**values, **{name: tokens for name, (tokens,) in means.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +122,7 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
         if value is not None:
             values[name] = value
             origin[name] = "flag"
+    values = without_means(values, origin=origin, flags=flags)
     values, origin = with_pool_skus(values, origin=origin)
     limits = stated_limits(**{name: limit_of(name, values.pop(name, None)) for name in TTFT_LIMITS})
     for name in values:
@@ -127,6 +139,8 @@ def build_scenario(*, flags: Mapping[str, Any], file: Path | None = None) -> Sce
             raise UserError(str(first["ctx"]["error"])) from None
         given = "" if first["type"] == "missing" else f" is {shown(first['input'])}"
         raise UserError(f"{field}{given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if source.scenario.lengths is not None:
+        origin |= dict.fromkeys(("isl", "osl"), MEANS_OF + source.scenario.lengths)
     if source.scenario.calibration is not None:
         check_calibration(source.scenario.calibration)
     return source

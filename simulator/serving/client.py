@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from simulator.serving.clock import ARRIVAL
 from simulator.serving.session_lanes import LaneClients, SessionLanes
@@ -94,7 +94,8 @@ class ClosedLoopClients:
     first_rate_per_s:
         Rate of their first requests; ``None``: all at time 0. [1/s]
     send:
-        Called with a request at the time it is sent.
+        Called with a request and the time at which it is sent, now or later; in the order of
+        these times but for the turns of conversations.
     turnaround_s:
         See `ClosedLoop`. [s]
 
@@ -113,7 +114,7 @@ class ClosedLoopClients:
         requests: Iterable[Request],
         concurrency: int,
         first_rate_per_s: float | None = None,
-        send: Callable[[Request], None],
+        send: Callable[[Request, float], None],
         turnaround_s: float = 0.0,
     ) -> None:
         self._turnaround_s = turnaround_s
@@ -126,9 +127,11 @@ class ClosedLoopClients:
         self._send = send
         self._ahead: Request | None = None
         self._turns: dict[int, deque[Request]] = {}
+        self._beginning = 0
 
     def start(self) -> None:
         """Set the first burst, or the first request of each client."""
+        self._beginning = self._concurrency
         if self._first_rate_per_s is None:
             self._clock.at(0.0, ARRIVAL, self._burst)
             return
@@ -140,25 +143,37 @@ class ClosedLoopClients:
         turns = self._turns.get(request.session)
         if turns:
             following = turns.popleft()
-            _send_after_thinking(self._clock, self._send, following, self._turnaround_s)
+            at_s = self._clock.now + self._turnaround_s + following.think_s
+            self._clock.at(at_s, ARRIVAL, lambda _event: self._send(following, at_s))
             return
         if turns is not None:
             del self._turns[request.session]
+        at_s = self._clock.now + self._turnaround_s
+        if not (self._beginning or self._next_is_conversation()):
+            # nobody takes a request before this client does: it is known which one it will be
+            self._begin(at_s)
+            return
+        self._beginning += 1
         if self._turnaround_s:
-            self._clock.at(
-                self._clock.now + self._turnaround_s, ARRIVAL, lambda _event: self._begin()
-            )
+            self._clock.at(at_s, ARRIVAL, self._one)
         else:
-            self._begin()
+            self._one(None)
 
-    def _burst(self, _event: simpy.Event) -> None:
+    def _burst(self, event: simpy.Event) -> None:
         for _ in range(self._concurrency):
-            self._begin()
+            self._one(event)
 
-    def _one(self, _event: simpy.Event) -> None:
-        self._begin()
+    def _one(self, _event: simpy.Event | None) -> None:
+        self._beginning -= 1
+        self._begin(self._clock.now)
 
-    def _begin(self) -> None:
+    def _next_is_conversation(self) -> bool:
+        """Whether the next request begins a conversation, which is read as it begins."""
+        if self._ahead is None:
+            self._ahead = next(self._requests, None)
+        return self._ahead is not None and self._ahead.session >= 0
+
+    def _begin(self, at_s: float) -> None:
         request, self._ahead = self._ahead, None
         if request is None:
             request = next(self._requests, None)
@@ -176,7 +191,7 @@ class ClosedLoopClients:
                     self._ahead = later
                     break
                 turns.append(later)
-        self._send(request)
+        self._send(request, at_s)
 
 
 class OpenLoopClients:
@@ -258,6 +273,14 @@ class OpenLoopClients:
         self._set_arrival(self._clock.now)
 
 
+class Send(Protocol):
+    """Takes a request that is sent now, or at a time that is known now."""
+
+    def __call__(self, request: Request, at_s: float | None = None) -> None:
+        """Send it. [s]"""
+        ...
+
+
 Clients: TypeAlias = ClosedLoopClients | OpenLoopClients | LaneClients
 
 
@@ -266,7 +289,7 @@ def build_clients(
     clock: Clock,
     requests: Iterable[Request],
     load: Load,
-    send: Callable[[Request], None],
+    send: Send,
     pool_block_tokens: int,
     longest_tokens: int,
 ) -> Clients:
@@ -311,8 +334,6 @@ def gather_sessions(requests: Sequence[Request]) -> Iterator[Request]:
             yield from turns.pop(request.session, ())
 
 
-def _send_after_thinking(
-    clock: Clock, send: Callable[[Request], None], request: Request, turnaround_s: float = 0.0
-) -> None:
-    at_s = clock.now + turnaround_s + request.think_s
+def _send_after_thinking(clock: Clock, send: Callable[[Request], None], request: Request) -> None:
+    at_s = clock.now + request.think_s
     clock.at(at_s, ARRIVAL, lambda _event: send(request))

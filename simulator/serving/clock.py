@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from heapq import heappush
-from math import sqrt
-from typing import TYPE_CHECKING
+from heapq import heappop, heappush
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any
 
 import simpy
+from simpy.core import StopSimulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ class Call(simpy.Event):
     _value = None
 
     def __init__(self, callback: Callable[[simpy.Event], None]) -> None:
-        self.callbacks = [callback]
+        self.call = callback
 
 
 class Clock(simpy.Environment):
@@ -38,6 +39,36 @@ class Clock(simpy.Environment):
     then the step completions of the workers by index, then their scheduling decisions by
     index. Events of equal time and priority run in the order in which they were set.
     """
+
+    now: float = 0.0
+
+    def run(self, until: Any = None) -> Any:
+        """Call events in their order until none is left or one raises `StopSimulation`.
+
+        SimPy's loop without what `Call` does not need: callbacks are one, nothing waits for the
+        event and nothing can fail.
+
+        Raises
+        ------
+        TypeError
+            If an end is stated: events themselves end a run here.
+        """
+        if until is not None:
+            raise TypeError("a clock runs until its events end it")
+        queue = self._queue
+        try:
+            while queue:
+                time_s, _, _, event = heappop(queue)
+                self.now = time_s
+                event.call(event)  # type: ignore[attr-defined]
+        except StopSimulation as stop:
+            return stop.args[0]
+        return None
+
+    def peek(self) -> float:
+        """Time of the next event; infinite if there is none. [s]"""
+        queue = self._queue
+        return queue[0][0] if queue else inf
 
     def at(self, time_s: float, priority: int, callback: Callable[[simpy.Event], None]) -> Call:
         """Call ``callback(event)`` at an absolute time and return the event."""

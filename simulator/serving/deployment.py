@@ -233,22 +233,27 @@ class Simulation:
             for index in range(first, first + pool.workers)
         ]
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: Request, at_s: float | None = None) -> None:
+        now = self.clock.now
+        sent_s = now if at_s is None else at_s
         output_tokens = request.output_tokens + self._last_queries - 1
         if request.prompt_tokens + output_tokens > self._longest_tokens:
             self._last_pool.check_fits(
                 prompt_tokens=request.prompt_tokens, output_tokens=output_tokens
             )
-        sequence = RequestState(request, self.clock.now, self._entry_queries)
+        sequence = RequestState(request, sent_s, self._entry_queries)
         if self._splits:
             self._entry_pool.check_fits(prompt_tokens=request.prompt_tokens, output_tokens=1)
             sequence.final_tokens = request.prompt_tokens + 1
         self._in_flight += 1
         if self._has_front_end:
-            at_s = self.clock.now + self._front_end.delay_s(request.prompt_tokens)
-            self.clock.at(at_s, ARRIVAL, lambda _event: self._arrive(sequence))
+            arrival_s = sent_s + self._front_end.delay_s(request.prompt_tokens)
+        elif sent_s > now:
+            arrival_s = sent_s
         else:
             self._arrive(sequence)
+            return
+        self.clock.at(arrival_s, ARRIVAL, lambda _event: self._arrive(sequence))
 
     def _arrive(self, sequence: RequestState) -> None:
         worker, rank = self._router.route(sequence.request)

@@ -82,6 +82,12 @@ class KvPoolSpec:
     prefix_hit_interval_tokens:
         Where a cached prefix can be resumed: see `simulator.serving.prefix_cache.PrefixCache`.
         [tokens]
+    state_blocks:
+        Blocks of the state that is kept at one such boundary; ``None``:
+        ``fixed_blocks_per_request``. [blocks]
+    states_age:
+        Whether kept state grows old as blocks do; else that which a longer prompt has come to
+        extend is the first to go.
     offload:
         Tiers that keep evicted prefix blocks, the fastest first.
     swap:
@@ -103,6 +109,8 @@ class KvPoolSpec:
     windows_apart: bool = False
     block_bytes: float = 0.0
     prefix_hit_interval_tokens: int | None = None
+    state_blocks: int | None = None
+    states_age: bool = False
     offload: tuple[OffloadTier, ...] = ()
     swap: OffloadTier | None = None
 

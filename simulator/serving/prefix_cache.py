@@ -75,7 +75,8 @@ class PrefixCache:
         self._size = 0
         self._time = 0
         self._serial = 0
-        self._state_tokens = max(pool.fixed_blocks_per_request * pool.block_tokens, 1)
+        kept = pool.fixed_blocks_per_request if pool.state_blocks is None else pool.state_blocks
+        self._state_tokens = max(kept * pool.block_tokens, 1)
         self._held_tokens = 0
         # by level: tokens that nobody holds, room for them, and what to evict next
         levels = 1 + len(pool.offload)
@@ -223,13 +224,21 @@ class PrefixCache:
         output = (private_block(request.session, position) for position in range(first, last))
         keys = (*request.block_hashes[:first], *output)
         node = self._place(keys)
-        if self._keeps_states and keys and not last * size % self.pool.block_tokens:
-            # the window has slid past the prompt: its end is kept, this goes first
-            state = node.states.get(len(node.keys))
+        ages = self.pool.states_age
+        end = self._aligned(last)
+        at = end - last + len(node.keys)
+        if self._keeps_states and at > 0 and (end == last or (ages and end > first)):
+            # a window has slid past the prompt: its end is kept, this goes first
+            state = node.states.get(at)
             if state is None or state.level == GONE:
-                node.states[len(node.keys)] = state = BoundaryState(-1)
+                node.states[at] = state = BoundaryState(self._time if ages else -1)
                 self._idle_tokens[POOL] += self._state_tokens
                 self._push(POOL, state)
+
+    def _aligned(self, blocks: int) -> int:
+        """Blocks of prompts up to the last end of a pool block, rounded down to whole ones."""
+        pool_block = self.pool.block_tokens
+        return blocks * self._size // pool_block * pool_block // self._size
 
     # references --------------------------------------------------------------------------------
 
@@ -305,10 +314,7 @@ class PrefixCache:
         """Blocks up to the last boundary, at most ``most``, from which a prompt can go on."""
         depth = sum(count for _, count in path)
         if not self._keeps_states:
-            blocks = min(depth, most)
-            while blocks * self._size % self.pool.block_tokens:
-                blocks -= 1
-            return blocks
+            return self._aligned(min(depth, most))
         for node, count in reversed(path):
             depth -= count
             usable = [
@@ -332,11 +338,7 @@ class PrefixCache:
         """Keep the state at the boundaries of a prompt, its first ``made`` blocks left out."""
         if not self._keeps_states:
             return
-        last = len(keys)
-        while last and last * self._size % self.pool.block_tokens:
-            last -= 1
-        if not keeps_end:
-            last = 0
+        last = self._aligned(len(keys)) if keeps_end else 0
         self._keep_states_of_path(self._tree.walk(keys), 0, last=last, made=made)
 
     def _keep_states_of_path(
@@ -349,7 +351,7 @@ class PrefixCache:
         """
         interval = self.pool.prefix_hit_interval_tokens
         for node, count in path:
-            if last:
+            if last and not self.pool.states_age:
                 for n, older in node.states.items():
                     tokens = (depth + n) * self._size
                     if n <= count and depth + n < last and (not interval or tokens % interval):
@@ -368,11 +370,14 @@ class PrefixCache:
 
     def _state_positions(self, depth: int, count: int, last: int) -> Iterator[int]:
         interval = self.pool.prefix_hit_interval_tokens
+        # where a pool block is no multiple of a prompt's, its end counts as that below it
+        fits = not self.pool.block_tokens % self._size or self.pool.block_tokens < self._size
         if interval:
             tokens = (depth * self._size // interval + 1) * interval
             while tokens <= (depth + count) * self._size:
                 blocks, rest = divmod(tokens, self._size)
-                if not rest and not tokens % self.pool.block_tokens and blocks != last:
+                ends = not tokens % self.pool.block_tokens and not (rest and fits)
+                if ends and depth < blocks != last:
                     yield blocks - depth
                 tokens += interval
         if depth < last <= depth + count:

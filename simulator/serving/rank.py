@@ -330,6 +330,14 @@ class Rank:
         fixed = batch.size * pool.fixed_blocks_per_request
         self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
+    def is_roomy(self, blocks: float, step: int) -> bool:
+        """Whether `has_room` holds by a bound that needs no count of blocks."""
+        pool = self.pool
+        batch = self.batch
+        room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
+        room -= self.leaving_blocks
+        return batch.context_at(step) / pool.block_tokens + batch.size <= room
+
     def has_room(self, blocks: float, step: int) -> bool:
         """Whether this many blocks are free once the batch has what its next step needs."""
         pool = self.pool

@@ -183,6 +183,18 @@ class Scheduler:
         """
         raise NotImplementedError
 
+    def alike_steps(self) -> int:
+        """Steps after the composed one, with prompts, that would be composed like it. [steps]
+
+        Under the condition that nothing arrives, finishes or runs out of memory. Only asked of
+        schedulers that mix.
+        """
+        return 0
+
+    def repeated(self, steps: int) -> None:
+        """Note that this many of `alike_steps` have begun, the last one's prompts as they are."""
+        raise NotImplementedError
+
     def may_start(self, rank: Rank) -> bool:
         """Whether a request that arrives at an empty queue could be admitted at once."""
         return rank.admitted_count() < self.max_running

@@ -16,7 +16,7 @@ from simpy.core import StopSimulation
 from simulator.serving.clock import ARRIVAL
 from workloads.errors import UserError
 from workloads.requests.agentx.compressed import compressed_tree
-from workloads.requests.agentx.forest import BlockIds, SeenContent
+from workloads.requests.agentx.content import BlockIds, SeenContent
 from workloads.requests.request import Request
 
 if TYPE_CHECKING:

@@ -50,6 +50,7 @@ class StepTiming:
         self.segment_end = 0
         self._critical = lanes[0][0]
         self._critical_fixed_s = 0.0
+        self._last_fixed_s = 0.0
         self._fixed_memo: dict[tuple[int, int, int, int, bool], float] = {}
         self._prefill_memo: dict[tuple[int, int], float] = {}
 
@@ -67,12 +68,36 @@ class StepTiming:
         advancing:
             Receives the ranks whose decode batches take part.
         """
+        lanes = self.lanes
+        if len(lanes) == 1:
+            return self._prefill_lane_s(lanes[0], steps, mixes, joint_prefill, advancing)
         slowest_s = 0.0
-        for lane in self.lanes:
+        for lane in lanes:
             seconds = self._prefill_lane_s(lane, steps, mixes, joint_prefill, advancing)
             if seconds > slowest_s:
                 slowest_s = seconds
         return slowest_s
+
+    def prefill_step_again_s(self, steps: int) -> float:
+        """Seconds of another step like the last one, its prompts and batches further on. [s]
+
+        Of one lockstep group, all of whose decode batches take part and none of whose prompts
+        ends.
+        """
+        memo = self._prefill_memo
+        attention_s = 0.0
+        for rank in self.lanes[0]:
+            seconds = 0.0
+            for sequence, new in rank.chunks:
+                prefix = sequence.computed
+                chunk_s = memo.get((new, prefix))
+                seconds += self._chunk_s(new, prefix) if chunk_s is None else chunk_s
+            batch = rank.batch
+            if batch.size:
+                seconds += batch.attention_s(steps - rank.lag)
+            if seconds > attention_s:
+                attention_s = seconds
+        return self._last_fixed_s + attention_s
 
     def _prefill_lane_s(
         self,
@@ -113,7 +138,9 @@ class StepTiming:
                 attention_s = seconds
         if not group_tokens:
             return 0.0
-        fixed_s = self._fixed_s(rank_tokens, group_tokens, rank_samples, group_samples, has_prefill)
+        fixed_s = self._last_fixed_s = self._fixed_s(
+            rank_tokens, group_tokens, rank_samples, group_samples, has_prefill
+        )
         return fixed_s + attention_s
 
     def time_decode(self, now: float, steps: int) -> None:

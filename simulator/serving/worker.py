@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from simulator.serving.step_cost import StepCost
 
 
+NO_END = float("inf")
+"""End of a run of steps that does not begin. [s]"""
+
+
 class WorkerEvents:
     """What a worker tells its surroundings; the defaults suit a worker on its own.
 
@@ -301,6 +305,11 @@ class Worker:
     def _wake(self, event: simpy.Event) -> None:
         if event is not self._wake_event:
             return  # of a run that was cut short
+        if self._complete():
+            self._decide(event)
+
+    def _complete(self) -> bool:
+        """End the run of steps under way, now; whether the next one is to be decided at once."""
         clock = self.clock
         now = clock.now
         if self.events.on_step is not None:
@@ -318,9 +327,9 @@ class Worker:
             if min(self._due) <= self.steps:
                 self._complete_decode(now)
         if clock.peek() > now:
-            self._decide(event)
-        else:
-            clock.at(now, self.decision_priority, self._decide)
+            return True
+        clock.at(now, self.decision_priority, self._decide)
+        return False
 
     def _complete_prefill(self, now: float) -> None:
         self.engine_steps += 1
@@ -328,7 +337,7 @@ class Worker:
         due = self._due
         if self._advancing:
             self.steps += 1
-            if len(self.ranks) > 1:
+            if len(self.ranks) > 1 and not self.scheduler.mixes:
                 advancing = {rank.index for rank in self._advancing}
                 for rank in self.ranks:
                     if rank.batch.size and rank.index not in advancing:
@@ -338,13 +347,16 @@ class Worker:
             if min(due) <= self.steps:
                 self._complete_decode(now)
         for rank in self._prefilling:
+            ends = False
             for sequence, tokens in rank.chunks:
-                sequence.computed += tokens
-                if sequence.computed >= sequence.target:
+                computed = sequence.computed = sequence.computed + tokens
+                if computed >= sequence.target:
+                    ends = True
                     rank.prefilling.remove(sequence)
                     self._finish_prefill(rank, sequence, now)
             rank.chunks.clear()
-            due[rank.index] = _due_step(rank)
+            if ends:
+                due[rank.index] = _due_step(rank)
         self._prefilling = []
 
     def _finish_prefill(self, rank: Rank, sequence: RequestState, now: float) -> None:
@@ -395,6 +407,20 @@ class Worker:
         self.events.on_finish(sequence)
 
     def _decide(self, _event: simpy.Event) -> None:
+        """Fix what runs next and when it ends; go on to that time if nothing else comes first."""
+        clock = self.clock
+        while True:
+            end_s = self._begin()
+            if end_s >= clock.peek() or self.step_by_step:
+                break
+            clock.now = end_s  # an event of its own would be the next one
+            if not self._complete():
+                return
+        if end_s < NO_END:
+            self._wake_event = clock.at(end_s, self.completion_priority, self._wake)
+
+    def _begin(self) -> float:
+        """Fix what runs next, from now; when that ends, `NO_END` if there is nothing to do. [s]"""
         now = self.now_s = self.clock.now
         self._deciding = False
         if self._visited:
@@ -402,13 +428,16 @@ class Worker:
         scheduler = self.scheduler
         limit = self._compose(now if self.woken or not scheduler.composes_ahead else None)
         if (
-            scheduler.composes_ahead
-            and min(self._due) == NEVER
+            min(self._due) == NEVER
             and not any(rank.chunks for rank in self.ranks)
-            and (self._incoming or self._visited or self.has_queued())
+            and (
+                self.has_queued()
+                or (scheduler.composes_ahead and (self._incoming or self._visited))
+            )
         ):
-            # what was fixed is empty: the host composes anew
-            if self._visited:
+            # what was fixed is empty (its last decoding request was preempted, or what it could
+            # know of had finished): the host composes anew
+            if self._visited and scheduler.composes_ahead:
                 self._receive(now)
             limit = self._compose(now)
         if self._visited and any(self._can_reserve(self.ranks[i]) for i in self._visited):
@@ -418,19 +447,61 @@ class Worker:
         if prefilling:
             self._advancing.clear()
             self._run_steps = 1
-            end_s = now + self.step_timing.prefill_step_s(
-                steps=self.steps,
-                mixes=scheduler.mixes,
-                joint_prefill=scheduler.joint_prefill,
-                advancing=self._advancing,
+            return self._repeat_chunks(
+                now
+                + self.step_timing.prefill_step_s(
+                    steps=self.steps,
+                    mixes=scheduler.mixes,
+                    joint_prefill=scheduler.joint_prefill,
+                    advancing=self._advancing,
+                )
             )
-        elif min(self._due) < NEVER:  # some rank decodes
-            end_s = self._plan_decode_run(now, limit)
-        else:
-            self._idle = True
-            self._run_steps = 0
-            return
-        self._wake_event = self.clock.at(end_s, self.completion_priority, self._wake)
+        if min(self._due) < NEVER:  # some rank decodes
+            return self._plan_decode_run(now, limit)
+        self._idle = True
+        self._run_steps = 0
+        return NO_END
+
+    def _repeat_chunks(self, end_s: float) -> float:
+        """Go through steps that only take the same prompts on, up to the next event; when it ends.
+
+        Each begins where the one before it ends and differs from it in nothing but the prompts'
+        and the batches' contexts, so that the scheduler need not be asked. [s]
+
+        Parameters
+        ----------
+        end_s:
+            When the step that was composed ends. [s]
+        """
+        scheduler = self.scheduler
+        until_s = self.clock.peek()
+        if end_s >= until_s or self.step_by_step or self._visited or self.events.on_step:
+            return end_s
+        most = min(self._due) - self.steps - 1
+        if most <= 0 or not scheduler.mixes or self.stages > 1:
+            return end_s
+        most = min(scheduler.alike_steps(), most)
+        step_timing = self.step_timing
+        moves = 1 if self._advancing else 0
+        if moves and most > 0:
+            for rank in self.ranks:
+                if rank.batch.size:
+                    step = self.steps - rank.lag
+                    if step + most > rank.safe_step:
+                        most = rank.last_fitting_step(step, step + most) - step
+        done = 0
+        while done < most and end_s < until_s:
+            done += 1
+            self.steps += moves
+            for rank in self._prefilling:
+                for sequence, tokens in rank.chunks:
+                    sequence.computed += tokens
+            self._run_start_s = end_s
+            end_s += step_timing.prefill_step_again_s(self.steps)
+        if done:
+            self.engine_steps += done
+            scheduler.repeated(done)
+        return end_s
 
     def _plan_decode_run(self, now: float, limit: int) -> float:
         """Fix the length of a run of decode steps and return when it ends."""

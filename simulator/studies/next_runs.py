@@ -122,7 +122,7 @@ def next_run_line(runs: Sequence[NextRun]) -> str:
     return (
         f"measure first: {run.how}: {run.decides}, whose 90 % band there is {run.low:.2f} to "
         f"{run.high:.2f} times the prediction, and about {run.low_after:.2f} to "
-        f"{run.high_after:.2f} with it; then simulate calibrate fit --add RUNS.csv --out DIR "
+        f"{run.high_after:.2f} with it; then simulate calibrate fit RUNS.csv --out DIR "
         "(--next-run ranks others)"
     )
 

@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
-from engine_scenarios import scenarios
-from hypothesis import HealthCheck, assume, given, settings
+from engine_scenarios import SegmentedCost, scenarios
+from hypothesis import HealthCheck, given, settings
 
 from simulator.engines.atom.engine import AtomSettings
-from simulator.serving.deployment import run_deployment
+from simulator.engines.registry import bind_engine
+from simulator.engines.vllm.engine import VllmSettings
+from simulator.engines.vllm.scheduler import VllmScheduler
+from simulator.serving.client import ClosedLoop
+from simulator.serving.deployment import Deployment, run_deployment
+from simulator.serving.kv_pool import KvPoolSpec
 from simulator.serving.records import Records
+from simulator.serving.router import WorkerPool
+from workloads.layout import Layout
+from workloads.requests.request import Request
 
 
 def delays_prompts(deployment):
@@ -41,19 +49,10 @@ def assert_same_run(scenario):
 @settings(max_examples=60, deadline=None)
 @given(scenario=scenarios())
 def test_runs_of_steps_equal_single_steps(scenario) -> None:
-    deployment = scenario[0]
-    # see the reason below
-    assume(deployment.prefill is None or not delays_prompts(deployment))
     assert_same_run(scenario)
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,
-    raises=AssertionError,
-    reason="one disaggregated scenario in some two thousand with prompt delays was seen to differ "
-    "(SGLang's delayer before an ATOM decode pool); the cause is not known",
-)
 @settings(
     max_examples=300,
     deadline=None,
@@ -63,3 +62,44 @@ def test_runs_of_steps_equal_single_steps(scenario) -> None:
 def test_runs_of_steps_equal_single_steps_under_prefill_delays(scenario) -> None:
     """Rules that hold prompts back count passes, slept through or not."""
     assert_same_run(scenario)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_steps_that_take_the_same_prompts_on_are_composed_once(ranks, ahead, monkeypatch) -> None:
+    """A prompt cut into many chunks beside a batch: few decisions, the same times."""
+    pool = WorkerPool(
+        layout=Layout(tp=ranks, ep=ranks, dp_attention=ranks > 1),
+        engine=bind_engine(
+            VllmSettings(max_num_batched_tokens=16, max_num_seqs=8, async_scheduling=ahead)
+        ),
+        kv_pool=KvPoolSpec(total_blocks=10_000, block_tokens=16),
+        cost=SegmentedCost(),
+    )
+    requests = [
+        Request(index=n, prompt_tokens=700 + 37 * n, output_tokens=90, decode_steps=89)
+        for n in range(3 * ranks)
+    ]
+    decisions = []
+    schedule = VllmScheduler.schedule
+
+    def counted(scheduler):
+        decisions.append(scheduler)
+        return schedule(scheduler)
+
+    monkeypatch.setattr(VllmScheduler, "schedule", counted)
+
+    def served(*, step_by_step):
+        decisions.clear()
+        records = run_deployment(
+            deployment=Deployment(aggregated=pool),
+            requests=requests,
+            load=ClosedLoop(concurrency=2 * ranks),
+            step_by_step=step_by_step,
+        )
+        return records, len(decisions)
+
+    fast, few = served(step_by_step=False)
+    slow, many = served(step_by_step=True)
+    assert_equal(fast, slow)
+    assert few < many / 5

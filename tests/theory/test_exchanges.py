@@ -13,11 +13,17 @@ from hwmodels.exchange_libraries import (
     check_library,
     default_library,
     exchange_libraries,
+    gathers_instead,
     load_library,
 )
 from hwmodels.exchanges import copies_of_token, exchange_s, place_share, scope_of
 from hwmodels.sku import load_sku
+from simulator.engines.pools import PoolConfiguration
+from simulator.engines.registry import ENGINES
+from simulator.prediction.exchange_plan import with_exchange
 from workloads.errors import UserError
+from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
 from workloads.ops import TokenExchange
 
 FEW = settings(max_examples=60, deadline=None)
@@ -142,7 +148,7 @@ def test_auto_takes_low_latency_up_to_its_buffers():
     ("sku", "engine", "ranks", "expected"),
     [
         ("b200", "trtllm", 8, "nvlink_one_sided"),
-        ("b200", "trtllm", 16, "deepep"),
+        ("b200", "trtllm", 16, None),
         ("gb200", "trtllm", 32, "nvlink_one_sided"),
         ("mi355x", "sglang", 16, "mori"),
         ("h100", "vllm", 16, "deepep"),
@@ -152,6 +158,36 @@ def test_auto_takes_low_latency_up_to_its_buffers():
 def test_the_library_of_an_engine(sku, engine, ranks, expected):
     library = default_library(engine=engine, sku=load_sku(sku), ranks=ranks)
     assert (library.key if library else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("sku", "engine", "ranks", "expected"),
+    [
+        ("h100", "trtllm", 16, True),
+        ("h100", "trtllm", 8, False),
+        ("gb200", "trtllm", 32, False),
+        ("h100", "sglang", 16, False),
+        ("ascend950dt", "vllm", 16, False),
+    ],
+)
+def test_tensorrt_llm_gathers_where_nvlink_ends(sku, engine, ranks, expected):
+    """DeepEP is off by default (``TRTLLM_CAN_USE_DEEP_EP``), and NVLink ends at the node."""
+    chip = load_sku(sku)
+    assert gathers_instead(engine=engine, sku=chip, ranks=ranks) == expected
+    pool = PoolConfiguration(
+        role="prefill",
+        layout=Layout(tp=ranks, ep=ranks, dp_attention=True),
+        settings=ENGINES[engine].settings_class(),
+    )
+    plan = ExecutionPlan(expert_path="fp8")
+    got = with_exchange(plan, pool=pool, sku=chip, engine=engine)
+    assert (got.moe_backend, got.dispatch_bytes_per_value == 2.0) == (
+        ("allgather", True) if expected else ("dispatch_combine", False)
+    )
+    named = replace(plan, exchange_library="deepep")
+    if chip.vendor == "nvidia":
+        kept = with_exchange(named, pool=pool, sku=chip, engine=engine)
+        assert kept.moe_backend == "dispatch_combine"
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,9 @@ import re
 import pytest
 
 from workloads.errors import UserError
+from workloads.requests.agentx.content import BlockIds, SeenContent, common_blocks, trimmed
 from workloads.requests.agentx.files import holds_sessions, read_session_trees
-from workloads.requests.agentx.forest import (
-    BlockIds,
-    Call,
-    Group,
-    SeenContent,
-    Session,
-    build_tree,
-    common_blocks,
-    trimmed,
-)
+from workloads.requests.agentx.forest import Call, Group, Session, build_tree
 from workloads.requests.traces.rows import TraceOptions
 
 BLOCK = 64

@@ -6,6 +6,7 @@ import yaml
 
 import calibration.fit.pipeline as fitting
 from calibration import tasks
+from calibration.fit.own_runs import read_own_runs
 from calibration.fit.state import STATE_FILE, load_fit
 from calibration.measured.runs import load_measured
 from calibration.measured.selection import select_for_fit
@@ -66,11 +67,12 @@ def test_facts_are_pairs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "--out", "o", "--fact", "sku=h200"], "--fact describes runs of --add"),
+        (["fit", "--out", "o", "--fact", "sku=h200"], "--fact describes your own runs"),
         (["fit", "--out", "o", "--workers", "0"], "workers is 0; it must be at least 1"),
         (["fit", "--out", "o", "--models", " "], "models names none"),
         (["fit", "--out", "o", "--models", "deepseek-v5"], "model 'deepseek-v5'"),
-        (["fit", "--out", "o", "--add", "none/"], "none does not exist"),
+        (["fit", "--out", "o", "none/"], "none does not exist"),
+        (["fit", "--out", "o", "none/", "--structure"], "--structure is of published runs"),
         (["fit"], "Missing option '--out'"),
         (["validate", "--fit", "none"], "responses.npz does not exist; fit again"),
         (["validate", "--workers", "-1"], "workers is -1"),
@@ -98,27 +100,23 @@ def test_a_calibration_without_a_fit_is_refused(elsewhere, capsys):
         assert "calibration nowhere holds no fitted.yaml" in capsys.readouterr().err
 
 
-def test_a_row_of_ones_own_that_cannot_be_simulated_is_named_before_anything_runs(
-    elsewhere, published
-):
+def test_a_row_of_ones_own_that_cannot_be_simulated_is_named_before_anything_runs(elsewhere):
     path = own_file(elsewhere, tpot_s=0.009)
     rows = path.read_text("utf-8").splitlines()
     bad = rows[2].replace(",fp4,", ",int3,").replace("2026-09-01", "2026-09-02")
     path.write_text("\n".join([*rows, bad]) + "\n", encoding="utf-8")
     told = []
-    selection, names, _ = fitting.gather_runs(
-        models=["deepseek-v4-pro"], add=[path], tell=told.append
-    )
+    selection, _ = read_own_runs([path], facts={}, tell=told.append)
     assert len(told) == 1
     assert told[0].startswith(f"left out, cannot be simulated: {path}, line 4: precision is int3")
-    own = selection.runs["own"].to_numpy(bool)
-    assert own.sum() == 2
-    assert len(selection.observations) == len(published) + 2
-    assert names == ["deepseek-v4-pro"]
+    assert selection.runs["own"].to_numpy(bool).tolist() == [True, True]
+    path.write_text("\n".join([rows[0], bad]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="none of your 1 runs can be fitted: precision is int3"):
+        read_own_runs([path], facts={})
 
 
 @pytest.mark.slow
-def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, published, capsys):
+def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, capsys):
     level = {
         "engine": "vllm",
         "sku": load_sku("b300"),
@@ -126,26 +124,37 @@ def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, published, c
         "date": None,
         "median": False,
     }
+    shipped = fitted_level(**level)
     floors = {}
     for name, tpot_s in (("fast", 0.009), ("slow", 0.036)):
         own_file(elsewhere, tpot_s=tpot_s)
-        flags = ["--add", "own.csv", "--out", name, "--workers", "1"]
-        assert run(["calibrate", "fit", *flags]) == 0
+        assert run(["calibrate", "fit", "own.csv", "--out", name, "--workers", "1"]) == 0
         out = capsys.readouterr().out
-        assert "10 runs fitted" in out
-        assert "2 of them your own" in out
+        assert "2 own runs fitted" in out
+        assert "median error of TPOT" in out
         fitted = fitted_level(**level, directory=elsewhere / name)
         assert fitted.basis == "own runs"
+        assert fitted.level_date == "2026-09-01"
         assert fitted.runs == 2
         floors[name] = fitted.factors["t0_scale"]
-    assert floors["slow"] > 1.3 * floors["fast"]
+        other = level | {"sku": load_sku("b200"), "engine": "sglang"}
+        kept = fitted_level(**other, directory=elsewhere / name)
+        assert kept.factors == pytest.approx(fitted_level(**other).factors)
+    assert floors["slow"] > 1.1 * floors["fast"]
+    assert floors["fast"] != shipped.factors["t0_scale"]
 
     provenance = yaml.safe_load((elsewhere / "slow" / "provenance.yaml").read_text("utf-8"))
-    assert provenance["own_runs"] == [{"source": "own.csv", "runs": 2}]
-    assert sum(each["runs"] for each in provenance["published_runs"]) == 8
     own_level = provenance["levels"]["deepseek_v4/vllm/b300/2026-09-01"]
     assert own_level["runs"] == 2
-    assert 0.0 < own_level["t0_scale"]["prior_share"] < 1.0
+    assert own_level["t0_scale"]["log_sd"] < own_level["t0_scale"]["log_sd_before"]
+    errors = provenance["median_errors"]
+    assert errors["after"]["tpot"] < errors["before"]["tpot"]
+
+    # more runs go on from the fit that is there
+    assert run(["calibrate", "fit", "own.csv", "--from", "slow", "--out", "more"]) == 0
+    more = fitted_level(**level, directory=elsewhere / "more")
+    assert more.factors["t0_scale"] > floors["slow"]
+    assert more.runs == 4
 
     assert run(["explain", "--sku", "b300", "--concurrency", "4", "--calibration", "slow"]) == 0
     assert "vllm@2026-09-01 of slow (calibrated)" in capsys.readouterr().out

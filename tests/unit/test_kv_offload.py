@@ -10,8 +10,11 @@ from simulator.engines.kv_offload import host_tiers, parse_kv_offload
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.vllm.engine import VllmSettings
+from simulator.prediction.agentic import configure_agentic
+from simulator.prediction.assembly import assemble
 from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
 from simulator.serving.prefix_cache import PrefixCache
+from simulator.studies.agentx.request import build_agentx
 from workloads.errors import UserError
 from workloads.layout import Layout
 
@@ -124,3 +127,59 @@ def test_window_state_of_an_extended_prompt_goes_first() -> None:
         ).tokens
         == 16
     )
+
+
+@pytest.mark.parametrize(("ages", "of_first"), [(False, 0), (True, 16)])
+def test_state_of_linear_layers_grows_old_as_blocks_do(ages, of_first) -> None:
+    """An older prompt goes before the state at the end of one that has since been extended."""
+    pool = KvPoolSpec(
+        total_blocks=40,
+        block_tokens=4,
+        fixed_blocks_per_request=6,
+        prefix_hit_interval_tokens=0,
+        state_blocks=3,
+        states_age=ages,
+    )
+    cache = PrefixCache(pool)
+    other, first, longer = requests((16, 1), (16, 1), (32, 1))
+    for request, base in ((other, 500), (first, 0), (longer, 0)):
+        request.block_tokens = 4
+        request.block_hashes = tuple(range(base, base + request.prompt_tokens // 4))
+        cache.release(cache.insert(request, None))
+    assert cache.idle_blocks == 4 + 8 + 3 * 3
+    cache.shrink(4 + 8 + 3 * 3 - 3)  # three blocks are wanted: a state, or an older state's
+    fork = replace(longer, prompt_tokens=20, block_hashes=(*range(4), 77))
+    assert cache.match(fork, 21).tokens == of_first
+
+
+def test_a_prompt_resumes_below_the_end_of_a_pool_block_that_its_blocks_do_not_divide() -> None:
+    pool = KvPoolSpec(
+        total_blocks=400,
+        block_tokens=10,
+        fixed_blocks_per_request=1,
+        prefix_hit_interval_tokens=20,
+        states_age=True,
+    )
+    cache = PrefixCache(pool)
+    (prompt,) = requests((36, 1))
+    prompt.block_tokens, prompt.block_hashes = 4, tuple(range(9))
+    cache.release(cache.insert(prompt, None))
+    longer = replace(prompt, prompt_tokens=44, block_hashes=tuple(range(11)))
+    assert cache.match(longer, 45).tokens == 28  # the end of the third pool block, at 30
+    fork = replace(prompt, block_hashes=(*range(6), 70, 71, 72))
+    assert cache.match(fork, 37).tokens == 20  # of the second, at 20
+
+
+def test_vllm_keeps_the_state_of_linear_layers_where_chunks_end() -> None:
+    flags = {"model": "kimi-k3", "tp": 8, "ep": 1, "dp_attention": False, "concurrency": (16,)}
+    asked = build_agentx(["b300:vllm"], flags={**flags, "spec": "dspark:7"})
+    configuration, _ = configure_agentic(
+        asked.systems[0].scenario,
+        pools=asked.systems[0].pools(),
+        sessions=16,
+        workload=asked.workload,
+    )
+    pool = assemble(configuration).pools[0].kv_pool
+    assert pool.prefix_hit_interval_tokens == 8192 // pool.block_tokens * pool.block_tokens
+    assert pool.fixed_blocks_per_request == 8 * pool.state_blocks == 24
+    assert pool.states_age

@@ -195,7 +195,7 @@ def test_lengths_of_a_file_are_those_of_the_requests(tmp_path):
         made = _requests(**flags, **load, requests=50)
         assert {request.prompt_tokens for request in made} == {700}
         assert all(10 <= request.output_tokens <= 20 for request in made)
-    with pytest.raises(UserError, match="isl are given; lengths come from one of them"):
+    with pytest.raises(UserError, match="isl 100 are given; lengths come from one of them"):
         build_load(flags={**flags, "isl": 100, "rate": 1.0})
 
 

@@ -283,6 +283,25 @@ def test_one_median_under_two_labels_counts_under_the_fuller_one(tmp_path):
     assert "another layout" in runs["quality_reason"][0]
 
 
+def test_a_run_with_one_slow_decode_worker_is_suspect(tmp_path):
+    pools = {"disaggregated": "true", "total_tput_per_gpu": "", "mean_ttft_s": ""}
+    pools |= {"prefill_workers": "1", "prefill_tp": "8", "prefill_ep": "8", "prefill_gpus": "8"}
+    pools |= {"decode_workers": "3", "decode_gpus": "24", "gpus": "32"}
+    alone = {"median_tpot_s": "", "concurrency": "64"}
+    undated = {"date": "", "kind": "median", "concurrency": "64", "median_ttft_s": ""}
+    runs = table(
+        tmp_path,
+        pools | {"mean_tpot_s": "0.0225"},
+        pools | {"mean_tpot_s": "0.0215", "concurrency": "48"},
+        pools | alone | {"mean_tpot_s": "0.0225"},
+        pools | alone | {"mean_tpot_s": "0.0225", "concurrency": "128"},
+        pools | undated | {"p99_ttft_s": "", "source": "inferencex-medians"},
+    )
+    # Three workers in turn at 20, 20 and 28 ms: the mean is 22.7 ms and the median 20.
+    assert runs["quality"].tolist() == ["suspect", "ok", "suspect", "ok", "ok"]
+    assert "slow worker" in runs["quality_reason"][0]
+
+
 # What a run is called
 
 

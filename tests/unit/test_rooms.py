@@ -33,7 +33,7 @@ ORDER = (
 """Rooms of the simulator from the ground up: one imports only those before it, or itself."""
 
 STUDIES = (
-    ("series", "concurrency", "processes", "next_runs", "result"),
+    ("series", "concurrency", "processes", "next_runs", "workload_limits", "result"),
     ("closing", "changes"),
     ("overlay", "pareto_plot"),
     ("sweep",),

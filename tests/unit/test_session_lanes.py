@@ -175,3 +175,15 @@ def test_protocols_are_told_apart_and_dated() -> None:
         replace(AGENTX, start_low=0.8, start_high=0.2)
     with pytest.raises(UserError, match="at least one lane"):
         SessionLanes(concurrency=0, source=RecordedTrees(trees=()), protocol=AGENTX)
+
+
+def test_a_protocol_may_carry_another_window() -> None:
+    short = load_protocol("agentx-fast:600")
+    assert (short.name, short.window_s, short.warm_up_requests) == ("agentx-fast:600", 600.0, 1)
+    assert load_protocol("agentx-fast").window_s == 1200.0
+    with pytest.raises(UserError, match="write seconds, as agentx:600"):
+        load_protocol("agentx:long")
+    with pytest.raises(UserError, match="window_s is 0"):
+        load_protocol("agentx:0")
+    with pytest.raises(UserError, match="protocol"):
+        load_protocol("agentx-slow:600")

@@ -124,9 +124,21 @@ class DrawnLengthWorkload:
         return self.prompt.mean_tokens, self.output.mean_tokens
 
     @property
+    def nominal_tokens(self) -> tuple[int, int]:
+        """Mean prompt and output in whole tokens, which stand for them in tables. [tokens]"""
+        prompt, output = (max(1, round(tokens)) for tokens in self.mean_tokens)
+        return prompt, output
+
+    @property
     def longest_tokens(self) -> tuple[int, int]:
         """Longest prompt and output. [tokens]"""
         return longest_tokens(self.prompt), longest_tokens(self.output)
+
+    @property
+    def limits_text(self) -> str:
+        """Limits on the latencies in words; empty without."""
+        limits = (("TTFT", self.ttft_s), ("TPOT", self.tpot_s))
+        return " and ".join(f"p99 {name} {s:g} s" for name, s in limits if s is not None)
 
     def requests(
         self,
@@ -350,6 +362,24 @@ def lengths_workload(path: Path) -> DrawnLengthWorkload:
         prompt=prompt,
         output=output,
     )
+
+
+def says_lengths(text: str) -> bool:
+    """Whether a text names drawn lengths, a file or ``mlperf-...``, and no law around a length."""
+    return text.startswith(MLPERF) or text.endswith((".yaml", ".yml")) or is_file(Path(text))
+
+
+def drawn_lengths(name_or_path: str) -> DrawnLengthWorkload:
+    """Requests of drawn lengths by the name of an MLPerf workload, or of a file.
+
+    Raises
+    ------
+    UserError
+        If there is no such benchmark, or the file cannot be read or describes no distribution.
+    """
+    if name_or_path.startswith(MLPERF):
+        return mlperf_workload(name_or_path)
+    return lengths_workload(Path(name_or_path))
 
 
 def load_workload(name_or_path: str | Path, *, options: TraceOptions | None = None) -> Workload:

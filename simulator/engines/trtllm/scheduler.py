@@ -64,6 +64,7 @@ class TrtllmScheduler(Scheduler):
         self.looks_at_intervals = self.balance is not None
         self.notes_every_arrival = self.wait_steps > 0 and self.wait_tokens > 0
         self._last_pass = 0
+        self._all_could = False
 
     def schedule(self) -> int:
         """See `Scheduler.schedule`."""
@@ -86,6 +87,8 @@ class TrtllmScheduler(Scheduler):
                 limit = 1  # admission resumes after this step
             if not hold and (rank.prefilling or (rank.waiting and not preempted)):
                 self._fill(rank, not preempted)
+        if self._all_could and any(rank.blocked for rank in worker.ranks):
+            limit = 1  # a head that was found not to fit: not all ranks can at the next pass
         return limit
 
     def _passes(self) -> int:
@@ -98,10 +101,12 @@ class TrtllmScheduler(Scheduler):
         """Steps for which prompts wait for other ranks; 0 if they may run now."""
         ranks = self.worker.ranks
         balance.skip(self._passes())
+        all_can = all(self._has_prompt(rank) for rank in ranks)
         fires = balance.fires(
-            all_can=all(self._has_prompt(rank) for rank in ranks),
+            all_can=all_can,
             all_decode=all(rank.batch.size + rank.leaving for rank in ranks),
         )
+        self._all_could = fires and all_can
         queued = any(rank.prefilling or rank.waiting for rank in ranks)
         return balance.passes_to_fire() if queued and not fires else 0
 

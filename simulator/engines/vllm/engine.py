@@ -125,8 +125,23 @@ class VllmEngine(Engine[VllmSettings]):
         return self.settings.enable_prefix_caching
 
     def prefix_retention(self, *, charge: KvPoolLayout) -> int | None:
-        """See `Engine.prefix_retention`; nothing to keep without windows."""
-        return self.settings.prefix_retention_interval if charge.windows else None
+        """See `Engine.prefix_retention`; nothing to keep without windows or linear layers.
+
+        The state of linear layers is kept where a prompt chunk ends, and chunks end at blocks
+        (``mamba_cache_mode`` align, which such models take with prefix caching: vLLM PR 30877,
+        ``_mamba_block_aligned_split``). A prompt alone in its steps has chunks of the whole budget.
+        """
+        if charge.windows:
+            return self.settings.prefix_retention_interval
+        if not charge.state_blocks or not self.caches_prefixes:
+            return None
+        budget = self.settings.max_num_batched_tokens
+        chunk = min(budget, self.settings.long_prefill_token_threshold or budget)
+        return max(chunk // charge.block_tokens, 1) * charge.block_tokens
+
+    def kept_state_blocks(self, *, charge: KvPoolLayout, drafts: int) -> int | None:
+        """See `Engine.kept_state_blocks`; the state after each draft is not kept."""
+        return charge.state_blocks // (1 + drafts) if charge.state_blocks else None
 
     @property
     def kv_offload(self) -> RecordedOffload | None:

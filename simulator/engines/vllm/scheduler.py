@@ -7,7 +7,7 @@ mixes decode and at most one unfinished prompt per rank, and prefill never stops
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.serving.decode_batch import NEVER
 from simulator.serving.scheduler import NO_ROOM, Scheduler
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from simulator.serving.rank import Rank
     from simulator.serving.request_state import RequestState
     from simulator.serving.scheduler import WorkerView
+
+
+Chunks: TypeAlias = "list[tuple[int, int]]"
+"""Prompt chunks of a step: tokens, and tokens of the prompt up to their end. [tokens]"""
 
 
 class VllmScheduler(Scheduler):
@@ -53,7 +57,8 @@ class VllmScheduler(Scheduler):
         self.composes_ahead = settings.async_scheduling
         self.chunked = settings.enable_chunked_prefill
         self.charges_chunks = bool(worker.pool.admission_windows)
-        self.chunk_blocks = [[0, 0] for _ in worker.ranks]
+        self.most_chunk_blocks = worker.pool.chunk_charge(tokens=self.budget, end_tokens=NEVER)
+        self.in_flight: list[tuple[Chunks, Chunks]] = [([], []) for _ in worker.ranks]
         self._last_pass = 0
         self.local = worker.attention_dp == 1
         applies = settings.prefill_interval_without_dp or not self.local
@@ -77,25 +82,30 @@ class VllmScheduler(Scheduler):
             throttled = self._steps_throttled()
         if self.charges_chunks:
             self._forget_chunks()
+        steps = worker.steps
+        longest_chunk = self.longest_chunk
         for rank in worker.ranks:
+            batch = rank.batch
             defers = (
                 throttled > 0
                 and not self.capacity_bound[rank.index]
-                and rank.batch.size + rank.leaving > 0
+                and batch.size + rank.leaving > 0
             )
             preempted = (
-                rank.batch.size > 0
-                and worker.steps - rank.lag > rank.safe_step
-                and self.make_room(rank)
+                batch.size > 0 and steps - rank.lag > rank.safe_step and self.make_room(rank)
             )
             if preempted:
                 limit = 1  # admission resumes after this step
-            budget = self.budget - rank.batch.size * queries
+            budget = self.budget - batch.size * queries
             if rank.prefilling and not defers:
                 for sequence in rank.prefilling:
                     if budget <= 0:
                         break
-                    tokens = min(sequence.target - sequence.computed, budget, self.longest_chunk)
+                    tokens = sequence.target - sequence.computed
+                    if tokens > budget:
+                        tokens = budget
+                    if tokens > longest_chunk:
+                        tokens = longest_chunk
                     self._take(rank, sequence, tokens)
                     budget -= tokens
             if rank.waiting and not preempted and budget > 0:
@@ -110,7 +120,7 @@ class VllmScheduler(Scheduler):
                         limit = min(limit, throttled)
                 elif not preempted:
                     self.capacity_bound[rank.index] = bool(rank.waiting)
-            if self.charges_chunks and rank.blocked and any(self.chunk_blocks[rank.index]):
+            if self.charges_chunks and rank.blocked and self._blocks_in_flight(rank):
                 limit = 1  # what chunks hold is free again soon
         if self.interval > 1 and self.local and any(rank.chunks for rank in worker.ranks):
             self.last_prefill = worker.engine_steps + 1
@@ -140,9 +150,9 @@ class VllmScheduler(Scheduler):
         rank.chunks.append((sequence, tokens))
         end = sequence.computed + tokens
         if self.charges_chunks:
-            held = rank.pool.chunk_charge(tokens=tokens, end_tokens=end)
-            self.chunk_blocks[rank.index][0] += held
-        rank.publish(sequence, end)
+            self.in_flight[rank.index][0].append((tokens, end))
+        if rank.cache is not None:
+            rank.publish(sequence, end)
 
     def _forget_chunks(self) -> None:
         """Let go of what the chunks of earlier steps held; those still in flight stay."""
@@ -150,25 +160,69 @@ class VllmScheduler(Scheduler):
         self._last_pass = self.worker.engine_steps
         stay = steps == 1 and self.composes_ahead
         for rank in self.worker.ranks:
-            blocks = self.chunk_blocks[rank.index]
-            last, before = blocks
+            last, before = self.in_flight[rank.index]
             if last or before:
-                rank.blocked = False
-                blocks[0] = 0
-                blocks[1] = last if stay else 0
+                if rank.blocked and self._blocks_in_flight(rank):
+                    rank.blocked = False
+                self.in_flight[rank.index] = ([], last if stay else [])
+
+    def _blocks_in_flight(self, rank: Rank) -> int:
+        """Blocks that chunks of a rank hold in windows. [blocks]"""
+        charge = rank.pool.chunk_charge
+        last, before = self.in_flight[rank.index]
+        return sum(charge(tokens=tokens, end_tokens=end) for tokens, end in (*last, *before))
+
+    def alike_steps(self) -> int:
+        """See `Scheduler.alike_steps`: prompts that take all of the budget go on as they are."""
+        if self.interval > 1:
+            return 0
+        alike = NEVER
+        queries = self.queries
+        for rank in self.worker.ranks:
+            budget = self.budget - rank.batch.size * queries
+            for sequence, tokens in rank.chunks:
+                budget -= tokens
+                steps = (sequence.target - sequence.computed - 1) // tokens - 1
+                if steps < alike:
+                    if steps <= 0:
+                        return 0
+                    alike = steps
+            if budget > 0 and (rank.waiting or rank.incoming):
+                return 0
+        return alike
+
+    def repeated(self, steps: int) -> None:
+        """See `Scheduler.repeated`."""
+        self._last_pass = self.worker.engine_steps
+        if self.charges_chunks:
+            for rank in self.worker.ranks:
+                if rank.chunks:
+                    ends = [(tokens, each.computed + tokens) for each, tokens in rank.chunks]
+                    before = [(tokens, end - tokens) for tokens, end in ends]
+                    self.in_flight[rank.index] = (ends, before if self.composes_ahead else [])
+                else:
+                    self.in_flight[rank.index] = ([], [])
+        for rank in self.worker.ranks:
+            if rank.cache is not None:
+                for sequence, tokens in rank.chunks:
+                    rank.publish(sequence, sequence.computed + tokens)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
-        if self.charges_chunks:
-            held = sum(self.chunk_blocks[rank.index])
-            if held and not rank.has_room(held, self.worker.steps - rank.lag):
-                return False
-            match = sequence.match
-            cached = 0 if match is None else match.tokens
-            charge = rank.pool.admission_charge(tokens=sequence.target, cached_tokens=cached)
-            needed = rank.blocks_needed(sequence) + charge + held
-            return rank.has_room(needed, self.worker.steps - rank.lag)
-        return super().has_room(rank, sequence)
+        if not self.charges_chunks:
+            return super().has_room(rank, sequence)
+        match = sequence.match
+        cached = 0 if match is None else match.tokens
+        charge = rank.pool.admission_charge(tokens=sequence.target, cached_tokens=cached)
+        needed = rank.blocks_needed(sequence) + charge
+        step = self.worker.steps - rank.lag
+        last, before = self.in_flight[rank.index]
+        if last or before:
+            most = (len(last) + len(before)) * self.most_chunk_blocks
+            if rank.is_roomy(needed + most, step):
+                return True
+            needed += self._blocks_in_flight(rank)
+        return rank.has_room(needed, step)
 
     def _admit(self, rank: Rank, budget: int, *, most: int) -> None:
         waiting = rank.waiting

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from simulator.scenario.declared import Setting, table
 
-PROTOCOL_NAMES = ("agentx", "agentx-fast", "agentx-2026-07", "aiperf", "aiperf-10s")
 X_NAMES = (
     *("interactivity-p50", "interactivity-p75", "interactivity-p90"),
     *("e2e-norm-p50", "e2e-norm-p75", "e2e-norm-p90"),
@@ -15,7 +14,8 @@ AGENTX = table(
     Setting(
         name="trees",
         text="Session trees: agentx (generated, default) or a file: AgentX (Weka), AIPerf DAG, "
-        "Mooncake with sessions.",
+        "Mooncake with sessions. Others than agentx also take lengths by name: 8k1k, "
+        "mlperf-r1-server.",
         default="agentx",
         metavar="NAME|FILE",
         flag="workload",
@@ -23,9 +23,9 @@ AGENTX = table(
     Setting(
         name="protocol",
         text="Rules of the client: agentx (an hour, default), agentx-fast, agentx-2026-07 (before "
-        "v1.0), or upstream AIPerf's defaults aiperf and aiperf-10s; none are comparable.",
+        "v1.0), or upstream AIPerf's defaults aiperf and aiperf-10s; none are comparable. "
+        "NAME:SECONDS is another window.",
         metavar="NAME",
-        choices=PROTOCOL_NAMES,
     ),
     Setting(
         name="kv_offload",

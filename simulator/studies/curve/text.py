@@ -10,6 +10,7 @@ from simulator.output.text_tables import console, interval, number, table_of_col
 from simulator.studies.changes import changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
+from simulator.studies.workload_limits import workload_limit_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,6 +70,8 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
         f"InferenceX's kW, 'utility' IT power times PUE ({result.resolved['economics']['value']}).",
         soft_wrap=True,
     )
+    for line in workload_limit_lines(result.points):
+        out.print(line, soft_wrap=True)
     if result.resolved["concurrency"]["value"] is None:
         out.print(ENDS, soft_wrap=True)
     for line in refusal_lines(result.refused):

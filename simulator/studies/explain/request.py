@@ -14,7 +14,6 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.target import resolve_target
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError, unknown_name
-from workloads.requests.lengths import length_distribution
 
 if TYPE_CHECKING:
     from simulator.prediction.assembly import Assembly
@@ -143,10 +142,7 @@ def build_batch(
             raise UserError(
                 f"{name} is {tokens}; {assembly.architecture.name} takes 1 to {limit} tokens"
             )
-    prompt, output = (
-        length_distribution(name=configuration.length_distribution, nominal_tokens=n).mean_tokens
-        for n in (configuration.isl, configuration.osl)
-    )
+    prompt, output = (law.mean_tokens for law in configuration.lengths)
     pool = assembly.pools[-1]
     ranks, queries = pool.layout.attention_dp, configuration.drafts + 1
     group = configuration.concurrency if phase != "prefill" else 0

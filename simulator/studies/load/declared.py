@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import LENGTHS, Setting, table
+from simulator.scenario.declared import Setting, table
 
 ARRIVALS = ("poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace")
 ROUTING = ("round_robin", "least_loaded", "kv_aware", "session")
@@ -60,7 +60,6 @@ LOAD = table(
         "BurstGPT, vLLM, AIPerf ...",
         metavar="NAME|FILE",
     ),
-    LENGTHS,
     Setting(
         name="on_error",
         text="Bad rows of a trace: raise (default) or skip.",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.scenario.declared import field
 from simulator.scenario.question import question_defaults
-from simulator.scenario.settings import Scenario, build_scenario, scenario_defaults
+from simulator.scenario.settings import (
+    Scenario,
+    build_scenario,
+    scenario_defaults,
+    without_means,
+)
 from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.studies.load.declared import LOAD
 from workloads.errors import UserError, shown, unknown_name
@@ -20,7 +24,7 @@ from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinuso
 from workloads.requests.catalog import (
     DrawnLengthWorkload,
     FixedLengthWorkload,
-    lengths_workload,
+    drawn_lengths,
     load_workload,
 )
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
@@ -28,6 +32,7 @@ from workloads.requests.traces import TraceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from workloads.requests.arrivals import ArrivalProcess
     from workloads.requests.catalog import Workload
@@ -47,7 +52,6 @@ class LoadSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workload: str | None = field(LOAD["workload"])
-    lengths: str | None = field(LOAD["lengths"])
     on_error: Literal["raise", "skip"] = field(LOAD["on_error"])
     time_unit: Literal["ms", "s"] | None = field(LOAD["time_unit"])
     block_tokens: int | None = field(LOAD["block_tokens"])
@@ -219,7 +223,11 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
                 raise unknown_name(field="setting", value=name, known=known)
             origin[name] = where or read.origin[name]
             (own if name in LoadSettings.model_fields else others)[name] = value
-    scenario = build_scenario(flags=others).scenario
+    others = without_means(others, origin=origin, flags=flags)
+    built = build_scenario(flags=others)
+    scenario = built.scenario
+    if scenario.lengths is not None:
+        origin |= {name: built.origin[name] for name in ("isl", "osl")}
     try:
         settings = LoadSettings(**own)
     except ValidationError as error:
@@ -253,14 +261,12 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
 
 
 def _workload(scenario: Scenario, settings: LoadSettings, *, stated: Mapping[str, Any]) -> Workload:
-    if settings.lengths is not None:
-        for name, value in (*stated.items(), ("workload", settings.workload)):
-            if name in ("isl", "osl", "workload") and value is not None:
-                raise UserError(
-                    f"lengths {settings.lengths} and {name} are given; lengths come from one of "
-                    "them"
-                )
-        return lengths_workload(Path(settings.lengths))
+    if scenario.lengths is not None:
+        if settings.workload is not None:
+            raise UserError(
+                f"lengths {scenario.lengths} and workload are given; lengths come from one of them"
+            )
+        return drawn_lengths(scenario.lengths)
     if settings.workload is None:
         return FixedLengthWorkload(
             name=f"{scenario.isl}/{scenario.osl}", isl=scenario.isl, osl=scenario.osl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import GOODPUT, LENGTHS, MAX_COST, SLOS, TIER, Setting, table
+from simulator.scenario.declared import GOODPUT, MAX_COST, SLOS, TIER, Setting, table
 
 PURCHASES = ("racks", "nodes")
 
@@ -85,7 +85,6 @@ PLAN = table(
         text="Trace whose arrivals and lengths are used, or 8k1k, mlperf-r1-server ...",
         metavar="FILE",
     ),
-    LENGTHS,
     TIER,
     Setting(
         name="whole",

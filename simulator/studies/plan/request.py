@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
@@ -20,12 +19,13 @@ from workloads.requests.catalog import (
     DrawnLengthWorkload,
     FixedLengthWorkload,
     TraceWorkload,
-    lengths_workload,
+    drawn_lengths,
     load_workload,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
@@ -54,7 +54,6 @@ class PlanQuestion(Question):
     peak: float = field(PLAN["peak"])
     period: float = field(PLAN["period"])
     workload: str | None = field(PLAN["workload"])
-    lengths: str | None = field(PLAN["lengths"])
     tier: Literal["hyperscaler", "neocloud", "rental"] = field(PLAN["tier"])
     whole: Literal["racks", "nodes"] = field(PLAN["whole"])
     spare: bool = field(PLAN["spare"])
@@ -94,15 +93,12 @@ class PlanRequest:
         Every setting with its value and where it came from.
     workload:
         The trace, if one was named.
-    drawn:
-        Lengths, if a file or a workload says how they are drawn.
     """
 
     question: PlanQuestion
     settings: SweepSettings
     resolved: Mapping[str, Mapping[str, Any]]
     workload: TraceWorkload | None = None
-    drawn: DrawnLengthWorkload | None = None
 
     @property
     def objectives(self) -> Objectives:
@@ -143,7 +139,7 @@ class PlanRequest:
             burstiness=self.question.burstiness,
             peak=self.question.peak,
             period_s=self.question.period,
-            drawn=self.drawn,
+            drawn=None if load.lengths is None else drawn_lengths(load.lengths),
         )
 
 
@@ -164,23 +160,28 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
     question, settings, resolved = build_question(
         PlanQuestion, flags=flags, file=file, default_skus=priced_skus
     )
-    if question.lengths is not None:
-        if question.workload is not None:
-            raise UserError(
-                f"lengths {question.lengths} and workload {question.workload} are given; lengths "
-                "come from one of them"
-            )
-        return _drawn_plan(
-            lengths_workload(Path(question.lengths)),
-            question=question,
-            settings=settings,
-            resolved=resolved,
+    if any(settings.values["lengths"]) and question.workload is not None:
+        raise UserError(
+            f"lengths {settings.values['lengths'][0]} and workload {question.workload} are given; "
+            "lengths come from one of them"
         )
     if question.workload is None:
         return PlanRequest(question=question, settings=settings, resolved=resolved)
     workload = load_workload(question.workload)
     if isinstance(workload, DrawnLengthWorkload):
-        return _drawn_plan(workload, question=question, settings=settings, resolved=resolved)
+        means = dict(zip(("isl", "osl"), workload.nominal_tokens, strict=True))
+        values = {name: (tokens,) for name, tokens in means.items()}
+        return PlanRequest(
+            question=question,
+            settings=replace(
+                settings, values={**settings.values, **values, "lengths": (workload.name,)}
+            ),
+            resolved=resolved
+            | {
+                name: {"value": n, "origin": f"workload {workload.name}"}
+                for name, n in means.items()
+            },
+        )
     if isinstance(workload, FixedLengthWorkload):
         lengths = {"isl": workload.isl, "osl": workload.osl}
         values = dict(settings.values) | {name: (tokens,) for name, tokens in lengths.items()}
@@ -200,28 +201,6 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
         raise UserError("a trace brings its own arrivals; leave --burstiness and --peak out")
     RecordedTraffic(workload)
     return PlanRequest(question=question, settings=settings, resolved=resolved, workload=workload)
-
-
-def _drawn_plan(
-    workload: DrawnLengthWorkload,
-    *,
-    question: PlanQuestion,
-    settings: SweepSettings,
-    resolved: Mapping[str, Mapping[str, Any]],
-) -> PlanRequest:
-    """A plan for drawn lengths; recipes and rankings go by their means."""
-    lengths = dict(
-        zip(("isl", "osl"), (max(1, round(n)) for n in workload.mean_tokens), strict=True)
-    )
-    values = dict(settings.values) | {name: (tokens,) for name, tokens in lengths.items()}
-    origin = f"workload {workload.name}"
-    return PlanRequest(
-        question=question,
-        settings=replace(settings, values=values),
-        resolved=dict(resolved)
-        | {name: {"value": n, "origin": origin} for name, n in lengths.items()},
-        drawn=workload,
-    )
 
 
 def priced_skus(economics: str) -> list[str]:

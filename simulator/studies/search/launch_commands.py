@@ -132,7 +132,7 @@ def _request(configuration: RunConfiguration, pool: PoolConfiguration) -> Launch
     return LaunchRequest(
         layout=pool.layout,
         # prompt and output, with a little room for a chat template
-        longest_context=configuration.isl + configuration.osl + 256,
+        longest_context=configuration.longest_context + 256,
         speculation=configuration.speculation,
         drafts=configuration.drafts,
         plan=pool.plan,

@@ -231,6 +231,10 @@ class Study:
     def _of_workload(self, untried: dict[str, str]) -> list[Parameter]:
         base = self.base.configuration
         units = {"isl": "tokens", "osl": "tokens", "concurrency": "requests"}
+        if base.drawn is not None:
+            for name in ("isl", "osl"):
+                del units[name]
+                untried[name] = f"lengths are drawn from {base.drawn.name}"
         if self._speed is not None:
             del units["concurrency"]
             untried["concurrency"] = "it follows from the interactivity"

@@ -19,6 +19,7 @@ from simulator.studies.concurrency import ENDS
 from simulator.studies.next_runs import candidate_runs
 from simulator.studies.series import limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
+from simulator.studies.workload_limits import workload_limit_lines
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def print_sweep(
     lines += ["", limit_line(result.runs, limits=result.limits)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
+    lines += workload_limit_lines(records_of(result.runs))
     lines += closing_lines(
         records_of(result.runs), calibration=result.settings.calibration, ranks_runs=ranks_runs
     )

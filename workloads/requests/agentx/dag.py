@@ -13,13 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workloads.requests.agentx.forest import (
-    CONTENT_BLOCK_TOKENS,
-    Call,
-    Content,
-    SessionTree,
-    TreeRequest,
-)
+from workloads.requests.agentx.content import CONTENT_BLOCK_TOKENS, Content
+from workloads.requests.agentx.forest import Call, SessionTree, TreeRequest
 from workloads.requests.traces.rows import RowError, number, output_tokens, text_tokens
 
 if TYPE_CHECKING:

@@ -17,16 +17,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from workloads.requests.agentx.forest import (
-    CONTENT_BLOCK_TOKENS,
-    Call,
-    Content,
-    Group,
-    Session,
-    SessionTree,
-    build_tree,
-    trimmed,
-)
+from workloads.requests.agentx.content import CONTENT_BLOCK_TOKENS, Content, trimmed
+from workloads.requests.agentx.forest import Call, Group, Session, SessionTree, build_tree
 
 FIRST_ENTRIES = (
     198, 33, 35, 233, 466, 107, 795, 25, 36, 52, 73, 352, 35, 119, 102, 1778, 150, 31, 172, 102,

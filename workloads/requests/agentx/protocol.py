@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from workloads.errors import UserError, unknown_name
+
+LONGEST_WINDOW_S = 86_400.0
+"""Longest window of a replay. [s]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,10 @@ class AgentxProtocol:
         for field, least in (("window_s", 1.0), ("drain_s", 0.0), ("warm_up_requests", 0)):
             if not getattr(self, field) >= least:
                 raise UserError(f"{field} is {getattr(self, field)}; it must be at least {least:g}")
+        if self.window_s > LONGEST_WINDOW_S:
+            raise UserError(
+                f"window_s is {self.window_s:g}; it must be at most {LONGEST_WINDOW_S:g}"
+            )
         if not 0.0 <= self.start_low <= self.start_high <= 1.0:
             raise UserError(
                 f"start ratios are {self.start_low} and {self.start_high}; they must lie between "
@@ -176,14 +183,23 @@ PROTOCOLS: dict[str, AgentxProtocol] = {
 
 
 def load_protocol(name: str) -> AgentxProtocol:
-    """The protocol of a name.
+    """The protocol of a name, which may carry a window: ``agentx-fast:600`` of 600 s.
 
     Raises
     ------
     UserError
-        If there is none; the message lists them.
+        If there is none; the message lists them. If the window is no time.
     """
-    found = PROTOCOLS.get(name)
+    known, colon, window = name.partition(":")
+    found = PROTOCOLS.get(known)
     if found is None:
-        raise unknown_name(field="protocol", value=name, known=PROTOCOLS)
-    return found
+        raise unknown_name(field="protocol", value=known, known=PROTOCOLS)
+    if not colon:
+        return found
+    try:
+        window_s = float(window)
+    except ValueError:
+        raise UserError(
+            f"protocol '{name}' has the window '{window}'; write seconds, as {known}:600"
+        ) from None
+    return replace(found, name=name, window_s=window_s)

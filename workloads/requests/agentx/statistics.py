@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.requests.agentx.forest import SeenContent, common_blocks
+from workloads.requests.agentx.content import SeenContent, common_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workloads.requests.agentx.forest import Content, SessionTree
+    from workloads.requests.agentx.content import Content
+    from workloads.requests.agentx.forest import SessionTree
 
 SOURCE = "Hugging Face semianalysisai/cc-traces-weka-062126, revision 23f152f6, 393 sessions"
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from workloads.requests.agentx.forest import Call, Content, Group, Session, build_tree, trimmed
+from workloads.requests.agentx.content import trimmed
+from workloads.requests.agentx.forest import Call, Group, Session, build_tree
 from workloads.requests.traces.rows import RowError, hash_ids, number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from workloads.requests.agentx.content import Content
     from workloads.requests.agentx.forest import SessionTree
     from workloads.requests.traces.rows import TraceSource
 
