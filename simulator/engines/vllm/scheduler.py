@@ -148,11 +148,10 @@ class VllmScheduler(Scheduler):
     def _take(self, rank: Rank, sequence: RequestState, tokens: int) -> None:
         """Compute this much of a prompt in the next step."""
         rank.chunks.append((sequence, tokens))
-        end = sequence.computed + tokens
         if self.charges_chunks:
-            self.in_flight[rank.index][0].append((tokens, end))
+            self.in_flight[rank.index][0].append((tokens, sequence.computed + tokens))
         if rank.cache is not None:
-            rank.publish(sequence, end)
+            rank.publish(sequence, sequence.computed + tokens)
 
     def _forget_chunks(self) -> None:
         """Let go of what the chunks of earlier steps held; those still in flight stay."""
