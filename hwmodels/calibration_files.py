@@ -215,7 +215,7 @@ def _groups_of(
     for run in fit["runs"]:
         family, engine, sku, level_date = run.split("/")
         of_family = [model for model in fit["models"] if fit["families"][model] == family]
-        for model, precision in product(of_family, fit.get("precisions", [])):
+        for model, precision in product(of_family, fit.get("precisions") or [""]):
             found = groups(
                 family=family,
                 model=model,
