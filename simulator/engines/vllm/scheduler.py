@@ -229,7 +229,7 @@ class VllmScheduler(Scheduler):
         for rank in self.worker.ranks:
             if rank.cache is not None:
                 for sequence, tokens in rank.chunks:
-                    rank.publish(sequence, end)
+                    rank.publish(sequence, sequence.computed + tokens)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
