@@ -213,6 +213,11 @@ class VllmScheduler(Scheduler):
                     alike = steps
             if budget > 0 and (rank.waiting or rank.incoming):
                 return 0
+        for rank in self.worker.ranks:
+            if rank.chunks and rank.batch.size:
+                growth = sum(rank.growth(each, each.target) for each, _tokens in rank.chunks)
+                if growth > 0 and not rank.has_room(growth, self.worker.steps - rank.lag + alike):
+                    return 0  # a chunk may lack blocks
         return alike
 
     def repeated(self, steps: int) -> None:
@@ -227,9 +232,11 @@ class VllmScheduler(Scheduler):
                 else:
                     self.in_flight[rank.index] = ([], [])
         for rank in self.worker.ranks:
-            if rank.cache is not None:
-                for sequence, tokens in rank.chunks:
-                    rank.publish(sequence, sequence.computed + tokens)
+            for sequence, tokens in rank.chunks:
+                end = sequence.computed + tokens
+                rank.grow(sequence, end, self.worker.steps - rank.lag)
+                if rank.cache is not None:
+                    rank.publish(sequence, end)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
