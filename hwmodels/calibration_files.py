@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -62,6 +63,7 @@ class FitEntry(_File):
     families: dict[str, str]
     source: str
     generations: dict[str, str]
+    precisions: list[str] = []
     runs: dict[str, _Count]
     forms: dict[str, FitForm] = {}
     bounds: dict[str, Annotated[list[_Finite], Field(min_length=2, max_length=2)]]
@@ -212,9 +214,8 @@ def _groups_of(
     known: dict[str, set[str]] = {effect: set() for effect in effects}
     for run in fit["runs"]:
         family, engine, sku, level_date = run.split("/")
-        for model in fit["models"]:
-            if fit["families"][model] != family:
-                continue
+        of_family = [model for model in fit["models"] if fit["families"][model] == family]
+        for model, precision in product(of_family, fit.get("precisions") or [""]):
             found = groups(
                 family=family,
                 model=model,
@@ -222,6 +223,7 @@ def _groups_of(
                 sku=sku,
                 vendor=load_sku(sku).vendor,
                 generation=fit["generations"][sku],
+                precision=precision,
                 level_date=level_date,
             )
             for effect, group in found.items():

@@ -45,8 +45,8 @@ class ExchangeMode:
     queued_s:
         The same inside one scale-up domain where the launch is queued behind other work or
         replayed in a graph, by (operation, chip generation or ``generic``). [s]
-    largest_ep:
-        Ranks that the mode supports at most.
+    largest_ep, limit_is_known:
+        Ranks that the mode supports at most, and whether that is published or measured.
     multiprocessors:
         SMs or CUs that an exchange occupies; 0 where none wait for it. [-]
     buffer_form, buffer_size:
@@ -62,6 +62,7 @@ class ExchangeMode:
     latency_s: dict[tuple[Scope, Operation], float]
     queued_s: dict[tuple[Operation, str], float]
     largest_ep: int
+    limit_is_known: bool
     multiprocessors: int
     buffer_form: BufferForm
     buffer_size: int
@@ -187,11 +188,32 @@ def check_library(*, library: ExchangeLibrary, mode: str, sku: Sku, ranks: int) 
             f"chips on {sku.key}: use at most {sku.scaleup_world}"
             + (f" or exchange_library {', '.join(reaching)}" if reaching else "")
         )
+    check_ranks(library=library, mode=mode, ranks=ranks)
+
+
+def check_ranks(
+    *, library: ExchangeLibrary, mode: str, ranks: int, only_known: bool = False
+) -> None:
+    """Make sure that a mode supports so many ranks.
+
+    Parameters
+    ----------
+    only_known:
+        Whether limits that are estimates let more ranks pass.
+
+    Raises
+    ------
+    UserError
+        With the most ranks that it does.
+    """
     for one in library.modes.values():
+        if only_known and not one.limit_is_known:
+            continue
         if mode in ("auto", one.mode) and ranks > one.largest_ep:
+            name = one.mode.replace("_", "-")
             raise UserError(
-                f"ep is {ranks}; {library.name} in its {one.mode} mode supports at most "
-                f"{one.largest_ep} ranks"
+                f"ep is {ranks}; {library.name} in its {name} mode supports at most "
+                f"{one.largest_ep} ranks: use at most {one.largest_ep}"
             )
 
 
@@ -240,6 +262,7 @@ def _mode(key: str, mode: Mode, node: dict[str, Any], law: dict[str, Any]) -> Ex
             for generation, figure in node["queued_latency"][operation].items()
         },
         largest_ep=int(_si(node["largest_ep"])),
+        limit_is_known=node["largest_ep"]["kind"] != "estimate",
         multiprocessors=int(node["multiprocessors"]["value"]),
         buffer_form=node["buffers"]["form"],
         buffer_size=int(node["buffers"]["value"]),

@@ -39,19 +39,28 @@ other generations or engines, or no run at all."""
 
 EFFECTS = (
     *("all", "family", "model", "vendor", "engine", "port", "kernels", "family_kernels"),
-    *("sku", "engine_sku", "level"),
+    *("precision_kernels", "sku", "engine_sku", "level"),
 )
 """Addends of a log parameter, from what all levels share to a single one."""
 
 
 def effect_groups(
-    *, family: str, model: str, engine: str, sku: str, vendor: str, generation: str, level_date: str
+    *,
+    family: str,
+    model: str,
+    engine: str,
+    sku: str,
+    vendor: str,
+    generation: str,
+    precision: str,
+    level_date: str,
 ) -> dict[str, str]:
     """The group of each of `EFFECTS` that a software level belongs to.
 
     A port is an engine on the chips of a vendor, whose kernels are written apart from those for
     others. Generations that share kernels count as one: ``blackwell_ultra`` is ``blackwell``.
-    ``family`` is the architecture that kernels are written for, such as ``deepseek_v3`` (R1, V3.2).
+    ``family`` is the architecture that kernels are written for, such as ``deepseek_v3`` (R1, V3.2);
+    its kernels for one ``precision`` are others than those for the next.
     """
     kernels = f"{engine}/{generation.split('_')[0]}"
     return dict(
@@ -66,6 +75,7 @@ def effect_groups(
                 f"{engine}/{vendor}",
                 kernels,
                 f"{family}/{kernels}",
+                f"{family}/{kernels}/{precision}",
                 sku,
                 f"{engine}/{sku}",
                 f"{family}/{engine}/{sku}/{level_date}",
@@ -181,6 +191,7 @@ def fitted_level(
     engine: str,
     sku: Sku,
     model: str,
+    precision: str,
     date: dt.date | None,
     median: bool,
     directory: Path | None = None,
@@ -191,6 +202,8 @@ def fitted_level(
     ----------
     model:
         Canonical name; a model that no fit covers gets the factors of the first one.
+    precision:
+        Label of the run, such as ``fp4``; one that no run has adds nothing.
     date, median:
         As `hwmodels.software.load_software`.
 
@@ -211,6 +224,7 @@ def fitted_level(
         sku=sku.key,
         vendor=sku.vendor,
         generation=kernel_generation(fit, sku),
+        precision=precision,
         level_date=level_date,
     )
     runs = level_dates.get(level_date, 0)

@@ -307,6 +307,7 @@ def load_software(
     engine: str,
     sku: Sku,
     model: str,
+    precision: str = "",
     date: dt.date | None = None,
     median: bool = False,
     specification: bool = False,
@@ -320,6 +321,8 @@ def load_software(
         ``vllm``, ``sglang``, ``trtllm``, ``atom`` or ``cann``.
     sku, model:
         Select the execution plan and the fitted factors.
+    precision:
+        Label whose kernels' own factors hold; empty: what those of all precisions share.
     date:
         The last dated level not after it; before the first, the first, with a message. ``None``
         is the newest dated level that runs cover.
@@ -350,7 +353,13 @@ def load_software(
         None
         if specification or not fitted
         else fitted_level(
-            engine=engine, sku=sku, model=model, date=date, median=median, directory=directory
+            engine=engine,
+            sku=sku,
+            model=model,
+            precision=precision,
+            date=date,
+            median=median,
+            directory=directory,
         )
     )
     level_date = str(level.get("date") or "undated")

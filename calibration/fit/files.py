@@ -53,6 +53,7 @@ def fit_entry(fit: Fit, *, models: list[str], source: str) -> dict[str, Any]:
         "generations": {
             level.sku: level.generation.split("_")[0] for level in sorted(levels, key=str)
         },
+        "precisions": sorted({level.precision for level in levels}),
         "runs": dict(sorted(Counter(level.groups[-1] for level in levels).items())),
         "forms": forms_of(fit.observations),
         "bounds": {

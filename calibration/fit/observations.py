@@ -38,9 +38,6 @@ the opening burst and client overheads are not part of the model, so it counts l
 MOSTLY = 0.6
 """Share of its days from which one image stands for an undated median. [-]"""
 
-MOST_DAYS = 12
-"""Builds or days of an engine on a SKU that are levels of their own; more are pooled by month."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
@@ -123,7 +120,7 @@ def observe(frame: pd.DataFrame) -> tuple[list[Observation], dict[int, str]]:
                 image="" if _missing(row, "image") else str(row["image"]),
             )
         )
-    return _pooled_by_month(_by_build(observations)), refused
+    return _by_build(observations), refused
 
 
 def _by_build(observations: list[Observation]) -> list[Observation]:
@@ -138,21 +135,6 @@ def _by_build(observations: list[Observation]) -> list[Observation]:
             o, level=replace(o.level, level_date=first[_chain(o.level), image_version(o.image)])
         )
         if o.image and o.level.level_date != MEDIAN_LEVEL
-        else o
-        for o in observations
-    ]
-
-
-def _pooled_by_month(observations: list[Observation]) -> list[Observation]:
-    """Observations whose levels are months where many days were measured."""
-    days: dict[str, set[str]] = {}
-    for observation in observations:
-        if len(observation.level.level_date) == len("2026-05-21"):
-            days.setdefault(_chain(observation.level), set()).add(observation.level.level_date)
-    many = {chain for chain, level_dates in days.items() if len(level_dates) > MOST_DAYS}
-    return [
-        replace(o, level=replace(o.level, level_date=o.level.level_date[: len("2026-05")]))
-        if _chain(o.level) in many and o.level.level_date != MEDIAN_LEVEL
         else o
         for o in observations
     ]
@@ -197,6 +179,7 @@ def level_key(configuration: RunConfiguration, *, level_date: str) -> LevelKey:
         level_date=level_date,
         vendor=sku.vendor,
         generation=sku.generation,
+        precision=configuration.precision,
     )
 
 

@@ -199,6 +199,7 @@ def at_fitted_level(
         engine=level.engine,
         sku=observation.configuration.sku,
         model=level.model,
+        precision=level.precision,
         date=None if undated else parse_date(level.level_date),
         median=False,
         directory=directory,

@@ -237,7 +237,9 @@ def _move_level(
     groups = dict(zip(EFFECTS, level.groups, strict=True)) | {
         "kernels": kernels,
         "family_kernels": f"{level.family}/{kernels}",
+        "precision_kernels": f"{level.family}/{kernels}/{level.precision}",
     }
+    entry["precisions"] = sorted({*entry.get("precisions", []), level.precision})
     for parameter, wanted in zip(FITTED, target, strict=True):
         effects = entry["effects"].setdefault(parameter.name, {})
         entry["bounds"].setdefault(

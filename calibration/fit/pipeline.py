@@ -308,7 +308,7 @@ def provenance(fitted: FittedRuns) -> dict[str, Any]:
             for parameter in fit.space.parameters
         ],
         "levels": {
-            level.groups[-1]: _level_provenance(fit, level)
+            f"{level.groups[-1]}/{level.precision}": _level_provenance(fit, level)
             for level in sorted({o.level for o in fit.observations}, key=lambda level: level.groups)
         },
         "build_offsets": {

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from calibration.fit.observations import Observation
 
-_MEMORY = ("gpu_memory_utilization", "mem_fraction_static", "kv_free_gpu_memory_fraction")
+_MEMORY = (
+    *("gpu_memory_utilization", "mem_fraction_static", "kv_free_gpu_memory_fraction"),
+    "redundant_experts",
+)
 
 
 def refusals(observations: Sequence[Observation]) -> dict[int, str]:

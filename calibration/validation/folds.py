@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -150,7 +150,9 @@ def _same_chain(one: LevelKey, other: LevelKey) -> bool:
 def _level_before(level: LevelKey, *, known: set[LevelKey]) -> LevelKey:
     """The last known level of an engine on a SKU before another: what a forecast rests on."""
     before = [k for k in known if _same_chain(k, level) and level_day(k) < level_day(level)]
-    return max(before, key=level_day, default=level)
+    if not before:
+        return level
+    return replace(level, level_date=max(before, key=level_day).level_date)
 
 
 def basis_of(level: LevelKey, *, known: set[LevelKey]) -> str:

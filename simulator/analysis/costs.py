@@ -37,7 +37,7 @@ def costs_of(sku: str, *, economics: str) -> SkuEconomics:
     return load_economics(economics).for_sku(load_sku(sku).key)
 
 
-def costs_of_run(run: Mapping[str, Any], *, economics: str) -> SkuEconomics:
+def costs_of_run(run: Mapping[Any, Any], *, economics: str) -> SkuEconomics:
     """Cost and power of the mean chip of a run: of pools on two chips over both.
 
     Parameters

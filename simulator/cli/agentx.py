@@ -67,7 +67,7 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
 
     name = given.get(workload)
     own = {key: given.pop(key) for key in SESSION_FLAGS if key in given}
-    if name is not None and holds_sessions(name):
+    if name is not None and holds_sessions(name, chains=workload == "trees"):
         given.pop(workload)
         return {**own, "trees": name}
     for key, value in own.items():

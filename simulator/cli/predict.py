@@ -66,7 +66,7 @@ def _predict_sessions(runs: Path, *, out: Path, calibration: str | None, workloa
     from workloads.errors import UserError
     from workloads.requests.agentx.files import holds_sessions
 
-    if not holds_sessions(workload):
+    if not holds_sessions(workload, chains=True):
         raise UserError(
             f"workload '{workload}' holds no agent sessions; rows of other lengths state isl and "
             "osl, and simulate load serves other traces"

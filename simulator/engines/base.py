@@ -218,6 +218,11 @@ class Engine(ABC, Generic[SettingsT]):
         return None
 
     @property
+    def redundant_experts(self) -> int:
+        """Copies of routed experts beside the experts themselves, in each layer. [experts]"""
+        return 0
+
+    @property
     def two_batches(self) -> bool:
         """As `ExecutionPlan.two_batch_overlap`."""
         return False

@@ -209,7 +209,7 @@ class SlotDelayer:
         """Requests of the largest prefill batch that counts. [requests]"""
         if self.window is None:
             return self._largest
-        return max((max(sizes, default=0) for sizes in self._attempts), default=0)
+        return max(map(max, filter(None, self._attempts)), default=0)
 
     def skip(self, passes: int) -> None:
         """See `Coalescer.skip`."""
@@ -246,10 +246,12 @@ class SlotDelayer:
             hold = False
         self.count = self.count + 1 if hold else 0
         self._holds = hold
-        self._attempted = [
-            min(max(queued, 1), max(self.slots - busy, 1)) if able else 0
-            for able, busy, queued in zip(ready, running, waiting, strict=True)
-        ]
+        attempted = self._attempted = []
+        for able, busy, queued in zip(ready, running, waiting, strict=True):
+            size = self.slots - busy
+            if queued < size:
+                size = queued
+            attempted.append((size if size > 1 else 1) if able else 0)
         if hold:
             self._note_attempts()
         return not hold

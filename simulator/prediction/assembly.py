@@ -120,11 +120,12 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             sku=sku,
             architecture=architecture,
         )
+        expert_load = configuration.expert_load.with_copies(engine.redundant_experts)
         model = bind(
             architecture=architecture,
             layout=pool.layout,
             plan=plan,
-            expert_load=configuration.expert_load,
+            expert_load=expert_load,
             drafts=configuration.drafts,
         )
         budget = plan_memory(
@@ -163,7 +164,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             plan=replace(plan, graph_max_tokens=0, graph_prefill_max_tokens=None),
             sku=sku,
             software=_Hashed((level.name, *sorted(level.parameters.items())), level),
-            expert_load=configuration.expert_load,
+            expert_load=expert_load,
             drafts=configuration.drafts,
             max_context=_power_of_two(longest),
             max_tokens=_power_of_two(max(tokens, 4096)),
@@ -292,6 +293,7 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
             engine=configuration.engine.software,
             sku=sku,
             model=measured,
+            precision=configuration.precision,
             date=configuration.level_date,
             median=configuration.median,
             specification=specification,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwmodels.exchange_libraries import (
     check_library,
+    check_ranks,
     default_library,
     gathers_instead,
     load_library,
@@ -46,7 +47,8 @@ def with_exchange(
     Raises
     ------
     UserError
-        If the named library does not run on the chip or does not reach over the ranks.
+        If the named library does not run on the chip or does not reach over the ranks, or the
+        engine's usual one supports fewer.
     """
     if not exchanges_by_library(plan=plan, pool=pool):
         return plan
@@ -63,6 +65,10 @@ def with_exchange(
             sku=sku,
             ranks=pool.layout.tp,
         )
+        return plan
+    usual = default_library(engine=engine, sku=sku, ranks=pool.layout.tp)
+    if usual is not None:
+        check_ranks(library=usual, mode=plan.exchange_mode, ranks=pool.layout.tp, only_known=True)
     return plan
 
 

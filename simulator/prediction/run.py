@@ -86,11 +86,19 @@ class RunOutcome:
         return self.assembly.software.kind
 
 
-def acceptance_of(configuration: RunConfiguration, *, software: SoftwareLevel) -> Acceptance:
+def acceptance_of(
+    configuration: RunConfiguration, *, software: SoftwareLevel, on_text: bool = False
+) -> Acceptance:
     """Accepted drafts per step of a configuration.
 
     Its own length where that is known; else its published source, with the accepted drafts
-    scaled by what the software level's runs showed.
+    scaled by what the software level's runs showed. These had random tokens, of which fewer
+    drafts are accepted; text takes the source as it stands.
+
+    Parameters
+    ----------
+    on_text:
+        Whether requests are text; those of drawn lengths are.
 
     Raises
     ------
@@ -111,7 +119,7 @@ def acceptance_of(configuration: RunConfiguration, *, software: SoftwareLevel) -
         )
     published = published_acceptance(name=configuration.acceptance_source, drafts=drafts)
     scale = software.parameters.get("acceptance_scale", 1.0)
-    if scale == 1.0:
+    if scale == 1.0 or on_text or configuration.drawn is not None:
         return published
     length = 1.0 + scale * (published.acceptance_length - 1.0)
     # short of the limit, at which every draft would always be accepted

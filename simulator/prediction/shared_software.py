@@ -57,6 +57,7 @@ def shared_level(
             engine=configuration.engine.software,
             sku=load_sku(name),
             model=model,
+            precision=configuration.precision,
             date=configuration.level_date,
             median=configuration.median,
             specification=specification,

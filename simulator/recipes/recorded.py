@@ -52,6 +52,7 @@ SETTING_NAMES: dict[str, dict[str, str]] = {
         "prefix_caching": "disable_radix_cache",
         "overlap": "disable_overlap_schedule",
         "tbo": "enable_two_batch_overlap",
+        "redundant_experts": "redundant_experts",
         "scheduler_recv_interval": "scheduler_recv_interval",
     },
     "trtllm": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from simulator.engines.labels import engine_labels
 from simulator.engines.pools import PoolLayout, deployment_label
@@ -19,10 +19,11 @@ from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
+from workloads.models.expert_load import UNIFORM
 from workloads.models.weights import weight_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hwmodels.sku import Sku
     from simulator.engines.labels import EngineLabel
@@ -270,7 +271,7 @@ def _layouts(
             continue
         for layout in layouts:
             try:
-                bind(architecture=target.architecture, layout=layout, plan=ExecutionPlan())
+                _divide(target.architecture, layout, stated=scenario.engine_settings)
             except UserError as error:
                 refused[layout.label] = RefusedLayout(label=layout.label, reason=str(error))
             else:
@@ -376,14 +377,17 @@ def over_servers(layouts: Sequence[Layout], *, target: Target) -> str:
 
 
 def divisible_layouts(
-    layouts: list[Layout], *, architecture: Architecture
+    layouts: list[Layout], *, architecture: Architecture, stated: Mapping[str, Any]
 ) -> tuple[list[Layout], list[RefusedLayout]]:
-    """Layouts that divide the model, and the others with the reason; one alone must divide."""
+    """Layouts that divide the model, and the others with the reason; one alone must divide.
+
+    ``stated`` are server settings, of which copies of experts count.
+    """
     good: list[Layout] = []
     refused: list[RefusedLayout] = []
     for layout in layouts:
         try:
-            bind(architecture=architecture, layout=layout, plan=ExecutionPlan())
+            _divide(architecture, layout, stated=stated)
         except UserError as error:
             if len(layouts) == 1:
                 raise
@@ -391,3 +395,18 @@ def divisible_layouts(
         else:
             good.append(layout)
     return good, refused
+
+
+def _divide(architecture: Architecture, layout: Layout, *, stated: Mapping[str, Any]) -> None:
+    """Make sure that a layout divides the model, with the copies of experts that are stated."""
+    copies = [
+        int(value)
+        for name, value in stated.items()
+        if name.rpartition(".")[2] == "redundant_experts" and isinstance(value, int)
+    ]
+    bind(
+        architecture=architecture,
+        layout=layout,
+        plan=ExecutionPlan(),
+        expert_load=UNIFORM.with_copies(max(copies, default=0)),
+    )

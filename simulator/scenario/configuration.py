@@ -161,7 +161,9 @@ class RunConfiguration:
     def step_cost_key(self) -> tuple[str, ...]:
         """What tables of step costs depend on; configurations that share it share the tables."""
         pools = "|".join(
-            f"{pool.role} {pool.layout} {sorted(pool.plan.items())}" for pool in self.pools
+            f"{pool.role} {pool.layout} {sorted(pool.plan.items())} "
+            f"{getattr(pool.settings, 'redundant_experts', 0)}"
+            for pool in self.pools
         )
         level = f"{self.engine.label}@{self.level_date} {self.median} {self.specification}"
         level += " persistent" * self.engine.persistent

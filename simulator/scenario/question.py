@@ -70,10 +70,9 @@ def build_question(
     known = [*kind.model_fields, *Scenario.model_fields, *POOL_FIELDS]
     stated = {name: value for name, value in flags.items() if value is not None}
     flags, _ = with_pool_skus(stated, origin={})
-    values, _ = with_pool_skus(read.values, origin={})
-    read = replace(
-        read, values=values, origin={**dict.fromkeys(values, f"file {file}"), **read.origin}
-    )
+    told, _ = with_pool_skus(read.values, origin={})
+    whence = {**dict.fromkeys(told, f"file {file}"), **read.origin}
+    read = replace(read, values=told, origin=whence)
     edited = edited_defaults(
         read,
         found=scenario_defaults(read.values)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from simulator.engines.pools import Role
+    from simulator.engines.pools import PoolConfiguration, Role
     from simulator.scenario.configuration import RunConfiguration
 
 _TRUE = ("true", "1", "1.0", "yes")
@@ -102,7 +102,32 @@ def configure_row(
             calibration=calibration,
         ),
     )
-    return configuration, (*messages, *recipe.messages)
+    configuration, copied = _with_copies(configuration)
+    return configuration, (*messages, *recipe.messages, *copied)
+
+
+def _with_copies(
+    configuration: RunConfiguration,
+) -> tuple[RunConfiguration, tuple[str, ...]]:
+    """A row's deployment with as many expert copies as its EP takes to divide, and their notes.
+
+    A row tells of a server that ran: EP 24 over 256 experts ran with copies, recorded or not.
+    """
+    experts = configuration.architecture.routed_experts
+    pools: list[PoolConfiguration] = []
+    notes: list[str] = []
+    for pool in configuration.pools:
+        settings, ep = pool.settings, pool.layout.ep
+        copies = getattr(settings, "redundant_experts", None)
+        missing = -(experts + (copies or 0)) % ep
+        if copies is not None and missing:
+            copies += missing
+            notes.append(
+                f"ep {ep} does not divide {experts} experts: {copies} redundant experts assumed"
+            )
+            settings = settings.model_copy(update={"redundant_experts": copies})
+        pools.append(replace(pool, settings=settings))
+    return replace(configuration, pools=tuple(pools)), tuple(dict.fromkeys(notes))
 
 
 def _engine(row: Mapping[str, object]) -> EngineRequest:

@@ -68,7 +68,7 @@ class Target:
     @property
     def label(self) -> str:
         """Key of the chip; of two the prefill pool's first: ``b200+gb300``."""
-        return pair_label(self.sku.key, self.prefill_sku and self.prefill_sku.key)
+        return pair_label(self.sku.key, None if self.prefill_sku is None else self.prefill_sku.key)
 
 
 def resolve_target(scenario: Scenario) -> Target:

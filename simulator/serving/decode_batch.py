@@ -49,8 +49,11 @@ class DecodeBatch:
     context_sum, rate_sum, final_context_sum:
         Context in step ``mark`` [tokens], its growth [tokens/step], and the context at the end
         [tokens], over all requests.
-    line_slope_s, line_limit:
-        Attention cost per context token [s] and the context up to which that holds [tokens].
+    line_value_s, line_x0, line_slope_s, line_limit:
+        The attention cost found last [s], the context that it was found for [tokens], what is added
+        per token beyond [s] and the context up to which that holds [tokens].
+    line_stale:
+        The batch is not the one that they were found for.
     uneven:
         Requests that do not gain exactly a token a step. [requests]
     """
@@ -61,9 +64,6 @@ class DecodeBatch:
         "_contexts",
         "_contexts_step",
         "_counted",
-        "_line_stale",
-        "_line_value_s",
-        "_line_x0",
         "_outlook",
         "block_tokens",
         "context_sum",
@@ -71,6 +71,9 @@ class DecodeBatch:
         "final_context_sum",
         "line_limit",
         "line_slope_s",
+        "line_stale",
+        "line_value_s",
+        "line_x0",
         "mark",
         "rate_sum",
         "running",
@@ -90,8 +93,8 @@ class DecodeBatch:
         self.uneven = 0
         self.line_limit = inf
         self.line_slope_s = 0.0
-        self._line_stale = True
-        self._line_value_s = self._line_x0 = 0.0
+        self.line_stale = True
+        self.line_value_s = self.line_x0 = 0.0
         self._columns: Floats | None = None
         self._contexts = np.empty(0)
         self._counted = (-1, 0)
@@ -135,7 +138,7 @@ class DecodeBatch:
                 self._outlook.join(position, origin=origin, final=sequence.final_tokens)
         self.running.insert(position, entry)
         self.size += 1
-        self._line_stale = True
+        self.line_stale = True
         self._counted = (-1, 0)
         self._contexts_step = -1
 
@@ -165,7 +168,7 @@ class DecodeBatch:
             self._block_count.leave(origin)
             if self._outlook is not None:
                 self._outlook.leave(position, origin=origin)
-        self._line_stale = True
+        self.line_stale = True
         self._counted = (-1, 0)
         self._contexts_step = -1
         return sequence
@@ -248,13 +251,13 @@ class DecodeBatch:
         The line found last serves until the batch changes or its segment ends.
         """
         context = self.context_sum + self.rate_sum * (step - self.mark)
-        if self._line_stale or context > self.line_limit:
+        if self.line_stale or context > self.line_limit:
             line = self.cost.decode_attention(requests=self.size, context_sum=context)
-            self._line_value_s, self.line_slope_s, self.line_limit = line
-            self._line_x0 = context
-            self._line_stale = False
-            return self._line_value_s
-        return self._line_value_s + self.line_slope_s * (context - self._line_x0)
+            self.line_value_s, self.line_slope_s, self.line_limit = line
+            self.line_x0 = context
+            self.line_stale = False
+            return self.line_value_s
+        return self.line_value_s + self.line_slope_s * (context - self.line_x0)
 
 
 _SPARE = 16

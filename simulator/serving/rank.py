@@ -163,8 +163,22 @@ class Rank:
             blocks -= sequence.match.live_tokens // self.pool.block_tokens
         return blocks
 
-    def admit(self, sequence: RequestState, *, now: float, order: int, step: int) -> float:
+    def admit(
+        self,
+        sequence: RequestState,
+        *,
+        now: float,
+        order: int,
+        step: int,
+        holds_prompt: bool = True,
+    ) -> float:
         """Give a request its blocks and put it into prefill.
+
+        Parameters
+        ----------
+        holds_prompt:
+            Whether it gets the blocks of its whole prompt, or only those of what is computed, and
+            the others by `grow`.
 
         Returns
         -------
@@ -198,7 +212,8 @@ class Rank:
             sequence.scheduled_s = now
             sequence.cached_tokens = sequence.computed
             sequence.loaded_tokens = loaded
-        sequence.blocks = self.pool.blocks(sequence.target) - sequence.shared_blocks
+        tokens = sequence.target if holds_prompt else sequence.computed
+        sequence.blocks = self.pool.blocks(tokens) - sequence.shared_blocks
         self.held += sequence.blocks
         if self.cache is not None:
             self.trim_cache(step)
@@ -208,6 +223,20 @@ class Rank:
         else:
             self.prefilling.append(sequence)
         return load_s
+
+    def growth(self, sequence: RequestState, tokens: int) -> int:
+        """Blocks that a prompt in progress lacks for this many of its tokens. [blocks]"""
+        return self.pool.blocks(tokens) - sequence.shared_blocks - sequence.blocks
+
+    def grow(self, sequence: RequestState, tokens: int, step: int) -> None:
+        """Give a prompt in progress the blocks of this many of its tokens. [tokens]"""
+        more = self.growth(sequence, tokens)
+        if more > 0:
+            sequence.blocks += more
+            self.held += more
+            self.safe_step = -1
+            if self.cache is not None:
+                self.trim_cache(step)
 
     def reserve(self, sequence: RequestState, order: int) -> None:
         """Give blocks to a request that was prefilled elsewhere."""

@@ -157,6 +157,8 @@ class Scheduler:
     composes_ahead:
         Whether a step is composed when the one before it starts, so that the host works while
         the GPU computes: from what had arrived and finished by then.
+    holds_prompts:
+        Whether a request holds the blocks of its whole prompt from admission on.
     """
 
     mixes: bool = True
@@ -164,6 +166,7 @@ class Scheduler:
     looks_at_intervals: bool = False
     notes_every_arrival: bool = False
     composes_ahead: bool = False
+    holds_prompts: bool = True
 
     def __init__(self, *, worker: WorkerView, max_running: int) -> None:
         slots = self.slots = worker.pool.request_slots
@@ -211,17 +214,24 @@ class Scheduler:
             worker.batch_changed(rank)
         return preempted
 
-    def preempt(self, rank: Rank, step: int) -> None:
-        """Take back the request admitted last; it returns to the head of the queue."""
+    def preempt(self, rank: Rank, step: int) -> bool:
+        """Take back the request admitted last; it returns to the head of the queue.
+
+        Returns
+        -------
+        bool
+            Whether it was decoding.
+        """
         decoding = rank.batch.last_admitted()
         prefilling = max(rank.prefilling, key=attrgetter("order"), default=None)
         if prefilling is not None and (decoding is None or prefilling.order > decoding[1]):
             rank.prefilling.remove(prefilling)
             rank.drop(prefilling)
             rank.requeue(prefilling)
-        else:
-            assert decoding is not None
-            rank.requeue(rank.remove_decoding(decoding, step))
+            return False
+        assert decoding is not None
+        rank.requeue(rank.remove_decoding(decoding, step))
+        return True
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """Whether the pool has the blocks that this engine asks for before it admits a request."""
@@ -251,6 +261,7 @@ class Scheduler:
             now=worker.now_s,
             order=worker.next_order(),
             step=worker.steps - rank.lag,
+            holds_prompt=self.holds_prompts,
         )
         if load_s:
             worker.load(sequence, rank, load_s)

@@ -94,7 +94,12 @@ class StepTiming:
                 seconds += self._chunk_s(new, prefix) if chunk_s is None else chunk_s
             batch = rank.batch
             if batch.size:
-                seconds += batch.attention_s(steps - rank.lag)
+                step = steps - rank.lag
+                context = batch.context_sum + batch.rate_sum * (step - batch.mark)
+                if batch.line_stale or context > batch.line_limit:
+                    seconds += batch.attention_s(step)
+                else:
+                    seconds += batch.line_value_s + batch.line_slope_s * (context - batch.line_x0)
             if seconds > attention_s:
                 attention_s = seconds
         return self._last_fixed_s + attention_s
@@ -127,7 +132,12 @@ class StepTiming:
                 advancing.append(rank)
                 tokens += batch.size * self.queries
                 samples += batch.size
-                seconds += batch.attention_s(steps - rank.lag)
+                step = steps - rank.lag
+                context = batch.context_sum + batch.rate_sum * (step - batch.mark)
+                if batch.line_stale or context > batch.line_limit:
+                    seconds += batch.attention_s(step)
+                else:  # `DecodeBatch.attention_s` written out: asked of every rank in every step
+                    seconds += batch.line_value_s + batch.line_slope_s * (context - batch.line_x0)
             group_tokens += tokens
             group_samples += samples
             if tokens > rank_tokens:

@@ -25,14 +25,9 @@ import scenarios  # noqa: E402
 VLLM, SGLANG, TORCH = "0.33.0", "0.5.23", "2.13.0"
 EXCEPTIONS = {
     "in_flight_tiny": (
-        0.25,
+        0.1,
         "a step in flight while the pool is exhausted: the engine decides on preemption a step "
         "earlier, while requests that finish meanwhile hold their blocks",
-    ),
-    "tiny_pool": (
-        0.1,
-        "preemption: the engine holds a prompt's blocks as its chunks are computed, ours at "
-        "admission",
     ),
 }
 """By kind: the share of scenarios that may differ, and why."""

@@ -95,6 +95,7 @@ def _fitted(path):
         engine="vllm",
         sku=load_sku("b200"),
         model="deepseek-v4-pro",
+        precision="fp4",
         date=None,
         median=False,
         directory=path.parent,

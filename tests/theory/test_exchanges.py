@@ -18,6 +18,7 @@ from hwmodels.exchange_libraries import (
 )
 from hwmodels.exchanges import copies_of_token, exchange_s, place_share, scope_of
 from hwmodels.sku import load_sku
+from simulator.cli.main import run
 from simulator.engines.pools import PoolConfiguration
 from simulator.engines.registry import ENGINES
 from simulator.prediction.exchange_plan import with_exchange
@@ -202,6 +203,14 @@ def test_tensorrt_llm_gathers_where_nvlink_ends(sku, engine, ranks, expected):
 def test_a_library_that_does_not_fit_is_named_with_what_would(name, mode, sku, ranks, message):
     with pytest.raises(UserError, match=message):
         check_library(library=load_library(name), mode=mode, sku=load_sku(sku), ranks=ranks)
+
+
+def test_more_ranks_than_the_usual_library_supports_are_refused(tmp_path, capsys):
+    """DeepEP's normal mode ends at 160 ranks, its low-latency mode at 256."""
+    command = ["--sku", "h100", "--engine", "vllm", "--model", "deepseek-r1", "--dp-attention"]
+    layout = ["--tp", "256", "--ep", "256", "--concurrency", "8", "--out", str(tmp_path / "run")]
+    assert run([*command, *layout]) == 2
+    assert "DeepEP in its normal mode supports at most 160" in capsys.readouterr().err
 
 
 def test_an_unknown_library_is_told_with_the_nearest():

@@ -16,7 +16,7 @@ from hwmodels.kv_transfers import load_transfer_library
 from hwmodels.roofline import step_ops_s
 from simulator.prediction import bands as bands_module
 from simulator.prediction.assembly import named_software
-from simulator.prediction.run import simulate_run
+from simulator.prediction.run import acceptance_of, simulate_run
 from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import build_scenario
@@ -192,6 +192,9 @@ def test_accepted_drafts_are_those_of_the_source_times_the_levels_scale():
         )
         expected = 1.0 + scale * (source.acceptance_length - 1.0)
         assert 4999 / sum(steps) == pytest.approx(expected, rel=0.04)
+    scaled = level.with_parameters({"acceptance_scale": 0.5})
+    on_text = acceptance_of(configuration, software=scaled, on_text=True)
+    assert on_text.acceptance_length == pytest.approx(source.acceptance_length)
 
 
 # bands ---------------------------------------------------------------------------------------

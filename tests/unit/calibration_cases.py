@@ -18,7 +18,9 @@ SKUS = {
 }
 
 
-def level(engine="vllm", sku="b200", level_date="median-2026-07", family="deepseek_v4"):
+def level(
+    engine="vllm", sku="b200", level_date="median-2026-07", family="deepseek_v4", precision="fp4"
+):
     vendor, generation = SKUS[sku]
     return LevelKey(
         family=family,
@@ -28,6 +30,7 @@ def level(engine="vllm", sku="b200", level_date="median-2026-07", family="deepse
         level_date=level_date,
         vendor=vendor,
         generation=generation,
+        precision=precision,
     )
 
 

@@ -121,6 +121,7 @@ def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, capsys):
         "engine": "vllm",
         "sku": load_sku("b300"),
         "model": "deepseek-v4-pro",
+        "precision": "fp4",
         "date": None,
         "median": False,
     }

@@ -38,7 +38,19 @@ def test_a_level_that_no_run_has_gets_what_related_runs_share():
     unseen = space.indices(parameter=parameter, level=level(sku="b300", level_date="2026-08"))
     own = space.indices(parameter=parameter, level=level())
     assert set(unseen) < set(own)
-    assert len(unseen) == 8  # all, family, model, vendor, engine, port, kernels, family's kernels
+    # all, family, model, vendor, engine, port, kernels, the family's kernels, those in a precision
+    assert len(unseen) == 9
+
+
+def test_precisions_have_kernels_of_their_own_beside_what_they_share():
+    space = EffectSpace(levels=[level(precision="fp4"), level(precision="fp8")])
+    parameter = FITTED[0]
+    fp4, fp8, unseen = (
+        set(space.indices(parameter=parameter, level=level(precision=name)))
+        for name in ("fp4", "fp8", "bf16")
+    )
+    assert len(fp4 - fp8) == len(fp8 - fp4) == 1
+    assert unseen == fp4 & fp8
 
 
 def test_values_stay_within_the_bounds_that_physics_sets():

@@ -78,6 +78,7 @@ MOVED = {
         "kv_offloading": ("none", "eager", SHARED),
         "max_cudagraph_capture_size": (0, 512),
         "enforce_eager": (False, True),
+        "redundant_experts": (0, 32),
     },
     "sglang": {
         "data_parallel_routing": ("round_robin", "least_requests"),
@@ -96,6 +97,7 @@ MOVED = {
         "swa_full_tokens_ratio": (0.1, 0.5),
         "enable_mixed_chunk": (False, True),
         "enable_two_batch_overlap": (False, True),
+        "redundant_experts": (0, 32),
         "enable_prefill_delayer": (False, True),
         "prefill_delayer_max_delay_passes": (1, 30),
         "scheduler_recv_interval": (1, 8),
@@ -124,6 +126,7 @@ MOVED = {
         "enable_block_reuse": (False, True, SHARED),
         "attention_dp_batching_wait_iters": (0, 16),
         "cuda_graph_max_batch_size": (1, 256),
+        "redundant_experts": (0, 32),
     },
     "atom": {
         "data_parallel_routing": ("round_robin", "least_requests"),

@@ -11,6 +11,7 @@ from simulator.studies.mlperf.request import build_mlperf, submissions
 from simulator.studies.mlperf.run import TUNED_FOR, smallest_copy
 from simulator.studies.mlperf.trial import prepare_copy
 from workloads.errors import UserError
+from workloads.speculation import published_acceptance
 
 
 def mlperf(capsys, *flags):
@@ -111,3 +112,27 @@ def test_what_is_stated_comes_before_the_submission():
     assert (asked.base.sku, asked.chips) == ("h200", 16)
     assert asked.base.engine_settings["max_num_tokens"] == 100
     assert asked.base.engine_settings["max_batch_size"] == 6000
+
+
+def test_queries_of_a_submission_count_for_its_own_run_alone():
+    name = "v6.0-dell-b300-deepseek-r1-offline"
+    assert build_mlperf(flags={}, submission=name).queries == 105_312
+    assert build_mlperf(flags={}, submission=name, queries=8776).queries == 8776
+    assert build_mlperf(flags={}, submission=name, scenario="server").queries is None
+    assert build_mlperf(flags={}, submission=name, chips=16).queries is None
+
+
+def test_drafts_of_a_submission_are_accepted_as_on_text():
+    copy = prepared(build_mlperf(flags={}, submission="v6.0-dell-b300-deepseek-r1-interactive"))
+    source = published_acceptance(name=copy.configuration.acceptance_source, drafts=3)
+    assert copy.acceptance == source
+    told = f"{source.acceptance_length:.2f} tokens a step, as text has"
+    assert told in copy.messages
+
+
+def test_the_rate_that_fails_next_is_told(capsys):
+    flags = ["--deployment", "TP1", "--engine-set", "max_num_seqs=4", "--arrivals", "60"]
+    result = json.loads(mlperf(capsys, *flags, "--json"))
+    beyond = result["beyond"]
+    assert 1 < beyond["ratio"] < 1.04
+    assert beyond["over"] > beyond["allowed"]

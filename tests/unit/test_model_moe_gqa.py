@@ -203,7 +203,12 @@ def test_a_fitted_model_rests_on_more_than_kernel_tables():
 
 def test_a_fit_of_the_model_gives_it_runs_of_its_own():
     level = fitted_level(
-        engine="vllm", sku=load_sku("b200"), model="gpt-oss-120b", date=None, median=False
+        engine="vllm",
+        sku=load_sku("b200"),
+        model="gpt-oss-120b",
+        precision="fp4",
+        date=None,
+        median=False,
     )
     assert level.runs > 0
     assert level.basis == "own runs"

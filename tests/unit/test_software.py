@@ -300,6 +300,7 @@ def test_a_level_of_few_runs_says_how_few(tmp_path):
             engine="vllm",
             sku=load_sku("b200"),
             model="deepseek-v4-pro",
+            precision="fp4",
             date=None,
             median=False,
             directory=folder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -45,6 +45,12 @@ class ExpertLoad:
             raise UserError(f"expert load alpha is {self.alpha}; it must be positive, such as 1.01")
         if self.redundant_experts < 0:
             raise UserError(f"redundant_experts is {self.redundant_experts}; it must be 0 or more")
+
+    def with_copies(self, redundant_experts: int) -> ExpertLoad:
+        """The load over copies as an engine's settings have them, unless it states its own."""
+        if not redundant_experts or self.redundant_experts:
+            return self
+        return replace(self, redundant_experts=redundant_experts)
 
 
 REAL_TEXT = ExpertLoad(kind="power_law", alpha=1.01)

@@ -82,7 +82,7 @@ class Moe:
             fits = [d for d in divisors(slots) if d <= 2 * ep]
             raise UserError(
                 f"ep is {ep}, which does not divide {what}; choose ep "
-                f"{' or '.join(str(d) for d in fits[-2:])}, or redundant_experts "
+                f"{' or '.join(str(d) for d in fits[-2:])}, or --engine-set redundant_experts="
                 f"{redundant + ep - slots % ep}"
             )
         if self.intermediate % moe_tp:

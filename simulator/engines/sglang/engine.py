@@ -53,6 +53,9 @@ class SglangSettings(EngineSettings):
     swa_full_tokens_ratio: float = Field(0.1, gt=0, le=1, description="SWA pool over full pool")
     enable_mixed_chunk: bool = False
     enable_two_batch_overlap: bool = False
+    redundant_experts: int = Field(
+        0, ge=0, description="copies of routed experts in each layer, spread over EP [experts]"
+    )
     enable_prefill_delayer: bool = False
     prefill_delayer_max_delay_passes: int = Field(30, ge=0, description="longest wait [steps]")
     prefill_decode_interval: int = Field(
@@ -152,6 +155,11 @@ class SglangEngine(Engine[SglangSettings]):
     def graphs_prefill(self) -> bool | None:
         """See `Engine.graphs_prefill`."""
         return self.settings.enable_piecewise_cuda_graph
+
+    @property
+    def redundant_experts(self) -> int:
+        """See `Engine.redundant_experts`."""
+        return self.settings.redundant_experts
 
     @property
     def two_batches(self) -> bool:
@@ -275,6 +283,8 @@ class SglangEngine(Engine[SglangSettings]):
         flags.add("--cuda-graph-max-bs-decode", settings.cuda_graph_max_bs)
         flags.add("--enable-mixed-chunk", when=settings.enable_mixed_chunk)
         flags.add("--enable-two-batch-overlap", when=settings.enable_two_batch_overlap)
+        copies = settings.redundant_experts
+        flags.add("--ep-num-redundant-experts", copies, when=copies > 0)
         if settings.enable_prefill_delayer:
             flags.add("--enable-prefill-delayer")
             flags.add(

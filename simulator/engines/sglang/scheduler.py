@@ -177,13 +177,15 @@ class SglangScheduler(PrefillFirstScheduler):
         passes = self.worker.engine_steps
         delayer.skip(max(passes - self._last_pass - 1, 0))
         self._last_pass = passes
-        ready = [
-            bool(rank.waiting and not rank.blocked and self.may_start(rank))
-            or (self.chunk_is_ready and bool(rank.prefilling))
-            for rank in ranks
-        ]
-        running = [rank.batch.size + rank.leaving for rank in ranks]
-        waiting = [len(rank.waiting) for rank in ranks]
+        ready, running, waiting = [], [], []
+        for rank in ranks:
+            queued = len(rank.waiting)
+            ready.append(
+                (queued > 0 and not rank.blocked and self.may_start(rank))
+                or (self.chunk_is_ready and bool(rank.prefilling))
+            )
+            running.append(rank.batch.size + rank.leaving)
+            waiting.append(queued)
         allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
         if not (any(running) or any(rank.prefilling for rank in ranks)):
             while not allowed:  # passes take no time while nothing runs

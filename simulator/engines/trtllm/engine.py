@@ -56,6 +56,9 @@ class TrtllmSettings(EngineSettings):
         "large as the graphs of decoding [tokens]",
     )
     disable_overlap_scheduler: bool = False
+    redundant_experts: int = Field(
+        0, ge=0, description="copies of routed experts in each layer, spread over EP [experts]"
+    )
     stream_interval: int = Field(
         1, ge=1, description="output tokens sent to the client at a time, the first alone [tokens]"
     )
@@ -98,6 +101,11 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     def caches_prefixes(self) -> bool:
         """See `Engine.caches_prefixes`."""
         return self.settings.enable_block_reuse
+
+    @property
+    def redundant_experts(self) -> int:
+        """See `Engine.redundant_experts`."""
+        return self.settings.redundant_experts
 
     def with_prefix_cache(self) -> TrtllmSettings:
         """See `Engine.with_prefix_cache`."""
@@ -204,6 +212,11 @@ class TrtllmEngine(Engine[TrtllmSettings]):
                 flags.options["torch_compile_config"] = pieces
         if request.plan.get("moe_backend") == "fused":
             flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}
+        if settings.redundant_experts:
+            flags.notes.append(
+                f"{settings.redundant_experts} redundant experts: num_slots of "
+                "moe_config.load_balancer is the experts and their copies"
+            )
         if request.drafts:
             head = request.speculation == "eagle3"
             flags.options["speculative_config"] = {

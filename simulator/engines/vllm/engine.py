@@ -100,6 +100,9 @@ class VllmSettings(EngineSettings):
     offload_num_in_group: int = Field(
         1, ge=1, description="layers of a group whose weights are streamed from the host each step"
     )
+    redundant_experts: int = Field(
+        0, ge=0, description="copies of routed experts in each layer, spread over EP [experts]"
+    )
 
 
 class VllmEngine(Engine[VllmSettings]):
@@ -148,6 +151,11 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.kv_offload`: the simple CPU connector, eager or lazy."""
         how = self.settings.kv_offloading
         return None if how == "none" else RecordedOffload(write_through=how == "eager")
+
+    @property
+    def redundant_experts(self) -> int:
+        """See `Engine.redundant_experts`."""
+        return self.settings.redundant_experts
 
     def with_prefix_cache(self) -> VllmSettings:
         """See `Engine.with_prefix_cache`."""
@@ -344,6 +352,10 @@ class VllmEngine(Engine[VllmSettings]):
         if request.drafts:
             method = {"method": request.speculation, "num_speculative_tokens": request.drafts}
             flags.add("--speculative-config", json.dumps(method))
+        if settings.redundant_experts:
+            balancer = {"num_redundant_experts": settings.redundant_experts}
+            flags.add("--enable-eplb")
+            flags.add("--eplb-config", json.dumps(balancer))
         if settings.offload_group_size:
             flags.notes.append(
                 f"weights of {settings.offload_num_in_group} of {settings.offload_group_size} "

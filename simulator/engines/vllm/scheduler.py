@@ -30,12 +30,13 @@ class VllmScheduler(Scheduler):
     -----
     Rules, in the engine's order (``vllm/v1/core/sched/scheduler.py``):
 
-    1. Running requests get their tokens; if blocks run out, the request admitted last is
-       preempted, returns to the head of the queue and is recomputed. Nothing is admitted in a
-       step that preempted.
+    1. Running requests get their tokens and the blocks of them; if blocks run out, the request
+       admitted last is preempted, returns to the head of the queue and is recomputed. Nothing is
+       admitted in a step that preempted.
     2. Waiting requests are admitted in order while fewer than ``max_num_seqs`` run, budget is
-       left and the whole prompt's blocks are free, the in-flight charge included. The first
-       that does not fit stops admission.
+       left and the whole prompt's blocks are free, the in-flight charge included. They are
+       asked for, not taken: a prompt takes those of its chunks, one by one. The first that does
+       not fit stops admission.
     3. Without chunked prefill a prompt waits until it fits what is left of the budget; a prompt
        longer than the whole budget is cut all the same.
     4. With ``prefill_schedule_interval`` n, a rank that decodes defers prompts, those in progress
@@ -49,6 +50,8 @@ class VllmScheduler(Scheduler):
        from 0 to D, one a step, and waiting requests are admitted where it is 0 or where fewer
        than ``prefill_cadence_min_running`` run; prompts in progress go on.
     """
+
+    holds_prompts = False
 
     def __init__(self, *, worker: WorkerView, settings: VllmSettings) -> None:
         self.budget = settings.max_num_batched_tokens
@@ -83,7 +86,6 @@ class VllmScheduler(Scheduler):
         if self.charges_chunks:
             self._forget_chunks()
         steps = worker.steps
-        longest_chunk = self.longest_chunk
         for rank in worker.ranks:
             batch = rank.batch
             defers = (
@@ -98,16 +100,11 @@ class VllmScheduler(Scheduler):
                 limit = 1  # admission resumes after this step
             budget = self.budget - batch.size * queries
             if rank.prefilling and not defers:
-                for sequence in rank.prefilling:
-                    if budget <= 0:
-                        break
-                    tokens = sequence.target - sequence.computed
-                    if tokens > budget:
-                        tokens = budget
-                    if tokens > longest_chunk:
-                        tokens = longest_chunk
-                    self._take(rank, sequence, tokens)
-                    budget -= tokens
+                left = self._go_on(rank, budget)
+                if left is None:
+                    preempted, limit = True, 1
+                else:
+                    budget = left
             if rank.waiting and not preempted and budget > 0:
                 closed = self._steps_closed(rank) if self.cadence else 0
                 if closed:
@@ -145,10 +142,37 @@ class VllmScheduler(Scheduler):
             self.cadence_start = worker.engine_steps  # empty passes take no time
         return (self.cadence_start - worker.engine_steps) % (self.cadence + 1)
 
+    def _go_on(self, rank: Rank, budget: int) -> int | None:
+        """Compute the next chunks of prompts in progress, in order of admission.
+
+        Returns
+        -------
+        int or None
+            What is left of the step's budget; ``None`` if requests had to be preempted for the
+            blocks of a chunk. [tokens]
+        """
+        preempted = False
+        for sequence in list(rank.prefilling):
+            if budget <= 0 or sequence not in rank.prefilling:
+                break
+            tokens = min(sequence.target - sequence.computed, budget, self.longest_chunk)
+            step = self.worker.steps - rank.lag
+            while not rank.has_room(rank.growth(sequence, sequence.computed + tokens), step):
+                preempted = True
+                if self.preempt(rank, step):
+                    self.worker.batch_changed(rank)
+                    budget += self.queries
+                elif sequence not in rank.prefilling:
+                    return None
+            self._take(rank, sequence, tokens)
+            budget -= tokens
+        return None if preempted else budget
+
     def _take(self, rank: Rank, sequence: RequestState, tokens: int) -> None:
         """Compute this much of a prompt in the next step."""
         rank.chunks.append((sequence, tokens))
         end = sequence.computed + tokens
+        rank.grow(sequence, end, self.worker.steps - rank.lag)
         if self.charges_chunks:
             self.in_flight[rank.index][0].append((tokens, end))
         if rank.cache is not None:
@@ -189,6 +213,11 @@ class VllmScheduler(Scheduler):
                     alike = steps
             if budget > 0 and (rank.waiting or rank.incoming):
                 return 0
+        for rank in self.worker.ranks:
+            if rank.chunks and rank.batch.size:
+                growth = sum(rank.growth(each, each.target) for each, _tokens in rank.chunks)
+                if growth > 0 and not rank.has_room(growth, self.worker.steps - rank.lag + alike):
+                    return 0  # a chunk may lack blocks
         return alike
 
     def repeated(self, steps: int) -> None:
@@ -203,9 +232,11 @@ class VllmScheduler(Scheduler):
                 else:
                     self.in_flight[rank.index] = ([], [])
         for rank in self.worker.ranks:
-            if rank.cache is not None:
-                for sequence, tokens in rank.chunks:
-                    rank.publish(sequence, sequence.computed + tokens)
+            for sequence, tokens in rank.chunks:
+                end = sequence.computed + tokens
+                rank.grow(sequence, end, self.worker.steps - rank.lag)
+                if rank.cache is not None:
+                    rank.publish(sequence, end)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""

@@ -143,6 +143,7 @@ def dated_floor_text(sku: Sku) -> str:
             sku=chip,
             vendor=load_sku(chip).vendor,
             generation=fit["generations"][chip],
+            precision="",
             level_date=date,
         )
         return fitted_factor(fit, parameter=FLOOR, groups=groups)

@@ -144,7 +144,9 @@ def explore_curve(
     target = resolve_target(scenario)
     sku, economics = target.sku, target.economics
     layouts, refused = divisible_layouts(
-        candidate_layouts(scenario=scenario, target=target), architecture=target.architecture
+        candidate_layouts(scenario=scenario, target=target),
+        architecture=target.architecture,
+        stated=scenario.engine_settings,
     )
     points: list[dict[str, Any]] = []
     records: dict[tuple[str, int], Records] = {}

@@ -18,7 +18,7 @@ from simulator.studies.load.requests import (
     typical_tokens,
 )
 from workloads.errors import UserError, shown
-from workloads.requests.catalog import traffic_kind
+from workloads.requests.catalog import DrawnLengthWorkload, traffic_kind
 
 if TYPE_CHECKING:
     from simulator.scenario.configuration import RunConfiguration
@@ -78,6 +78,7 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         osl=longest_osl,
         concurrency=settings.concurrency or tuned_for * settings.replicas,
         expert_load=asked.expert_load,
+        drawn=asked.workload if isinstance(asked.workload, DrawnLengthWorkload) else None,
     )
     _check_reported(asked, configuration)
     messages += _not_read(asked, configuration)

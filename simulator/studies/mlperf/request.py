@@ -96,8 +96,12 @@ def _with_submission(name: str, stated: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in stated.pop("flags").items() if value is not None}
     own = given.pop("engine_settings", None) or {}
     flags = {**entry["flags"], **given, "engine_settings": {**entry["engine_settings"], **own}}
-    settings = {key: entry[key] for key in ("benchmark", "scenario", "chips", "deployment")}
+    named = ("benchmark", "scenario", "chips", "deployment", "queries")
+    settings = {key: entry[key] for key in named if key in entry}
     settings |= {key: value for key, value in stated.items() if value is not None}
+    same = all(settings[key] == entry[key] for key in ("benchmark", "scenario", "chips"))
+    if not same and stated["queries"] is None:
+        settings.pop("queries", None)  # it counts for that run alone
     return {**settings, "flags": flags}
 
 

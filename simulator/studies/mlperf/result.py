@@ -27,6 +27,29 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beyond:
+    """The nearest rate that failed, above the one that counts.
+
+    Parameters
+    ----------
+    ratio:
+        Its rate over the one that passes. [-]
+    name, p99_s, limit_s:
+        The latency that failed by most. [s]
+    over, allowed:
+        Queries over the limit, and as many as early stopping grants; -1: the run is too short
+        for it. [requests]
+    """
+
+    ratio: float
+    name: str
+    p99_s: float
+    limit_s: float
+    over: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MlperfTrial:
     """One run of a copy.
 
@@ -47,6 +70,8 @@ class MlperfTrial:
         [requests]
     preemptions:
         Times that requests lost their KV blocks.
+    beyond:
+        What stops a higher rate, where the rate was searched.
     """
 
     rate_per_s: float | None
@@ -58,6 +83,7 @@ class MlperfTrial:
     running_per_rank: float
     most_running_per_rank: float
     preemptions: int
+    beyond: Beyond | None = None
 
     @property
     def passed(self) -> bool:
@@ -152,6 +178,7 @@ class MlperfResult:
             "running_per_rank": trial.running_per_rank,
             "most_running_per_rank": trial.most_running_per_rank,
             "preemptions": trial.preemptions,
+            "beyond": None if trial.beyond is None else asdict(trial.beyond),
             "others_tokens_per_s_per_chip": dict(self.others),
             "messages": list(self.messages),
         }

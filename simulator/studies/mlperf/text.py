@@ -48,6 +48,15 @@ def mlperf_text(result: MlperfResult) -> str:
             for v in trial.verdicts
         ]
         lines.append(f"{'passes' if trial.passed else 'fails'}; {trial.binding} binds")
+    if trial.beyond is not None:
+        more = trial.beyond
+        stopping = f"{more.over:,} over it, {max(more.allowed, 0):,} allowed"
+        if more.allowed < 0:
+            stopping = "too few queries for early stopping"
+        lines.append(
+            f"{100 * (more.ratio - 1):.1f} % more queries fail: p99 {more.name} {more.p99_s:.3g} s "
+            f"of {more.limit_s:.3g} s, {stopping}"
+        )
     if result.others:
         lines += ["", "other deployments, output tok/s per chip (0: passes at no rate)"]
         lines += [

@@ -252,14 +252,21 @@ def prepare_copy(asked: MlperfRequest, *, target: Target, pools: Pools, tuned_fo
     configuration = replace(configuration, pools=ahead, isl=isl, osl=osl, expert_load=REAL_TEXT)
     assembly = assemble(configuration)
     gpus = configuration.gpus
+    acceptance = acceptance_of(configuration, software=assembly.software, on_text=True)
+    told = (
+        (f"{acceptance.acceptance_length:.2f} tokens a step, as text has",)
+        if configuration.drafts and configuration.acceptance_length is None
+        else ()
+    )
     return Copy(
         asked=asked,
         configuration=configuration,
         assembly=assembly,
         copies=max(1, (asked.chips or gpus) // gpus),
-        acceptance=acceptance_of(configuration, software=assembly.software),
+        acceptance=acceptance,
         messages=(
             *recipe.messages,
+            *told,
             *assembly.software.messages,
             *assembly.kv_messages,
             "launches outside graphs run ahead of the GPU: only what exceeds its time shows",

@@ -63,7 +63,7 @@ class Purchase:
     @property
     def label(self) -> str:
         """Key of the chip; of two the prefill pools' first."""
-        return pair_label(self.sku.key, self.prefill_sku and self.prefill_sku.key)
+        return pair_label(self.sku.key, None if self.prefill_sku is None else self.prefill_sku.key)
 
     @property
     def name(self) -> str:

@@ -261,18 +261,4 @@ class _Builder:
 
     def tree(self, name: str) -> SessionTree:
         """The tree of what was added."""
-        children: list[list[int]] = [[] for _ in self._requests]
-        parents = []
-        for index, one in enumerate(self._requests):
-            above = {*one.waits_for, *((one.after,) if one.after >= 0 else ())}
-            parents.append(len(above))
-            for parent in above:
-                children[parent].append(index)
-        return SessionTree(
-            name=name,
-            requests=tuple(self._requests),
-            block_tokens=CONTENT_BLOCK_TOKENS,
-            dropped=0,
-            children=tuple(map(tuple, children)),
-            parents=tuple(parents),
-        )
+        return SessionTree.of(name, self._requests, block_tokens=CONTENT_BLOCK_TOKENS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
 from workloads.requests.agentx.dag import aiperf_dag_trees, mooncake_trees
+from workloads.requests.agentx.mooncake_dag import SCHEMA, agentic_mooncake_trees
 from workloads.requests.agentx.protocol import AGENTX
 from workloads.requests.agentx.source import RecordedTrees
 from workloads.requests.agentx.weka import weka_trees
@@ -45,8 +46,14 @@ def read_session_trees(
     )
 
 
-def holds_sessions(name_or_path: str) -> bool:
-    """Whether a name or a file means session trees, judged by the file's first 64 KiB."""
+def holds_sessions(name_or_path: str, *, chains: bool = False) -> bool:
+    """Whether a name or a file means session trees, judged by the file's first 64 KiB.
+
+    Parameters
+    ----------
+    chains:
+        Whether sessions without branches count, of Mooncake traces without arrivals.
+    """
     from pathlib import Path
 
     if name_or_path in AGENTX_WORKLOADS:
@@ -62,7 +69,10 @@ def holds_sessions(name_or_path: str) -> bool:
         row = json.loads(head.lstrip().splitlines()[0])
     except (json.JSONDecodeError, IndexError):
         return False
-    return isinstance(row, dict) and {"session_id", "turns"} <= row.keys() and _is_dag(row)
+    if not isinstance(row, dict):
+        return False
+    dag = {"session_id", "turns"} <= row.keys() and _is_dag(row)
+    return dag or row.get("schema") == SCHEMA or (chains and _is_mooncake(row))
 
 
 def _trees(source: TraceSource) -> list[SessionTree] | None:
@@ -78,7 +88,9 @@ def _trees(source: TraceSource) -> list[SessionTree] | None:
             return weka_trees(source, source.json_lines())
         if {"session_id", "turns"} <= head.keys() and _is_dag(head):
             return aiperf_dag_trees(source)
-        if {"session_id", "input_length"} <= head.keys() and "timestamp" not in head:
+        if head.get("schema") == SCHEMA:
+            return agentic_mooncake_trees(source)
+        if _is_mooncake(head):
             return mooncake_trees(source)
         return None
     document = head if isinstance(head, list) else None
@@ -88,6 +100,11 @@ def _trees(source: TraceSource) -> list[SessionTree] | None:
     if sessions and isinstance(sessions[0], dict) and "block_size" in sessions[0]:
         return weka_trees(source, enumerate(sessions, start=1))
     return None
+
+
+def _is_mooncake(row: dict[str, object]) -> bool:
+    """Whether a row is of AIPerf's dialect with sessions, which states no arrivals."""
+    return {"session_id", "input_length"} <= row.keys() and "timestamp" not in row
 
 
 def _is_dag(row: dict[str, object]) -> bool:

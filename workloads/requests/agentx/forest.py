@@ -126,6 +126,32 @@ class SessionTree:
     children: tuple[tuple[int, ...], ...]
     parents: tuple[int, ...]
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        requests: Sequence[TreeRequest],
+        *,
+        block_tokens: int,
+        dropped: int = 0,
+    ) -> SessionTree:
+        """The tree of some requests, who waits for whom counted."""
+        children: list[list[int]] = [[] for _ in requests]
+        parents = []
+        for index, one in enumerate(requests):
+            above = [*one.waits_for, *((one.after,) if one.after >= 0 else ())]
+            parents.append(len(above))
+            for parent in above:
+                children[parent].append(index)
+        return cls(
+            name=name,
+            requests=tuple(requests),
+            block_tokens=block_tokens,
+            dropped=dropped,
+            children=tuple(map(tuple, children)),
+            parents=tuple(parents),
+        )
+
     @property
     def span_s(self) -> tuple[float, float]:
         """First and last recorded request start. [s]"""
@@ -203,20 +229,8 @@ def build_tree(session: Session) -> SessionTree:
             )
         )
         scope.add(call, index)
-    children: list[list[int]] = [[] for _ in requests]
-    parents = []
-    for index, request in enumerate(requests):
-        above = [*request.waits_for, *((request.after,) if request.after >= 0 else ())]
-        parents.append(len(above))
-        for parent in above:
-            children[parent].append(index)
-    return SessionTree(
-        name=session.name,
-        requests=tuple(requests),
-        block_tokens=session.block_tokens,
-        dropped=dropped,
-        children=tuple(map(tuple, children)),
-        parents=tuple(parents),
+    return SessionTree.of(
+        session.name, requests, block_tokens=session.block_tokens, dropped=dropped
     )
 
 

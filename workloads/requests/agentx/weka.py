@@ -118,6 +118,11 @@ def _call(
     return call, ids[: prompt // block_tokens], str(entry.get("model", ""))
 
 
+def chained(calls: list[_Raw]) -> list[Call]:
+    """Calls of one play, in the order of their starts, with their chains and contents."""
+    return _ScopeChains(_Chains(), joins_seams=False).sorted_into_chains(calls)
+
+
 class _Chain:
     """A conversation as its calls come up."""
 
