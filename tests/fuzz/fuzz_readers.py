@@ -24,7 +24,7 @@ from hwmodels.economics import load_economics
 from hwmodels.fitted import fitted_level, read_fits
 from hwmodels.sku import load_sku
 from simulator.output.csv_table import read_run_table
-from simulator.prediction.bands import _factors
+from simulator.prediction.bands import read_banded
 from simulator.recipes.files import read_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
@@ -179,7 +179,7 @@ def _system(path):
 def _bands(path):
     if not (path.parent / "fitted.yaml").exists():
         write_fit(read_fits(), directory=path.parent)
-    _factors(path.parent)
+    read_banded(path.parent)
 
 
 def _report(path):
@@ -301,7 +301,7 @@ def attempt(reader: Reader, text: str, folder: Path):
         path.write_text(text, encoding="utf-8", newline="")
     except UnicodeEncodeError:
         return None
-    _factors.cache_clear()
+    read_banded.cache_clear()
     fitted._read.cache_clear()
     try:
         with warnings.catch_warnings():
