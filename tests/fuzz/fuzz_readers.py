@@ -103,6 +103,29 @@ SESSIONS = "".join(
         {"session_id": "branch", "turns": [{"messages": [{"content": "z"}], "max_tokens": 2}]},
     )
 )
+PLAYS = "".join(
+    json.dumps(row) + "\n"
+    for row in (
+        {"schema": "dynamo.agentic_mooncake", "version": 2, "block_size": 64},
+        *(
+            {
+                "request_id": f"r{number}",
+                "play_id": "play",
+                "session_id": "main",
+                "model": "m",
+                "input_length": 64 * (number + 2),
+                "output_length": 20,
+                "hash_ids": list(range(number + 2)),
+                "not_before_ms": 5.0,
+                "dependencies": [
+                    {"request_id": f"r{before}", "delay_ms": 3.0, "trigger": "completion"}
+                    for before in range(number)
+                ],
+            }
+            for number in range(3)
+        ),
+    )
+)
 PREDICTED = (
     "model,sku,engine,precision,isl,osl,concurrency,status,pred_total_tput_per_gpu,"
     "pred_median_tpot_s,pred_mean_tpot_s,pred_mean_ttft_s,pred_median_ttft_s\n"
@@ -282,6 +305,7 @@ def readers(folder: Path):
         "sessions weka": Reader(
             "weka.jsonl", (DATA / "traces" / "weka.jsonl").read_text("utf-8"), _sessions
         ),
+        "sessions plays": Reader("plays.jsonl", PLAYS, _sessions),
         "score predictions": Reader("predicted.csv", PREDICTED, lambda path: read_given(path)),
         "score points": Reader("points.csv", POINTS, lambda path: translated(text_table(path))),
         "score mlperf": Reader("results.csv", MLPERF, _results_of_mlperf),

@@ -17,7 +17,7 @@ NAMES = tuple(
             *("results agg_bmk.json", "results vllm_bench.json", "results sglang_bench.jsonl"),
             *("results runs.csv", "report summary.json", "report points.csv"),
             *("lengths", "model", "system", "sessions dag", "sessions mooncake", "sessions weka"),
-            *("score predictions", "score points", "score mlperf"),
+            *("sessions plays", "score predictions", "score points", "score mlperf"),
         }
     )
 )
