@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calibration.scoreboard.given import with_numbers
 from hwmodels.sku import list_skus
 from workloads.datafiles import read_csv
 from workloads.errors import UserError
@@ -177,7 +178,7 @@ def mlperf_beside(
         else:
             cells = predicted.iloc[position]
             value, low, high = (
-                float(cells[name]) if name in predicted and str(cells[name]) else np.nan
+                float(cells[name]) if name in predicted else np.nan
                 for name in ("tokens_per_s", "lo", "hi")
             )
         table.append(
@@ -255,7 +256,7 @@ def read_predicted(path: Path) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If it has no such column.
+        If it has no such column, or a cell is no number.
     """
     table = text_table(path)
     if "tokens_per_s" not in table:
@@ -263,4 +264,4 @@ def read_predicted(path: Path) -> pd.DataFrame:
             f"{path} has no column tokens_per_s; predictions of MLPerf's results have tokens_per_s "
             "of the system, and lo and hi where there are bands"
         )
-    return table
+    return with_numbers(table, names=("tokens_per_s", "lo", "hi"), place=str(path))

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from calibration.measured.schema import NAMES, PREDICT_NAMES
+from calibration.scoreboard.given import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,11 @@ def translated(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None, 
     -------
     Measured runs as text; predictions with the columns that ``simulate predict`` adds, or ``None``
     where the table holds none; a note.
+
+    Raises
+    ------
+    UserError
+        If a figure is no number.
     """
     import pandas as pd
 
@@ -75,7 +81,7 @@ def translated(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None, 
             continue
         cells = frame[column] if scale == 1.0 else _scaled(frame[column], scale)
         if is_predicted:
-            predicted[f"pred_{own}"] = pd.to_numeric(cells, errors="coerce")
+            predicted[f"pred_{own}"] = numbers(cells, place="the table")
         else:
             measured[own] = cells
         if own != column:
@@ -127,7 +133,5 @@ def _meaning(column: str) -> tuple[str | None, bool, float]:
 
 def _scaled(cells: pd.Series, scale: float) -> pd.Series:
     """Numbers in SI units, as text."""
-    import pandas as pd
-
-    numbers = scale * pd.to_numeric(cells, errors="coerce")
-    return numbers.map(lambda value: "" if value != value else f"{value:.9g}")
+    in_si = scale * numbers(cells, place="the table")
+    return in_si.map(lambda value: "" if value != value else f"{value:.9g}")

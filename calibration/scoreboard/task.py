@@ -8,6 +8,7 @@ from calibration.importers.runs import import_runs
 from calibration.measured.keys import deployment_text
 from calibration.measured.runs import to_predict_columns
 from calibration.scoreboard import mlperf_table, point_table
+from calibration.scoreboard.given import read_given
 from calibration.scoreboard.page import write_score_page
 from calibration.scoreboard.scoring import METRICS, beside, score_groups
 from workloads.errors import UserError
@@ -98,12 +99,7 @@ def score_and_write(
 
         given = registered_columns(imported.frame, root=predictions or _registry())
     elif predictions is not None:
-        from simulator.output.csv_table import read_run_table
-
-        given = read_run_table(predictions)
-        for name in given.columns:
-            if name.startswith("pred_"):
-                given[name] = given[name].replace("", "nan").astype(float)
+        given = read_given(predictions)
     table = score_runs(
         imported.frame,
         predictions=given,

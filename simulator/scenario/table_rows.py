@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,7 +15,8 @@ from simulator.scenario.table_columns import canonical_row, is_blank
 from simulator.scenario.target import Target, changed_sku, check_runs_on, ported
 from workloads.architectures.catalog import load_architecture
 from workloads.architectures.names import default_precision
-from workloads.errors import UserError, unknown_name
+from workloads.datafiles import parse_json
+from workloads.errors import UserError, shown, unknown_name
 from workloads.requests.synthetic import INFERENCEX_PROMPTS_PER_CLIENT
 
 if TYPE_CHECKING:
@@ -216,8 +216,8 @@ def _changes(row: Mapping[str, object]) -> dict[str, Any]:
         if not equals:
             raise UserError(f"settings is '{text}'; write NAME=VALUE pairs, or recipe")
         try:
-            found[f"{prefix}{name}"] = json.loads(value)
-        except ValueError:
+            found[f"{prefix}{name}"] = parse_json(value, source="settings")
+        except UserError:
             found[f"{prefix}{name}"] = value
     return found
 
@@ -234,11 +234,11 @@ def _mapping(row: Mapping[str, object], column: str) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = parse_json(text, source=column)
+    except UserError:
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{column} is '{text}'; write a JSON object such as {{\"name\": 1}}")
+        raise UserError(f'{column} is {shown(text)}; write a JSON object such as {{"name": 1}}')
     return found
 
 

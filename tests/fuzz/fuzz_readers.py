@@ -1,5 +1,6 @@
 """Every reader of a file that a user may give, with good files to start from."""
 
+import json
 import sys
 import warnings
 from dataclasses import dataclass
@@ -10,16 +11,25 @@ import yaml
 
 from calibration.fit.files import write_fit
 from calibration.importers.runs import import_runs
+from calibration.scoreboard.given import read_given
+from calibration.scoreboard.mlperf_table import (
+    is_mlperf_table,
+    read_mlperf_rows,
+    text_table,
+)
+from calibration.scoreboard.point_table import translated
 from hwmodels import fitted
+from hwmodels.calibration_files import _groups_of
 from hwmodels.economics import load_economics
 from hwmodels.fitted import fitted_level, read_fits
 from hwmodels.sku import load_sku
 from simulator.output.csv_table import read_run_table
-from simulator.prediction.bands import _factors
+from simulator.prediction.bands import read_banded
 from simulator.recipes.files import read_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
 from simulator.scenario.table_rows import configure_row
+from simulator.studies.compare.request import build_systems
 from simulator.studies.load.request import build_load
 from simulator.studies.plan.request import build_plan
 from simulator.studies.report.sources import source_of
@@ -27,11 +37,14 @@ from simulator.studies.search.request import build_search
 from simulator.studies.sensitivity.run import build_sensitivity
 from workloads.architectures.catalog import file_architecture
 from workloads.errors import UserError
+from workloads.requests.agentx.files import holds_sessions, read_session_trees
 from workloads.requests.catalog import load_workload
+from workloads.requests.length_laws import read_lengths
 from workloads.requests.traces import TraceOptions
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
+FITTED_SKUS = ("b200", "mi355x")
 sys.path.append(str(ROOT / "tests" / "unit"))
 
 
@@ -63,6 +76,71 @@ SCENARIO = yaml.safe_dump(
 )
 RESOLVED = yaml.safe_dump(
     {name: {"value": value, "origin": "flag"} for name, value in yaml.safe_load(SCENARIO).items()}
+)
+
+
+LENGTHS = yaml.safe_dump(
+    {
+        "prompt": {"law": "lognormal", "median_tokens": 800, "sigma": 0.9, "cap_tokens": 32000},
+        "output": {"law": "histogram", "edges": [1, 64, 256, 1024], "counts": [120, 510, 330]},
+    }
+)
+MODEL = yaml.safe_dump(
+    {"config_json": json.loads((DATA / "model_configs" / "gpt-oss-20b.json").read_text("utf-8"))}
+)
+SESSIONS = "".join(
+    json.dumps(row) + "\n"
+    for row in (
+        {
+            "session_id": "root",
+            "turns": [
+                {"messages": [{"role": "user", "content": "x" * 40}], "spawns": ["sub"]},
+                {"messages": [{"content": [{"text": "abc"}]}], "max_tokens": 8, "delay": 500},
+                {"messages": [{"content": "abc"}], "max_tokens": 8, "forks": ["branch"]},
+            ],
+        },
+        {"session_id": "sub", "turns": [{"messages": [{"content": "y" * 9}], "max_tokens": 3}]},
+        {"session_id": "branch", "turns": [{"messages": [{"content": "z"}], "max_tokens": 2}]},
+    )
+)
+PLAYS = "".join(
+    json.dumps(row) + "\n"
+    for row in (
+        {"schema": "dynamo.agentic_mooncake", "version": 2, "block_size": 64},
+        *(
+            {
+                "request_id": f"r{number}",
+                "play_id": "play",
+                "session_id": "main",
+                "model": "m",
+                "input_length": 64 * (number + 2),
+                "output_length": 20,
+                "hash_ids": list(range(number + 2)),
+                "not_before_ms": 5.0,
+                "dependencies": [
+                    {"request_id": f"r{before}", "delay_ms": 3.0, "trigger": "completion"}
+                    for before in range(number)
+                ],
+            }
+            for number in range(3)
+        ),
+    )
+)
+PREDICTED = (
+    "model,sku,engine,precision,isl,osl,concurrency,status,pred_total_tput_per_gpu,"
+    "pred_median_tpot_s,pred_mean_tpot_s,pred_mean_ttft_s,pred_median_ttft_s\n"
+    "gpt-oss-120b,b200,vllm,fp4,1024,128,8,ok,1500,0.005,0.005,0.1,0.1\n"
+    "gpt-oss-120b,b200,vllm,fp4,1024,128,16,refused,,,,,\n"
+)
+POINTS = (
+    "model,hw,framework,precision,tp,isl,osl,conc,tput_per_gpu,actual_tpot_ms,predicted_tpot_ms\n"
+    "gpt-oss-120b,b200,vllm,fp4,1,1024,128,8,1500,5,5.5\n"
+    "gpt-oss-120b,h200,vllm,fp4,1,1024,128,16,1200,7,9.1\n"
+)
+MLPERF = (
+    "Submitter,Model,Scenario,Accelerator,# of Accelerators,Units,Result\n"
+    "A,llama3.1-8b,Offline,NVIDIA H200-SXM-141GB,8,Tokens/s,160000\n"
+    "B,llama2-70b-99,Server,NVIDIA H200-SXM-141GB,8,Tokens/s,32000\n"
 )
 
 
@@ -102,10 +180,29 @@ def _fitted(path):
     )
 
 
+def _sessions(path):
+    for skip in ("raise", "skip"):
+        options = TraceOptions(
+            on_error=skip, characters_per_token=4.0, default_output_tokens=8, time_unit=None
+        )
+        holds_sessions(str(path))
+        read_session_trees(path, options=options)
+
+
+def _results_of_mlperf(path):
+    frame = text_table(path)
+    if is_mlperf_table(list(frame.columns)):
+        read_mlperf_rows(frame)
+
+
+def _system(path):
+    build_systems([str(path), "b200"], flags={}, file=None)
+
+
 def _bands(path):
     if not (path.parent / "fitted.yaml").exists():
         write_fit(read_fits(), directory=path.parent)
-    _factors(path.parent)
+    read_banded(path.parent)
 
 
 def _report(path):
@@ -114,6 +211,24 @@ def _report(path):
 
 def _shipped(*parts):
     return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def _small_fit(folder):
+    """The shipped fit as far as two chips go: the same form, read ten times as fast."""
+    fits = []
+    for fit in read_fits():
+        runs = {name: n for name, n in fit["runs"].items() if name.split("/")[2] in FITTED_SKUS}
+        fit = fit | {"runs": runs, "forms": dict(list(fit["forms"].items())[:5])}
+        known = _groups_of(fit, effects=fitted.EFFECTS, groups=fitted.effect_groups)
+        effects = {
+            parameter: {
+                effect: {group: value for group, value in values.items() if group in known[effect]}
+                for effect, values in by_effect.items()
+            }
+            for parameter, by_effect in fit["effects"].items()
+        }
+        fits.append(fit | {"effects": effects})
+    return write_fit(fits, directory=folder).read_text(encoding="utf-8")
 
 
 @cache
@@ -153,7 +268,7 @@ def readers(folder: Path):
             _shipped("hwmodels", "economics", "2026-04.yaml"),
             lambda path: load_economics(str(path)),
         ),
-        "fitted": Reader("fitted.yaml", _shipped("hwmodels", "software", "fitted.yaml"), _fitted),
+        "fitted": Reader("fitted.yaml", _small_fit(folder), _fitted),
         "bands": Reader(
             "bands.yaml", _shipped("simulator", "prediction", "data", "bands.yaml"), _bands
         ),
@@ -179,6 +294,22 @@ def readers(folder: Path):
             found[f"results {path.name}"] = Reader(
                 path.name, text, lambda path: import_runs(path, sku="b200", layout="TP8")
             )
+    found |= {
+        "lengths": Reader("lengths.yaml", LENGTHS, lambda path: read_lengths(path)),
+        "model": Reader("model.yaml", MODEL, lambda path: file_architecture(path)),
+        "system": Reader("system.yaml", SCENARIO, _system),
+        "sessions dag": Reader("dag.jsonl", SESSIONS, _sessions),
+        "sessions mooncake": Reader(
+            "turns.jsonl", (DATA / "traces" / "aiperf_sessions.jsonl").read_text("utf-8"), _sessions
+        ),
+        "sessions weka": Reader(
+            "weka.jsonl", (DATA / "traces" / "weka.jsonl").read_text("utf-8"), _sessions
+        ),
+        "sessions plays": Reader("plays.jsonl", PLAYS, _sessions),
+        "score predictions": Reader("predicted.csv", PREDICTED, lambda path: read_given(path)),
+        "score points": Reader("points.csv", POINTS, lambda path: translated(text_table(path))),
+        "score mlperf": Reader("results.csv", MLPERF, _results_of_mlperf),
+    }
     from report_cases import write_run
 
     run = write_run(folder / "run")
@@ -194,7 +325,7 @@ def attempt(reader: Reader, text: str, folder: Path):
         path.write_text(text, encoding="utf-8", newline="")
     except UnicodeEncodeError:
         return None
-    _factors.cache_clear()
+    read_banded.cache_clear()
     fitted._read.cache_clear()
     try:
         with warnings.catch_warnings():

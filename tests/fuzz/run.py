@@ -1,7 +1,8 @@
 """Fuzz every reader of user files: ``python tests/fuzz/run.py --cases 20000``.
 
 Each case may take two seconds of CPU and 1 GiB beyond what the process holds; whatever is no clean
-error is printed with its reader and seed.
+error is printed with its reader and seed. Readers take turns by 250 cases, with a line after each
+round, so that a run that is ended says how far it came; ``--start SEED`` goes on.
 """
 
 import argparse
@@ -10,13 +11,13 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from fuzz_mutations import mutated
 from fuzz_readers import attempt, readers
 
 SECONDS, BYTES = 2, 2**30
+ROUND = 250
 
 
 class TooLongError(Exception):
@@ -27,6 +28,19 @@ def _stop(*_):
     raise TooLongError(f"more than {SECONDS} s of CPU")
 
 
+def altered(reader, seed, folder):
+    """What goes wrong with one altered file of a reader; ``None``: nothing."""
+    text = mutated(reader.text, seed)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        return attempt(reader, text, folder)
+    except TooLongError as error:
+        return str(error)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        (folder / reader.file).write_text(reader.text, encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000)
@@ -34,7 +48,6 @@ def main():
     parser.add_argument("--reader", action="append", help="only these")
     asked = parser.parse_args()
     signal.signal(signal.SIGPROF, _stop)
-    bad = 0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "altered"
         folder.mkdir()
@@ -44,29 +57,25 @@ def main():
             (folder / name).write_text(found[f"report {name}"].text, encoding="utf-8")
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + BYTES, held + BYTES))
-        for name, reader in found.items():
-            if asked.reader and name not in asked.reader:
-                continue
-            kinds: dict[str, int] = {}
-            began = time.monotonic()
-            for seed in range(asked.start, asked.start + asked.cases):
-                text = mutated(reader.text, seed)
-                signal.setitimer(signal.ITIMER_PROF, SECONDS)
-                try:
-                    problem = attempt(reader, text, folder)
-                except TooLongError as error:
-                    problem = str(error)
-                finally:
-                    signal.setitimer(signal.ITIMER_PROF, 0)
-                if problem is not None:
-                    bad += 1
-                    kinds[problem[:60]] = kinds.get(problem[:60], 0) + 1
-                    if kinds[problem[:60]] == 1:
+        chosen = {name: each for name, each in found.items() if name in (asked.reader or found)}
+        kinds = {name: {} for name in chosen}
+        for first in range(asked.start, asked.start + asked.cases, ROUND):
+            last = min(first + ROUND, asked.start + asked.cases)
+            for name, reader in chosen.items():
+                for seed in range(first, last):
+                    problem = altered(reader, seed, folder)
+                    if problem is None:
+                        continue
+                    kind = problem[:60]
+                    kinds[name][kind] = kinds[name].get(kind, 0) + 1
+                    if kinds[name][kind] == 1:
                         print(f"{name}, seed {seed}: {problem[:300]}", flush=True)
-            (folder / reader.file).write_text(reader.text, encoding="utf-8")
-            seconds = time.monotonic() - began
-            print(f"{name}: {sum(kinds.values())} not clean, {seconds:.0f} s", flush=True)
-    print(f"{dt.date.today()}: {len(found)} readers, {asked.cases:,} cases each, {bad} not clean")
+            bad = {name: sum(each.values()) for name, each in kinds.items() if each}
+            print(
+                f"{dt.datetime.now():%Y-%m-%d %H:%M}: {len(chosen)} readers, "
+                f"{last - asked.start:,} cases each, not clean: {bad or 'none'}",
+                flush=True,
+            )
     return 1 if bad else 0
 
 

@@ -16,6 +16,8 @@ NAMES = tuple(
             *("trace burstgpt.csv", "trace weka.jsonl", "trace vllm_result.json"),
             *("results agg_bmk.json", "results vllm_bench.json", "results sglang_bench.jsonl"),
             *("results runs.csv", "report summary.json", "report points.csv"),
+            *("lengths", "model", "system", "sessions dag", "sessions mooncake", "sessions weka"),
+            *("sessions plays", "score predictions", "score points", "score mlperf"),
         }
     )
 )

@@ -266,10 +266,17 @@ def _lines_of(path: Path) -> dict[str, int]:
     """Line of each key of a file's mapping, from 1."""
     import yaml
 
-    node = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
+    try:
+        node = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
+    except yaml.YAMLError:  # libyaml, which reads the values, takes a tab where this does not
+        return {}
     if not isinstance(node, yaml.MappingNode):
         return {}
     return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
+def _place(path: Path, line: int | None) -> str:
+    return str(path) if line is None else f"{path}, line {line}"
 
 
 def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
@@ -284,7 +291,7 @@ def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
     lines = _lines_of(path)
     for name in entries:
         if name not in ("prompt", "output", "source"):
-            where = f"{path}, line {lines[name]}: key"
+            where = f"{_place(path, lines.get(name))}: key"
             raise unknown_name(field=where, value=name, known=("prompt", "output"))
     sides = []
     for name in ("prompt", "output"):
@@ -293,5 +300,5 @@ def read_lengths(path: Path) -> tuple[LengthDistribution, LengthDistribution]:
         try:
             sides.append(length_law(mapping_of(name, entries[name])))
         except UserError as error:
-            raise UserError(f"{path}, line {lines[name]}: {name}: {error}") from None
+            raise UserError(f"{_place(path, lines.get(name))}: {name}: {error}") from None
     return sides[0], sides[1]

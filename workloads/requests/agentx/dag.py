@@ -13,14 +13,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from workloads.errors import UserError, shown
 from workloads.requests.agentx.content import CONTENT_BLOCK_TOKENS, Content
 from workloads.requests.agentx.forest import Call, SessionTree, TreeRequest
-from workloads.requests.traces.rows import RowError, number, output_tokens, text_tokens
+from workloads.requests.traces.rows import (
+    RowError,
+    number,
+    output_tokens,
+    text_tokens,
+    whole_number,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workloads.requests.traces.rows import TraceSource
 
 _EPOCH_SHIFT = 20
+DEEPEST_TREE = 200
+"""Conversations that may stand above one another. [-]"""
 
 
 @dataclass(slots=True)
@@ -76,12 +87,9 @@ def mooncake_trees(source: TraceSource) -> list[SessionTree]:
     for line, row in source.json_lines():
         try:
             name = str(row.get("session_id", f"line {line}"))
-            new = int(number(row, "input_length"))
-            if new < 1:
-                raise RowError(f"input_length is {new}; it must be at least 1")
             turn = _Turn(
-                new_tokens=new,
-                output_tokens=max(int(number(row, "output_length")), 1),
+                new_tokens=whole_number(row, "input_length"),
+                output_tokens=whole_number(row, "output_length"),
                 delay_s=_delay_s(row),
                 forks=[],
                 spawns=[],
@@ -110,13 +118,20 @@ def _aiperf_conversation(source: TraceSource, line: int, row: dict[str, Any]) ->
                 new_tokens=text_tokens(text, f"turn {position}", source.options),
                 output_tokens=output_tokens(turn, "max_tokens", source.options),
                 delay_s=_delay_s(turn),
-                forks=[_child(each) for each in turn.get("forks") or []],
-                spawns=[_spawn(each, position, len(turns)) for each in turn.get("spawns") or []],
+                forks=[_child(each) for each in _listed(turn, "forks")],
+                spawns=[_spawn(each, position, len(turns)) for each in _listed(turn, "spawns")],
                 whole_prompt=whole,
             )
         )
-    one.before = [_child(each) for each in row.get("pre_session_spawns") or []]
+    one.before = [_child(each) for each in _listed(row, "pre_session_spawns")]
     return one
+
+
+def _listed(row: dict[str, Any], name: str) -> list[Any]:
+    value = row.get(name) or []
+    if not isinstance(value, list):
+        raise RowError(f"{name} is {shown(value)}; it must be a list of conversations")
+    return value
 
 
 def _text(message: Any) -> str:
@@ -129,7 +144,7 @@ def _text(message: Any) -> str:
 def _child(entry: Any) -> str:
     name = entry.get("child") if isinstance(entry, dict) else entry
     if not isinstance(name, str):
-        raise RowError(f"child {entry!r} is not the session_id of a conversation")
+        raise RowError(f"child {shown(entry)} is not the session_id of a conversation")
     return name
 
 
@@ -174,7 +189,7 @@ def _trees(source: TraceSource, found: dict[str, _Conversation]) -> list[Session
     trees = []
     for name, one in found.items():
         if name not in parents:
-            builder = _Builder(found)
+            builder = _Builder(found, source.path)
             builder.conversation(one, agent=0, after=-1, content=(), tokens=0)
             reached |= builder.names
             trees.append(builder.tree(name))
@@ -194,8 +209,10 @@ def _forget(one: _Conversation, child: str) -> None:
 class _Builder:
     """One tree out of its conversations, request by request."""
 
-    def __init__(self, found: dict[str, _Conversation]) -> None:
+    def __init__(self, found: dict[str, _Conversation], path: Path) -> None:
         self._found = found
+        self._path = path
+        self._depth = 0
         self.names: set[str] = set()
         self._requests: list[TreeRequest] = []
         self._agents = 0
@@ -206,6 +223,12 @@ class _Builder:
     ) -> int:
         """Add the turns of a conversation and of its children; its last request."""
         self.names.add(one.name)
+        self._depth += 1
+        if self._depth > DEEPEST_TREE:
+            raise UserError(
+                f"{self._path}, line {one.line}: '{one.name}' lies under {DEEPEST_TREE} "
+                "conversations; the limit is there to find mistakes"
+            )
         for child in one.before:
             self._spawned(child, after)
         joins: dict[int, list[int]] = {}
@@ -244,6 +267,7 @@ class _Builder:
                 last = [self._spawned(child, index) for child in names]
                 if join is not None:
                     joins.setdefault(join, []).extend(last)
+        self._depth -= 1
         return after
 
     def _spawned(self, child: str, after: int) -> int:

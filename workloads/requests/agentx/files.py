@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from workloads.datafiles import parse_json
 from workloads.errors import UserError
 from workloads.requests.agentx.dag import aiperf_dag_trees, mooncake_trees
 from workloads.requests.agentx.mooncake_dag import SCHEMA, agentic_mooncake_trees
@@ -65,10 +65,7 @@ def holds_sessions(name_or_path: str, *, chains: bool = False) -> bool:
         head = stream.read(1 << 16)
     if '"requests"' in head and '"block_size"' in head:
         return True
-    try:
-        row = json.loads(head.lstrip().splitlines()[0])
-    except (json.JSONDecodeError, IndexError):
-        return False
+    row = _json_of(next(iter(head.lstrip().splitlines()), ""))
     if not isinstance(row, dict):
         return False
     dag = {"session_id", "turns"} <= row.keys() and _is_dag(row)
@@ -79,10 +76,7 @@ def _trees(source: TraceSource) -> list[SessionTree] | None:
     first = next((line for line in source.lines() if line.strip()), "").lstrip()
     if not first or first[0] not in "{[":
         return None
-    try:
-        head = json.loads(first)
-    except json.JSONDecodeError:
-        head = None
+    head = _json_of(first)
     if isinstance(head, dict):
         if {"requests", "block_size"} <= head.keys():
             return weka_trees(source, source.json_lines())
@@ -105,6 +99,14 @@ def _trees(source: TraceSource) -> list[SessionTree] | None:
 def _is_mooncake(row: dict[str, object]) -> bool:
     """Whether a row is of AIPerf's dialect with sessions, which states no arrivals."""
     return {"session_id", "input_length"} <= row.keys() and "timestamp" not in row
+
+
+def _json_of(text: str) -> object:
+    """The value of a line, or ``None`` where it is no JSON that a reader takes."""
+    try:
+        return parse_json(text, source="line")
+    except UserError:
+        return None
 
 
 def _is_dag(row: dict[str, object]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from workloads.errors import shown
 from workloads.requests.agentx.forest import Call, SessionTree, TreeRequest
 from workloads.requests.agentx.weka import chained
 from workloads.requests.traces.rows import RowError, hash_ids, number, whole_number
@@ -101,12 +102,15 @@ def _row(row: dict[str, Any], line: int, *, block_tokens: int) -> _Row:
         ids=ids[: prompt // block_tokens],
         not_before_s=_time_s(row, "not_before_ms"),
     )
-    for each in row.get("dependencies") or []:
+    dependencies = row.get("dependencies") or []
+    if not isinstance(dependencies, list):
+        raise RowError(f"dependencies is {shown(dependencies)}; it must be a list")
+    for each in dependencies:
         if not isinstance(each, dict):
-            raise RowError(f"dependency {each!r} is not an object")
+            raise RowError(f"dependency {shown(each)} is not an object")
         trigger = each.get("trigger", "completion")
         if trigger not in ("completion", "dispatch"):
-            raise RowError(f"trigger is {trigger!r}; it is completion or dispatch")
+            raise RowError(f"trigger is {shown(trigger)}; it is completion or dispatch")
         parent, relation = _text(each, "request_id"), str(each.get("relation", "sequence"))
         one.waits.append((parent, trigger == "dispatch", _time_s(each, "delay_ms"), relation))
     return one
@@ -115,7 +119,7 @@ def _row(row: dict[str, Any], line: int, *, block_tokens: int) -> _Row:
 def _text(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value:
-        raise RowError(f"{name} is {value!r}; it must name something")
+        raise RowError(f"{name} is {shown(value)}; it must name something")
     return value
 
 

@@ -1,0 +1,73 @@
+"""Predictions that stand in a user's own table: read whole, or refused with line and column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.output.csv_table import read_run_table
+from workloads.errors import UserError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+NEEDED = (
+    *("status", "pred_total_tput_per_gpu", "pred_median_tpot_s", "pred_mean_tpot_s"),
+    *("pred_mean_ttft_s", "pred_median_ttft_s"),
+)
+"""Columns that scores are taken from, of those that ``simulate predict`` adds."""
+
+
+def numbers(cells: pd.Series[str], *, place: str) -> pd.Series[float]:
+    """A column of text as numbers, blanks as unknown.
+
+    Parameters
+    ----------
+    place:
+        File, or what the table is called in an error.
+
+    Raises
+    ------
+    UserError
+        If a cell is no number; the message has its line, counted with the header.
+    """
+    import pandas as pd
+
+    text = cells.fillna("").astype(str).str.strip()
+    found = pd.to_numeric(text, errors="coerce")
+    bad = found.isna() & ~text.str.lower().isin(("", "nan"))
+    if bad.any():
+        position = int(bad.to_numpy().argmax())
+        raise UserError(
+            f"{place}, line {position + 2}: {cells.name} is {shown(text.iloc[position])}; "
+            "it must be a number, or blank"
+        )
+    return found
+
+
+def with_numbers(table: pd.DataFrame, *, names: Sequence[str], place: str) -> pd.DataFrame:
+    """A table of text with some of its columns as numbers, those that it has."""
+    return table.assign(
+        **{name: numbers(table[name], place=place) for name in names if name in table}
+    )
+
+
+def read_given(path: Path) -> pd.DataFrame:
+    """A table that ``simulate predict`` wrote, its ``pred_`` columns as numbers.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, lacks a column, or a figure is no number.
+    """
+    table = read_run_table(path)
+    missing = [name for name in NEEDED if name not in table]
+    if missing:
+        raise UserError(
+            f"{path} line 1: column {missing[0]} is missing; --predictions takes what simulate "
+            "predict writes for the same table"
+        )
+    names = [name for name in map(str, table.columns) if name.startswith("pred_")]
+    return with_numbers(table, names=names, place=str(path))
