@@ -369,11 +369,13 @@ SETTINGS = {
     "client_turnaround_s": 0.5,
     "tokenise_s_per_token": 2e-5,
 }
-"""Another value of every setting of a scenario; a calibration is tried in its own tests."""
+"""Another value of every setting of a scenario; a calibration and a chip for prefill
+pools are tried in their own tests."""
 
 
 def test_every_setting_of_a_scenario_is_moved():
-    assert {*SETTINGS, "calibration"} == set(SCENARIO) == set(Scenario.model_fields)
+    own = {"calibration", "prefill_sku"}
+    assert {*SETTINGS, *own} == set(SCENARIO) == set(Scenario.model_fields)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

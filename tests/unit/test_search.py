@@ -289,7 +289,7 @@ def test_the_command_writes_its_files(tmp_path, capsys):
     out = tmp_path / "search"
     assert run([*line.split(), str(out)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("sku,model,engine,precision")
+    assert printed[0].startswith("sku,prefill_sku,model,engine,precision")
     assert len(printed) >= 3
     names = {file.name for file in out.iterdir()}
     assert names == {"trials.csv", "pruned.csv", "search.png", "resolved.yaml", "summary.json"}
