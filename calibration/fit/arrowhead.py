@@ -47,7 +47,7 @@ class _Block:
             empty = np.empty((0, len(self.shared)))
             return _Addend(matrix, vector, empty, np.empty(0), np.empty((0, 0)))
         coupled = self.over_own.T @ weighted
-        inverse = np.linalg.inv(
+        inverse: FloatArray = np.linalg.inv(
             self.over_own.T @ (self.over_own * weights[:, None]) + np.diag(self.precision)
         )
         follows = inverse @ coupled

@@ -139,12 +139,12 @@ def test_levels_eliminated_one_by_one_solve_the_same_equations():
     columns = shared + levels * own
     design = np.zeros((rows, columns))
     block = np.full(columns, -1)
-    for level in range(levels):
-        block[shared + level * own : shared + (level + 1) * own] = level
+    for number in range(levels):
+        block[shared + number * own : shared + (number + 1) * own] = number
     for row in range(rows):
-        level = row % levels
+        number = row % levels
         design[row, :shared] = rng.normal(size=shared)
-        design[row, block == level] = rng.normal(size=own)
+        design[row, block == number] = rng.normal(size=own)
     targets, widths = rng.normal(size=rows), rng.uniform(0.5, 2.0, columns)
     weights = rng.uniform(0.5, 2.0, rows)
     arrowhead = Arrowhead(design=design, targets=targets, widths=widths, block=block)
