@@ -47,8 +47,9 @@ class _Block:
             empty = np.empty((0, len(self.shared)))
             return _Addend(matrix, vector, empty, np.empty(0), np.empty((0, 0)))
         coupled = self.over_own.T @ weighted
-        inverse: FloatArray = np.linalg.inv(
-            self.over_own.T @ (self.over_own * weights[:, None]) + np.diag(self.precision)
+        matrix_of_own = self.over_own.T @ (self.over_own * weights[:, None])
+        inverse = np.asarray(
+            np.linalg.inv(matrix_of_own + np.diag(self.precision)), dtype=np.float64
         )
         follows = inverse @ coupled
         constant = inverse @ (self.over_own.T @ (weights * self.targets))
