@@ -12,6 +12,7 @@ from calibration.fit.files import fit_entry, write_fit
 from calibration.fit.gauss_newton import NEAR
 from calibration.fit.own_runs import (
     fit_own_runs,
+    fit_steps,
     own_lines,
     read_own_runs,
     write_own_calibration,
@@ -24,6 +25,7 @@ from calibration.fit.pipeline import (
     write_calibration,
 )
 from calibration.fit.state import check_saved, load_fit, save_fit
+from calibration.fit.step_fit import read_steps
 from calibration.measured.repeats import repeat_table
 from calibration.measured.runs import load_measured
 from calibration.pages.accuracy_page import write_page
@@ -119,6 +121,7 @@ def fit_and_write(
 def fit_own_and_write(
     *,
     paths: Sequence[Path],
+    steps: Sequence[Path],
     facts: Mapping[str, object],
     start: Path | None,
     workers: int,
@@ -131,8 +134,10 @@ def fit_own_and_write(
 
     Parameters
     ----------
-    paths, facts:
-        Results, tables or folders, and what they do not say.
+    paths, steps:
+        Results, tables or folders; or logs of engines' steps.
+    facts:
+        What they do not say.
     start:
         The calibration that the runs are added to; ``None``: the shipped one.
 
@@ -146,10 +151,19 @@ def fit_own_and_write(
         If runs cannot be read or fitted, or the directory cannot be written.
     """
     _make_writable(directory)
-    selection, notes = read_own_runs(paths, facts=facts, tell=tell)
-    own = fit_own_runs(
-        selection, start=start, notes=notes, workers=workers, kept=kept, on_progress=on_progress
-    )
+    if steps:
+        batches, notes = read_steps(steps, facts=facts)
+        own = fit_steps(batches, start=start, notes=notes, on_progress=on_progress)
+    else:
+        selection, notes = read_own_runs(paths, facts=facts, tell=tell)
+        own = fit_own_runs(
+            selection,
+            start=start,
+            notes=notes,
+            workers=workers,
+            kept=kept,
+            on_progress=on_progress,
+        )
     written = write_own_calibration(own, directory=directory)
     return [*own_lines(own), f"wrote {', '.join(str(path) for path in written.values())}"]
 

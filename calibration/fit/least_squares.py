@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
-from scipy.sparse import csr_array, diags_array
 
+from calibration.fit.arrowhead import Arrowhead
 from calibration.fit.observations import METRICS, NOISE
+from hwmodels.fitted import EFFECTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,14 @@ class LinearSystem:
         Builds in the order of their columns, which follow the effects.
     widths:
         Prior standard deviation of each column. [-]
+    block:
+        Level that each column belongs to alone, by number; -1: shared by several. ``None``: all
+        are shared.
+
+    Notes
+    -----
+    A row has columns of one block beside shared ones, so that the normal equations are an
+    arrowhead, see `calibration.fit.arrowhead`.
     """
 
     design: FloatArray
@@ -78,6 +86,18 @@ class LinearSystem:
     observation: npt.NDArray[np.int64]
     builds: list[str]
     widths: FloatArray
+    block: npt.NDArray[np.int64] | None = None
+    arrowhead: Arrowhead = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shared = np.full(len(self.widths), -1, dtype=np.int64)
+        arrowhead = Arrowhead(
+            design=self.design,
+            targets=self.targets,
+            widths=self.widths,
+            block=shared if self.block is None else self.block,
+        )
+        object.__setattr__(self, "arrowhead", arrowhead)
 
     def solve(
         self,
@@ -99,35 +119,43 @@ class LinearSystem:
         rounds:
             Reweighting rounds at the most; fewer where nothing moves any more.
         with_covariance:
-            Whether the covariance is worked out, which takes longer than all else; it is empty
-            otherwise.
+            Whether the covariance is worked out; it is empty otherwise.
         """
         kept = ~np.isin(self.observation, without)
-        design, targets, scale = self.design[kept], self.targets[kept], self.trust[kept]
-        solution: FloatArray = np.zeros(len(self.widths))
-        robust = np.ones(len(targets))
+        scale = np.where(kept, self.trust, 0.0)
+        solution = np.zeros(len(self.widths))
+        robust = np.ones(len(self.targets))
         if start is not None:
-            solution[:] = [*start.effects, *(start.offsets.get(s, 0.0) for s in self.builds)]
-            robust = _huber((targets - design @ solution) * scale)
-        normal = np.diag(self.widths**-2.0) + _gram(design, robust * scale**2)
+            solution = self.joined(start)
+            robust = self._robust(solution)
+        solved = self.arrowhead.solved(robust * scale**2)
         for _ in range(rounds):
-            before = solution
-            pull = design.T @ (robust * scale**2 * targets)
-            solution = np.asarray(linalg.solve(normal, pull, assume_a="pos"), dtype=np.float64)
-            if np.max(np.abs(self.design @ (solution - before)), initial=0.0) < SETTLED:
+            before, solution = solution, solved.solution
+            moved = self.arrowhead.responses(solution - before)
+            if np.max(np.abs(moved), initial=0.0) < SETTLED:
                 break
-            moved = _huber((targets - design @ solution) * scale) - robust
-            rows = np.abs(moved) > 1e-9
-            robust = robust + moved
-            normal += _gram(design[rows], (moved * scale**2)[rows])
+            robust = self._robust(solution)
+            solved = self.arrowhead.solved(robust * scale**2)
         effects = len(self.widths) - len(self.builds)
-        inverse = np.linalg.inv(normal) if with_covariance else np.empty((0, 0))
-        covariance = np.asarray(inverse[:effects, :effects], dtype=np.float64)
+        covariance = solved.covariance(effects) if with_covariance else np.empty((0, 0))
+        return self.parted(solution, covariance=covariance)
+
+    def joined(self, solution: Solution) -> FloatArray:
+        """A solution as one vector, a build that it does not know at 0. [-]"""
+        offsets = (solution.offsets.get(name, 0.0) for name in self.builds)
+        return np.array([*solution.effects, *offsets], dtype=np.float64)
+
+    def parted(self, solution: FloatArray, *, covariance: FloatArray) -> Solution:
+        """A vector as effects and offsets."""
+        effects = len(self.widths) - len(self.builds)
         return Solution(
-            effects=np.asarray(solution[:effects], dtype=np.float64),
+            effects=solution[:effects],
             offsets=dict(zip(self.builds, solution[effects:].tolist(), strict=True)),
             covariance=covariance,
         )
+
+    def _robust(self, solution: FloatArray) -> FloatArray:
+        return _huber((self.targets - self.arrowhead.responses(solution)) * self.trust)
 
 
 class Refits:
@@ -140,20 +168,16 @@ class Refits:
 
     Notes
     -----
-    Few rows D of weights W are taken out of the normal equations A x = b by Woodbury's identity,
-    ``(A - D' W D)^-1 = A^-1 + A^-1 D' (W^-1 - D A^-1 D')^-1 D A^-1``, at the weights of
-    ``start``; many by solving again, with weights of their own.
+    Few rows are taken out of the normal equations at the weights of ``start``; for many they are
+    solved again, with weights of their own.
     """
 
     def __init__(self, system: LinearSystem, *, start: Solution) -> None:
         self.system = system
         self.start = start
-        known = [*start.effects, *(start.offsets.get(name, 0.0) for name in system.builds)]
-        residuals = (system.targets - system.design @ np.array(known)) * system.trust
-        self._weights = _huber(residuals) * system.trust**2
-        normal = np.diag(system.widths**-2.0) + _gram(system.design, self._weights)
-        self._inverse = np.linalg.inv(normal)
-        self._solution = self._inverse @ (system.design.T @ (self._weights * system.targets))
+        residuals = system.targets - system.arrowhead.responses(system.joined(start))
+        self._weights = _huber(residuals * system.trust) * system.trust**2
+        self._solved = system.arrowhead.solved(self._weights)
 
     def without(self, observations: Sequence[int], *, rounds: int) -> Solution:
         """The solution that observations at these positions have no part in.
@@ -166,23 +190,7 @@ class Refits:
             return system.solve(
                 without=observations, start=self.start, rounds=rounds, with_covariance=False
             )
-        design, weights = system.design[out], self._weights[out]
-        spread = self._inverse @ design.T
-        shifted = self._solution - spread @ (weights * system.targets[out])
-        core = np.diag(1.0 / weights) - design @ spread
-        solution = shifted + spread @ np.linalg.solve(core, design @ shifted)
-        effects = len(system.widths) - len(system.builds)
-        return Solution(
-            effects=np.asarray(solution[:effects], dtype=np.float64),
-            offsets=dict(zip(system.builds, solution[effects:].tolist(), strict=True)),
-            covariance=np.empty((0, 0)),
-        )
-
-
-def _gram(design: FloatArray, weights: FloatArray) -> FloatArray:
-    """``design' diag(weights) design``; a row touches a few dozen of a thousand columns."""
-    rows = csr_array(design)
-    return np.asarray((rows.T @ (diags_array(weights) @ rows)).toarray(), dtype=np.float64)
+        return system.parted(self._solved.without(out), covariance=np.empty((0, 0)))
 
 
 def _huber(residuals: FloatArray) -> FloatArray:
@@ -202,6 +210,14 @@ def linear_system(
 ) -> LinearSystem:
     """Responses linearised around the parameters that they were simulated at; see `solve`."""
     builds = sorted({observation.build for observation in observations})
+    level_of = {observation.build: observation.level.groups[-1] for observation in observations}
+    number = {name: index for index, name in enumerate(sorted(set(level_of.values())))}
+    block = np.full(len(space) + len(builds), -1, dtype=np.int64)
+    for (_, effect, group), column in space.columns.items():
+        if effect == EFFECTS[-1]:
+            block[column] = number.get(group, -1)
+    for index, name in enumerate(builds):
+        block[len(space) + index] = number[level_of[name]]
     place = {name: len(space) + index for index, name in enumerate(builds)}
     rows: list[FloatArray] = []
     targets: list[float] = []
@@ -231,6 +247,7 @@ def linear_system(
         observation=np.array(owner, dtype=np.int64),
         builds=builds,
         widths=np.concatenate([space.widths, np.full(len(builds), BUILD_WIDTH)]),
+        block=block,
     )
 
 

@@ -8,14 +8,14 @@ add. Derivatives are taken of the own runs alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import linalg
 
 from calibration.fit.effects import FITTED, EffectSpace
 from calibration.fit.gauss_newton import LARGEST_MOVE
-from calibration.fit.least_squares import BUILD_WIDTH, SIGN, LinearSystem
+from calibration.fit.least_squares import SIGN, LinearSystem
 from calibration.fit.observations import METRICS, NOISE
 from calibration.fit.response import jacobian, respond
 from calibration.fit.sampled_jacobian import SampledRuns
@@ -40,6 +40,24 @@ MOST_MOVES = 2
 
 STILL = 0.01
 """Change of the logarithm of any figure below which parameters stay. [-]"""
+
+
+COMMON_WIDTH = 0.05
+"""Prior standard deviation of what all times of a user's level share beyond the fit's runs: a
+clock, a power limit, flags that nobody wrote down. [-]"""
+
+SERIES_WIDTH = 0.02
+"""That of what a series adds to it, which is no part of the level. Both predict left-out runs of
+published cells best. [-]"""
+
+_ALL_TIMES = {
+    "t0_scale": 1.0,
+    "compute_scale": -1.0,
+    "attention_scale": -1.0,
+    "memory_scale": -1.0,
+    "eager_launch_s": 1.0,
+}
+"""What makes every operation of a step longer alike; grouped products follow other ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,14 +104,25 @@ class OwnFit:
         }
 
 
+class Simulator(Protocol):
+    """What says how long runs or steps take, and how that changes."""
+
+    def respond(self, runs: Sequence[Observation], logs: FloatArray) -> FloatArray:
+        """Logarithms at some log parameters, (runs, metrics); NaN where unknown."""
+        ...
+
+    def slopes(self, runs: Sequence[Observation], logs: FloatArray) -> FloatArray:
+        """Their derivatives, (runs, metrics, parameters)."""
+        ...
+
+
 def fit_own(
     observations: Sequence[Observation],
     *,
     weights: FloatArray,
     posterior: Posterior,
+    simulator: Simulator,
     directory: Path | None = None,
-    workers: int = 2,
-    kept: KeptWork | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> OwnFit:
     """Move the levels of a user's own runs towards what they measured.
@@ -104,16 +133,16 @@ def fit_own(
         Trust in each run. [-]
     posterior:
         Covariance of the fit that is moved.
+    simulator:
+        What says the logarithms of the runs and their derivatives.
     directory:
         The calibration that is moved; ``None``: the shipped one.
-    kept:
-        Where finished derivatives are kept.
 
     Notes
     -----
-    Minimises ``sum h(w (y - f - J d -+ b) / s) + d' K^-1 d + sum (b / 0.04)^2`` over moves d of
-    levels and offsets b of builds, as `calibration.fit.least_squares.solve` does for effects; K
-    is the covariance of what the effects of a level add up to.
+    Minimises ``sum h(w (y - f - J d -+ b) / s) + d' K^-1 d + sum (b / 0.02)^2`` over moves d of
+    levels and offsets b of series, as `calibration.fit.least_squares.solve` does for effects; K
+    is the covariance of what the effects of a level add up to, see `moves_prior`.
     """
     placed = [at_fitted_level(o, directory=directory) for o in observations]
     runs = [each for each, _ in placed]
@@ -127,22 +156,10 @@ def fit_own(
         if on_progress is not None:
             on_progress(done, steps, what)
 
-    def simulated(logs: FloatArray) -> FloatArray:
-        return respond(observations=runs, logs=logs, parameters=FITTED, workers=workers, kept=kept)
-
     tell(0, "your runs")
-    responses = before = simulated(start)
+    responses = before = simulator.respond(runs, start)
     tell(1, "derivatives")
-    sample = SampledRuns(runs, logs=start)
-    slopes = sample.spread(
-        jacobian(
-            observations=[runs[i] for i in sample.rows],
-            logs=start[sample.rows],
-            parameters=FITTED,
-            workers=workers,
-            kept=kept,
-        )
-    )
+    slopes = simulator.slopes(runs, start)
     low, high = (np.log([getattr(p, end) for p in FITTED]) for end in ("low", "high"))
     moves = np.zeros((len(levels), len(FITTED)))
 
@@ -166,7 +183,7 @@ def fit_own(
             break
         moves = moved
         tell(2 + done, "your runs at the parameters found")
-        responses = simulated(start + moves[group])
+        responses = simulator.respond(runs, start + moves[group])
     last = system()
     found = last.solve(rounds=12)
     root = _root(prior)
@@ -184,6 +201,44 @@ def fit_own(
             last, responses=responses, slopes=slopes, moves=moves, group=group, prior=prior
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRuns:
+    """The simulator of whole runs, see `calibration.fit.response`; derivatives of sampled ones.
+
+    Parameters
+    ----------
+    workers:
+        Processes; the result does not depend on their number.
+    kept:
+        Where finished responses are kept.
+    """
+
+    workers: int = 2
+    kept: KeptWork | None = None
+
+    def respond(self, runs: Sequence[Observation], logs: FloatArray) -> FloatArray:
+        """Simulated logarithms, (runs, metrics)."""
+        return respond(
+            observations=runs,
+            logs=logs,
+            parameters=FITTED,
+            workers=self.workers,
+            kept=self.kept,
+        )
+
+    def slopes(self, runs: Sequence[Observation], logs: FloatArray) -> FloatArray:
+        """Their derivatives, (runs, metrics, parameters)."""
+        sample = SampledRuns(runs, logs=logs)
+        taken = jacobian(
+            observations=[runs[i] for i in sample.rows],
+            logs=logs[sample.rows],
+            parameters=FITTED,
+            workers=self.workers,
+            kept=self.kept,
+        )
+        return sample.spread(taken)
 
 
 def at_fitted_level(
@@ -221,14 +276,20 @@ def _levels(runs: Sequence[Observation]) -> dict[str, LevelKey]:
 
 
 def moves_prior(levels: dict[str, LevelKey], *, posterior: Posterior) -> FloatArray:
-    """Covariance of the moves of levels, (levels x parameters) squared. [-]"""
+    """Covariance of the moves of levels, (levels x parameters) squared. [-]
+
+    That of the effects which add up to a level, and a factor on all of its times alike, of
+    `COMMON_WIDTH`.
+    """
     space = EffectSpace(levels=list(levels.values()))
     adds = np.zeros((len(levels) * len(FITTED), len(space)))
     for place, level in enumerate(levels.values()):
         for column, parameter in enumerate(FITTED):
             row = place * len(FITTED) + column
             adds[row, space.indices(parameter=parameter, level=level)] = 1.0
-    covariance: FloatArray = adds @ posterior.prior(space) @ adds.T
+    alike = np.array([_ALL_TIMES.get(parameter.name, 0.0) for parameter in FITTED])
+    common = np.kron(np.eye(len(levels)), COMMON_WIDTH**2 * np.outer(alike, alike))
+    covariance: FloatArray = adds @ posterior.prior(space) @ adds.T + common
     return covariance
 
 
@@ -240,7 +301,7 @@ def moves_system(
     weights: FloatArray,
     group: npt.NDArray[np.int64],
     prior: FloatArray,
-    build_width: float = BUILD_WIDTH,
+    build_width: float = SERIES_WIDTH,
 ) -> LinearSystem:
     """Runs as rows over whitened moves of levels and offsets of builds.
 

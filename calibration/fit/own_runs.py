@@ -15,8 +15,9 @@ import yaml
 from calibration.fit.effects import FITTED
 from calibration.fit.files import SMALLEST_EFFECT, forms_of, write_fit
 from calibration.fit.observations import METRICS
-from calibration.fit.own_fit import fit_own
+from calibration.fit.own_fit import WholeRuns, fit_own
 from calibration.fit.posterior import read_posterior, write_posterior
+from calibration.fit.step_fit import StepObservation, StepTimes
 from calibration.importers.runs import import_runs
 from calibration.measured.selection import select_for_fit
 from hwmodels.calibration_files import sealed
@@ -34,12 +35,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calibration.fit.effects import LevelKey
-    from calibration.fit.own_fit import OwnFit
+    from calibration.fit.observations import Observation
+    from calibration.fit.own_fit import OwnFit, Simulator
     from calibration.measured.selection import Selection
     from simulator.output.kept_work import KeptWork
 
     FloatArray = npt.NDArray[np.float64]
     Progress = Callable[[int, int, str], None]
+
+STEP_TRUST = 0.5
+"""Trust in a kind of batch of a log: its neighbours share what the model misses of it. [-]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +53,10 @@ class OwnRuns:
 
     Parameters
     ----------
-    fit, selection:
-        The levels that moved, and the runs behind them.
+    fit:
+        The levels that moved.
+    source:
+        What is added to the source of the fit that was moved.
     start:
         The calibration that was moved; ``None``: the shipped one.
     notes:
@@ -59,16 +66,10 @@ class OwnRuns:
     """
 
     fit: OwnFit
-    selection: Selection
+    source: str
     start: Path | None
     notes: tuple[str, ...]
     seconds: float
-
-    @property
-    def source(self) -> str:
-        """What is added to the source of the fit that was moved."""
-        names = sorted(self.selection.fitted_runs["source"].astype(str).unique())
-        return f"{len(self.fit.observations)} own runs of {', '.join(names)}"
 
 
 def read_own_runs(
@@ -132,21 +133,70 @@ def fit_own_runs(
     UserError
         If the calibration that is moved has no posterior, or no run can finish.
     """
-    began = time.monotonic()
-    fit = fit_own(
+    names = sorted(selection.fitted_runs["source"].astype(str).unique())
+    return fitted_own(
         selection.observations,
         weights=selection.weights,
+        source=f"{len(selection.observations)} own runs of {', '.join(names)}",
+        simulator=WholeRuns(workers=workers, kept=kept),
+        start=start,
+        notes=notes,
+        on_progress=on_progress,
+    )
+
+
+def fit_steps(
+    observations: Sequence[StepObservation],
+    *,
+    start: Path | None = None,
+    notes: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> OwnRuns:
+    """Move a level towards the steps of an engine's log; nothing is simulated but steps.
+
+    Raises
+    ------
+    UserError
+        If the calibration that is moved has no posterior.
+    """
+    lines = sum(each.steps for each in observations)
+    names = sorted({each.series for each in observations})
+    return fitted_own(
+        observations,
+        weights=np.full(len(observations), STEP_TRUST),
+        source=f"{lines} {', '.join(names)}",
+        simulator=StepTimes(),
+        start=start,
+        notes=notes,
+        on_progress=on_progress,
+    )
+
+
+def fitted_own(
+    observations: Sequence[Observation],
+    *,
+    weights: FloatArray,
+    source: str,
+    simulator: Simulator,
+    start: Path | None,
+    notes: Sequence[str],
+    on_progress: Progress | None,
+) -> OwnRuns:
+    """Observations of a user's own, fitted; see `calibration.fit.own_fit.fit_own`."""
+    began = time.monotonic()
+    fit = fit_own(
+        observations,
+        weights=weights,
         posterior=read_posterior(start),
+        simulator=simulator,
         directory=start,
-        workers=workers,
-        kept=kept,
         on_progress=on_progress,
     )
     if not np.isfinite(fit.before).any():
         raise UserError("none of your runs fits in memory or can finish; check layout and lengths")
     return OwnRuns(
         fit=fit,
-        selection=selection,
+        source=source,
         start=start,
         notes=tuple(notes),
         seconds=time.monotonic() - began,
@@ -297,15 +347,14 @@ def _deviations(covariance: FloatArray) -> FloatArray:
 def own_lines(own: OwnRuns) -> list[str]:
     """What a user should know of a fit of own runs, in lines."""
     fit = own.fit
-    count = len(fit.observations)
     told = own_provenance(own)
-    lines = [f"{count} own runs fitted in {own.seconds:.0f} s"]
+    lines = [f"{own.source}, fitted in {own.seconds:.0f} s"]
     lines += [f"note: {note}" for note in own.notes]
     silent = int(np.isnan(fit.before).all(axis=1).sum())
     if silent:
         lines.append(f"note: {silent} of them do not fit in memory or cannot finish")
     for name, level in fit.levels.items():
-        lines.append(f"{name}, {_runs(told['levels'][name]['runs'])}:")
+        lines.append(f"{name}:")
         known = told["levels"][name]
         for parameter in FITTED:
             row = known[parameter.name]
@@ -316,7 +365,7 @@ def own_lines(own: OwnRuns) -> list[str]:
                 f"1 sd {row['log_sd_before']:.0%} -> {row['log_sd']:.0%}"
             )
         lines += _answered(level, own)
-    for metric, label in zip(METRICS, ("tok/s/GPU", "TPOT", "TTFT"), strict=True):
+    for metric, label in zip(METRICS, ("tok/s/GPU", _tpot_label(fit), "TTFT"), strict=True):
         errors = told["median_errors"]
         if metric not in errors["before"]:
             continue
@@ -330,8 +379,8 @@ def own_lines(own: OwnRuns) -> list[str]:
     return lines
 
 
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
+def _tpot_label(fit: OwnFit) -> str:
+    return "step times" if isinstance(fit.observations[0], StepObservation) else "TPOT"
 
 
 def _answered(level: LevelKey, own: OwnRuns) -> list[str]:

@@ -18,7 +18,15 @@ import pandas as pd
 from calibration.validation.bands import COVERED, FEWEST, Band, _covered_by_others, _widening
 from calibration.validation.cell_bands import conformal_ends
 from simulator.analysis.pareto import Frontier
-from simulator.prediction.bands import DATES, RELATIONS, pair_key, relation_of
+from simulator.prediction.bands import (
+    DATES,
+    OTHER_ENGINE,
+    SAME_ENGINE,
+    SAME_PLATFORM,
+    pair_key,
+    platform_of,
+    relation_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -38,6 +46,8 @@ SCHEME_OF = {"calibrated": "series", "transferred": "sku", "specification": "spe
 _ALIKE = ("model", "isl", "osl", "speculation", "source")
 """What two frontiers must share for their ratio to be judged."""
 
+_OF_FRONTIER = ("sku", "generation", "software", *_ALIKE)
+
 MOST_PAIRS = 60
 """Residuals of a pair of SKUs and a relation that count at most; more are thinned evenly, so that
 two SKUs with many runs do not decide a band."""
@@ -48,7 +58,8 @@ def frontier_residuals(predictions: pd.DataFrame, *, scheme: str) -> pd.DataFram
 
     Returns
     -------
-    ``frontier``, ``sku``, ``software``, `_ALIKE`, ``users`` and ``residual`` where both have it.
+    ``frontier``, ``sku``, ``generation``, ``software``, `_ALIKE`, ``users`` and ``residual``
+    where both have it.
     """
     names = [f"{which}_{metric}" for which in ("measured", "predicted") for metric in _AXES]
     rows = predictions[predictions["scheme"] == scheme]
@@ -63,14 +74,14 @@ def frontier_residuals(predictions: pd.DataFrame, *, scheme: str) -> pd.DataFram
             for which in ("measured", "predicted")
         )
         first = group.iloc[0]
-        shared = {name: first[name] for name in ("sku", "software", *_ALIKE)}
+        shared = {name: first[name] for name in _OF_FRONTIER}
         residual = measured - predicted
         found += [
             {"frontier": frontier, **shared, "users": users, "residual": float(value)}
             for users, value in zip(USERS, residual, strict=True)
             if np.isfinite(value)
         ]
-    columns = ["frontier", "sku", "software", *_ALIKE, "users", "residual"]
+    columns = ["frontier", *_OF_FRONTIER, "users", "residual"]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -106,10 +117,12 @@ def pair_residuals(predictions: pd.DataFrame, *, first: str, second: str) -> pd.
     joined = one.merge(two, on=[*_ALIKE, "users"], suffixes=("", "_other"))
     joined = joined[joined["sku"] != joined["sku_other"]]
     same = (joined["software"] == joined["software_other"]).to_numpy()
+    platforms = [joined[name].map(platform_of) for name in ("generation", "generation_other")]
+    alike = (platforms[0] == platforms[1]).to_numpy()
     skus = zip(joined["sku"], joined["sku_other"], strict=True)
     table = pd.DataFrame(
         {
-            "relation": np.where(same, *RELATIONS),
+            "relation": np.select([same & alike, same], [SAME_PLATFORM, SAME_ENGINE], OTHER_ENGINE),
             "pair": ["/".join(sorted(pair)) for pair in skus],
             "sku": joined["sku"].to_numpy(),
             "other": joined["sku_other"].to_numpy(),
@@ -139,7 +152,7 @@ def date_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
         by_level = group.groupby("level_date", sort=True)["residual"].median()
         found += [
             {
-                "relation": RELATIONS[0],
+                "relation": SAME_ENGINE,
                 "pair": f"{group['software'].iloc[0]}/{group['sku'].iloc[0]}",
                 "sku": group["sku"].iloc[0],
                 "other": group["sku"].iloc[0],
@@ -151,7 +164,7 @@ def date_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def fit_paired_bands(predictions: pd.DataFrame) -> PairedBands:
-    """Bands of ratios by kinds of the two predictions and by relation of their engines.
+    """Bands of ratios by kinds of the two predictions and by relation of engines and platforms.
 
     5 % and 95 % quantiles of the residuals, widened until nine of ten residuals of a SKU's pairs
     lie within the quantiles of the pairs without it.

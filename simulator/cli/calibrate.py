@@ -38,6 +38,7 @@ if TYPE_CHECKING:
             self,
             *,
             paths: Sequence[Path],
+            steps: Sequence[Path],
             facts: Mapping[str, object],
             start: Path | None,
             workers: int,
@@ -105,6 +106,16 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
                 show_default=False,
             ),
         ] = None,
+        steps: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--steps",
+                metavar="LOG",
+                help="In place of RUNS: an engine's own log of its steps (vLLM, SGLang) or a "
+                "table of forward-pass metrics; --fact says model, sku, engine, layout. "
+                "Repeatable.",
+            ),
+        ] = None,
         fact: Annotated[
             list[str] | None,
             typer.Option(
@@ -150,19 +161,29 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
         from simulator.output.kept_work import inputs_digest, kept_within
 
         facts = parse_facts(fact or [])
-        own = runs or []
-        _check_fit_flags(own, facts=facts, structure=structure, models=models)
+        own, logs = runs or [], steps or []
+        _check_fit_flags(own, logs=logs, facts=facts, structure=structure, models=models)
         names = _names(models or FITTED_MODELS)
         _check_workers(workers)
         inputs = inputs_digest(
-            "fit", _files_of(own), facts, names, structure, _files_of([start] if start else [])
+            "fit",
+            _files_of([*own, *logs]),
+            facts,
+            names,
+            structure,
+            _files_of([start] if start else []),
         )
         kept = kept_within(out, inputs=inputs)
         common: dict[str, Any] = {"workers": workers, "directory": out, "tell": _note, "kept": kept}
         with kept_work(kept), progress_bar() as on_progress:
-            if own:
+            if own or logs:
                 lines = calibration().fit_own_and_write(
-                    paths=own, facts=facts, start=start, on_progress=on_progress, **common
+                    paths=own,
+                    steps=logs,
+                    facts=facts,
+                    start=start,
+                    on_progress=on_progress,
+                    **common,
                 )
             else:
                 lines = calibration().fit_and_write(
@@ -260,8 +281,18 @@ def _files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def _check_fit_flags(
-    own: Sequence[Path], *, facts: Mapping[str, object], structure: bool, models: str | None
+    runs: Sequence[Path],
+    *,
+    logs: Sequence[Path],
+    facts: Mapping[str, object],
+    structure: bool,
+    models: str | None,
 ) -> None:
+    if runs and logs:
+        raise UserError(
+            "fit runs and --steps one after the other: --from DIR goes on from the first"
+        )
+    own = [*runs, *logs]
     if facts and not own:
         raise UserError("--fact describes your own runs; name them, as in fit my_runs.csv")
     if own and structure:

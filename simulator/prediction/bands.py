@@ -26,7 +26,12 @@ bandwidth, or compute, KV pools and caps."""
 def cell_of(*, engine: str, generation: str, requests_per_rank: float) -> str:
     """The cell that a prediction's band is of: ``vllm/blackwell/floor-bound``."""
     regime = next(name for end, name in REGIMES if requests_per_rank <= end)
-    return f"{engine}/{generation.split('_')[0]}/{regime}"
+    return f"{engine}/{platform_of(generation)}/{regime}"
+
+
+def platform_of(generation: str) -> str:
+    """Chip generations that run one set of kernels: ``blackwell`` of ``blackwell_ultra``."""
+    return generation.split("_")[0]
 
 
 @lru_cache(maxsize=8)
@@ -91,8 +96,13 @@ def bands_of(
     }
 
 
-RELATIONS = ("same engine", "other engine")
-"""How the engines of two compared predictions relate."""
+SAME_PLATFORM, SAME_ENGINE, OTHER_ENGINE = RELATIONS = (
+    "same engine and platform",
+    "same engine",
+    "other engine",
+)
+"""How two compared predictions relate: one engine on chips of one platform (B200 and GB300), on
+chips of two, or two engines."""
 
 DATES = "dates"
 """Key of the band of one SKU and engine at a later date over an earlier one."""
@@ -100,9 +110,13 @@ DATES = "dates"
 _KINDS = ("calibrated", "transferred", "specification")
 
 
-def relation_of(first: str, second: str) -> str:
-    """The relation of two engines' software: ``same engine`` or ``other engine``."""
-    return RELATIONS[int(first != second)]
+def relation_of(first: str, second: str, *, generations: tuple[str, str] | None = None) -> str:
+    """The relation of two predictions by their engines' software and their chips' generations."""
+    if first != second:
+        return OTHER_ENGINE
+    if generations is not None and platform_of(generations[0]) == platform_of(generations[1]):
+        return SAME_PLATFORM
+    return SAME_ENGINE
 
 
 def pair_key(first: str, second: str) -> str:
@@ -123,7 +137,8 @@ def ratio_factors(
     first, second:
         Kinds of the prediction above and of that below, or `DATES` twice.
     relation:
-        From `relation_of`.
+        From `relation_of`; bands of one platform that were too few to tell apart are those of
+        one engine.
     directory:
         As `bands_of`.
 
@@ -135,7 +150,10 @@ def ratio_factors(
     if first not in (*_KINDS, DATES) or second not in (*_KINDS, DATES):
         return None  # published points beside simulated ones
     key = DATES if first == DATES else pair_key(first, second)
-    node = read_banded(directory).get("pairs", {}).get(key, {}).get(relation)
+    known = read_banded(directory).get("pairs", {}).get(key, {})
+    node = known.get(relation)
+    if node is None and relation == SAME_PLATFORM:
+        node = known.get(SAME_ENGINE)
     if node is None:
         return None
     low, high = float(node["low"]), float(node["high"])

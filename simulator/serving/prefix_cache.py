@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from workloads.requests.request import Request
 
 
+_APART = 1 << 100
+"""First identity of generated blocks that nobody repeats, beyond those of all prompts."""
+
+
 class PrefixMatch(NamedTuple):
     """What a prefix cache has of a prompt.
 
@@ -78,6 +82,7 @@ class PrefixCache:
         kept = pool.fixed_blocks_per_request if pool.state_blocks is None else pool.state_blocks
         self._state_tokens = max(kept * pool.block_tokens, 1)
         self._held_tokens = 0
+        self._apart = _APART
         # by level: tokens that nobody holds, room for them, and what to evict next
         levels = 1 + len(pool.offload)
         self._idle_tokens = [0] * levels
@@ -221,6 +226,10 @@ class PrefixCache:
         size = self._size
         first = request.prompt_tokens // size
         last = (request.prompt_tokens + request.output_tokens - 1) // size
+        if not request.output_recurs:
+            if last > first:
+                self._keep_apart(first, last)
+            return
         output = (private_block(request.session, position) for position in range(first, last))
         keys = (*request.block_hashes[:first], *output)
         node = self._place(keys)
@@ -234,6 +243,23 @@ class PrefixCache:
                 node.states[at] = state = BoundaryState(self._time if ages else -1)
                 self._idle_tokens[POOL] += self._state_tokens
                 self._push(POOL, state)
+
+    def _keep_apart(self, first: int, last: int) -> None:
+        """Keep generated blocks that no prompt will ask for: they only take room and grow old."""
+        self._time += 1
+        keys = tuple(range(self._apart, self._apart + last - first))
+        self._apart += last - first
+        node = PrefixNode(keys, self._tree.root)
+        self._tree.root.children[keys[0]] = node
+        node.time = self._time
+        self._idle_tokens[POOL] += len(keys) * self._size
+        self._offer(node)
+        ages = self.pool.states_age
+        end = self._aligned(last)
+        if self._keeps_states and (end == last or (ages and end > first)):
+            node.states[end - first] = state = BoundaryState(self._time if ages else -1)
+            self._idle_tokens[POOL] += self._state_tokens
+            self._push(POOL, state)
 
     def _aligned(self, blocks: int) -> int:
         """Blocks of prompts up to the last end of a pool block, rounded down to whole ones."""

@@ -442,6 +442,7 @@ class LaneClients:
             block_hashes=play.ids.of(call.content, full_blocks=content_blocks),
             block_tokens=play.block_tokens,
             session=(play.number << _AGENT_SHIFT) | one.agent,
+            output_recurs=False,
         )
         if call.prompt_tokens + output_tokens > self._longest_tokens:
             self._counts.overflows += 1

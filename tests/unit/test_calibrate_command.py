@@ -131,7 +131,7 @@ def test_own_runs_move_the_fit_and_every_command_uses_it(elsewhere, capsys):
         own_file(elsewhere, tpot_s=tpot_s)
         assert run(["calibrate", "fit", "own.csv", "--out", name, "--workers", "1"]) == 0
         out = capsys.readouterr().out
-        assert "2 own runs fitted" in out
+        assert "2 own runs of own.csv, fitted in" in out
         assert "median error of TPOT" in out
         fitted = fitted_level(**level, directory=elsewhere / name)
         assert fitted.basis == "own runs"

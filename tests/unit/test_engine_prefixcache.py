@@ -319,3 +319,23 @@ def test_prompts_kept_chunk_by_chunk_are_kept_as_whole_ones(paths, ends) -> None
             in_chunks.shrink(free)
         assert in_chunks.held_blocks == at_once.held_blocks
         assert in_chunks.idle_blocks == at_once.idle_blocks
+
+
+def test_output_that_nobody_repeats_takes_room_beside_its_prompt_and_goes_first() -> None:
+    """A prompt that goes on stays one node, and what was generated before it ages alone."""
+    cache = PrefixCache(KvPoolSpec(total_blocks=100, block_tokens=4))
+    first, longer = requests((16, 9), (40, 1))
+    for request in (first, longer):
+        request.block_tokens = 4
+        request.block_hashes = tuple(range(request.prompt_tokens // 4))
+        request.output_recurs = False
+    held = cache.insert(first, None)
+    cache.keep_output(first)
+    cache.release(held)
+    assert cache.idle_blocks == 4 + 2
+    held = cache.insert(longer, None)
+    cache.release(held)
+    assert held.keys == longer.block_hashes
+    assert cache.idle_blocks == 10 + 2
+    cache.shrink(10)
+    assert cache.match(longer, 41).tokens == 40

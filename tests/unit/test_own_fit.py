@@ -4,12 +4,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from calibration_cases import level, observation
 
 import calibration.fit.own_fit as own_fit
 from calibration.fit.effects import FITTED, EffectSpace
+from calibration.fit.own_fit import moves_prior
 from calibration.fit.own_runs import OwnRuns, moved_entries, own_lines
 from calibration.fit.posterior import (
     Posterior,
@@ -32,24 +32,22 @@ class Linear:
     def __init__(self):
         self.asked = 0
 
-    def slopes(self, run):
+    def slope(self, run):
         rng = np.random.default_rng(run.configuration.concurrency)
         time = np.abs(rng.normal(size=len(FITTED))) * 0.5
         return np.stack([-time, time, time])
 
-    def respond(self, *, observations, logs, **_):
+    def respond(self, observations, logs):
         self.asked += len(observations)
-        return np.array([self.slopes(o) @ row for o, row in zip(observations, logs, strict=True)])
+        return np.array([self.slope(o) @ row for o, row in zip(observations, logs, strict=True)])
 
-    def jacobian(self, *, observations, **_):
-        return np.array([self.slopes(o) for o in observations])
+    def slopes(self, observations, logs):
+        return np.array([self.slope(o) for o in observations])
 
 
 @pytest.fixture
 def linear(monkeypatch):
     made_up = Linear()
-    monkeypatch.setattr(own_fit, "respond", made_up.respond)
-    monkeypatch.setattr(own_fit, "jacobian", made_up.jacobian)
     known = SimpleNamespace(factors=FACTORS, level_date="2026-08-01")
     monkeypatch.setattr(own_fit, "fitted_level", lambda **_: known)
     return made_up
@@ -61,7 +59,7 @@ def runs_of(linear, count, *, at=AT, truth=TRUTH):
     for row in range(count):
         made = observation(row, at=at, series="a", measured=[0.0] * 3, concurrency=row + 1)
         made.configuration.sku = None
-        said = linear.respond(observations=[made], logs=[start + truth])[0]
+        said = linear.respond([made], [start + truth])[0]
         found.append(replace(made, series=f"a{row}", measured=said))
     linear.asked = 0
     return found
@@ -75,7 +73,7 @@ def posterior(*, scale=1.0):
 def fitted(linear, count, *, scale=1.0, **changes):
     runs = runs_of(linear, count, **changes)
     return own_fit.fit_own(
-        runs, weights=np.ones(count), posterior=posterior(scale=scale), workers=1
+        runs, weights=np.ones(count), posterior=posterior(scale=scale), simulator=linear
     )
 
 
@@ -87,9 +85,9 @@ def test_more_runs_bring_their_own_level_nearer_to_the_truth(linear):
         fit = fitted(linear, count)
         assert fit.errors(fit.after)["tpot"] < fit.errors(fit.before)["tpot"]
         assert (np.diag(fit.covariance) <= np.diag(fit.prior) + 1e-12).all()
-        said = [linear.slopes(o)[1] @ (fit.moves[0] - TRUTH) for o in others]
+        said = [linear.slope(o)[1] @ (fit.moves[0] - TRUTH) for o in others]
         missed.append(float(np.median(np.abs(said))))
-    untouched = float(np.median([abs(linear.slopes(o)[1] @ TRUTH) for o in others]))
+    untouched = float(np.median([abs(linear.slope(o)[1] @ TRUTH) for o in others]))
     assert missed[2] < missed[1] < missed[0] < untouched
     assert missed[2] < 0.35 * missed[0]
 
@@ -100,7 +98,9 @@ def test_what_the_fit_knows_well_moves_less(linear):
     assert np.abs(known.moves).sum() < 0.9 * np.abs(unknown.moves).sum()
     # the level's own addend is never known before
     widths = np.array([parameter.widths[-1] for parameter in FITTED])
-    assert np.diag(known.prior) == pytest.approx(widths**2, rel=0.01, abs=2e-4)
+    alike = np.diag(moves_prior({"a": AT}, posterior=posterior(scale=0.0))) - widths**2
+    assert set(alike.round(6)) == {0.0, round(own_fit.COMMON_WIDTH**2, 6)}
+    assert np.diag(known.prior) == pytest.approx(widths**2 + alike, rel=0.01, abs=2e-4)
 
 
 def test_each_run_is_simulated_a_few_times_and_only_ends_of_sweeps_are_varied(linear):
@@ -117,7 +117,7 @@ def test_undated_runs_move_the_level_that_predictions_have(linear):
 def test_two_levels_move_apart_but_share_what_their_runs_share(linear):
     other = replace(AT, level_date="2026-09-02")
     runs = [*runs_of(linear, 3), *runs_of(linear, 3, at=other, truth=-TRUTH)]
-    fit = own_fit.fit_own(runs, weights=np.ones(6), posterior=posterior(), workers=1)
+    fit = own_fit.fit_own(runs, weights=np.ones(6), posterior=posterior(), simulator=linear)
     assert fit.moves.shape == (2, len(FITTED))
     assert fit.moves[0, 0] > 0.0 > fit.moves[1, 0]
     alone = fitted(linear, 3)
@@ -133,9 +133,8 @@ def test_a_run_is_predicted_from_the_others(linear):
 
 def own_runs(linear, count=3):
     fit = fitted(linear, count)
-    table = pd.DataFrame({"source": ["mine.csv"] * count})
-    selection = SimpleNamespace(fitted_runs=table)
-    return OwnRuns(fit=fit, selection=selection, start=None, notes=("a note",), seconds=1.0)
+    source = f"{count} own runs of mine.csv"
+    return OwnRuns(fit=fit, source=source, start=None, notes=("a note",), seconds=1.0)
 
 
 def test_only_the_own_level_of_the_file_moves(linear, monkeypatch):

@@ -15,13 +15,13 @@ from calibration.validation.paired_bands import (
     paired_table,
 )
 from calibration.validation.validate import Validation
-from simulator.prediction.bands import DATES, pair_key, ratio_factors
+from simulator.prediction.bands import DATES, pair_key, ratio_factors, relation_of
 
 SKUS = [f"chip{number}" for number in range(8)]
 CLIENTS = np.array([1, 4, 16, 64, 256])
 
 
-def predictions(*, common_sd, own_sd, seed=0, schemes=("series", "sku")):
+def predictions(*, common_sd, own_sd, seed=0, platform_size=1, schemes=("series", "sku")):
     """Frontiers of every chip under 12 loads: an error of the load, and one of chip and load."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -39,6 +39,7 @@ def predictions(*, common_sd, own_sd, seed=0, schemes=("series", "sku")):
                         "series": f"{sku} {load} TP8",
                         "sku": sku,
                         "software": "vllm",
+                        "generation": f"platform{SKUS.index(sku) // platform_size}",
                         "model": f"model{load}",
                         "isl": 1024,
                         "osl": 1024,
@@ -89,6 +90,36 @@ def test_bands_cover_nine_of_ten_and_are_narrower_than_single_ones():
     assert set(rows["key"]) >= {"calibrated/calibrated", "transferred/calibrated"}
 
 
+def test_chips_of_one_platform_have_a_band_of_their_own():
+    """Chips that err together by platform: what is left in their ratio is less."""
+    table = predictions(common_sd=0.0, own_sd=0.03, platform_size=4)
+    rng = np.random.default_rng(1)
+    for _, rows in table.groupby(["generation", "model"]):
+        off = rng.normal(0.0, 0.4)
+        table.loc[rows.index, "measured_throughput"] += off
+        table.loc[rows.index, "measured_tpot"] -= off
+    bands = fit_paired_bands(table)["transferred/transferred"]
+    assert set(bands) == {"same engine and platform", "same engine"}
+    widths = {name: np.log(band.high / band.low) for name, band in bands.items()}
+    assert widths["same engine and platform"] < 0.2 * widths["same engine"]
+
+
+def test_the_relation_of_two_predictions():
+    blackwell = ("blackwell", "blackwell_ultra")
+    assert relation_of("vllm", "vllm", generations=blackwell) == "same engine and platform"
+    assert relation_of("vllm", "vllm", generations=("cdna3", "cdna4")) == "same engine"
+    assert relation_of("vllm", "sglang", generations=blackwell) == "other engine"
+
+
+def test_a_platform_without_a_band_takes_the_engines(monkeypatch):
+    from simulator.prediction import bands
+
+    node = {"same engine": {"low": 0.5, "high": 1.25}}
+    monkeypatch.setattr(bands, "read_banded", lambda _: {"pairs": {"transferred/calibrated": node}})
+    asked = {"relation": "same engine and platform", "directory": None}
+    assert ratio_factors(first="transferred", second="calibrated", **asked) == (0.5, 1.25)
+
+
 def test_a_ratio_is_read_in_either_order(tmp_path):
     single = {"own runs": {"total_tput_per_gpu": Band(0.8, 1.25, 30)}}
     pairs = {"transferred/calibrated": {"same engine": Band(0.5, 1.1, 40)}, DATES: {}}
@@ -105,7 +136,7 @@ def test_the_inverse_of_a_band(monkeypatch):
     from simulator.prediction import bands
 
     node = {"same engine": {"low": 0.5, "high": 1.25}}
-    monkeypatch.setattr(bands, "_factors", lambda _: {"pairs": {"transferred/calibrated": node}})
+    monkeypatch.setattr(bands, "read_banded", lambda _: {"pairs": {"transferred/calibrated": node}})
     asked = {"relation": "same engine", "directory": None}
     assert ratio_factors(first="transferred", second="calibrated", **asked) == (0.5, 1.25)
     assert ratio_factors(first="calibrated", second="transferred", **asked) == (0.8, 2.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from calibration_cases import level, linear_fit, observation, solved, system_of
 
+from calibration.fit.arrowhead import Arrowhead
 from calibration.fit.effects import FITTED, EffectSpace
 from calibration.fit.least_squares import Refits, solve
 from calibration.fit.observations import NOISE
@@ -130,3 +131,31 @@ def test_a_refit_by_update_is_that_from_scratch_at_the_same_weights(count):
     again = system.solve(without=without, start=fit.solution, rounds=1)
     np.testing.assert_allclose(updated.effects, again.effects, atol=1e-9)
     assert updated.offsets == pytest.approx(again.offsets, abs=1e-9)
+
+
+def test_levels_eliminated_one_by_one_solve_the_same_equations():
+    rng = np.random.default_rng(3)
+    rows, shared, levels, own = 60, 5, 4, 3
+    columns = shared + levels * own
+    design = np.zeros((rows, columns))
+    block = np.full(columns, -1)
+    for number in range(levels):
+        block[shared + number * own : shared + (number + 1) * own] = number
+    for row in range(rows):
+        number = row % levels
+        design[row, :shared] = rng.normal(size=shared)
+        design[row, block == number] = rng.normal(size=own)
+    targets, widths = rng.normal(size=rows), rng.uniform(0.5, 2.0, columns)
+    weights = rng.uniform(0.5, 2.0, rows)
+    arrowhead = Arrowhead(design=design, targets=targets, widths=widths, block=block)
+    solved = arrowhead.solved(weights)
+    for out in (np.zeros(rows, bool), np.arange(rows) == 7, np.arange(rows) % 4 == 1):
+        w = np.where(out, 0.0, weights)
+        normal = np.diag(widths**-2.0) + design.T @ (w[:, None] * design)
+        direct = np.linalg.solve(normal, design.T @ (w * targets))
+        assert solved.without(out) == pytest.approx(direct, rel=1e-8, abs=1e-10)
+        again = arrowhead.solved(w)
+        assert again.solution == pytest.approx(direct, rel=1e-8, abs=1e-10)
+        for count in (columns, columns - own, 2):
+            expected = np.linalg.inv(normal)[:count, :count]
+            assert again.covariance(count) == pytest.approx(expected, rel=1e-7, abs=1e-10)

@@ -30,6 +30,9 @@ class Request:
         ``think_s`` has passed. ``session`` is -1 for single-turn requests.
     think_s:
         Pause of the user before this turn. [s]
+    output_recurs:
+        Whether a later prompt may repeat what this request generates; recorded sessions repeat
+        the recorded text instead.
     """
 
     index: int
@@ -42,3 +45,4 @@ class Request:
     session: int = -1
     turn: int = 0
     think_s: float = 0.0
+    output_recurs: bool = True

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hwmodels.sku import list_skus, load_sku
 from simulator.engines.labels import parse_engine
-from simulator.prediction.bands import DATES, ratio_factors, relation_of
+from simulator.prediction.bands import DATES, SAME_ENGINE, ratio_factors, relation_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,13 +42,20 @@ def ratio_interval(
 def _paired(run: pd.Series, other: pd.Series, *, side: Side) -> tuple[float, float] | None:
     software = [parse_engine(str(row["engine"])).engine.software for row in (run, other)]
     kinds = [str(row["kind"]) for row in (run, other)]
-    relation = relation_of(*software)
+    relation = relation_of(*software, generations=_generations(str(run["sku"]), str(other["sku"])))
     one = run["sku"] == other["sku"] and software[0] == software[1]
     if one and kinds == ["calibrated"] * 2:
-        kinds = [DATES, DATES]
+        kinds, relation = [DATES, DATES], SAME_ENGINE
     return ratio_factors(
         first=kinds[0], second=kinds[1], relation=relation, directory=side.calibration
     )
+
+
+def _generations(first: str, second: str) -> tuple[str, str] | None:
+    """Chip generations of two SKUs of the catalogue; ``None`` where one is a user's own."""
+    if not {first, second} <= set(list_skus()):
+        return None
+    return load_sku(first).generation, load_sku(second).generation
 
 
 def ratio_band(

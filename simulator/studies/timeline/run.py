@@ -12,7 +12,7 @@ from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
 from hwmodels.software import list_levels
 from simulator.analysis.objectives import stated_limits
 from simulator.analysis.pareto import Frontier
-from simulator.prediction.bands import DATES, RELATIONS, ratio_factors
+from simulator.prediction.bands import DATES, SAME_ENGINE, ratio_factors
 from simulator.recipes.choice import find_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings_file import SettingsFile, read_settings
@@ -286,7 +286,7 @@ def _table(
     calibration: Path | None,
 ) -> pd.DataFrame:
     factors = ratio_factors(
-        first=DATES, second=DATES, relation=RELATIONS[0], directory=calibration
+        first=DATES, second=DATES, relation=SAME_ENGINE, directory=calibration
     ) or (np.nan, np.nan)
     rows: list[dict[str, Any]] = []
     for one in dates:
