@@ -76,10 +76,10 @@ def pair_rows(validation: Validation) -> str:
         "equal users per GPU, one system against the other, each predicted without its own runs "
         "(*calibrated*: its layouts left out; *transferred*: the SKU with its kernel tables; "
         "*specification*: nothing fitted). A *platform* is a chip generation with one set of "
-        "kernels: B200 to GB300, H100 and H200, MI300X and MI325X. *By the others*: pairs of a SKU judged by the pairs "
-        "without it. Width is high over low; beside it its logarithm over that of the wider "
-        "single band of throughput, and over that of two such bands if their errors were "
-        "independent."
+        "kernels: B200 to GB300, H100 and H200, MI300X and MI325X. *By the others*: pairs of a "
+        "SKU judged by the pairs without it. Width is high over low; beside it its logarithm over "
+        "that of the wider single band of throughput, and over that of two such bands if their "
+        "errors were independent."
     )
     header = (
         *("ratio of", "engines", "SKU pairs", "n", "covered", "by the others"),

@@ -189,8 +189,8 @@ class Scheduler:
     def alike_steps(self) -> int:
         """Steps after the composed one, with prompts, that would be composed like it. [steps]
 
-        Under the condition that nothing arrives, finishes or runs out of memory. Only asked of
-        schedulers that mix.
+        Under the condition that nothing arrives or finishes, and that decode batches do not run
+        out of memory on ranks without prompts. Only asked of schedulers that mix.
         """
         return 0
 

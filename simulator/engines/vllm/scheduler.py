@@ -197,7 +197,11 @@ class VllmScheduler(Scheduler):
         return sum(charge(tokens=tokens, end_tokens=end) for tokens, end in (*last, *before))
 
     def alike_steps(self) -> int:
-        """See `Scheduler.alike_steps`: prompts that take all of the budget go on as they are."""
+        """See `Scheduler.alike_steps`: prompts that take all of the budget go on as they are.
+
+        As far as a bound says that there is room for all of their blocks. Not where prompts are
+        cached: there each chunk's blocks may drive older ones out.
+        """
         if self.interval > 1:
             return 0
         alike = NEVER
@@ -213,10 +217,15 @@ class VllmScheduler(Scheduler):
                     alike = steps
             if budget > 0 and (rank.waiting or rank.incoming):
                 return 0
+            if rank.chunks and rank.cache is not None:
+                return 0
         for rank in self.worker.ranks:
-            if rank.chunks and rank.batch.size:
-                growth = sum(rank.growth(each, each.target) for each, _tokens in rank.chunks)
-                if growth > 0 and not rank.has_room(growth, self.worker.steps - rank.lag + alike):
+            if rank.chunks:
+                growth = sum(
+                    max(rank.growth(sequence, sequence.computed + (alike + 1) * tokens), 0)
+                    for sequence, tokens in rank.chunks
+                )
+                if not rank.is_roomy(growth, self.worker.steps - rank.lag + alike):
                     return 0  # a chunk may lack blocks
         return alike
 
@@ -233,10 +242,7 @@ class VllmScheduler(Scheduler):
                     self.in_flight[rank.index] = ([], [])
         for rank in self.worker.ranks:
             for sequence, tokens in rank.chunks:
-                end = sequence.computed + tokens
-                rank.grow(sequence, end, self.worker.steps - rank.lag)
-                if rank.cache is not None:
-                    rank.publish(sequence, end)
+                rank.grow(sequence, sequence.computed + tokens, self.worker.steps - rank.lag)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
