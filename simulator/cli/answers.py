@@ -98,9 +98,9 @@ def give_answer(
             pictures={} if frame.empty else {command: answer.plot},
         )
     if as_json:
-        import json
+        from simulator.cli.progress import print_json
 
-        typer.echo(json.dumps(answer.summary(), indent=2, ensure_ascii=False))
+        print_json(answer.summary())
     elif as_csv:
         from simulator.output.text_tables import csv_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,9 @@ def draw_best(
         more = f"; {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
         raise UserError(f"nothing can serve this: {shown}{more}; see {path / 'refused.csv'}")
     if as_json:
-        typer.echo(json.dumps(summary_of(result, changes=changes), indent=2, ensure_ascii=False))
+        from simulator.cli.progress import print_json
+
+        print_json(summary_of(result, changes=changes))
     else:
         print_sweep(result, directory=path, ranks_runs=ranks_runs, changes=changes)
     for note in notes:

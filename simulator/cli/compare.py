@@ -99,6 +99,7 @@ def compare(
     workers: options.Workers = None,
     out: options.Out = None,
     as_json: options.Json = False,
+    json_lines: options.JsonLines = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Compare SKUs, engines or dates at equal speed.
@@ -109,6 +110,7 @@ def compare(
     """
     from simulator.studies.compare.request import build_systems, question_of
 
+    as_json = as_json or json_lines
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
@@ -140,11 +142,10 @@ def compare(
         sides, question=question, every=every, workers=workers, own_runs=own_runs, out=out
     )
     if as_json:
-        import json
-
+        from simulator.cli.progress import print_json
         from simulator.studies.compare.text import summary_of
 
-        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+        print_json(summary_of(result))
     elif as_csv:
         from simulator.output.text_tables import csv_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,6 +58,7 @@ def curve(
     ] = False,
     out: options.Out = None,
     as_json: options.PointsJson = False,
+    json_lines: options.JsonLines = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -70,6 +72,7 @@ def curve(
     it is best deployed; of one engine where that, a layout or concurrencies are stated.
     Start with: simulate --sku mi355x --ep 8
     """
+    as_json = as_json or json_lines
     switches = (as_json, no_ttft_limit, every, per_engine, next_run)
     is_given = any(switches) or any(
         value is not None for value in (*given.values(), overlay, scenario, out)
@@ -153,7 +156,7 @@ def _draw(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from simulator.cli.progress import progress_bar
+    from simulator.cli.progress import print_json, progress_bar
     from simulator.output.run_directory import RunDirectory, default_directory
     from simulator.scenario.settings import build_scenario
     from simulator.studies.curve.files import load_file_writers, summary_json, write_run
@@ -182,7 +185,7 @@ def _draw(
         measured, notes = overlay_points(own_runs, curves=curves)
         write_run(directory, result, measured=measured)
     if as_json:
-        typer.echo(summary_json(result))
+        print_json(json.loads(summary_json(result)))
     else:
         print_curve(result, directory=directory.path, ranks_runs=ranks_runs)
     for note in notes:

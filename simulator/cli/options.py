@@ -61,6 +61,23 @@ All = Annotated[
     bool,
     typer.Option("--all", help="Run what cannot be on a frontier too; default: what may be."),
 ]
+
+
+def _as_json_lines(wanted: bool) -> bool:
+    from simulator.cli.progress import tell_as_json_lines
+
+    tell_as_json_lines(wanted)
+    return wanted
+
+
+JsonLines = Annotated[
+    bool,
+    typer.Option(
+        "--json-lines",
+        callback=_as_json_lines,
+        help="Print JSON objects, one a line: each figure as soon as it is known, then the answer.",
+    ),
+]
 NextRun = Annotated[
     bool,
     typer.Option(

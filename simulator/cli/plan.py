@@ -57,6 +57,7 @@ def plan(
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: options.Json = False,
+    json_lines: options.JsonLines = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Rank hardware for service-level objectives, judged with queues and not on averages.
@@ -68,6 +69,7 @@ def plan(
     from simulator.studies.plan.run import run_plan
     from simulator.studies.plan.text import print_plan
 
+    as_json = as_json or json_lines
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given, workload="workload")
     if trees is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from simulator.output.first_figure import FirstFigure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     Progress = Callable[[int, int, str], None]
 
@@ -17,9 +20,48 @@ EVERY_S = 10.0
 """Time between lines where stderr is no terminal. [s]"""
 
 
+_wanted = threading.Event()
+"""Whether progress goes to stdout as JSON lines."""
+
+
+def tell_as_json_lines(wanted: bool) -> None:
+    """Whether what is known as work goes on is printed as JSON lines, for programs."""
+    (_wanted.set if wanted else _wanted.clear)()
+
+
+def print_json(answer: Mapping[str, Any]) -> None:
+    """Print an answer as JSON: over many lines, or as the last one of JSON lines."""
+    if _wanted.is_set():
+        print(json.dumps({"event": "result", **answer}, ensure_ascii=False), flush=True)
+    else:
+        print(json.dumps(answer, indent=2, ensure_ascii=False), flush=True)
+
+
+def _json_mover() -> Progress:
+    """A callback that prints each step of progress, with the figure that it tells of."""
+    start_s = time.monotonic()
+
+    def move(done: int, total: int, what: str) -> None:
+        event: dict[str, Any] = {
+            "event": "progress",
+            "elapsed_s": round(time.monotonic() - start_s, 3),
+            "done": done,
+            "total": total,
+            "what": str(what),
+        }
+        if isinstance(what, FirstFigure):
+            event["figure"] = what.numbers
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+
+    return move
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A callback ``(done, total, what)``: it moves a bar, or is what lines tell of in a pipe."""
+    if _wanted.is_set():
+        yield _json_mover()
+        return
     if not sys.stderr.isatty():
         with progress_lines() as lines:
             yield lines.move

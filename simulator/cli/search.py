@@ -42,6 +42,7 @@ def search(
     scenario: options.ScenarioFile = None,
     out: options.Out = None,
     as_json: options.Json = False,
+    json_lines: options.JsonLines = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Find the best layout and engine settings for a goal, and the command that launches them.
@@ -53,6 +54,7 @@ def search(
     from simulator.studies.search.run import run_search
     from simulator.studies.search.text import print_search
 
+    as_json = as_json or json_lines
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:

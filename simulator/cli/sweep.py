@@ -71,6 +71,7 @@ def sweep(
     ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
+    json_lines: options.JsonLines = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Try every layout at every concurrency.
@@ -83,6 +84,7 @@ def sweep(
     from simulator.scenario.grid import build_sweep
     from simulator.studies.sweep.executors import cluster_executor
 
+    as_json = as_json or json_lines
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
@@ -103,11 +105,10 @@ def sweep(
         out=out,
     )
     if as_json:
-        import json
-
+        from simulator.cli.progress import print_json
         from simulator.studies.sweep.text import summary_of
 
-        typer.echo(json.dumps(summary_of(result, changes=changes), indent=2, ensure_ascii=False))
+        print_json(summary_of(result, changes=changes))
     elif as_csv:
         from simulator.output.text_tables import csv_of
 

@@ -65,6 +65,7 @@ def timeline(
     workers: options.Workers = None,
     out: options.Out = None,
     as_json: options.Json = False,
+    json_lines: options.JsonLines = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Follow one SKU over its software dates.
@@ -74,6 +75,7 @@ def timeline(
     Start with: simulate timeline --sku mi355x --engine sglang --gpus 8; for coding agents
     simulate timeline --sku b200 --engine vllm --workload agentx
     """
+    as_json = as_json or json_lines
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
@@ -161,9 +163,9 @@ def _run(
         )
     as_json, as_csv = output
     if as_json:
-        import json
+        from simulator.cli.progress import print_json
 
-        typer.echo(json.dumps(summary_of(result), indent=2, ensure_ascii=False))
+        print_json(summary_of(result))
     elif as_csv:
         from simulator.output.text_tables import csv_of
 

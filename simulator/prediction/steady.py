@@ -1,7 +1,8 @@
 """What a closed loop comes to in the mean, from single steps: an estimate that spares runs.
 
 A run takes up to seconds, this takes milliseconds: sweeps use it to choose which runs are worth
-their time. It is no prediction; nothing that is printed rests on it.
+their time. It is no prediction: nothing in a result rests on it, and progress tells of it as an
+estimate.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from simulator.prediction.steady import SteadyState, steady_state
 from simulator.studies.processes import side_by_side
 from simulator.studies.sweep.choosing import Choice, Point, between_means
 from simulator.studies.sweep.planner import Segment
-from simulator.studies.sweep.points import configure_point
+from simulator.studies.sweep.points import configure_point, figure_of
 from simulator.studies.sweep.store import file_name
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.points import ConcurrencySweep
@@ -209,7 +209,30 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
 
 
 def estimates_of(
-    sweeps: Sequence[ConcurrencySweep], *, workers: int | None = None
+    sweeps: Sequence[ConcurrencySweep],
+    *,
+    workers: int | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> list[dict[int, SteadyState] | str]:
-    """`estimated` for many deployments, side by side."""
-    return list(side_by_side([partial(estimated, each) for each in sweeps], workers=workers))
+    """`estimated` for many deployments, side by side.
+
+    Parameters
+    ----------
+    on_progress:
+        Called with (deployments done, deployments in all, the best of the last one).
+    """
+    found: list[dict[int, SteadyState] | str] = []
+    calls = [partial(estimated, each) for each in sweeps]
+    for sweep, means in zip(sweeps, side_by_side(calls, workers=workers), strict=True):
+        found.append(means)
+        if on_progress is not None and not isinstance(means, str):
+            concurrency, best = max(means.items(), key=lambda one: one[1].total_tput_per_gpu)
+            figure = figure_of(
+                sweep,
+                concurrency,
+                interactivity=best.interactivity,
+                tput=best.total_tput_per_gpu,
+                is_estimate=True,
+            )
+            on_progress(len(found), len(sweeps), figure)
+    return found

@@ -32,7 +32,11 @@ def planners_for(
     if chosen and on_progress is not None:
         on_progress(0, sum(map(len, chosen)), "deployments, estimates first")
     estimates = iter(
-        estimates_of([one for frontier in chosen for one in frontier], workers=workers)
+        estimates_of(
+            [one for frontier in chosen for one in frontier],
+            workers=workers,
+            on_progress=on_progress,
+        )
     )
     return [
         [

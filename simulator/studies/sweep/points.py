@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.metrics import goodput
 from simulator.engines.pools import DoesNotFitError, deployment_label
+from simulator.output.first_figure import FirstFigure
 from simulator.prediction.run import simulate_run
 from simulator.scenario.configure import configure_run
 from simulator.scenario.reported import reported_settings
@@ -142,6 +143,38 @@ def simulate_point(
         cells=cells | {"status": "ok", "reason": "", "messages": messages},
         settings=reported_settings(recipe),
         records=outcome.records if keep_records else None,
+    )
+
+
+def figure_of(
+    sweep: ConcurrencySweep,
+    concurrency: int,
+    *,
+    interactivity: float,
+    tput: float,
+    is_estimate: bool = False,
+) -> FirstFigure:
+    """A point of a sweep as progress tells of it.
+
+    Parameters
+    ----------
+    interactivity, tput:
+        Speed of the median user [tok/s/user] and throughput [tok/s/GPU].
+    is_estimate:
+        Whether they are mean values of single steps and not yet a run's.
+    """
+    about = "about " if is_estimate else ""
+    return FirstFigure(
+        f"{sweep.target.label} {sweep.label} c{concurrency}: {about}{tput:,.0f} tok/s/GPU at "
+        f"{interactivity:.0f} tok/s/user",
+        sku=sweep.target.label,
+        engine=sweep.load.engine,
+        spec=sweep.load.spec,
+        label=sweep.label,
+        concurrency=concurrency,
+        interactivity=interactivity,
+        total_tput_per_gpu=tput,
+        is_estimate=is_estimate,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from simulator.output.processes import begin_forked, stop_forked
 from simulator.studies.sweep.planner import LONG
-from simulator.studies.sweep.points import simulate_point
+from simulator.studies.sweep.points import figure_of, simulate_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,13 +50,23 @@ def run_side_by_side(
     """
     found: dict[str, dict[int, Point]] = {each.sweep.label: {} for each in planner.sweeps}
 
+    last = ""
+
     def tell() -> None:
         if on_progress is not None:
             under_way = [each.sweep.label for each in planner.sweeps if each.wanted()]
             done = len(planner.sweeps) - len(under_way)
-            on_progress(done, len(planner.sweeps), under_way[0] if under_way else "done")
+            on_progress(done, len(planner.sweeps), (last or under_way[0]) if under_way else "done")
 
     def take(sweep: SweepProgress, concurrency: int, point: Point) -> None:
+        nonlocal last
+        if point.cells["status"] == "ok":
+            last = figure_of(
+                sweep.sweep,
+                concurrency,
+                interactivity=point.cells["interactivity"],
+                tput=point.cells["total_tput_per_gpu"],
+            )
         found[sweep.sweep.label][concurrency] = point
         planner.take(sweep, {concurrency: point.cells})
 

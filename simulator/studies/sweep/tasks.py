@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from simulator.studies.sweep.executors import LocalExecutor
+from simulator.studies.sweep.points import figure_of
 from simulator.studies.sweep.segments import run_segments, run_segments_elsewhere
 from simulator.studies.sweep.store import file_name, shared_directory
 
@@ -49,13 +50,14 @@ def _tasks(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 
 
 def _figure(sweep: ConcurrencySweep, points: Mapping[int, Mapping[str, Any]]) -> str:
-    """The last of some points in a few words, as a first figure."""
+    """One of some points as a first figure."""
     for concurrency, cells in points.items():
         if cells["status"] == "ok":
-            return (
-                f"{sweep.target.label} {sweep.label} c{concurrency}: "
-                f"{cells['total_tput_per_gpu']:,.0f} tok/s/GPU at "
-                f"{cells['interactivity']:.0f} tok/s/user"
+            return figure_of(
+                sweep,
+                concurrency,
+                interactivity=cells["interactivity"],
+                tput=cells["total_tput_per_gpu"],
             )
     return ""
 
