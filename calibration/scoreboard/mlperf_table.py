@@ -2,8 +2,10 @@
 
 A table has a row for each result with columns such as those of MLCommons' exports: ``Model`` (or
 ``benchmark``), ``Scenario``, ``Accelerator`` (or ``sku``), ``# of Accelerators`` (or ``chips``),
-``Units`` and ``Result`` (or ``measured``). Results in tokens per second count; the metric is output
-tokens per second and chip. Identical results of a ``-99`` and a ``-99.9`` row of a system are one.
+``Units`` and ``Result`` (or ``measured``); or it is ``summary.csv`` or ``summary_results.json`` of
+a round's repository, which count accelerators a node. Results in tokens per second count; the
+metric is output tokens per second and chip. Identical results of a ``-99`` and a ``-99.9`` row of a
+system are one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from calibration.scoreboard.given import with_numbers
 from hwmodels.sku import list_skus
-from workloads.datafiles import read_csv
+from workloads.datafiles import read_csv, read_json
 from workloads.errors import UserError
 from workloads.requests.mlperf import benchmarks
 
@@ -27,13 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = {
-    "benchmark": ("benchmark", "model", "model_mlperf", "usedmodel"),
+    "benchmark": ("benchmark", "mlperfmodel", "model", "model_mlperf", "usedmodel"),
     "scenario": ("scenario",),
     "sku": ("sku", "accelerator", "accelerator_model_name"),
     "chips": ("chips", "gpus", "#_of_accelerators", "accelerators", "total_accelerators"),
+    "chips_per_node": ("a#", "accelerators_per_node"),
+    "nodes": ("nodes", "number_of_nodes"),
     "units": ("units", "unit", "performance_units"),
     "measured": ("result", "measured", "performance_result", "tokens_per_s"),
-    "submitter": ("submitter",),
+    "submitter": ("submitter", "organization"),
 }
 """Names of columns that are read, spaces as underscores and in lower case."""
 SCENARIOS = ("offline", "server", "interactive")
@@ -120,7 +124,8 @@ def _row(text: Mapping[str, str], *, line: int) -> MlperfRow:
         raise UserError(f"units are {text['units']}; only tokens per second are scored")
     try:
         tokens_per_s = float(text["measured"].replace(",", ""))
-        chips = int(float(text.get("chips", "1") or 1))
+        nodes = float(text.get("nodes") or 1)
+        chips = int(float(text.get("chips") or nodes * float(text.get("chips_per_node") or 1)))
     except ValueError:
         raise UserError(f"result '{text['measured']}' or chips is no number") from None
     if not (np.isfinite(tokens_per_s) and tokens_per_s > 0 and chips > 0):
@@ -237,7 +242,7 @@ def _predict(row: MlperfRow) -> tuple[float, float, float]:
 
 
 def text_table(path: Path) -> pd.DataFrame:
-    """A CSV file with every cell as text.
+    """A CSV file, or JSON of a list of rows, with every cell as text.
 
     Raises
     ------
@@ -246,6 +251,14 @@ def text_table(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if path.suffix == ".json":
+        try:
+            rows = read_json(path)
+        except UserError:
+            rows = None  # lines of JSON and what else others read
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return pd.DataFrame()
+        return pd.DataFrame(rows).fillna("").astype(str)
     header, lines = read_csv(path)
     return pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)
 

@@ -1,7 +1,8 @@
-"""The README's line of figures, taken from the accuracy page and the registered predictions.
+"""Our figures on other pages, taken from the accuracy page and the registered predictions.
 
-``python -m calibration.scoreboard.readme_figures`` writes the block ``figures`` of README.md;
-``calibration.ship`` does so after a fit. Nothing in it is typed by hand: a test compares.
+``python -m calibration.scoreboard.readme_figures`` writes the block ``figures`` of README.md and of
+the comparison with other simulators; ``calibration.ship`` does so after a fit. Nothing in them is
+typed by hand: a test compares.
 """
 
 from __future__ import annotations
@@ -60,11 +61,45 @@ def figures_text(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
+_RIVALS_SECTION = "## As AISimulate scores itself\n"
+_RIVALS_ROW = re.compile(r"^\| (\w+) \| ([\d,]+) \| (\d+ %) \| (\d+ %) \|", re.MULTILINE)
+PREDICTED_FROM = {
+    "series": "with the whole series left out of the fit",
+    "specification": "with nothing fitted, data sheets and kernel tables alone",
+}
+"""Rows of the accuracy page's table in others' definitions, and what predictions rest on there."""
+
+
+def rivals_text(root: Path = ROOT) -> str:
+    """Our errors as AISimulate and AIConfigurator define theirs.
+
+    Raises
+    ------
+    UserError
+        If the accuracy page lacks a figure that is shown.
+    """
+    _, found, section = read_text(root / "docs" / "ACCURACY.md").partition(_RIVALS_SECTION)
+    rows = {row[0]: row for row in _RIVALS_ROW.findall(section.partition("\n## ")[0])}
+    missing = [name for name in PREDICTED_FROM if name not in rows]
+    if not found or missing:
+        name = missing[0] if missing else "series"
+        raise UserError(f"docs/ACCURACY.md has no figure '{name}' of others; write it anew")
+    told = "; ".join(
+        f"{text}: TPOT **{rows[name][2]}**, TTFT **{rows[name][3]}** ({rows[name][1]} runs)"
+        for name, text in PREDICTED_FROM.items()
+    )
+    return (
+        "This project in AISimulate's definitions (mean absolute error of mean TPOT and mean TTFT, "
+        f"dated aggregated runs without speculation): {told} ([accuracy](../ACCURACY.md))."
+    )
+
+
 def main() -> None:
-    """Write the block of the README."""
-    path = ROOT / "README.md"
-    write_text(path, replace_blocks(read_text(path), {BLOCK: figures_text()}))
-    print(path)
+    """Write the blocks."""
+    rivals = ROOT / "docs" / "background" / "rivals.md"
+    for path, text in ((ROOT / "README.md", figures_text()), (rivals, rivals_text())):
+        write_text(path, replace_blocks(read_text(path), {BLOCK: text}))
+        print(path)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _mlperf_table(
     path: Path, *, predictions: Path | None, progress: Progress | None
 ) -> tuple[pd.DataFrame, list[str]] | None:
     """MLPerf's results beside predictions, and what was left out; ``None`` for other files."""
-    if path.suffix != ".csv" or not path.is_file():
+    if path.suffix not in (".csv", ".json") or not path.is_file():
         return None
     frame = mlperf_table.text_table(path)
     if not mlperf_table.is_mlperf_table(list(frame.columns)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from simulator.output.leftovers import own_mark
@@ -32,8 +33,10 @@ def read_run_table(path: Path) -> pd.DataFrame:
     header, lines = read_csv(path)
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
+        near = get_close_matches(missing[0], header, n=1)
         raise UserError(
-            f"{path} line 1: column {missing[0]} is missing; a table of runs needs "
+            f"{path} line 1: column {missing[0]} is missing"
+            f"{f' (is {near[0]} meant?)' if near else ''}; a table of runs needs "
             f"{', '.join(REQUIRED_COLUMNS)}"
         )
     return pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)

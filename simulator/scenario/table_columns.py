@@ -41,7 +41,8 @@ UNUSABLE: dict[str, str] = {
     "economics_date": "predict computes no costs",
     "rate": "predict simulates closed loops of `concurrency` clients; see simulate load",
     "arrivals": "predict simulates closed loops; see simulate load",
-    "workload": "lengths come from `isl` and `osl`; see simulate load",
+    "workload": "lengths come from `isl`, `osl` and `length_distribution`, which takes a file or "
+    "mlperf-r1-server; see simulate load",
     "replicas": "state all workers in prefill_workers and decode_workers",
     "expert_load": "predict takes tokens as uniform over the experts; see simulate load",
     "redundant_experts": "predict takes tokens as uniform over the experts; see simulate load",

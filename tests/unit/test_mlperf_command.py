@@ -136,3 +136,25 @@ def test_the_rate_that_fails_next_is_told(capsys):
     beyond = result["beyond"]
     assert 1 < beyond["ratio"] < 1.04
     assert beyond["over"] > beyond["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "spec"), [("deepseek-r1", "mtp:3"), ("gpt-oss-120b", "eagle3:3")]
+)
+def test_interactive_speculates_as_the_rules_allow(benchmark, spec):
+    asked = {"benchmark": benchmark, "deployment": "TP8"}
+    found = build_mlperf(flags={"sku": "b200"}, scenario="interactive", **asked)
+    assert found.base.spec == spec
+    assert any(spec in note for note in found.notes)
+    drafts = prepared(found).acceptance.acceptance_length
+    assert 1.5 < drafts < 4
+    assert build_mlperf(flags={"sku": "b200"}, scenario="server", **asked).base.spec == "none"
+    stated = build_mlperf(flags={"sku": "b200", "spec": "none"}, scenario="interactive", **asked)
+    assert stated.base.spec == "none"
+
+
+def test_submissions_of_v6_0_draft_for_r1_alone():
+    for name, entry in submissions().items():
+        drafts = build_mlperf(flags={}, submission=name).base.spec
+        is_r1 = entry["benchmark"] == "deepseek-r1" and entry["scenario"] == "interactive"
+        assert drafts == ("mtp:3" if is_r1 else "none"), name

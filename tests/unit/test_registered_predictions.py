@@ -8,7 +8,7 @@ import pytest
 
 from calibration.kernels.report import replace_blocks
 from calibration.scoreboard import registered
-from calibration.scoreboard.readme_figures import figures_text
+from calibration.scoreboard.readme_figures import figures_text, rivals_text
 from calibration.scoreboard.registered_page import registered_text
 from simulator.cli.main import run
 from workloads.datafiles import read_yaml_mapping
@@ -117,6 +117,8 @@ def test_what_the_project_registered_is_as_it_was(digests):
 def test_figures_of_the_readme_are_those_of_the_pages():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert replace_blocks(text, {"figures": figures_text()}) == text
+    text = (ROOT / "docs/background/rivals.md").read_text(encoding="utf-8")
+    assert replace_blocks(text, {"figures": rivals_text()}) == text
 
 
 def test_a_page_without_a_figure_is_named(tmp_path):
@@ -125,3 +127,5 @@ def test_a_page_without_a_figure_is_named(tmp_path):
     page.write_text("How far predictions are from 12 measured runs\n", encoding="utf-8")
     with pytest.raises(UserError, match="no figure 'unseen layout, V4 and R1, tok/s/GPU'"):
         figures_text(tmp_path)
+    with pytest.raises(UserError, match="no figure 'series' of others"):
+        rivals_text(tmp_path)

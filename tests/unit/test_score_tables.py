@@ -1,9 +1,12 @@
 """Tables of others: point files with predictions beside them, and MLPerf's results."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from calibration.scoreboard.mlperf_table import is_mlperf_table, read_mlperf_rows
+from calibration.scoreboard.mlperf_table import is_mlperf_table, read_mlperf_rows, text_table
 from calibration.scoreboard.point_table import is_foreign, translated
 from simulator.cli.main import run
 
@@ -79,3 +82,32 @@ def test_results_of_mlperf_are_scored_by_scenario(tmp_path, capsys):
     short = written(tmp_path, "short.csv", "tokens_per_s\n1\n")
     assert run(["score", results, "--predictions", short]) == 2
     assert "predictions has 1 rows, measured 3" in capsys.readouterr().err
+
+
+SUMMARY = """\
+Organization,Model,MlperfModel,Scenario,Result,number_of_nodes,accelerator_model_name,accelerators_per_node,Units
+B,my-r1,deepseek-r1,Offline,160000,2,NVIDIA B200-SXM-180GB,8,Tokens/s
+B,my-r1,deepseek-r1-interactive,Server,9000,1,NVIDIA GB300,4,Tokens/s
+"""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_summaries_of_a_round_count_accelerators_a_node(tmp_path, suffix):
+    path = Path(written(tmp_path, f"summary.{suffix}", SUMMARY))
+    if suffix == "json":
+        header, *rows = (line.split(",") for line in SUMMARY.splitlines())
+        path.write_text(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+    frame = text_table(path)
+    assert is_mlperf_table(list(frame.columns))
+    rows, left_out = read_mlperf_rows(frame)
+    assert left_out == []
+    assert [(row.sku, row.chips, row.scenario, row.submitter) for row in rows] == [
+        ("b200", 16, "offline", "B"),
+        ("gb300", 4, "interactive", "B"),
+    ]
+
+
+def test_other_json_is_no_table_of_mlperf(tmp_path):
+    for text in ("{}", "[1, 2]", "{broken"):
+        frame = text_table(Path(written(tmp_path, "other.json", text)))
+        assert not is_mlperf_table(list(frame.columns))

@@ -146,7 +146,8 @@ def build_mlperf(
         }
         asked = build_mlperf(**_with_submission(submission, stated))
         assumed = submissions()[submission].get("assumed")
-        return replace(asked, notes=(f"{submission}: {assumed}",)) if assumed else asked
+        told = (f"{submission}: {assumed}",) if assumed else ()
+        return replace(asked, notes=(*told, *asked.notes))
     scenario = scenario or "server"
     if scenario not in SCENARIOS:
         raise unknown_name(field="scenario", value=scenario, known=SCENARIOS)
@@ -165,6 +166,11 @@ def build_mlperf(
             raise UserError("queries is for offline; of server runs --arrivals sets the length")
     prompt, output = read_lengths(lengths) if lengths else (chosen.prompt, chosen.output)
     own = {key: value for key, value in flags.items() if value is not None}
+    notes: tuple[str, ...] = ()
+    allowed = chosen.speculation.get(scenario)
+    if "spec" not in own and allowed is not None:
+        own["spec"] = allowed
+        notes = (f"drafts by {allowed}, which the rules allow here; --spec none goes without",)
     base = build_scenario(
         flags={
             **own,
@@ -184,4 +190,5 @@ def build_mlperf(
         arrivals_s=arrivals_s,
         prompt=prompt,
         output=output,
+        notes=notes,
     )

@@ -118,6 +118,7 @@ def run_mlperf(
             *asked.notes,
             *_as_copies(asked, copy),
             *copy.messages,
+            "band: of left-out closed-loop runs of this kind of prediction",
             *_of_lengths(asked, copy),
             "prompt and output lengths are drawn independently",
             *_of_experts(copy),

@@ -1,1 +1,1 @@
-"""Server settings ranked by an objective."""
+"""Deployments and server settings ranked by an objective, and how to launch them."""

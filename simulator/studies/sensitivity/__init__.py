@@ -1,1 +1,1 @@
-"""What a change of each SKU figure is worth."""
+"""What a change of a SKU figure, of software or of the load is worth."""

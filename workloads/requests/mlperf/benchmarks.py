@@ -57,6 +57,8 @@ class Benchmark:
         Kind and source of each.
     limits:
         By scenario, ``server`` or ``interactive``; Offline has none.
+    speculation:
+        Drafts that the rules allow, by scenario; none in others.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Benchmark:
     prompt_source: str
     output_source: str
     limits: Mapping[str, LatencyLimits]
+    speculation: Mapping[str, str]
 
     def limits_of(self, scenario: str) -> LatencyLimits:
         """Limits of a scenario.
@@ -120,4 +123,5 @@ def _benchmark(name: str, entry: Mapping[str, Any]) -> Benchmark:
         prompt_source=f"{prompt['kind']}: {prompt['source']}",
         output_source=f"{output['kind']}: {output['source']}",
         limits={key: LatencyLimits(**value) for key, value in entry["limits"].items()},
+        speculation=entry.get("speculation", {}),
     )
