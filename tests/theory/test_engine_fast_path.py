@@ -7,11 +7,13 @@ from hypothesis import HealthCheck, given, settings
 
 from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.registry import bind_engine
+from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.engines.vllm.scheduler import VllmScheduler
-from simulator.serving.client import ClosedLoop
+from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import Deployment, run_deployment
 from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.records import Records
 from simulator.serving.router import WorkerPool
 from workloads.layout import Layout
@@ -50,6 +52,56 @@ def assert_same_run(scenario):
 @given(scenario=scenarios())
 def test_runs_of_steps_equal_single_steps(scenario) -> None:
     assert_same_run(scenario)
+
+
+def test_a_decode_worker_goes_on_when_its_last_decoding_request_is_preempted() -> None:
+    """Prompts that it computes again are held back until nobody decodes, which is then."""
+    lengths = (
+        *((165, 44), (38, 42), (124, 65), (99, 93), (281, 95), (296, 63), (247, 49), (176, 15)),
+        *((93, 20), (164, 66), (74, 15), (195, 92), (31, 3), (28, 32), (130, 55), (3, 13)),
+        *((16, 3), (257, 81)),
+    )
+    workload = [
+        Request(index=i, prompt_tokens=p, output_tokens=o, decode_steps=o - 1, arrival_s=0.0)
+        for i, (p, o) in enumerate(lengths)
+    ]
+    prefill = SglangSettings(chunked_prefill_size=128, max_prefill_tokens=75, page_size=1)
+    decode = AtomSettings(
+        max_num_batched_tokens=40,
+        max_num_seqs=9,
+        enable_chunked_prefill=False,
+        deferred_output=False,
+        prefill_alignment="full_budget",
+        prefill_align_max_ticks=38,
+        data_parallel_routing="round_robin",
+    )
+    deployment = Deployment(
+        prefill=WorkerPool(
+            layout=Layout(tp=2, ep=2, dp_attention=True),
+            engine=bind_engine(prefill),
+            kv_pool=KvPoolSpec(total_blocks=218, block_tokens=4),
+            cost=SegmentedCost(),
+            workers=2,
+            routing="kv_aware",
+        ),
+        decode=WorkerPool(
+            layout=Layout(tp=4, ep=4, dp_attention=True),
+            engine=bind_engine(decode),
+            kv_pool=KvPoolSpec(total_blocks=31, block_tokens=16),
+            cost=SegmentedCost(),
+            rank_routing="kv_aware",
+        ),
+        transfer=TransferLink(
+            bandwidth_bytes_per_s=1000.0,
+            token_bytes=0.0,
+            request_bytes=0.0,
+            block_tokens=16,
+            latency_s=0.0,
+            descriptor_s=1e-5,
+        ),
+        first_token_at="prefill",
+    )
+    assert_same_run((deployment, workload, OpenLoop()))
 
 
 @pytest.mark.slow

@@ -52,6 +52,25 @@ def test_a_head_that_does_not_fit_holds_back_those_behind_it() -> None:
     assert finishes(records) == [(4.0, 0), (6.0, 1), (6.0, 2)]
 
 
+def test_a_prompt_takes_its_blocks_chunk_by_chunk() -> None:
+    """12 blocks of 4, 10 of them for the second prompt in the end, 3 for the first request."""
+    steps, records = trace(
+        pool(vllm(max_num_batched_tokens=5), blocks=12), requests((4, 8), (40, 1))
+    )
+    # the first grows into blocks that the second was promised and does not need yet
+    assert steps[0] == (0.0, 1, 5, 0)
+    assert steps[1:8] == [(float(second), 1, 4, 1) for second in range(1, 8)]
+    assert steps[8:] == [(8.0, 1, 5, 0), (9.0, 1, 5, 0), (10.0, 1, 1, 0)]
+    assert records.preemptions.tolist() == [0, 0]
+
+
+def test_a_chunk_that_lacks_blocks_preempts_its_own_prompt() -> None:
+    _, records = trace(pool(vllm(max_num_batched_tokens=5), blocks=12), requests((4, 12), (40, 1)))
+    # step 9: 4 blocks of the first request and 10 of the prompt's first 37 tokens
+    assert records.preemptions.tolist() == [0, 1]
+    assert finishes(records)[0] == (12.0, 0)
+
+
 def test_the_in_flight_charge_must_be_free_at_admission() -> None:
     def starts(**kv):
         _, records = trace(pool(vllm(), blocks=7, **kv), requests((8, 4), (8, 1)))
