@@ -61,7 +61,7 @@ def changed(source, number, what):
         node.ops[0] = SWAPPED[what]()
         words = f"{NAMES[what]} -> {NAMES[SWAPPED[what]]}"
     else:
-        node.value = what * 2 if isinstance(what, float) else what + 1
+        node.value = (what * 2 or 1.0) if isinstance(what, float) else what + 1
         words = f"{what} -> {node.value}"
     return ast.unparse(tree), words
 

@@ -2,9 +2,9 @@
 
 A random sample of changes of one operator, comparison or number in the modules that predictions
 follow from. Each is tested, in a copy of the checkout, by the tests of files that import its
-module and of a few that simulate whole runs: those that run the changed function, the quickest
-first, for a minute of CPU at the most. Survivors are printed for judgement: not each is a defect of
-the tests, since some changes have no effect.
+module and of a few that simulate whole runs, file by file: those that run the changed function,
+the quickest first, for a minute of CPU at the most. Survivors are printed for judgement: not each
+is a defect of the tests, since some changes have no effect.
 
 ``--keep DIR`` keeps the copy, which tests run which functions, and a line for each mutant, so that
 the same command goes on where it was ended. A mutant under which a test takes three minutes of
@@ -162,28 +162,30 @@ class Checkout:
         path = self.changed / module
         source = path.read_text(encoding="utf-8")
         function = [module.as_posix(), function_at(source, line)]
-        chosen = []
-        for file in files_of(self.changed, module):
-            for name, test in self.tests_of(file).items():
-                if function[1] == 0 or function in test["ran"]:
-                    chosen.append((test["seconds"], name))
-        chosen.sort()
-        names, total_s = [], 0.0
-        for seconds, name in chosen:
-            total_s += seconds
-            if names and total_s > MOST_S:
-                break
-            names.append(name)
         text, words = changed(source, number, what)
-        if not names:
-            return "not run", words, 0
-        try:
-            path.write_text(text, encoding="utf-8")
-            status = in_child(self.changed, names)
-        finally:
-            path.write_text(source, encoding="utf-8")
-        end = "hangs" if status < 0 else "killed" if status in (1, 2, 3, 4, 70) else "SURVIVED"
-        return end, words, len(names)
+        tests, left_s = 0, MOST_S
+        for file in files_of(self.changed, module):
+            chosen = sorted(
+                (test["seconds"], name)
+                for name, test in self.tests_of(file).items()
+                if function[1] == 0 or function in test["ran"]
+            )
+            names = []
+            for seconds, name in chosen:
+                left_s -= seconds
+                if left_s > 0:
+                    names.append(name)
+            if not names:
+                continue
+            tests += len(names)
+            try:
+                path.write_text(text, encoding="utf-8")
+                status = in_child(self.changed, names)
+            finally:
+                path.write_text(source, encoding="utf-8")
+            if status:
+                return ("hangs" if status < 0 else "killed"), words, tests
+        return ("SURVIVED" if tests else "not run"), words, tests
 
 
 def main():
