@@ -3,8 +3,10 @@
 ``python docs/tools/run_commands.py`` runs those that took under a minute when they were last
 timed; ``--all`` runs the long ones too, ``--within SECONDS`` the fastest that together took no
 longer, as CI does. ``--record`` writes times and dates to docs/reference/commands.yaml, from which
-docs/reference/commands.md is made; before a release: ``--all --record``. A command that ends with
-another status than 0, or prints a traceback, fails the run.
+docs/reference/commands.md is made, after each command; before a release: ``--all --record``. A
+command that ends with another status than 0, prints a traceback or takes longer than ``--timeout``
+fails the run. ``--stale`` leaves out what ran today, so that a run that was ended goes on;
+``--page NAME`` and ``--only WORDS`` choose.
 
 Commands run in a scratch folder which holds what the pages assume a reader has: measured runs of
 their own, results of earlier commands.
@@ -17,9 +19,11 @@ import datetime as dt
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 STATE = ROOT / "docs" / "reference" / "commands.yaml"
 PAGE = ROOT / "docs" / "reference" / "commands.md"
 LONG_S = 60.0
+TIMEOUT_S = 900.0
 _FENCE = re.compile(r"^```(?:console|bash|sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(simulate [^`]+)`")
 _WORDS = ("simulate ", "python -m ")
@@ -110,12 +115,17 @@ def reason_not_run(command: Command) -> str | None:
 
 def is_long(command: Command, known: dict[str, dict[str, object]]) -> bool:
     """Whether a command took a minute when last timed, or reads what such a command makes."""
-    seconds = float(str(known.get(command.text, {}).get("seconds", 0.0)))
     return (
-        seconds >= LONG_S
+        (timed_s(known, command.text) or 0.0) >= LONG_S
         or command.text.startswith(LONG)
         or any(name in command.text for name in MADE_BY_LONG)
     )
+
+
+def timed_s(known: dict[str, dict[str, object]], text: str) -> float | None:
+    """Seconds of a command's last run; ``None`` if it was never run. [s]"""
+    entry = known.get(text, {"seconds": ""})
+    return float(str(entry["seconds"])) if str(entry["seconds"]) else None
 
 
 def recorded() -> dict[str, dict[str, object]]:
@@ -133,11 +143,11 @@ def fastest(
 
     One that was never timed counts if it simulates nothing.
     """
-    timed = {
-        command.text: float(str(known.get(command.text, {}).get("seconds", QUICK_S)))
-        for command in commands
-        if command.text in known or command.text.startswith(QUICK)
-    }
+    timed: dict[str, float] = {}
+    for command in commands:
+        seconds = timed_s(known, command.text)
+        if seconds is not None or command.text.startswith(QUICK):
+            timed[command.text] = QUICK_S if seconds is None else seconds
     chosen: set[str] = set()
     total_s = 0.0
     for text, seconds in sorted(timed.items(), key=lambda each: each[1]):
@@ -150,31 +160,40 @@ def fastest(
 
 def prepare(folder: Path, commands: list[Command]) -> None:
     """Make what the pages of some commands assume a reader to have."""
+    texts = [each.text for each in commands]
+    for target in reversed(PREPARED):  # what is made of another stands after it
+        if any(target in text for text in texts):
+            texts.append(PREPARED[target])
     for target, command in PREPARED.items():
-        needed = any(target in each.text for each in commands) or any(
-            target in other for other in PREPARED.values() if other != command
-        )
-        if needed and not (folder / target).exists():
+        if any(target in text for text in texts) and not (folder / target).exists():
             _, status, output = run_one(Command(page="prepared", text=command), folder)
             if status != 0:
                 raise SystemExit(f"cannot prepare {target}: {output.strip()[-400:]}")
 
 
-def run_one(command: Command, folder: Path) -> tuple[float, int, str]:
-    """Seconds, exit status and output of a command in the scratch folder."""
+def run_one(command: Command, folder: Path, timeout_s: float = TIMEOUT_S) -> tuple[float, int, str]:
+    """Seconds, exit status and output of a command in the scratch folder; 124 if it took longer."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     start = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["bash", "-c", command.text],
         cwd=folder,
         env=os.environ | {"PATH": path, "PYTHONPATH": python_path},
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=3600,
+        start_new_session=True,
     )
-    return time.perf_counter() - start, done.returncode, done.stdout + done.stderr
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        output, _ = process.communicate()
+        status, output = 124, f"{output}\ntook longer than {timeout_s:.0f} s"
+    return time.perf_counter() - start, status, output
 
 
 def main() -> int:
@@ -184,50 +203,69 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write times, dates and the page")
     parser.add_argument("--within", type=float, metavar="SECONDS", help="the fastest only")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS")
+    parser.add_argument("--stale", action="store_true", help="not what ran today")
+    parser.add_argument("--page", help="only pages whose path holds this")
+    parser.add_argument("--only", help="only commands that hold this")
     asked = parser.parse_args()
     known = recorded()
     commands = [command for command in all_commands() if reason_not_run(command) is None]
     chosen = [command for command in commands if asked.all or not is_long(command, known)]
     if asked.within is not None:
         chosen = fastest(chosen, known, within_s=asked.within)
+    today = dt.date.today().isoformat()
+    chosen = [
+        command
+        for command in chosen
+        if (not asked.page or asked.page in command.page)
+        and (not asked.only or asked.only in command.text)
+        and not (asked.stale and known.get(command.text, {}).get("last_run") == today)
+    ]
     pages = [
         [command for command in chosen if command.page == page]
         for page in dict.fromkeys(command.page for command in chosen)
     ]
     folder = Path(tempfile.mkdtemp(prefix="commands-"))
-    failed = 0
-    try:
-        prepare(folder, chosen)
-        with ThreadPoolExecutor(asked.workers) as pool:
-            runs = pool.map(lambda page: [run_one(each, folder) for each in page], pages)
-            ended = (
-                pair
-                for page, ends in zip(pages, runs, strict=True)
-                for pair in zip(page, ends, strict=True)
-            )
-            for command, (seconds, status, output) in ended:
-                wrong = status != 0 or "Traceback (most recent call last)" in output
-                failed += wrong
-                print(f"{'FAILED' if wrong else 'ok':6} {seconds:7.1f} s  {command.text}")
+    lock = threading.Lock()
+    failed: list[str] = []
+
+    def run_page(page: list[Command]) -> None:
+        for command in page:
+            seconds, status, output = run_one(command, folder, asked.timeout)
+            wrong = status != 0 or "Traceback (most recent call last)" in output
+            with lock:
+                print(
+                    f"{'FAILED' if wrong else 'ok':6} {seconds:7.1f} s  {command.text}", flush=True
+                )
                 if wrong:
-                    print(f"       {command.page}: {output.strip()[-1500:]}")
+                    failed.append(command.text)
+                    print(f"       {command.page}: {output.strip()[-1500:]}", flush=True)
                 elif asked.record:
                     known[command.text] = {
                         "command": command.text,
                         "page": command.page,
                         "seconds": round(seconds, 1),
-                        "last_run": dt.date.today().isoformat(),
+                        "last_run": today,
                     }
+                    write_record([known.get(each.text, _not_run(each)) for each in commands])
+
+    try:
+        prepare(folder, chosen)
+        with ThreadPoolExecutor(asked.workers) as pool:
+            list(pool.map(run_page, pages))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if asked.record:
         write_record([known.get(each.text, _not_run(each)) for each in commands])
-    print(f"{len(chosen) - failed} passed, {failed} failed, {len(commands) - len(chosen)} not run")
-    return int(failed > 0)
+    print(
+        f"{len(chosen) - len(failed)} passed, {len(failed)} failed, "
+        f"{len(commands) - len(chosen)} not run"
+    )
+    return int(bool(failed))
 
 
 def _not_run(command: Command) -> dict[str, object]:
-    return {"command": command.text, "page": command.page, "seconds": LONG_S, "last_run": "never"}
+    return {"command": command.text, "page": command.page, "seconds": "", "last_run": "never"}
 
 
 def write_record(entries: list[dict[str, object]]) -> None:

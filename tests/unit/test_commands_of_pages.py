@@ -75,3 +75,33 @@ def test_the_fastest_commands_are_chosen_within_a_time():
     asked.append(commands.Command(page="p", text="simulate list skus"))
     found = commands.fastest(asked, known, within_s=10.0)
     assert [each.text for each in found] == ["b", "c", "simulate list skus"]
+
+
+def test_a_command_that_was_never_run_is_neither_long_nor_timed():
+    commands = tool()
+    new = commands.Command(page="p", text="simulate list skus")
+    known = {new.text: commands._not_run(new)}
+    assert commands.timed_s(known, new.text) is None
+    assert not commands.is_long(new, known)
+    assert commands.fastest([new], known, within_s=10.0) == [new]
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path):
+    commands = tool()
+    asked = commands.Command(page="p", text="(sleep 30; touch late) & echo begun; wait")
+    seconds, status, output = commands.run_one(asked, tmp_path, 0.3)
+    assert seconds < 5.0
+    assert status == 124
+    assert output.startswith("begun")
+    assert "took longer than 0 s" in output
+
+
+def test_what_a_command_needs_is_made_and_nothing_else(tmp_path, monkeypatch):
+    commands = tool()
+    monkeypatch.setattr(
+        commands,
+        "PREPARED",
+        {"first": "touch first", "copy": "cp first copy", "other": "touch other"},
+    )
+    commands.prepare(tmp_path, [commands.Command(page="p", text="simulate report copy")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "first"]
