@@ -120,6 +120,8 @@ def beside(measured: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
     """Measured runs with the prediction of each: ``measured_*``, ``predicted_*``, bands.
 
     TPOT is the median where it was measured, else the mean; TTFT the mean, else the median.
+    Throughput counts prompts too where that was measured, else output tokens alone, which have no
+    bands.
 
     Parameters
     ----------
@@ -144,8 +146,12 @@ def beside(measured: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
     given = predicted.reset_index(drop=True)
     out["answered"] = given["status"] == "ok"
     out["regime"] = given["bottleneck"].where(out["answered"], "") if "bottleneck" in given else ""
-    out["measured_throughput"] = out["total_tput_per_gpu"]
-    out["predicted_throughput"] = given["pred_total_tput_per_gpu"]
+    unknown = pd.Series(np.nan, index=out.index)
+    by_total = out["total_tput_per_gpu"].notna()
+    output = out.get("output_tput_per_gpu", unknown)
+    told = given.get("pred_output_tput_per_gpu", unknown)
+    out["measured_throughput"] = out["total_tput_per_gpu"].where(by_total, output)
+    out["predicted_throughput"] = given["pred_total_tput_per_gpu"].where(by_total, told)
     by_median = out["median_tpot_s"].notna()
     out["measured_tpot"] = out["median_tpot_s"].where(by_median, out["mean_tpot_s"])
     out["predicted_tpot"] = given["pred_median_tpot_s"].where(by_median, given["pred_mean_tpot_s"])
@@ -153,14 +159,14 @@ def beside(measured: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
     out["measured_ttft"] = out["mean_ttft_s"].where(by_mean, out["median_ttft_s"])
     out["predicted_ttft"] = given["pred_mean_ttft_s"].where(by_mean, given["pred_median_ttft_s"])
     banded = {
-        "throughput": ("total_tput_per_gpu", None),
+        "throughput": ("total_tput_per_gpu", by_total),
         "tpot": ("median_tpot_s", by_median),
         "ttft": ("median_ttft_s", ~by_mean),
     }
     for metric, (column, where) in banded.items():
         for end in ("lo", "hi"):
             name = f"pred_{column}_{end}"
-            value = given[name] if name in given else pd.Series(np.nan, index=out.index)
+            value = given.get(name, unknown)
             out[f"{end}_{metric}"] = value if where is None else value.where(where)
     return out
 

@@ -111,3 +111,14 @@ def test_other_json_is_no_table_of_mlperf(tmp_path):
     for text in ("{}", "[1, 2]", "{broken"):
         frame = text_table(Path(written(tmp_path, "other.json", text)))
         assert not is_mlperf_table(list(frame.columns))
+
+
+def test_points_of_output_tokens_alone_are_scored_on_them(tmp_path, capsys):
+    points = POINTS.replace(
+        "tput_per_gpu", "actual_output_throughput_per_gpu,sim_output_throughput_per_gpu"
+    )
+    lines = points.splitlines()
+    cells = [lines[0], *(f"{line},{0.9 * float(line.split(',')[-1]):g}" for line in lines[1:])]
+    assert run(["score", written(tmp_path, "points.csv", "\n".join(cells) + "\n")]) == 0
+    found = capsys.readouterr().out.split("throughput ")[-1].split()
+    assert found[:4] == ["2", "10.0%", "10.0%", "-10.0%"]
