@@ -53,6 +53,11 @@ class EngineSettings(BaseModel):
         "auto", description="format of the KV cache; auto: that of the recipe or the level"
     )
     data_parallel_routing: DataParallelRouting = "round_robin"
+    exchange_library: str | None = Field(
+        None,
+        description="library that exchanges tokens between experts; null: the recipe's or the "
+        "engine's usual one",
+    )
 
 
 SettingsT = TypeVar("SettingsT", bound=EngineSettings)

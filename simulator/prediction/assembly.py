@@ -134,7 +134,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             engine=engine,
             architecture=architecture,
             drafts=configuration.drafts,
-            redundant_experts=configuration.expert_load.redundant_experts,
+            redundant_experts=expert_load.redundant_experts,
         )
         tiers: tuple[OffloadTier, ...] = ()
         if engine.caches_prefixes and pool.role != "decode":

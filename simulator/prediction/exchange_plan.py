@@ -30,9 +30,21 @@ _MODE_OF_ROLE: dict[Role, ExchangeMode] = {
 
 def exchanges_by_library(*, plan: ExecutionPlan, pool: PoolConfiguration) -> bool:
     """Whether the pool's ranks exchange tokens by a communication library."""
+    return is_spread(pool) and plan.moe_backend == "dispatch_combine"
+
+
+def is_spread(pool: PoolConfiguration) -> bool:
+    """Whether whole experts and the tokens of data-parallel attention lie on different ranks."""
     layout = pool.layout
-    spread = layout.dp_attention and layout.tp > 1 and layout.moe_tp == 1
-    return spread and plan.moe_backend == "dispatch_combine"
+    return layout.dp_attention and layout.tp > 1 and layout.moe_tp == 1
+
+
+def _as_stated(plan: ExecutionPlan, *, pool: PoolConfiguration) -> ExecutionPlan:
+    """The plan with the library of the pool's settings, which takes another backend's place."""
+    stated = pool.settings.exchange_library
+    if not stated or not is_spread(pool):
+        return plan
+    return replace(plan, exchange_library=stated, moe_backend="dispatch_combine")
 
 
 def with_exchange(
@@ -50,6 +62,7 @@ def with_exchange(
         If the named library does not run on the chip or does not reach over the ranks, or the
         engine's usual one supports fewer.
     """
+    plan = _as_stated(plan, pool=pool)
     if not exchanges_by_library(plan=plan, pool=pool):
         return plan
     if not plan.exchange_library and gathers_instead(engine=engine, sku=sku, ranks=pool.layout.tp):
@@ -83,8 +96,15 @@ def exchange_messages(
         Whose kernels run: ``vllm``, ``sglang``, ``trtllm`` or ``atom``.
     """
     chosen: dict[str, list[str]] = {}
+    idle = [
+        f"{pool.role}: exchange_library {pool.settings.exchange_library} has no effect as "
+        f"{pool.layout.label}, which exchanges no tokens between experts; it needs data-parallel "
+        "attention and whole experts"
+        for pool in pools
+        if pool.settings.exchange_library and not is_spread(pool)
+    ]
     for pool in pools:
-        own = replace(plan, **dict(pool.plan))
+        own = _as_stated(replace(plan, **dict(pool.plan)), pool=pool)
         if not exchanges_by_library(plan=own, pool=pool) or own.exchange_library:
             continue
         ranks = pool.layout.tp
@@ -93,7 +113,7 @@ def exchange_messages(
         if gathers_instead(engine=engine, sku=sku, ranks=ranks):
             name = f"all-gather and reduce-scatter over {ranks} ranks"
         chosen.setdefault(name, []).append(pool.role)
-    return [
+    return idle + [
         f"{' and '.join(roles)}: no recipe names the library that exchanges tokens; "
         f"{name} stands in"
         for name, roles in chosen.items()

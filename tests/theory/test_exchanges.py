@@ -21,7 +21,7 @@ from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.engines.pools import PoolConfiguration
 from simulator.engines.registry import ENGINES
-from simulator.prediction.exchange_plan import with_exchange
+from simulator.prediction.exchange_plan import exchange_messages, with_exchange
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
@@ -211,6 +211,34 @@ def test_more_ranks_than_the_usual_library_supports_are_refused(tmp_path, capsys
     layout = ["--tp", "256", "--ep", "256", "--concurrency", "8", "--out", str(tmp_path / "run")]
     assert run([*command, *layout]) == 2
     assert "DeepEP in its normal mode supports at most 160" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sku", "name", "message"),
+    [
+        ("mi355x", "deepep", "deepep does not run on mi355x; use one of mori, uccl"),
+        ("b200", "deep_ep", "did you mean deepep"),
+    ],
+)
+def test_a_stated_library_that_does_not_fit_is_refused(sku, name, message, tmp_path, capsys):
+    command = ["--sku", sku, "--engine", "vllm", "--model", "deepseek-r1", "--dp-attention"]
+    stated = ["--engine-set", f"exchange_library={name}", "--out", str(tmp_path / "run")]
+    assert run([*command, "--tp", "8", "--ep", "8", "--concurrency", "8", *stated]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_stated_library_without_exchange_is_told():
+    settings = ENGINES["vllm"].settings_class(exchange_library="deepep")
+    pool = PoolConfiguration(role="aggregated", layout=Layout(tp=8), settings=settings)
+    plan = ExecutionPlan()
+    chip = load_sku("b200")
+    (told,) = exchange_messages([pool], plan=plan, engine="vllm", sku=chip)
+    assert "exchange_library deepep has no effect as TP8" in told
+    spread = replace(pool, layout=Layout(tp=8, ep=8, dp_attention=True))
+    assert exchange_messages([spread], plan=plan, engine="vllm", sku=chip) == []
+    fused = replace(plan, moe_backend="fused")
+    got = with_exchange(fused, pool=spread, sku=chip, engine="vllm")
+    assert (got.moe_backend, got.exchange_library) == ("dispatch_combine", "deepep")
 
 
 def test_an_unknown_library_is_told_with_the_nearest():

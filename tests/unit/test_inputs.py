@@ -58,6 +58,7 @@ PANEL = (
 """Loads on which a setting is tried, one after the other, until a figure moves."""
 MOVED = {
     "vllm": {
+        "exchange_library": ("deepep", "nccl_ep"),
         "admission_steps_in_flight": (1, 2),
         "async_scheduling": (False, True),
         "cudagraph_mode": ("NONE", "FULL_AND_PIECEWISE"),
@@ -81,6 +82,7 @@ MOVED = {
         "redundant_experts": (0, 32),
     },
     "sglang": {
+        "exchange_library": ("deepep", "nccl_ep"),
         "data_parallel_routing": ("round_robin", "least_requests"),
         "disable_overlap_schedule": (False, True),
         "keeps_loader_scales": (False, True),
@@ -108,6 +110,7 @@ MOVED = {
         "cuda_graph_max_bs": (1, 256),
     },
     "trtllm": {
+        "exchange_library": ("deepep", "nvlink_one_sided"),
         "capture_num_tokens": (64, 4096),
         "attention_dp_enable_balance": (False, True),
         "attention_dp_timeout_iters": (0, 50),
@@ -129,6 +132,7 @@ MOVED = {
         "redundant_experts": (0, 32),
     },
     "atom": {
+        "exchange_library": ("mori", "uccl"),
         "data_parallel_routing": ("round_robin", "least_requests"),
         "deferred_output": (False, True),
         "enable_tbo": (False, True),
@@ -185,7 +189,7 @@ def test_an_engine_setting_moves_a_figure(engine, name, tmp_path, request):
         base |= {"isl": 16384, "concurrency": 64}
     if name == "block_size" and engine == "vllm":
         base |= {"model": "deepseek-r1"}  # the hybrid pool of V4 has pages of its own
-    if name in ("enable_two_batch_overlap", "enable_tbo"):
+    if name in ("enable_two_batch_overlap", "enable_tbo", "exchange_library"):
         base |= {"model": "deepseek-r1"}  # V4's fused kernel leaves nothing to overlap
     if name == "capacity_policy":
         base |= SMALL | {"overrides": {"hbm_usable_bytes": 115e9}}

@@ -299,7 +299,12 @@ class SglangEngine(Engine[SglangSettings]):
         flags.add("--stream-interval", settings.stream_interval, when=settings.stream_interval > 1)
         flags.add("--disable-radix-cache", when=settings.disable_radix_cache)
         flags.add("--disable-overlap-schedule", when=settings.disable_overlap_schedule)
-        flags.add("--moe-a2a-backend", "megamoe", when=request.plan.get("moe_backend") == "fused")
+        named = settings.exchange_library
+        fused = request.plan.get("moe_backend") == "fused" and not named
+        flags.add("--moe-a2a-backend", "megamoe", when=fused)
+        flags.add("--moe-a2a-backend", named, when=named in ("deepep", "mori"))
+        if named and named not in ("deepep", "mori"):
+            flags.notes.append(f"SGLang has no flag for exchange_library {named}")
         if request.drafts:
             flags.add(
                 "--speculative-algorithm",

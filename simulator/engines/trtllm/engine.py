@@ -212,6 +212,11 @@ class TrtllmEngine(Engine[TrtllmSettings]):
                 flags.options["torch_compile_config"] = pieces
         if request.plan.get("moe_backend") == "fused":
             flags.options["moe_config"] = {"backend": "MEGAMOE_DEEPGEMM"}
+        if settings.exchange_library:
+            flags.notes.append(
+                f"exchange_library {settings.exchange_library}: name it by the environment "
+                "variable TRTLLM_FORCE_COMM_METHOD"
+            )
         if settings.redundant_experts:
             flags.notes.append(
                 f"{settings.redundant_experts} redundant experts: num_slots of "

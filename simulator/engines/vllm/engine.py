@@ -314,6 +314,10 @@ class VllmEngine(Engine[VllmSettings]):
             flags.notes.append(
                 f"expert parallel over {layout.ep}; vLLM takes all {layout.tp} ranks"
             )
+        if settings.exchange_library:
+            flags.notes.append(
+                f"exchange_library {settings.exchange_library}: name it by --all2all-backend"
+            )
         flags.add("--max-model-len", request.longest_context)
         flags.add("--max-num-batched-tokens", settings.max_num_batched_tokens)
         flags.add("--max-num-seqs", settings.max_num_seqs)
