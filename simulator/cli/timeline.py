@@ -63,6 +63,7 @@ def timeline(
     ttft_p90: options.TtftP90 = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
+    every: options.All = False,
     out: options.Out = None,
     as_json: options.Json = False,
     json_lines: options.JsonLines = False,
@@ -79,7 +80,12 @@ def timeline(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
-        stated = {"--clients": clients, "--ttft-p90": ttft_p90, "--workers": workers}
+        stated = {
+            "--clients": clients,
+            "--ttft-p90": ttft_p90,
+            "--workers": workers,
+            "--all": every or None,
+        }
         speeds = None if at is None else numbers(at, flag="--at")
         _follow_agents(
             {**sessions_only(given, stated), **trees, "at": speeds},
@@ -97,6 +103,7 @@ def timeline(
         file=scenario,
         question={"at": speeds, "clients": counts, "ttft_p90_s": ttft_p90},
         workers=workers,
+        every=every,
         out=out,
         output=(as_json, as_csv),
     )
@@ -129,6 +136,7 @@ def _run(
     file: Path | None,
     question: dict[str, Any],
     workers: int | None,
+    every: bool,
     out: Path | None,
     output: tuple[bool, bool],
 ) -> None:
@@ -147,6 +155,7 @@ def _run(
             file=file,
             directory=path,
             workers=workers,
+            every=every,
             on_progress=on_progress,
             **question,
         )

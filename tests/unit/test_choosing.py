@@ -120,3 +120,34 @@ def test_chosen_points_leave_the_frontier_as_it_is(asked):
     for speed, rate in within[columns].to_numpy():
         near = (found[:, 0] >= speed / 1.05) & (found[:, 1] >= rate / 1.05)
         assert near.any(), (speed, rate)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shapes=st.lists(
+        st.tuples(
+            st.floats(10, 200), st.floats(2, 500), st.floats(0.9, 1.1), st.floats(0.95, 1.05)
+        ),
+        min_size=2,
+        max_size=8,
+    ),
+    followed=st.sampled_from(CLIENTS),
+)
+def test_the_best_at_a_followed_concurrency_runs_wherever_it_stands(shapes, followed) -> None:
+    """Estimates err by a tenth: what runs there is short of the best by no more than that."""
+    truth = {n: served(alone=alone, most=most) for n, (alone, most, *_) in enumerate(shapes)}
+    guesses = {
+        n: {
+            c: Point(interactivity=p.interactivity * tilt, tput=p.tput * factor)
+            for c, p in truth[n].items()
+        }
+        for n, (_, _, factor, tilt) in enumerate(shapes)
+    }
+    choice = Choice(estimates=guesses, followed=(followed,))
+    while points := choice.next_points():
+        assert len(set(points)) == len(points)
+        for name, concurrency in points:
+            choice.shown[name, concurrency] = truth[name][concurrency]
+    there = [point.tput for (_, c), point in choice.shown.items() if c == followed]
+    assert max(there) >= 0.85 * max(points[followed].tput for points in truth.values())
+    assert {point for point, _ in choice.shown} <= set(truth)

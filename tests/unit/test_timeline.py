@@ -110,3 +110,16 @@ def test_the_command_prints_a_line_for_each_date(followed, tmp_path, capsys):
 def test_what_cannot_be_followed_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         timeline(workers=1, **{**FLAGS, **changes})
+
+
+@pytest.mark.slow
+def test_what_is_followed_is_found_without_running_everything():
+    """Against all runs: no figure is short by more than 5 %, and every best one is as good."""
+    flags = {"sku": "mi355x", "engine": "sglang", "gpus": 8, "isl": 1024, "osl": 128}
+    few = run_timeline(flags=flags, file=None, at=(20.0, 50.0), clients=(64,))
+    every = run_timeline(flags=flags, file=None, at=(20.0, 50.0), clients=(64,), every=True)
+    assert len(few.swept.runs) < 0.6 * len(every.swept.runs)
+    rates = few.frame()["total_tput_per_gpu"], every.frame()["total_tput_per_gpu"]
+    np.testing.assert_array_equal(np.isnan(rates[0]), np.isnan(rates[1]))
+    known = ~np.isnan(rates[1])
+    assert (rates[0][known] >= 0.95 * rates[1][known]).all()

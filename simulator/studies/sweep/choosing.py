@@ -59,18 +59,53 @@ class Choice:
         Estimates by deployment and concurrency; without those that cannot run.
     shown:
         What runs have shown; ``None`` where a point could not run.
+    followed:
+        Concurrencies at which the most throughput is asked for too, on a frontier or not.
+        [requests]
     """
 
     estimates: Mapping[Hashable, Mapping[int, Point]]
     shown: dict[tuple[Hashable, int], Point | None] = field(default_factory=dict)
+    followed: tuple[int, ...] = ()
 
     def next_points(self) -> list[tuple[Hashable, int]]:
         """Points to run now, in the order of the estimates; none: the frontier is known.
 
         Depends on what has been shown and not on the order in which it was.
         """
-        if not self.shown:
-            return self._first()
+        near = self._near_frontier() if self.shown else self._first()
+        if not self.followed:
+            return near
+        return list(dict.fromkeys((*near, *self._near_best_at_followed())))
+
+    def _near_best_at_followed(self) -> list[tuple[Hashable, int]]:
+        """Points whose deployment may have the most throughput at a concurrency of its own."""
+        found: list[tuple[Hashable, int]] = []
+        for concurrency in self.followed:
+            best = max(
+                (
+                    ran.tput
+                    for (_, clients), ran in self.shown.items()
+                    if clients == concurrency and ran is not None and ran.slo_use <= 1.0
+                ),
+                default=0.0,
+            )
+            open_: list[tuple[float, Hashable]] = []
+            for name, points in self.estimates.items():
+                if concurrency not in points or (name, concurrency) in self.shown:
+                    continue
+                known = self._known(name)
+                point = _corrected(points[concurrency], concurrency=concurrency, known=known)
+                near = NEAR_CORRECTED if known else NEAR_SHOWN
+                if point.slo_use <= (1.25 if known else 2.0) and point.tput >= near * best:
+                    open_.append((point.tput, name))
+            if open_ and not best:  # what is expected to be the best shows how good others must be
+                open_ = [max(open_, key=lambda one: one[0])]
+            found += [(name, concurrency) for _, name in open_]
+        return found
+
+    def _near_frontier(self) -> list[tuple[Hashable, int]]:
+        """Points that may be on the frontier, by what runs have shown so far."""
         shown = _Staircase(
             (point.interactivity, point.tput)
             for point in self.shown.values()

@@ -65,6 +65,8 @@ class ChosenPoints:
         Of each deployment, see `estimated`; or why it has none.
     limits:
         TTFT limits and goodput of the frontier.
+    followed:
+        As `simulator.studies.sweep.choosing.Choice`.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class ChosenPoints:
         *,
         estimates: Sequence[dict[int, SteadyState] | str],
         limits: Objectives = NO_LIMIT,
+        followed: Sequence[int] = (),
     ) -> None:
         self._limits = limits
         self.sweeps = [ChosenProgress(sweep=each) for each in sweeps]
@@ -85,6 +88,7 @@ class ChosenPoints:
                 for name, found in zip(self._by_name, estimates, strict=True)
                 if not isinstance(found, str)
             },
+            followed=tuple(followed),
         )
         self._round: list[tuple[ChosenProgress, int]] | None = None
 

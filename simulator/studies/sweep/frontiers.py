@@ -23,9 +23,17 @@ def planners_for(
     limits: Sequence[Objectives],
     prunes: bool,
     workers: int | None,
+    followed: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> list[list[PointPlanner | ChosenPoints]]:
-    """Who plans the points of each plan; where points are many, with estimates of all of them."""
+    """Who plans the points of each plan; where points are many, with estimates of all of them.
+
+    Parameters
+    ----------
+    followed:
+        Concurrencies at which the best deployment is asked for, on a frontier or not: few points
+        all run then. [requests]
+    """
     chosen = [
         frontier for plan in plans for frontier in plan.frontiers if prunes and are_many(frontier)
     ]
@@ -40,9 +48,14 @@ def planners_for(
     )
     return [
         [
-            ChosenPoints(frontier, estimates=[next(estimates) for _ in frontier], limits=limit)
+            ChosenPoints(
+                frontier,
+                estimates=[next(estimates) for _ in frontier],
+                limits=limit,
+                followed=followed,
+            )
             if prunes and are_many(frontier)
-            else PointPlanner(frontier, prunes=prunes, limits=limit)
+            else PointPlanner(frontier, prunes=prunes and not followed, limits=limit)
             for frontier in plan.frontiers
         ]
         for plan, limit in zip(plans, limits, strict=True)

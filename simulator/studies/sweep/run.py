@@ -199,6 +199,7 @@ def run_sweep(
     as_deployed: bool = False,
     per_engine: bool = False,
     prunes: bool = True,
+    followed: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> SweepResult:
     """`sweep` on settings that are built.
@@ -211,6 +212,8 @@ def run_sweep(
         Whether only what may be on a frontier is run: of many points those that estimates and
         runs put near it (`simulator.studies.sweep.chosen`), of few those before more clients
         cannot bring a deployment to it (`simulator.studies.sweep.planner`).
+    followed:
+        Concurrencies at which the best deployment runs too, wherever it lies. [requests]
     as_deployed:
         Whether, where no engine is named, all forms that were run on the SKU or its nearest
         relation compete (`simulator.scenario.deployed_forms`) and not its default engine alone.
@@ -234,6 +237,7 @@ def run_sweep(
         as_deployed=as_deployed,
         per_engine=per_engine,
         prunes=prunes,
+        followed=followed,
         on_progress=on_progress,
     )[0]
 
@@ -248,6 +252,7 @@ def run_sweeps(
     as_deployed: bool = False,
     per_engine: bool = False,
     prunes: bool = True,
+    followed: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> list[SweepResult]:
     """`run_sweep` for several sweeps, whose runs share the processes.
@@ -269,7 +274,12 @@ def run_sweeps(
         for settings, limit in zip(many, each_limits, strict=True)
     ]
     planners = planners_for(
-        plans, limits=each_limits, prunes=prunes, workers=workers, on_progress=on_progress
+        plans,
+        limits=each_limits,
+        prunes=prunes,
+        workers=workers,
+        followed=followed,
+        on_progress=on_progress,
     )
     inputs = digest_of_inputs(
         skus=[

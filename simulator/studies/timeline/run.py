@@ -114,6 +114,7 @@ def timeline(
     scenario: Path | None = None,
     out: Path | None = None,
     workers: int | None = None,
+    every: bool = False,
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> TimelineResult:
@@ -127,6 +128,8 @@ def timeline(
     clients:
         Closed-loop clients at which the best layout's throughput is followed; ``None``: those of
         the scenario, else 64. [requests]
+    every:
+        Whether to run what can neither be on a frontier nor be the best at ``clients`` too.
     ttft_p90_s, scenario, out, workers, on_progress, settings:
         As `simulator.studies.sweep.run.sweep`; one SKU, and an engine without a date.
 
@@ -143,6 +146,7 @@ def timeline(
         ttft_p90_s=ttft_p90_s,
         directory=out,
         workers=workers,
+        every=every,
         on_progress=on_progress,
     )
 
@@ -156,6 +160,7 @@ def run_timeline(
     ttft_p90_s: float | None = None,
     directory: Path | None = None,
     workers: int | None = None,
+    every: bool = False,
     on_progress: Progress | None = None,
 ) -> TimelineResult:
     """`timeline` on flags and a scenario file.
@@ -212,7 +217,8 @@ def run_timeline(
         directory=directory,
         workers=workers,
         limits=stated_limits(ttft_p90_s=ttft_p90_s),
-        prunes=False,  # the best at some clients is followed, wherever its curve stands
+        prunes=not every,
+        followed=numbers,  # the best there is asked for, wherever it stands on a curve
         on_progress=on_progress,
     )
     if swept.runs.empty:
