@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+import pytest
 import typer
 from pydantic import Field
 from typer.testing import CliRunner
@@ -20,6 +22,12 @@ from simulator.output.columns import SECTIONS, columns_page
 from simulator.scenario.declared import SCENARIO
 from simulator.studies.sweep import points, store
 from tests.unit.engine_traces import closed, pool, requests, trace
+from workloads.architectures.catalog import load_architecture
+from workloads.architectures.kinds import GroupedAttention
+from workloads.execution_plan import ExecutionPlan
+from workloads.layout import Layout
+from workloads.models import bind, mixers
+from workloads.models.gqa_attention import GroupedQueryAttention
 
 curve_run = import_module("simulator.studies.curve.run")
 
@@ -76,6 +84,38 @@ def test_a_model_is_its_own_configuration_file(capsys):
     command = ["explain", "--sku", "b200", "--engine", "vllm", "--model", str(path)]
     assert run([*command, "--tp", "8", "--ep", "8", "--concurrency", "4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfAttention(GroupedAttention):
+    """Grouped attention whose decoding queries see every second token."""
+
+
+class HalfLayers(GroupedQueryAttention):
+    """Its operations: one rule changed."""
+
+    def decode(self, *, requests, queries_per_request, context):
+        return GroupedQueryAttention.decode(
+            self,
+            requests=requests,
+            queries_per_request=queries_per_request,
+            context=context / 2,
+        )
+
+
+def test_a_kind_of_attention_is_one_module_and_one_line(monkeypatch):
+    known = mixers._KINDS[GroupedAttention]
+    half = mixers._Kind(lambda *, kind, **bound: HalfLayers(kind=kind, **bound), known.shared)
+    monkeypatch.setitem(mixers._KINDS, HalfAttention, half)
+    whole = load_architecture("qwen3-32b")
+    own = {each.name: getattr(whole.kinds[0].mixer, each.name) for each in fields(GroupedAttention)}
+    layers = tuple(replace(layer, mixer=HalfAttention(**own)) for layer in whole.kinds)
+    read = []
+    for architecture in (whole, replace(whole, kinds=layers)):
+        model = bind(architecture=architecture, layout=Layout(tp=2), plan=ExecutionPlan())
+        ops = model.decode_attention_ops(requests=4, queries_per_request=1, context=4096)
+        read.append(sum(op.kv_bytes for op in ops))
+    assert read[1] == pytest.approx(read[0] / 2, rel=1e-3)
 
 
 def test_a_column_is_a_definition_and_a_cell(monkeypatch):
