@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from calibration.command_line import run_main
-from hwmodels.sku import list_skus
+from hwmodels.sku import list_skus, load_sku
 from simulator.output.text_file import write_text
 from simulator.version import version
 from workloads.datafiles import read_yaml_mapping
@@ -121,6 +121,17 @@ def register(folder: Path, *, today: dt.date | None = None) -> list[Path]:
     lines = [f"{_digest(path)}  {path.name}\n" for path in sorted(paths)]
     write_text(folder / DIGESTS, "".join(lines))
     return paths
+
+
+def unanswered() -> dict[str, str]:
+    """Questions of the panel about chips that are not in the catalogue, and why."""
+    found = {}
+    for question in read_yaml_mapping(PANEL)["questions"]:
+        try:
+            load_sku(question["sku"])
+        except UserError as error:
+            found[question["id"]] = str(error)
+    return found
 
 
 def check_unchanged(folder: Path) -> list[str]:

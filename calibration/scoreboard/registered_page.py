@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from calibration.command_line import run_main
 from calibration.measured.keys import deployment_text
 from calibration.pages.markdown import markdown_table
-from calibration.scoreboard.registered import DIGESTS, check_unchanged, registered
+from calibration.scoreboard.registered import DIGESTS, check_unchanged, registered, unanswered
 from simulator.output.text_file import write_text
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -26,12 +26,20 @@ ASKED = ("model", "sku", "isl", "osl")
 
 def write_registered_page(path: Path, *, root: Path) -> Path:
     """Write the page of all registered predictions below a folder; returns it."""
-    write_text(path, registered_text(registered(root)))
+    write_text(path, registered_text(registered(root), unanswered=unanswered()))
     return path
 
 
-def registered_text(answers: Sequence[Registered]) -> str:
-    """The page as Markdown."""
+def registered_text(
+    answers: Sequence[Registered], *, unanswered: Mapping[str, str] | None = None
+) -> str:
+    """The page as Markdown.
+
+    Parameters
+    ----------
+    unanswered:
+        Questions that could not be answered, and why.
+    """
     parts = [
         "# Registered predictions",
         "Predictions of chips and models that nobody has measured, written down before anyone "
@@ -54,6 +62,9 @@ def registered_text(answers: Sequence[Registered]) -> str:
         if answer.points:
             parts.append(markdown_table(list(HEADS), [_row(point) for point in answer.points]))
         parts.append("\n".join(f"- {line}" for line in answer.assumptions if line))
+    if unanswered:
+        parts.append("## Asked and not answered")
+        parts.append("\n".join(f"- {name}: {why}" for name, why in unanswered.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
