@@ -23,6 +23,7 @@ from simulator.cli.load import load
 from simulator.cli.mlperf import mlperf
 from simulator.cli.plan import plan
 from simulator.cli.predict import predict
+from simulator.cli.progress import never_silent
 from simulator.cli.report import report
 from simulator.cli.runs import runs_command
 from simulator.cli.score import score_command
@@ -132,7 +133,10 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Exit status of ``simulate`` with some arguments: 0, 2 on a user's error, 130 on Ctrl-C."""
     try:
-        status = app(args=arguments, prog_name="simulate", standalone_mode=False, obj=_import_runs)
+        with never_silent():
+            status = app(
+                args=arguments, prog_name="simulate", standalone_mode=False, obj=_import_runs
+            )
     except UserError as error:
         return _fail(str(error))
     except OSError as error:

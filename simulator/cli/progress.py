@@ -20,6 +20,9 @@ EVERY_S = 10.0
 """Time between lines where stderr is no terminal. [s]"""
 
 
+_told = threading.Event()
+"""Whether a part of the command tells of its progress itself."""
+
 _wanted = threading.Event()
 """Whether progress goes to stdout as JSON lines."""
 
@@ -59,6 +62,16 @@ def _json_mover() -> Progress:
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A callback ``(done, total, what)``: it moves a bar, or is what lines tell of in a pipe."""
+    _told.set()
+    try:
+        with _bar() as move:
+            yield move
+    finally:
+        _told.clear()
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
     if _wanted.is_set():
         yield _json_mover()
         return
@@ -111,17 +124,36 @@ class ProgressLines:
         done, total, what = self._state
         return f"{passed_s:.0f} s: {done:,} of {total:,}{f', {what}' if what else ''}"
 
-    def write(self) -> None:
-        """Write lines until the work has ended."""
+    def write(self, *, unless: threading.Event | None = None) -> None:
+        """Write lines until the work has ended, none while an event is set."""
         while not self.ended.wait(EVERY_S):
-            print(self.line(), file=sys.stderr, flush=True)
+            if unless is None or not unless.is_set():
+                print(self.line(), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_lines() -> Iterator[ProgressLines]:
-    """Lines on stderr, the first after ten seconds, as long as the block lasts."""
+def never_silent() -> Iterator[None]:
+    """Lines that say how long a command is at work, off a terminal, while nothing else does."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with progress_lines(unless=_told):
+        yield
+
+
+@contextmanager
+def progress_lines(*, unless: threading.Event | None = None) -> Iterator[ProgressLines]:
+    """Lines on stderr, the first after ten seconds, as long as the block lasts.
+
+    Parameters
+    ----------
+    unless:
+        An event; while it is set no line is written.
+    """
     lines = ProgressLines()
-    thread = threading.Thread(target=lines.write, daemon=True, name="progress")
+    thread = threading.Thread(
+        target=lines.write, kwargs={"unless": unless}, daemon=True, name="progress"
+    )
     thread.start()
     try:
         yield lines
