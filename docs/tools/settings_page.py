@@ -11,7 +11,8 @@ from hwmodels.sku import Sku, figure_fields, informative_fields
 from simulator.cli.flags import SETTINGS_OF
 from simulator.engines.registry import ENGINES
 from simulator.engines.settings import INFORMATIVE
-from simulator.scenario.declared import LIMITS, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import PAIR, POOLS, SCENARIO
+from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.load.declared import LOAD
 from simulator.studies.plan.declared import PLAN
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[1] / "reference" / "settings.md"
 HEADER = (
     "# Settings\n\nWritten by `python docs/tools/settings_page.py` from the declarations in "
-    "`simulator/scenario/declared.py`, `simulator/studies/*/declared.py`, `simulator/engines/` and "
+    "`simulator/scenario/declared*.py`, `simulator/studies/*/declared.py`, `simulator/engines/` and "
     "`hwmodels/sku.py`. A setting is a flag of a command, a key of a `--scenario` file and a "
     "keyword argument of the Python function, all of one name; flags have dashes for "
     "underscores.\n"

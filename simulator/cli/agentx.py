@@ -8,7 +8,8 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import LIMITS, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import PAIR, POOLS, SCENARIO
+from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import typer
 from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
-from simulator.scenario.declared import HOST, LIMITS, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 
 if TYPE_CHECKING:

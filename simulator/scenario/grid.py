@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,9 @@ from simulator.scenario.configure import parse_speculation
 from simulator.scenario.declared import POOLS
 from simulator.scenario.drawn_lengths import MEANS, MEANS_OF, nominal_lengths, without_means
 from simulator.scenario.pairs import split_pair
+from simulator.scenario.pool_grid import PoolGrid as PoolGrid
+from simulator.scenario.pool_grid import parse_integers as parse_integers
+from simulator.scenario.pool_grid import pool_grid
 from simulator.scenario.reported import check_reported
 from simulator.scenario.settings import (
     Scenario,
@@ -44,35 +46,6 @@ LOAD_FIELDS = tuple(
 )
 _WHOLE_NUMBERS = {"gpus", "tp", "ep", "isl", "osl", "seed", *POOL_FIELDS}
 _WHOLE_NUMBERS -= {"prefill_dp_attention", "disaggregated"}
-MOST_WORKERS = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolGrid:
-    """Workers of the pools of disaggregated deployments, each number with each.
-
-    Parameters
-    ----------
-    prefill, decode:
-        Workers of each pool; 0 prefill workers: one aggregated worker. Both empty: what the
-        engine's recipe ran where the engine has an orchestrator, else aggregated workers.
-    tp, ep, dp_attention:
-        Layouts of a prefill worker; all empty: those of the recipe, else the decode worker's.
-    disaggregated:
-        Whether forms with pools, or those without, compete alone; ``None``: all.
-    """
-
-    prefill: tuple[int, ...] = ()
-    decode: tuple[int, ...] = ()
-    tp: tuple[int, ...] = ()
-    ep: tuple[int, ...] = ()
-    dp_attention: tuple[bool, ...] = ()
-    disaggregated: bool | None = None
-
-    @property
-    def is_stated(self) -> bool:
-        """Whether numbers of workers are given."""
-        return bool(self.prefill or self.decode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +200,7 @@ def build_sweep(
         calibration=build_scenario(
             flags={"sku": "any", "calibration": given.get("calibration")}
         ).scenario.calibration,
-        pools=_pool_grid(given),
+        pools=pool_grid(given),
         limits=stated_limits(**limits) or NO_LIMIT,
         origin=origin,
     )
@@ -272,26 +245,6 @@ def _values(name: str, given: Any, *, default: Any) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def parse_integers(value: Any, *, name: str) -> tuple[Any, ...]:
-    """Whole numbers from ``4``, ``"1,2"`` or ``"1-4"`` (every number of the range).
-
-    Raises
-    ------
-    UserError
-        If a text is none of these.
-    """
-    if not isinstance(value, str):
-        return (value,)
-    numbers: list[int] = []
-    for part in value.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if low > high or high - low >= MOST_WORKERS:
-            raise UserError(f"{name} '{value}' is not a list of whole numbers; write 4,8 or 1-4")
-        numbers += range(low, high + 1)
-    return tuple(dict.fromkeys(numbers))
-
-
 def _overrides(given: Any) -> dict[str, tuple[float, ...]]:
     if given is None:
         return {}
@@ -323,44 +276,6 @@ def _concurrency(given: Any) -> tuple[int, ...] | None:
     if not found or min(found) < 1:
         raise UserError(f"concurrency is {list(listed)}; give whole numbers of at least 1")
     return tuple(sorted(set(found)))
-
-
-def _pool_grid(given: Mapping[str, Any]) -> PoolGrid:
-    numbers: dict[str, tuple[int, ...]] = {}
-    for name in ("prefill", "decode", "prefill_tp", "prefill_ep"):
-        value = given.get(name)
-        listed = value if isinstance(value, list | tuple) else [] if value is None else [value]
-        found = [part for each in listed for part in parse_integers(each, name=name)]
-        least = 0 if name == "prefill" else 1
-        for number in found:
-            whole = isinstance(number, int) and not isinstance(number, bool)
-            if not whole or not least <= number <= MOST_WORKERS:
-                raise UserError(
-                    f"{name} is {number!r}; it must be a whole number from {least} to "
-                    f"{MOST_WORKERS:,}"
-                )
-        numbers[name] = tuple(dict.fromkeys(found))
-    flag = given.get("prefill_dp_attention")
-    flags = tuple(flag) if isinstance(flag, list | tuple) else () if flag is None else (flag,)
-    if not all(isinstance(each, bool) for each in flags):
-        raise UserError(f"prefill_dp_attention is {flag!r}; write true or false")
-    kind = given.get("disaggregated")
-    if kind is not None and not isinstance(kind, bool):
-        raise UserError(f"disaggregated is {kind!r}; write true or false")
-    grid = PoolGrid(
-        disaggregated=kind,
-        prefill=numbers["prefill"],
-        decode=numbers["decode"],
-        tp=numbers["prefill_tp"],
-        ep=numbers["prefill_ep"],
-        dp_attention=flags,
-    )
-    if not grid.is_stated and (grid.tp or grid.ep or grid.dp_attention):
-        raise UserError(
-            "the layout of a prefill worker is given but no prefill pool; "
-            "say how many workers it has with --prefill"
-        )
-    return grid
 
 
 def _check(settings: SweepSettings) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import PoolLayout, parse_deployment
-from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.target import resolve_target
+from simulator.scenario.worker_layouts import candidate_layouts
 from workloads.errors import UserError, shown
 
 if TYPE_CHECKING:

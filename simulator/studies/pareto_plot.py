@@ -183,17 +183,8 @@ def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
                 zorder=4 if shown else 2,
             )
     if one.late is not None and one.late.any():
-        axes.plot(
-            one.interactivity[one.late],
-            one.tput_per_gpu[one.late],
-            marker="x",
-            markersize=7,
-            color=colour,
-            markeredgewidth=1.1,
-            alpha=0.6,
-            linestyle="none",
-            zorder=2,
-        )
+        x, y = one.interactivity[one.late], one.tput_per_gpu[one.late]
+        axes.plot(x, y, "x", markersize=7, color=colour, alpha=0.6, zorder=2)
 
 
 def _curve(x: Array, y: Array) -> tuple[Array, Array]:

@@ -9,10 +9,11 @@ from hwmodels.software import load_software
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.output.text_tables import OUT_OF_REACH, interval
 from simulator.recipes.files import load_recipes
-from simulator.scenario.candidates import candidate_layouts, stack_of
+from simulator.scenario.candidates import stack_of
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario
 from simulator.scenario.target import check_runs_on, named_engine, resolve_target
+from simulator.scenario.worker_layouts import candidate_layouts
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.text import band_text
 from simulator.studies.sweep.deployments import plan_sweep

@@ -8,11 +8,11 @@ from simulator.cli.main import run
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.configure import configure_run
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import Scenario, build_scenario
 from simulator.scenario.target import resolve_target
+from simulator.scenario.worker_layouts import candidate_layouts
 from simulator.studies.sweep.deployments import plan_sweep
 from workloads.architectures.catalog import load_architecture
 from workloads.architectures.names import default_precision

@@ -12,17 +12,17 @@ from simulator.engines.labels import level_text
 from simulator.engines.pools import PoolLayout
 from simulator.output.columns import RUN
 from simulator.prediction.notes import merged
-from simulator.scenario.candidates import (
-    RefusedLayout,
-    candidate_layouts,
-    divisible_layouts,
-    over_servers,
-)
 from simulator.scenario.configure import check_has_speed, parse_speculation
 from simulator.scenario.deployed_forms import forms_note
 from simulator.scenario.reported import check_reported, over_concurrencies
 from simulator.scenario.settings_file import REPORTED
 from simulator.scenario.target import named_sku, resolve_target
+from simulator.scenario.worker_layouts import (
+    RefusedLayout,
+    candidate_layouts,
+    divisible_layouts,
+    over_servers,
+)
 from simulator.studies.changes import changes_of
 from simulator.studies.sweep.planner import PointPlanner
 from simulator.studies.sweep.points import ConcurrencySweep

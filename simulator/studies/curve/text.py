@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from simulator.scenario.candidates import RefusedLayout
+    from simulator.scenario.worker_layouts import RefusedLayout
     from simulator.studies.curve.run import CurveResult
 
 LATE = " *"

@@ -9,9 +9,9 @@ from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.recipes.choice import choose_level, find_recipe
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.configure import configure_run
 from simulator.scenario.target import resolve_target
+from simulator.scenario.worker_layouts import candidate_layouts
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError, unknown_name
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from simulator.engines.pools import PoolLayout, deployment_label, parse_deployment
 from simulator.prediction.bands import band_factors
-from simulator.scenario.candidates import candidate_layouts
 from simulator.scenario.target import resolve_target
+from simulator.scenario.worker_layouts import candidate_layouts
 from simulator.studies.mlperf.request import LEAST_ARRIVALS_S, LIVES
 from simulator.studies.mlperf.result import Beyond, MlperfResult, Window
 from simulator.studies.mlperf.trial import prepare_copy

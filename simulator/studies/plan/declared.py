@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.scenario.declared import GOODPUT, MAX_COST, SLOS, TIER, Setting, table
+from simulator.scenario.declared import Setting, table
+from simulator.scenario.declared_limits import GOODPUT, MAX_COST, SLOS, TIER
 
 PURCHASES = ("racks", "nodes")
 
