@@ -22,4 +22,3 @@ def test_nothing_is_said_beside_a_bar_or_after_the_end(capsys, monkeypatch):
     assert "at work" not in told
     time.sleep(0.05)
     assert capsys.readouterr().err == ""
-
