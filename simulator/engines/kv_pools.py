@@ -96,6 +96,6 @@ def size_pool(
         block_bytes=block_bytes if offload else 0.0,
         prefix_hit_interval_tokens=engine.prefix_retention(charge=charge),
         state_blocks=engine.kept_state_blocks(charge=charge, drafts=drafts),
-        states_age=not charge.windows,
+        keeps_output_state=not charge.windows,
         offload=offload,
     )

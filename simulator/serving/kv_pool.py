@@ -85,9 +85,8 @@ class KvPoolSpec:
     state_blocks:
         Blocks of the state that is kept at one such boundary; ``None``:
         ``fixed_blocks_per_request``. [blocks]
-    states_age:
-        Whether kept state grows old as blocks do; else that which a longer prompt has come to
-        extend is the first to go.
+    keeps_output_state:
+        Whether it is kept at the end of what a request generated too.
     offload:
         Tiers that keep evicted prefix blocks, the fastest first.
     swap:
@@ -110,7 +109,7 @@ class KvPoolSpec:
     block_bytes: float = 0.0
     prefix_hit_interval_tokens: int | None = None
     state_blocks: int | None = None
-    states_age: bool = False
+    keeps_output_state: bool = False
     offload: tuple[OffloadTier, ...] = ()
     swap: OffloadTier | None = None
 

@@ -51,13 +51,12 @@ class PrefixCache:
     then falls to the first offload tier, from there to the next, and out of the last. A tier that
     is inclusive has copies of all that the pool caches too, so that much less room for the rest.
 
-    Sliding-window and compressor state exists only at some boundaries. With
+    Sliding-window, compressor and linear-attention state exists only at some boundaries. With
     ``prefix_hit_interval_tokens`` n it is kept at multiples of n and at the last pool block of
-    a prompt (0: only there), in ``fixed_blocks_per_request`` blocks of its own that nobody
-    holds, and a prompt can be resumed only where it still exists. The state at the end of a prompt
-    that a longer one has come to extend is the first to be evicted, as is that at the end of what
-    a request generated. Without the setting, prompts
-    can be resumed at every pool block.
+    a prompt (0: only there), with ``keeps_output_state`` also at that of what a request generated,
+    in ``state_blocks`` blocks of its own that nobody holds and that grow old as others do. A
+    prompt can be resumed only where it still exists. Without the setting, prompts can be resumed
+    at every pool block.
 
     A block's identity is taken to imply that of all before it, as the engines' chained hashes
     do. All requests must use the same block size.
@@ -233,14 +232,12 @@ class PrefixCache:
         output = (private_block(request.session, position) for position in range(first, last))
         keys = (*request.block_hashes[:first], *output)
         node = self._place(keys)
-        ages = self.pool.states_age
         end = self._aligned(last)
         at = end - last + len(node.keys)
-        if self._keeps_states and at > 0 and (end == last or (ages and end > first)):
-            # a window has slid past the prompt: its end is kept, this goes first
+        if self._keeps_output_state and at > 0 and end > first:
             state = node.states.get(at)
             if state is None or state.level == GONE:
-                node.states[at] = state = BoundaryState(self._time if ages else -1)
+                node.states[at] = state = BoundaryState(self._time)
                 self._idle_tokens[POOL] += self._state_tokens
                 self._push(POOL, state)
 
@@ -254,10 +251,9 @@ class PrefixCache:
         node.time = self._time
         self._idle_tokens[POOL] += len(keys) * self._size
         self._offer(node)
-        ages = self.pool.states_age
         end = self._aligned(last)
-        if self._keeps_states and (end == last or (ages and end > first)):
-            node.states[end - first] = state = BoundaryState(self._time if ages else -1)
+        if self._keeps_output_state and end > first:
+            node.states[end - first] = state = BoundaryState(self._time)
             self._idle_tokens[POOL] += self._state_tokens
             self._push(POOL, state)
 
@@ -336,6 +332,10 @@ class PrefixCache:
     def _keeps_states(self) -> bool:
         return self.pool.prefix_hit_interval_tokens is not None
 
+    @property
+    def _keeps_output_state(self) -> bool:
+        return self._keeps_states and self.pool.keeps_output_state
+
     def _last_resumable(self, path: list[tuple[PrefixNode, int]], most: int) -> int:
         """Blocks up to the last boundary, at most ``most``, from which a prompt can go on."""
         depth = sum(count for _, count in path)
@@ -375,13 +375,7 @@ class PrefixCache:
         That of the first ``made`` blocks was made earlier and stays as it is, gone or not; only
         the one at the ``last`` is kept anyhow.
         """
-        interval = self.pool.prefix_hit_interval_tokens
         for node, count in path:
-            if last and not self.pool.states_age:
-                for n, older in node.states.items():
-                    tokens = (depth + n) * self._size
-                    if n <= count and depth + n < last and (not interval or tokens % interval):
-                        self._evict_first(older)
             for n in self._state_positions(depth, count, last):
                 if depth + n <= made and depth + n != last:
                     continue
@@ -408,12 +402,6 @@ class PrefixCache:
                 tokens += interval
         if depth < last <= depth + count:
             yield last - depth
-
-    def _evict_first(self, state: BoundaryState) -> None:
-        """Put a state at the front of the queue of what is evicted."""
-        if state.level == POOL and state.time >= 0:
-            state.time = -1
-            self._push(POOL, state)
 
     def _raise_state(self, state: BoundaryState) -> None:
         """Bring a state to the pool and to the end of the queue of what is evicted."""
@@ -471,7 +459,7 @@ class PrefixCache:
 
     def _move_state(self, state: BoundaryState, level: int) -> None:
         self._idle_tokens[level] -= self._state_tokens
-        if level + 1 == len(self._queues) or state.time < 0:
+        if level + 1 == len(self._queues):
             state.level = GONE
             return
         self._time += 1

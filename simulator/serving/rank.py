@@ -360,11 +360,13 @@ class Rank:
         self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
     def is_roomy(self, blocks: float, step: int) -> bool:
-        """Whether `has_room` holds by a bound that needs no count of blocks."""
+        """Whether `has_room` holds, and nothing cached has to go, by a bound that counts nothing."""
         pool = self.pool
         batch = self.batch
         room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
         room -= self.leaving_blocks
+        if self.cache is not None:
+            room -= self.cache.idle_blocks + 1
         return batch.context_at(step) / pool.block_tokens + batch.size <= room
 
     def has_room(self, blocks: float, step: int) -> bool:

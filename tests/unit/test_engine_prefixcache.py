@@ -122,7 +122,7 @@ def test_a_hit_does_not_bring_back_state_that_was_evicted_before_it() -> None:
     known = cache(prefix_hit_interval_tokens=8, fixed_blocks_per_request=2)
     serve(known, prompt(1, 2, 3, 4, 5))
     for state in list(known._tree.root.children[1].states.values())[:2]:  # at 8 and 16 tokens
-        known._evict_first(state)
+        known._move_state(state, 0)
     known.hold(prompt(1, 2, 3, 4, 5), known.match(prompt(1, 2, 3, 4, 5, 6), 25))
     known.shrink(2)  # both go; the end, which was raised by its hit, stays
     assert serve(known, prompt(1, 2, 3, 4, 5, 6)) == 20

@@ -103,34 +103,7 @@ def test_a_write_through_tier_first_holds_what_the_pool_holds(capacity, second) 
     assert cache.match(prompts[3], 17).tokens == 16
 
 
-def test_window_state_of_an_extended_prompt_goes_first() -> None:
-    pool = KvPoolSpec(
-        total_blocks=40, block_tokens=4, fixed_blocks_per_request=3, prefix_hit_interval_tokens=0
-    )
-    cache = PrefixCache(pool)
-    first, longer, other = requests((16, 1), (32, 1), (16, 1))
-    for request, base in ((first, 0), (longer, 0), (other, 500)):
-        request.block_tokens = 4
-        request.block_hashes = tuple(range(base, base + request.prompt_tokens // 4))
-        cache.release(cache.insert(request, None))
-    fork = replace(longer, prompt_tokens=20, block_hashes=(*range(4), 77))
-    assert cache.match(fork, 21).tokens == 16  # the end of the first prompt is still there
-    cache.shrink(12 + 3 * 2)  # room for 12 blocks and two states of three
-    assert cache.match(fork, 21).tokens == 0
-    assert (
-        cache.match(replace(longer, prompt_tokens=36, block_hashes=tuple(range(9))), 37).tokens
-        == 32
-    )
-    assert (
-        cache.match(
-            replace(other, block_hashes=(*other.block_hashes, 9), prompt_tokens=20), 21
-        ).tokens
-        == 16
-    )
-
-
-@pytest.mark.parametrize(("ages", "of_first"), [(False, 0), (True, 16)])
-def test_state_of_linear_layers_grows_old_as_blocks_do(ages, of_first) -> None:
+def test_state_at_the_end_of_a_prompt_grows_old_as_blocks_do() -> None:
     """An older prompt goes before the state at the end of one that has since been extended."""
     pool = KvPoolSpec(
         total_blocks=40,
@@ -138,7 +111,6 @@ def test_state_of_linear_layers_grows_old_as_blocks_do(ages, of_first) -> None:
         fixed_blocks_per_request=6,
         prefix_hit_interval_tokens=0,
         state_blocks=3,
-        states_age=ages,
     )
     cache = PrefixCache(pool)
     other, first, longer = requests((16, 1), (16, 1), (32, 1))
@@ -147,9 +119,32 @@ def test_state_of_linear_layers_grows_old_as_blocks_do(ages, of_first) -> None:
         request.block_hashes = tuple(range(base, base + request.prompt_tokens // 4))
         cache.release(cache.insert(request, None))
     assert cache.idle_blocks == 4 + 8 + 3 * 3
-    cache.shrink(4 + 8 + 3 * 3 - 3)  # three blocks are wanted: a state, or an older state's
     fork = replace(longer, prompt_tokens=20, block_hashes=(*range(4), 77))
-    assert cache.match(fork, 21).tokens == of_first
+    cache.shrink(4 + 8 + 3 * 3 - 3)  # three blocks are wanted: the older prompt's state goes
+    assert cache.match(replace(other, prompt_tokens=17), 17).tokens == 0
+    assert cache.match(fork, 21).tokens == 16
+    cache.shrink(8 + 3)  # and its blocks, and then the state of the first prompt
+    assert cache.match(fork, 21).tokens == 0
+    whole = replace(longer, prompt_tokens=36, block_hashes=tuple(range(9)))
+    assert cache.match(whole, 37).tokens == 32
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_state_at_the_end_of_what_was_generated_is_that_of_linear_layers(kept) -> None:
+    pool = KvPoolSpec(
+        total_blocks=40,
+        block_tokens=4,
+        prefix_hit_interval_tokens=0,
+        state_blocks=3,
+        keeps_output_state=kept,
+    )
+    cache = PrefixCache(pool)
+    (request,) = requests((16, 9))
+    request.block_tokens, request.block_hashes = 4, tuple(range(4))
+    held = cache.insert(request, None)
+    cache.keep_output(request)
+    cache.release(held)
+    assert cache.idle_blocks == 4 + 2 + 3 + (3 if kept else 0)
 
 
 def test_a_prompt_resumes_below_the_end_of_a_pool_block_that_its_blocks_do_not_divide() -> None:
@@ -158,7 +153,6 @@ def test_a_prompt_resumes_below_the_end_of_a_pool_block_that_its_blocks_do_not_d
         block_tokens=10,
         fixed_blocks_per_request=1,
         prefix_hit_interval_tokens=20,
-        states_age=True,
     )
     cache = PrefixCache(pool)
     (prompt,) = requests((36, 1))
@@ -182,4 +176,4 @@ def test_vllm_keeps_the_state_of_linear_layers_where_chunks_end() -> None:
     pool = assemble(configuration).pools[0].kv_pool
     assert pool.prefix_hit_interval_tokens == 8192 // pool.block_tokens * pool.block_tokens
     assert pool.fixed_blocks_per_request == 8 * pool.state_blocks == 24
-    assert pool.states_age
+    assert pool.keeps_output_state

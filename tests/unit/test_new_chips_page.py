@@ -1,6 +1,9 @@
 """docs/background/new_chips.md tells of every new chip without fitted runs, and truly."""
 
+import importlib.util
 from pathlib import Path
+
+import pandas as pd
 
 from hwmodels.economics import load_economics
 from hwmodels.fitted import read_fits
@@ -32,3 +35,26 @@ def test_announced_chips_say_when_they_are_expected():
     for key in list_skus():
         sku = load_sku(key)
         assert (sku.status == "announced") == (sku.expected is not None), key
+
+
+def tool():
+    path = PAGE.parents[1] / "tools" / "new_chips.py"
+    spec = importlib.util.spec_from_file_location("new_chips", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_column_of_what_moves_most_is_written_by_the_tool():
+    """The largest of the data sheet and of the software that is no twin of one of its numbers."""
+    module = tool()
+    found = pd.Series(
+        {"memory_scale": 0.5, "hbm_bytes_per_s": 0.4, "t0_scale": -0.3, "flops_fp8": 0.1}
+    )
+    cell = module.moves_most(found)
+    assert cell == "HBM +0.40, launch floors \N{MINUS SIGN}0.30"
+    text = PAGE.read_text(encoding="utf-8")
+    for title in module.CHIPS:
+        changed, rows = module.replaced(text, title=title, cell=cell)
+        assert rows == 1
+        assert any(f"[{title}]" in line and cell in line for line in changed.splitlines())

@@ -130,9 +130,11 @@ class VllmEngine(Engine[VllmSettings]):
     def prefix_retention(self, *, charge: KvPoolLayout) -> int | None:
         """See `Engine.prefix_retention`; nothing to keep without windows or linear layers.
 
-        The state of linear layers is kept where a prompt chunk ends, and chunks end at blocks
-        (``mamba_cache_mode`` align, which such models take with prefix caching: vLLM PR 30877,
-        ``_mamba_block_aligned_split``). A prompt alone in its steps has chunks of the whole budget.
+        Window state of cached boundaries goes to the back of the free list as other cached blocks
+        do, that of all others to its front (vLLM PR 43447). The state of linear layers is kept
+        where a prompt chunk ends, and chunks end at blocks (``mamba_cache_mode`` align, which such
+        models take with prefix caching: vLLM PR 30877, ``_mamba_block_aligned_split``). A prompt
+        alone in its steps has chunks of the whole budget.
         """
         if charge.windows:
             return self.settings.prefix_retention_interval

@@ -199,8 +199,8 @@ class VllmScheduler(Scheduler):
     def alike_steps(self) -> int:
         """See `Scheduler.alike_steps`: prompts that take all of the budget go on as they are.
 
-        As far as a bound says that there is room for all of their blocks. Not where prompts are
-        cached: there each chunk's blocks may drive older ones out.
+        As far as a bound says that there is room for all of their blocks, without driving out
+        what is cached.
         """
         if self.interval > 1:
             return 0
@@ -216,8 +216,6 @@ class VllmScheduler(Scheduler):
                         return 0
                     alike = steps
             if budget > 0 and (rank.waiting or rank.incoming):
-                return 0
-            if rank.chunks and rank.cache is not None:
                 return 0
         for rank in self.worker.ranks:
             if rank.chunks:
@@ -242,7 +240,10 @@ class VllmScheduler(Scheduler):
                     self.in_flight[rank.index] = ([], [])
         for rank in self.worker.ranks:
             for sequence, tokens in rank.chunks:
-                rank.grow(sequence, sequence.computed + tokens, self.worker.steps - rank.lag)
+                end = sequence.computed + tokens
+                rank.grow(sequence, end, self.worker.steps - rank.lag)
+                if rank.cache is not None:
+                    rank.publish(sequence, end)
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
