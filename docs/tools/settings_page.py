@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[1] / "reference" / "settings.md"
 HEADER = (
     "# Settings\n\nWritten by `python docs/tools/settings_page.py` from the declarations in "
-    "`simulator/scenario/declared*.py`, `simulator/studies/*/declared.py`, `simulator/engines/` and "
-    "`hwmodels/sku.py`. A setting is a flag of a command, a key of a `--scenario` file and a "
+    "`simulator/scenario/declared*.py`, `simulator/studies/*/declared.py`, `simulator/engines/` "
+    "and `hwmodels/sku.py`. A setting is a flag of a command, a key of a `--scenario` file and a "
     "keyword argument of the Python function, all of one name; flags have dashes for "
     "underscores.\n"
 )
