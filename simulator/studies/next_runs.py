@@ -208,7 +208,7 @@ def narrowed(
     if "total_tput_per_gpu" not in own:
         return band
     ends = own["total_tput_per_gpu"]
-    return max(low, ends[0]), min(high, ends[1])
+    return (max(low, ends[0]) if low > 0 else low), min(high, ends[1])
 
 
 def _narrowed(
