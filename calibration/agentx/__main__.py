@@ -1,7 +1,8 @@
 """``python -m calibration.agentx``: predictions of public AgentX runs beside what was measured.
 
 Takes names of rows, or none for all of them; ``--csv FILE`` also writes the table, and
-``--page FILE`` the one of a Markdown page, between its two marks.
+``--page FILE`` the one of a Markdown page, between its two marks. Finished rows of a page are kept
+beside it, so that an interrupted command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.agentx.rows import MeasuredRow, measured_rows
 from calibration.command_line import run_main
+from simulator.output.kept_work import inputs_digest, kept_beside, once
 from simulator.output.text_file import staged, write_text
 from simulator.studies.agentx.request import build_agentx
 from simulator.studies.agentx.run import run_agentx
+from simulator.version import version
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from simulator.analysis.agentic_metrics import AgenticMetrics
+    from simulator.output.kept_work import KeptWork
 
 BARS = {
     "total_tok_s_gpu": (0.15, 0.10),
@@ -32,6 +39,9 @@ BARS = {
 
 HIT_BAR = (0.03, 0.01)
 """The same for the hit rate of device and host, absolute. [-]"""
+
+CLIFF_HIT = 0.8
+"""Measured hit rate under which a row lies past its cliff; the bars are about rows below it. [-]"""
 
 
 PAGE_FIGURES = {
@@ -52,8 +62,8 @@ _RUNS: dict[str, AgenticMetrics] = {}
 """Simulated runs by their settings: repetitions of one run are simulated once."""
 
 
-def predicted(row: MeasuredRow) -> AgenticMetrics:
-    """Figures of a simulated run of a row's system.
+def predicted(row: MeasuredRow, *, kept: KeptWork | None = None) -> AgenticMetrics:
+    """Figures of a simulated run of a row's system, found again where they are kept.
 
     Raises
     ------
@@ -65,8 +75,41 @@ def predicted(row: MeasuredRow) -> AgenticMetrics:
     flags = {**settings, "kv_offload": row.kv_offload, "protocol": row.protocol}
     key = repr((system, flags))
     if key not in _RUNS:
-        _RUNS[key] = run_agentx(build_agentx([system], flags=flags)).points[0].metrics
+        _RUNS[key] = once(
+            kept, key, lambda: run_agentx(build_agentx([system], flags=flags)).points[0].metrics
+        )
     return _RUNS[key]
+
+
+def fit_in_use() -> str:
+    """Digest of the shipped fit, as its file tells it."""
+    path = Path(str(resources.files("hwmodels") / "software" / "fitted.yaml"))
+    with path.open(encoding="utf-8") as stream:
+        found = next((line for line in stream if line.startswith("digest:")), "digest: none")
+    return found.partition(":")[2].strip()[:19]
+
+
+def cliffs(rows: Sequence[tuple[MeasuredRow, dict[str, float]]]) -> list[str]:
+    """Where hits fall below `CLIFF_HIT`, measured and predicted, of systems with rows around it."""
+    systems: dict[str, list[tuple[int, float, float]]] = {}
+    for row, found in rows:
+        if row.hit_total is not None:
+            sessions = row.settings["concurrency"][0]
+            hit = found["gpu_hit"] + found["host_hit"]
+            systems.setdefault(row.title, []).append((sessions, row.hit_total, hit))
+    lines = []
+    for title, points in systems.items():
+        measured = min((n for n, hit, _ in points if hit < CLIFF_HIT), default=None)
+        own = min((n for n, _, hit in points if hit < CLIFF_HIT), default=None)
+        if measured is None or len(points) < 2:
+            continue
+        if own is None:
+            told = f"at none of its rows predicted, up to {max(n for n, *_ in points)}"
+        else:
+            near = "within" if 0.5 <= own / measured <= 2.0 else "not within"
+            told = f"at {own} predicted, {near} one doubling"
+        lines.append(f"{title}: hits below {100 * CLIFF_HIT:.0f} % at {measured} measured, {told}")
+    return lines
 
 
 def counterparts(metrics: AgenticMetrics) -> dict[str, float]:
@@ -102,8 +145,10 @@ def page_row(row: MeasuredRow, found: dict[str, float]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def write_page(path: Path, rows: list[str], bars: list[str]) -> None:
-    """Replace what stands between a page's marks by this table and the median errors.
+def write_page(
+    path: Path, rows: list[str], bars: list[str], *, skipped: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Replace what stands between a page's marks by this table, median errors and what is left out.
 
     Raises
     ------
@@ -117,8 +162,17 @@ def write_page(path: Path, rows: list[str], bars: list[str]) -> None:
         raise UserError(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]} around its table")
     head = ["| run | " + " | ".join(PAGE_FIGURES.values()) + " |"]
     head.append("|---" * (1 + len(PAGE_FIGURES)) + "|")
-    table = "\n".join([*head, *rows, "", *(f"* {bar}" for bar in bars)])
+    out: dict[str, list[str]] = {}
+    for name, reason in skipped:
+        out.setdefault(reason, []).append(name)
+    left = [f"* left out: {', '.join(names)}: {reason}" for reason, names in out.items()]
+    table = "\n".join([*head, *rows, "", *(f"* {bar}" for bar in bars), *left])
     write_text(path, f"{before}{begin}\n{table}\n{end}{after}")
+
+
+def _work(row: MeasuredRow) -> int:
+    """Rows of few sessions first: an interruption then costs little."""
+    return int(row.settings["concurrency"][0]) if row.settings else 0
 
 
 def main() -> None:
@@ -132,27 +186,31 @@ def main() -> None:
     errors: dict[str, list[float]] = {}
     skipped: list[tuple[str, str]] = []
     lines: list[str] = []
-    for row in measured_rows():
+    ran: list[tuple[MeasuredRow, dict[str, float]]] = []
+    kept = None if asked.page is None else kept_beside(asked.page, inputs=inputs_digest("agentx"))
+    for row in sorted(measured_rows(), key=_work):
         if asked.names and row.name not in asked.names:
             continue
         reason = row.skipped
         if not reason:
             try:
-                found = counterparts(predicted(row))
+                found = counterparts(predicted(row, kept=kept))
             except UserError as error:
                 reason = str(error).splitlines()[0]
         if reason:
             skipped.append((row.name, reason))
             continue
         _print_row(row, found)
+        ran.append((row, found))
+        is_past = row.hit_total is not None and row.hit_total < CLIFF_HIT
         lines.append(page_row(row, found))
         for name, value in row.figures.items():
             table.append(
                 {"row": row.name, "figure": name, "measured": value, "predicted": found[name]}
             )
-            if name in BARS:
+            if name in BARS and not is_past:
                 errors.setdefault(name, []).append(abs(found[name] / value - 1.0))
-        if row.hit_total is not None:
+        if row.hit_total is not None and not is_past:
             hit = found["gpu_hit"] + found["host_hit"]
             errors.setdefault("hit", []).append(abs(hit - row.hit_total))
     for name, reason in skipped:
@@ -163,11 +221,15 @@ def main() -> None:
             median = statistics.median(errors[name])
             bars.append(
                 f"{name}: median error {100 * median:.1f} % over {len(errors[name])} rows "
-                f"(must {100 * must:.0f}, aim {100 * aim:.0f})"
+                f"below the cliff (must {100 * must:.0f}, aim {100 * aim:.0f})"
             )
-            print(bars[-1])
+    bars += cliffs(ran)
+    bars.append(f"fit {fit_in_use()}, forecurve {version()}")
+    print("\n".join(bars))
     if asked.page is not None and lines:
-        write_page(asked.page, lines, bars)
+        write_page(asked.page, lines, bars, skipped=() if asked.names else skipped)
+        assert kept is not None
+        kept.clear()
     if asked.csv is not None and table:
         with staged(asked.csv) as stage, stage.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")

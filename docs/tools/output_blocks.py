@@ -9,6 +9,9 @@ as JSON, and a format::
 
     <!--f simulate load --sku b200 --rate 6 --json | metrics.mean_ttft_s | .0f-->38<!--/f-->
 
+Places are names and positions with points between, ``parameter=isl`` for the element of a list that
+has it, and ``A / B`` for a ratio; formats are Python's, with ``%``, ``ms`` or ``GB`` behind.
+
 ``--write`` runs the commands and writes what they print; ``--check`` runs those that took under
 twenty seconds of CPU when they were last written and fails where the page shows something else;
 longer ones are listed with the date of their last run. ``--page NAME`` is for one page, ``--stale``
@@ -103,14 +106,24 @@ def shown(text: str, lines: str | None) -> str:
 
 
 def figure(text: str, place: str, form: str) -> str:
-    """A figure of JSON output by its path of names and positions, in a format."""
-    value: Any = json.loads(text)
-    for name in place.split("."):
-        value = value[int(name)] if isinstance(value, list) else value[name]
-    for unit, factor in (("%", 100.0), ("ms", 1000.0)):
+    """A figure of JSON output by its path, or a ratio of two of them, in a format."""
+    parts = [_at(json.loads(text), one.strip()) for one in place.split(" / ")]
+    value = parts[0] if len(parts) == 1 else parts[0] / parts[1]
+    for unit, factor in (("%", 100.0), ("ms", 1000.0), ("GB", 1e-9)):
         if form.endswith(unit):
             return f"{format(factor * value, form.removesuffix(unit))} {unit}"
     return format(value, form)
+
+
+def _at(value: Any, place: str) -> Any:
+    """What stands at names, positions and ``name=value`` of an element, with points between."""
+    for name in place.split("."):
+        key, equals, wanted = name.partition("=")
+        if equals:
+            value = next(each for each in value if str(each[key]) == wanted)
+        else:
+            value = value[int(name)] if isinstance(value, list) else value[name]
+    return value
 
 
 def rendered(match: re.Match[str]) -> str:

@@ -15,6 +15,9 @@ Estimate: 141,000 to 177,000 tokens a lane are referenced by running requests (p
 published runs); cached contexts that wait for their next turn come on top, .25 to .4 M in all.
 """
 
+SESSION_CHAINS = 5
+"""Conversations of a live session whose last state is kept: its own and sub-agents'. Estimate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvCapacity:
@@ -29,21 +32,25 @@ class KvCapacity:
         requests of the longest context that fit, times that context. [tokens]
     host_tokens:
         Context tokens of the host tiers beyond what the pools hold. [tokens]
+    session_tokens:
+        What a live session takes: its contexts, and the state of windows or linear layers that is
+        kept at boundaries of them. [tokens]
     """
 
     pool_tokens: float
     logged_tokens: float
     host_tokens: float
+    session_tokens: float = SESSION_TOKENS
 
     @property
     def sessions_device(self) -> float:
         """Live sessions whose contexts fill the pools. [sessions]"""
-        return self.pool_tokens / SESSION_TOKENS
+        return self.pool_tokens / self.session_tokens
 
     @property
     def sessions_host(self) -> float:
         """Live sessions whose contexts fill pools and host tiers. [sessions]"""
-        return (self.pool_tokens + self.host_tokens) / SESSION_TOKENS
+        return (self.pool_tokens + self.host_tokens) / self.session_tokens
 
 
 def kv_capacity(assembly: Assembly) -> KvCapacity:
@@ -57,6 +64,14 @@ def kv_capacity(assembly: Assembly) -> KvCapacity:
     for tier in spec.offload:
         held = tier.capacity_bytes / spec.token_bytes
         host += max(0.0, held - tokens) if tier.inclusive else held
+    session = float(SESSION_TOKENS)
+    interval = spec.prefix_hit_interval_tokens
+    if interval is not None:
+        states = SESSION_CHAINS + (SESSION_TOKENS / interval if interval else 0.0)
+        session += states * spec.kept_state_blocks * spec.block_tokens
     return KvCapacity(
-        pool_tokens=ranks * tokens, logged_tokens=ranks * logged, host_tokens=ranks * host
+        pool_tokens=ranks * tokens,
+        logged_tokens=ranks * logged,
+        host_tokens=ranks * host,
+        session_tokens=session,
     )

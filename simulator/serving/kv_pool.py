@@ -136,6 +136,11 @@ class KvPoolSpec:
             )
 
     @property
+    def kept_state_blocks(self) -> int:
+        """Blocks of the state that is kept at one boundary. [blocks]"""
+        return self.fixed_blocks_per_request if self.state_blocks is None else self.state_blocks
+
+    @property
     def token_bytes(self) -> float:
         """Pool bytes of one context token. [B/token]"""
         return self.block_bytes / self.block_tokens

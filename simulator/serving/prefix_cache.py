@@ -78,8 +78,7 @@ class PrefixCache:
         self._size = 0
         self._time = 0
         self._serial = 0
-        kept = pool.fixed_blocks_per_request if pool.state_blocks is None else pool.state_blocks
-        self._state_tokens = max(kept * pool.block_tokens, 1)
+        self._state_tokens = max(pool.kept_state_blocks * pool.block_tokens, 1)
         self._held_tokens = 0
         self._apart = _APART
         # by level: tokens that nobody holds, room for them, and what to evict next

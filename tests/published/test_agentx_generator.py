@@ -69,6 +69,9 @@ def test_an_hour_of_64_sessions_has_the_published_mix() -> None:
     assert np.percentile(outputs, (50, 75, 90, 95)) == pytest.approx(published, rel=0.12)
     assert counts.infinite_cache_hit == pytest.approx(0.9687, abs=0.005)
     assert in_flight_s.sum() / 3629 == pytest.approx(46.4, rel=0.15)
+    # usage .411 of 21.97 M tokens: what running requests refer to, a lane
+    held = (prompts * in_flight_s).sum() / 3629 / 64
+    assert held == pytest.approx(141_000, rel=0.2)
     assert counts.warm_up == 640
     assert counts.primers == pytest.approx(67, rel=0.15)
     assert 5 <= counts.open_at_end <= 30

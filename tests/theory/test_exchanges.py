@@ -19,9 +19,13 @@ from hwmodels.exchange_libraries import (
 from hwmodels.exchanges import copies_of_token, exchange_s, place_share, scope_of
 from hwmodels.sku import load_sku
 from simulator.cli.main import run
-from simulator.engines.pools import PoolConfiguration
+from simulator.engines.pools import PoolConfiguration, parse_deployment
 from simulator.engines.registry import ENGINES
+from simulator.prediction.assembly import assemble
 from simulator.prediction.exchange_plan import exchange_messages, with_exchange
+from simulator.scenario.configure import ClosedLoad, configure
+from simulator.scenario.settings import build_scenario
+from simulator.scenario.target import resolve_target
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
@@ -205,12 +209,17 @@ def test_a_library_that_does_not_fit_is_named_with_what_would(name, mode, sku, r
         check_library(library=load_library(name), mode=mode, sku=load_sku(sku), ranks=ranks)
 
 
-def test_more_ranks_than_the_usual_library_supports_are_refused(tmp_path, capsys):
+def test_more_ranks_than_the_usual_library_supports_are_refused():
     """DeepEP's normal mode ends at 160 ranks, its low-latency mode at 256."""
-    command = ["--sku", "h100", "--engine", "vllm", "--model", "deepseek-r1", "--dp-attention"]
-    layout = ["--tp", "256", "--ep", "256", "--concurrency", "8", "--out", str(tmp_path / "run")]
-    assert run([*command, *layout]) == 2
-    assert "DeepEP in its normal mode supports at most 160" in capsys.readouterr().err
+    pool = PoolConfiguration(
+        role="aggregated",
+        layout=Layout(tp=256, ep=256, dp_attention=True),
+        settings=ENGINES["vllm"].settings_class(),
+    )
+    asked = {"sku": load_sku("h100"), "engine": "vllm"}
+    with pytest.raises(UserError, match="DeepEP in its normal mode supports at most 160"):
+        with_exchange(ExecutionPlan(), pool=pool, **asked)
+    assert with_exchange(ExecutionPlan(), pool=replace(pool, role="decode"), **asked)
 
 
 @pytest.mark.parametrize(
@@ -287,3 +296,29 @@ def test_buffers_are_those_of_the_libraries_own_formulas():
     assert mori == 5 * 8 * 4096 * 14336
     alone = {**work, "ranks": 1}
     assert buffer_bytes(library=deepep, mode="auto", decode_tokens=0.0, **alone) == 0.0
+
+
+def test_buffers_leave_less_for_kv():
+    """Two libraries on one worker: what one's buffers take more, its KV pool has less."""
+    plans = {}
+    for name in ("deepep", "nccl_ep"):
+        scenario = build_scenario(
+            flags={
+                "sku": "b200",
+                "model": "deepseek-r1",
+                "engine": "vllm",
+                "engine_settings": {"exchange_library": name},
+            }
+        ).scenario
+        configuration, _ = configure(
+            resolve_target(scenario),
+            pools=parse_deployment("DEP8"),
+            load=ClosedLoad.of(scenario, concurrency=64),
+        )
+        (plans[name],) = assemble(configuration).memory
+    deepep, nccl_ep = plans["deepep"], plans["nccl_ep"]
+    more = deepep.exchange_bytes - nccl_ep.exchange_bytes
+    assert more > 1e9  # expert slots of the low-latency mode, which NCCL-EP has not
+    assert nccl_ep.pool_bytes - deepep.pool_bytes == pytest.approx(more)
+    assert deepep.to_dict()["exchange_bytes"] == deepep.exchange_bytes
+    assert "buffers of exchanges" in deepep.table()

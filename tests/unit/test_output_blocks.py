@@ -39,6 +39,20 @@ def test_figures_have_their_unit(tool):
     assert tool.figure(text, "a.0.step_s", ".3f") == "0.010"
 
 
+def test_figures_are_found_by_what_they_are_of_and_as_ratios(tool):
+    text = json.dumps(
+        {
+            "rows": [{"parameter": "osl", "slope": -0.5}, {"parameter": "isl", "slope": 0.25}],
+            "limits": {"kernel floor": 3.0},
+            "step_s": 4.0,
+        }
+    )
+    assert tool.figure(text, "rows.parameter=isl.slope", "+.2f") == "+0.25"
+    assert tool.figure(text, "limits.kernel floor / step_s", ".0f%") == "75 %"
+    with pytest.raises(StopIteration):
+        tool.figure(text, "rows.parameter=seed.slope", ".2f")
+
+
 def test_every_mark_on_a_page_is_understood(tool):
     marks = 0
     for page in tool.pages():
