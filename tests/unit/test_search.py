@@ -43,7 +43,7 @@ def test_the_winner_is_the_best_run_that_meets_everything(found):
     )
     assert found.winner is best
     assert all(trial.meets for trial in (found.winner, *found.runners_up))
-    scores = [trial.score for trial in found.trials if trial.meets]
+    scores = [trial.rank_score for trial in found.trials if trial.meets]
     assert scores == sorted(scores, reverse=True)
     assert len({trial.label for trial in found.runners_up}) == len(found.runners_up)
 
