@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from simulator.serving.clock import ARRIVAL
-from simulator.serving.session_lanes import LaneClients, SessionLanes
+from simulator.serving.lane_clients import LaneClients
+from simulator.serving.session_lanes import SessionLanes
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.serving.callbacks import WorkerEvents
 from simulator.serving.client import Load, build_clients
 from simulator.serving.clock import ARRIVAL, Clock
 from simulator.serving.front_end import FrontEnd
@@ -16,7 +17,7 @@ from simulator.serving.kv_transfer import FirstToken, KvTransfers, Transfer, Tra
 from simulator.serving.records import Records
 from simulator.serving.request_state import RequestState
 from simulator.serving.router import Router, WorkerPool
-from simulator.serving.worker import Worker, WorkerEvents
+from simulator.serving.worker import Worker
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -360,7 +360,7 @@ class Rank:
         self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
     def is_roomy(self, blocks: float, step: int) -> bool:
-        """Whether `has_room` holds, and nothing cached has to go, by a bound that counts nothing."""
+        """Whether `has_room` holds and nothing cached has to go, by a bound that counts nothing."""
         pool = self.pool
         batch = self.batch
         room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request

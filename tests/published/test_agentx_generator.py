@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from simulator.serving.clock import Clock
-from simulator.serving.session_lanes import LaneClients, SessionLanes
+from simulator.serving.lane_clients import LaneClients
+from simulator.serving.session_lanes import SessionLanes
 from workloads.requests.agentx.generator import FIRST_ENTRIES, SESSIONS, generated_session
 from workloads.requests.agentx.protocol import AGENTX
 from workloads.requests.agentx.source import GeneratedTrees

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from simulator.serving.clock import Clock
-from simulator.serving.session_lanes import LaneClients, SessionLanes
+from simulator.serving.lane_clients import LaneClients
+from simulator.serving.session_lanes import SessionLanes
 from workloads.errors import UserError
 from workloads.requests.agentx.compressed import compressed_tree
 from workloads.requests.agentx.forest import Call, Session, build_tree
