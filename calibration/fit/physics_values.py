@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from math import exp, log
@@ -170,7 +171,10 @@ def physics_table(runs: pd.DataFrame, *, directory: Path | None = None) -> pd.Da
     posterior = read_posterior(directory)
     rows: list[dict[str, Any]] = []
     for name, group in runs.groupby("level", sort=True):
-        model, precision = group.groupby(["model", "precision"]).size().idxmax()
+        pairs = Counter(
+            zip(group["model"].astype(str), group["precision"].astype(str), strict=True)
+        )
+        model, precision = pairs.most_common(1)[0][0]
         family, engine, sku, level_date = str(name).split("/")
         fit = fit_of(model, directory)
         if fit is None or name not in fit["runs"]:

@@ -88,7 +88,7 @@ def _chosen(
 ) -> list[tuple[str, list[int], list[int]]]:
     """Cells with all of their runs, and those of the build that has most of them."""
     members: dict[str, list[int]] = {}
-    usable = np.isfinite(fit.responses[:, :2]).all(axis=1)
+    usable = np.asarray(np.isfinite(fit.responses[:, :2]).all(axis=1), dtype=bool)
     for row, cell in enumerate(cells):
         if usable[row]:
             members.setdefault(cell, []).append(row)
@@ -125,7 +125,8 @@ def _of_cell(
 
     def said(rows: npt.NDArray[np.int64], logs: FloatArray) -> FloatArray:
         moved = logs - fit.logs[rows]
-        return fit.responses[rows] + np.einsum("omp,op->om", fit.slopes[rows], moved)
+        told: FloatArray = fit.responses[rows] + np.einsum("omp,op->om", fit.slopes[rows], moved)
+        return told
 
     measured = np.array([fit.observations[row].measured for row in tested])
     tables = []
