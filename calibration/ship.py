@@ -46,7 +46,9 @@ def main(arguments: list[str]) -> int:
     fit = [*command, "fit", "--out", str(work), *common]
     validate = [*command, "validate", "--held", "--fit", str(work), *common]
     validate += ["--out", str(ROOT / "docs"), "--bands", str(work)]
-    for step in (fit, validate):
+    learn = [*command, "learning-curve", "--fit", str(work), "--out", str(work)]
+    learn += ["--page", str(ROOT / "docs" / "guides" / "calibrate.md")]
+    for step in (fit, validate, learn):
         started = time.monotonic()
         status = subprocess.run(step, cwd=ROOT, check=False).returncode
         print(f"{step[2]}: {time.monotonic() - started:.0f} s", flush=True)
@@ -54,7 +56,8 @@ def main(arguments: list[str]) -> int:
             return status
     shutil.copy(work / "fitted.yaml", SOFTWARE / "fitted.yaml")
     shutil.copy(work / "bands.yaml", BANDS / "bands.yaml")
-    shutil.copy(work / "posterior.npz", POSTERIOR / "posterior.npz")
+    for name in ("posterior.npz", "residuals.csv.gz"):
+        shutil.copy(work / name, POSTERIOR / name)
     figures = [sys.executable, "-m", "calibration.scoreboard.readme_figures"]
     if status := subprocess.run(figures, cwd=ROOT, check=False).returncode:
         return status

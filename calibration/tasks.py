@@ -17,6 +17,7 @@ from calibration.fit.own_runs import (
     read_own_runs,
     write_own_calibration,
 )
+from calibration.fit.physics_values import physics_table
 from calibration.fit.pipeline import (
     describe_source,
     fit_runs,
@@ -24,12 +25,20 @@ from calibration.fit.pipeline import (
     timed_fit,
     write_calibration,
 )
+from calibration.fit.residuals import (
+    RESIDUALS_FILE,
+    read_residuals,
+    residual_table,
+    write_residuals,
+)
 from calibration.fit.state import check_saved, load_fit, save_fit
 from calibration.fit.step_fit import read_steps
 from calibration.measured.repeats import repeat_table
 from calibration.measured.runs import load_measured
 from calibration.pages.accuracy_page import write_page
 from calibration.pages.accuracy_tables import target_cells
+from calibration.pages.fit_report import write_fit_report
+from calibration.pages.learning_page import LABELS, write_learning
 from calibration.validation.bands import write_bands
 from calibration.validation.comparison import compare_runs, error_table
 from calibration.validation.holdout_log import (
@@ -38,8 +47,10 @@ from calibration.validation.holdout_log import (
     record_look,
     source_checkout,
 )
+from calibration.validation.learning import curve_table, learning_curve
 from calibration.validation.targets import targets_of, targets_of_all
 from calibration.validation.validate import validate_fit
+from hwmodels.fitted import check_calibration
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -269,6 +280,94 @@ def validate_and_write(
         lines.append(f"wrote {written}")
     structure = [*targets_of(validation, split="structure"), *targets_of_all(validation)]
     return target_cells(structure, held=targets_of(validation, split="held"), looks=looks), lines
+
+
+def report_and_write(*, fitted: Path | None, models: Sequence[str], directory: Path) -> list[str]:
+    """Write the report on a fit: pictures of its runs, residuals and parameters.
+
+    Parameters
+    ----------
+    fitted:
+        Directory of a fit; ``None``: the shipped one.
+    models:
+        Models of its published runs, where it has responses and no table of residuals yet.
+
+    Raises
+    ------
+    UserError
+        If the directory holds no fit.
+    """
+    if fitted is not None:
+        check_calibration(fitted)
+        if not (fitted / RESIDUALS_FILE).is_file():
+            check_saved(fitted)
+            selection, names = gather_runs(models=models)
+            fit, _ = load_fit(selection, directory=fitted)
+            table = residual_table(fit, selection)
+            source = describe_source(selection, models=names)
+            write_residuals(table, directory=fitted, source=source)
+    _make_writable(directory)
+    runs, source = read_residuals(fitted)
+    physics = physics_table(runs, directory=fitted)
+    written = write_fit_report(runs, physics, source=source, directory=directory)
+    findings = int((physics["finding"] != "").sum()) if len(physics) else 0
+    return [
+        f"{len(runs):,} runs, {physics['level'].nunique() if len(physics) else 0} levels, "
+        f"{findings} parameters outside physics",
+        f"wrote {', '.join(str(path) for path in written)}",
+    ]
+
+
+def learn_and_write(
+    *,
+    models: Sequence[str],
+    fitted: Path,
+    cells: int,
+    directory: Path,
+    page: Path | None,
+    on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Write what numbers of own runs do to one's error, from a fit's linearised responses.
+
+    Parameters
+    ----------
+    fitted:
+        Directory of a fit of the same runs.
+    cells:
+        Cells that are sampled, see `calibration.validation.learning.learning_curve`.
+    directory, page:
+        Where table and picture go: into the page between its marks where one is given.
+
+    Raises
+    ------
+    UserError
+        If the fit is of other runs or the page has no marks.
+    """
+    check_saved(fitted)
+    _make_writable(directory)
+    selection, names = gather_runs(models=models, tell=tell)
+    fit, _ = load_fit(selection, directory=fitted)
+    runs = selection.fitted_runs
+    errors = learning_curve(
+        fit,
+        cells=[
+            f"{o.level.model} {o.level.engine} {o.level.sku} {layout} {speculation}"
+            for o, layout, speculation in zip(
+                fit.observations, runs["layout"], runs["speculation"], strict=True
+            )
+        ],
+        most=cells,
+        on_progress=on_progress,
+    )
+    source = describe_source(selection, models=names)
+    written = write_learning(errors, source=source, directory=directory, page=page)
+    lines = [
+        f"{row['own_runs']:>2} own runs, {row['cells']} cells: "
+        + ", ".join(f"{LABELS[m]} {row[m]:.1%}" for m in LABELS)
+        for row in curve_table(errors).to_dict("records")
+    ]
+    return [*lines, f"wrote {', '.join(str(path) for path in written)}"]
 
 
 def errors_on_other_models(

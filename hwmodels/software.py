@@ -242,6 +242,12 @@ def list_levels(*, engine: str) -> list[dict[str, Any]]:
     return levels
 
 
+def engine_defaults(engine: str) -> dict[str, Any]:
+    """Host times and other parameters of an engine before anything is fitted, as figures."""
+    defaults: dict[str, Any] = _engine_file(engine)["defaults"]
+    return defaults
+
+
 def _value(figure: Any) -> float:
     return float(figure["value"])
 

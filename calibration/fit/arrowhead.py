@@ -178,17 +178,26 @@ class Solved:
 
     def covariance(self, count: int) -> FloatArray:
         """Covariance of the first columns. [-]"""
+        return self.covariance_at(np.arange(count))
+
+    def covariance_at(self, columns: IntArray) -> FloatArray:
+        """Covariance of some columns, in their order. [-]"""
         arrowhead = self.arrowhead
-        follows = np.zeros((arrowhead.columns, len(arrowhead.shared)))
-        follows[arrowhead.shared, np.arange(len(arrowhead.shared))] = 1.0
+        place = np.full(arrowhead.columns, -1, dtype=np.int64)
+        place[columns] = np.arange(len(columns))
+        follows = np.zeros((len(columns), len(arrowhead.shared)))
+        shared = np.flatnonzero(place[arrowhead.shared] >= 0)
+        follows[place[arrowhead.shared[shared]], shared] = 1.0
+        touched = []
         for block, addend in zip(arrowhead.blocks, self._addends, strict=True):
-            follows[np.ix_(block.own, block.shared)] = -addend.follows
-        follows = follows[:count]
+            own = np.flatnonzero(place[block.own] >= 0)
+            if len(own):
+                at = place[block.own[own]]
+                follows[np.ix_(at, block.shared)] = -addend.follows[own]
+                touched.append((at, addend.inverse[np.ix_(own, own)]))
         covariance: FloatArray = follows @ self._inverted() @ follows.T
-        for block, addend in zip(arrowhead.blocks, self._addends, strict=True):
-            known = block.own < count
-            own = block.own[known]
-            covariance[np.ix_(own, own)] += addend.inverse[np.ix_(known, known)]
+        for at, inverse in touched:
+            covariance[np.ix_(at, at)] += inverse
         return covariance
 
     def _inverted(self) -> FloatArray:

@@ -179,6 +179,19 @@ class Refits:
         self._weights = _huber(residuals * system.trust) * system.trust**2
         self._solved = system.arrowhead.solved(self._weights)
 
+    def known_without(
+        self, observations: Sequence[int], *, columns: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Effects without some observations, and the covariance of those at some columns. [-]
+
+        At the weights of ``start``, however many are left out.
+        """
+        out = np.isin(self.system.observation, observations)
+        solved = self.system.arrowhead.solved(np.where(out, 0.0, self._weights))
+        effects = len(self.system.widths) - len(self.system.builds)
+        covariance = solved.covariance_at(np.asarray(columns, dtype=np.int64))
+        return solved.solution[:effects], covariance
+
     def without(self, observations: Sequence[int], *, rounds: int) -> Solution:
         """The solution that observations at these positions have no part in.
 

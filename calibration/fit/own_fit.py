@@ -174,7 +174,7 @@ def fit_own(
         )
 
     for done in range(MOST_MOVES):
-        wanted = _moves_of(system(), prior=prior)
+        wanted = moves_of(system(), prior=prior)
         step = np.clip(wanted - moves, -LARGEST_MOVE, LARGEST_MOVE)
         inside = np.clip(start + (moves + step)[group], low, high) - start
         moved = np.array([inside[group == g][0] for g in range(len(levels))])
@@ -287,10 +287,16 @@ def moves_prior(levels: dict[str, LevelKey], *, posterior: Posterior) -> FloatAr
         for column, parameter in enumerate(FITTED):
             row = place * len(FITTED) + column
             adds[row, space.indices(parameter=parameter, level=level)] = 1.0
+    return with_common(adds @ posterior.prior(space) @ adds.T)
+
+
+def with_common(covariance: FloatArray) -> FloatArray:
+    """A covariance of moves with the factor on all times of each level alike added. [-]"""
     alike = np.array([_ALL_TIMES.get(parameter.name, 0.0) for parameter in FITTED])
-    common = np.kron(np.eye(len(levels)), COMMON_WIDTH**2 * np.outer(alike, alike))
-    covariance: FloatArray = adds @ posterior.prior(space) @ adds.T + common
-    return covariance
+    levels = len(covariance) // len(FITTED)
+    common = np.kron(np.eye(levels), COMMON_WIDTH**2 * np.outer(alike, alike))
+    widened: FloatArray = covariance + common
+    return widened
 
 
 def moves_system(
@@ -342,17 +348,18 @@ def moves_system(
     )
 
 
+def moves_of(system: LinearSystem, *, prior: FloatArray) -> FloatArray:
+    """Moves that a system asks for, (levels, parameters). [-]"""
+    found = system.solve(with_covariance=False)
+    moves: FloatArray = (_root(prior) @ found.effects).reshape(-1, len(FITTED))
+    return moves
+
+
 def _root(covariance: FloatArray) -> FloatArray:
     """A root R of a covariance, R R' = K; what single precision made negative counts as none."""
     values, vectors = linalg.eigh(covariance)
     root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
     return root
-
-
-def _moves_of(system: LinearSystem, *, prior: FloatArray) -> FloatArray:
-    found = system.solve(with_covariance=False)
-    moves: FloatArray = (_root(prior) @ found.effects).reshape(-1, len(FITTED))
-    return moves
 
 
 def _each_alone(

@@ -17,6 +17,7 @@ from calibration.fit.files import SMALLEST_EFFECT, forms_of, write_fit
 from calibration.fit.observations import METRICS
 from calibration.fit.own_fit import WholeRuns, fit_own
 from calibration.fit.posterior import read_posterior, write_posterior
+from calibration.fit.residuals import own_residual_table, write_residuals
 from calibration.fit.step_fit import StepObservation, StepTimes
 from calibration.importers.runs import import_runs
 from calibration.measured.selection import select_for_fit
@@ -213,6 +214,9 @@ def write_own_calibration(own: OwnRuns, *, directory: Path) -> dict[str, Path]:
     paths = {"fitted": write_fit(entries, directory=directory)}
     posterior = read_posterior(own.start)
     paths["posterior"] = write_posterior(posterior, directory=directory, fits=entries)
+    if not isinstance(own.fit.observations[0], StepObservation):
+        table = own_residual_table(own.fit)
+        paths["residuals"] = write_residuals(table, directory=directory, source=own.source)
     bands = read_banded(own.start)
     if bands:
         path = directory / BANDS_FILE

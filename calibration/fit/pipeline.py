@@ -15,6 +15,7 @@ from calibration.fit.files import fit_entry, write_fit
 from calibration.fit.gauss_newton import fit_levels
 from calibration.fit.observations import METRICS
 from calibration.fit.posterior import posterior_of, write_posterior
+from calibration.fit.residuals import residual_table, write_residuals
 from calibration.fit.sampled_jacobian import SampledRuns
 from calibration.fit.state import earlier_slopes
 from calibration.measured.runs import load_measured, load_sources
@@ -232,7 +233,7 @@ def describe_source(selection: Selection, *, models: Sequence[str]) -> str:
 
 
 def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]:
-    """Write ``fitted.yaml``, ``posterior.npz``, ``bands.yaml`` and ``provenance.yaml``.
+    """Write ``fitted.yaml``, ``posterior.npz``, residuals, bands and provenance.
 
     Models that the fit does not cover keep the shipped factors. Without bands, because too few
     runs were left out, no ``bands.yaml`` is written and predictions carry none.
@@ -242,6 +243,8 @@ def write_calibration(fitted: FittedRuns, *, directory: Path) -> dict[str, Path]
     paths = {"fitted": write_fit([entry, *others], directory=directory)}
     known = posterior_of(fitted.fit.space, covariance=fitted.fit.solution.covariance)
     paths["posterior"] = write_posterior(known, directory=directory, fits=[entry, *others])
+    residuals = residual_table(fitted.fit, fitted.selection)
+    paths["residuals"] = write_residuals(residuals, directory=directory, source=fitted.source)
     if fitted.bands:
         paths["bands"] = write_bands(
             fitted.bands,

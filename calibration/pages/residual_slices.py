@@ -10,6 +10,8 @@ from calibration.pages.markdown import markdown_table, percent
 from calibration.validation.cell_bands import cell_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from calibration.validation.validate import Validation
@@ -37,8 +39,18 @@ def with_slices(predictions: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def slice_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Median residual of throughput, TPOT and TTFT by slice, of slices of `FEWEST` runs or more.
+def slice_table(
+    predictions: pd.DataFrame, *, fewest: int = FEWEST, more: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Median residual of throughput, TPOT and TTFT by slice, of slices of some runs or more.
+
+    Parameters
+    ----------
+    fewest:
+        Runs from which a slice counts. [runs]
+    more:
+        Columns that are sliced by besides concurrency, lengths, speculation, precision, month,
+        pools and model.
 
     Returns
     -------
@@ -50,15 +62,15 @@ def slice_table(predictions: pd.DataFrame) -> pd.DataFrame:
     table = with_slices(predictions)
     rows = []
     by = ("clients", "lengths", "speculation", "precision", "date of run", "pools", "model")
-    for name in by:
+    for name in (*by, *more):
         for value, group in table.groupby(name, sort=True):
-            if len(group) < FEWEST:
+            if len(group) < fewest:
                 continue
             row: dict[str, object] = {"slice": name, "value": value, "runs": len(group)}
             for metric in ("throughput", "tpot", "ttft"):
                 ratio = group[f"predicted_{metric}"] - group[f"measured_{metric}"]
                 known = ratio.to_numpy(float)[np.isfinite(ratio.to_numpy(float))]
-                row[metric] = float(np.expm1(np.median(known))) if len(known) >= FEWEST else np.nan
+                row[metric] = float(np.expm1(np.median(known))) if len(known) >= fewest else np.nan
             rows.append(row)
     return pd.DataFrame(rows, columns=["slice", "value", "runs", "throughput", "tpot", "ttft"])
 

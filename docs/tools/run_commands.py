@@ -48,6 +48,7 @@ NOT_RUN = {
     "simulate sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32 --executor dask": (
         "a Dask cluster"
     ),
+    "simulate calibrate fit --steps engine.log": "the log of an engine",
     "simulate calibrate validate --held": "a maintainer: every look at held-out runs is counted",
     "python -m calibration.ship": "a maintainer: it writes the shipped fit",
     "simulate show model": "a name; the page means it in general",

@@ -50,6 +50,26 @@ if TYPE_CHECKING:
             """Add own runs to a fit, write the files, and say what moved in lines."""
             ...
 
+        def report_and_write(
+            self, *, fitted: Path | None, models: Sequence[str], directory: Path
+        ) -> list[str]:
+            """Write the report on a fit, and say what it found in lines."""
+            ...
+
+        def learn_and_write(
+            self,
+            *,
+            models: Sequence[str],
+            fitted: Path,
+            cells: int,
+            directory: Path,
+            page: Path | None,
+            on_progress: Progress | None,
+            tell: Callable[[str], None] | None,
+        ) -> list[str]:
+            """Write the error curve of own runs, and say it in lines."""
+            ...
+
         def validate_and_write(
             self,
             *,
@@ -265,6 +285,74 @@ def calibrate_app(calibration: Callable[[], Calibration]) -> typer.Typer:
         for row in rows:
             table.add_row(*row)
         console().print(table)
+        for line in lines:
+            typer.echo(line)
+
+    @app.command()
+    def report(
+        out: Annotated[
+            Path,
+            typer.Option("--out", metavar="DIR", help="Where report.md and pictures are written."),
+        ] = Path("out/fit_report"),
+        fitted: Annotated[
+            Path | None,
+            typer.Option(
+                "--fit",
+                metavar="DIR",
+                help="A fit --out; default: the shipped one.",
+            ),
+        ] = None,
+        models: Models = FITTED_MODELS,
+    ) -> None:
+        """One page on a fit: predicted against measured, residuals by slice, physics.
+
+        Start with: simulate calibrate report --out report
+        """
+        lines = calibration().report_and_write(fitted=fitted, models=_names(models), directory=out)
+        for line in lines:
+            typer.echo(line)
+
+    @app.command("learning-curve")
+    def learning_curve(
+        fitted: Annotated[
+            Path,
+            typer.Option("--fit", metavar="DIR", help="A fit --out of all published runs."),
+        ],
+        out: Annotated[
+            Path,
+            typer.Option("--out", metavar="DIR", help="Where table and picture are written."),
+        ] = Path("out/learning"),
+        page: Annotated[
+            Path | None,
+            typer.Option(
+                "--page",
+                metavar="FILE",
+                help="Write into this page between its marks, and the picture beside it.",
+            ),
+        ] = None,
+        cells: Annotated[
+            int, typer.Option("--cells", metavar="N", help="Cells that are sampled.")
+        ] = 60,
+        models: Models = FITTED_MODELS,
+    ) -> None:
+        """What 1, 5 and 20 runs of one's own do to one's error, from cells that are left out.
+
+        Nothing is simulated: the linearised responses of the fit answer, in some minutes.
+        """
+        from simulator.cli.progress import progress_bar
+
+        if cells < 1:
+            raise UserError(f"cells is {cells}; it must be at least 1")
+        with progress_bar() as on_progress:
+            lines = calibration().learn_and_write(
+                models=_names(models),
+                fitted=fitted,
+                cells=cells,
+                directory=out,
+                page=page,
+                on_progress=on_progress,
+                tell=_note,
+            )
         for line in lines:
             typer.echo(line)
 

@@ -34,6 +34,17 @@ ROWS = "\n".join(
         ),
     ]
 )
+OWN = "\n".join(
+    [
+        "model,sku,engine,precision,speculation,decode_tp,gpus,isl,osl,concurrency,date,"
+        "median_tpot_s,mean_ttft_s",
+        *(
+            f"gpt-oss-120b,b200,vllm,fp4,none,{tp},{tp},1024,256,{clients},2026-09-01,{tpot_s},0.1"
+            for tp, tpot_s in ((1, 0.006), (2, 0.005), (4, 0.004))
+            for clients in (4, 16)
+        ),
+    ]
+)
 COMMANDS = {
     "predict": "predict runs.csv --out out/pred.csv",
     "sweep": f"sweep --sku b200,h200 {SMALL} --tp 1,2,4,8 --concurrency 1,4,8,16 --out out",
@@ -42,6 +53,7 @@ COMMANDS = {
         f"search --sku b200,h200 {SMALL} --tp 1,2,4 --goal throughput --interactivity 5 "
         "--concurrency 1,4 --out out"
     ),
+    "fit": "calibrate fit own.csv --out out --workers 1",
     "plan": f"plan --skus b200,h200 {SMALL} --tp 1,2 --interactivity 30 --rate 20 --out out",
 }
 
@@ -50,6 +62,7 @@ def start(name, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "out").mkdir(exist_ok=True)
     (folder / "runs.csv").write_text(ROWS + "\n")
+    (folder / "own.csv").write_text(OWN + "\n")
     return subprocess.Popen(
         [*MAIN, *COMMANDS[name].split()],
         cwd=folder,

@@ -233,6 +233,22 @@ def test_a_plan_takes_the_lengths_of_a_benchmark():
     assert max(drawn) > 800
 
 
+def test_limits_of_a_benchmark_are_objectives_where_none_is_stated(tmp_path):
+    flags = {"sku": ("b200",), "rate": 20.0, "workload": "mlperf-llama2-70b-interactive"}
+    asked = build_plan(flags=flags)
+    assert asked.objectives.interactivity_p99 == pytest.approx(1 / 0.040)
+    assert asked.objectives.ttft_p99_s == pytest.approx(0.450)
+    origin = "workload mlperf-llama2-70b-interactive"
+    assert asked.resolved["ttft_p99"] == {"value": 0.45, "origin": origin}
+    stated = build_plan(flags={**flags, "interactivity": 9.0, "ttft_p90": 3.0})
+    assert stated.objectives.interactivity_p99 is stated.objectives.ttft_p99_s is None
+    file = tmp_path / "resolved.yaml"
+    file.write_text(yaml.safe_dump(dict(asked.resolved)), encoding="utf-8")
+    assert build_plan(flags={}, file=file).resolved == asked.resolved
+    with pytest.raises(UserError, match="no speed is asked for users"):
+        build_plan(flags={**flags, "workload": "mlperf-llama2-70b"})
+
+
 def test_skus_default_to_those_that_ship_and_have_a_price():
     request = build_plan(flags={"interactivity": 40.0, "rate": 1.0, "economics": "2026-04"})
     named = request.settings.values["sku"]

@@ -57,7 +57,7 @@ def test_a_prompt_takes_its_blocks_chunk_by_chunk() -> None:
     steps, records = trace(
         pool(vllm(max_num_batched_tokens=5), blocks=12), requests((4, 8), (40, 1))
     )
-    # the first grows into blocks that the second was promised and does not need yet
+    # the first grows into blocks that are set aside for the second, which does not need them yet
     assert steps[0] == (0.0, 1, 5, 0)
     assert steps[1:8] == [(float(second), 1, 4, 1) for second in range(1, 8)]
     assert steps[8:] == [(8.0, 1, 5, 0), (9.0, 1, 5, 0), (10.0, 1, 1, 0)]

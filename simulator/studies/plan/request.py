@@ -12,10 +12,12 @@ from hwmodels.sku import list_skus, load_sku
 from simulator.analysis.objectives import Objectives
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
+from simulator.scenario.settings_file import read_settings
 from simulator.studies.plan.declared import PLAN
 from simulator.studies.plan.traffic import RecordedTraffic, SyntheticTraffic
 from workloads.errors import UserError
 from workloads.requests.catalog import (
+    MLPERF,
     DrawnLengthWorkload,
     FixedLengthWorkload,
     TraceWorkload,
@@ -157,9 +159,12 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
     UserError
         If a setting is unknown, out of range, or contradicts another.
     """
+    limits = _workload_limits(flags, file=file)
     question, settings, resolved = build_question(
-        PlanQuestion, flags=flags, file=file, default_skus=priced_skus
+        PlanQuestion, flags={**flags, **limits}, file=file, default_skus=priced_skus
     )
+    told = {"origin": f"workload {question.workload}"}
+    resolved = dict(resolved) | {name: {**resolved[name], **told} for name in limits}
     if any(settings.values["lengths"]) and question.workload is not None:
         raise UserError(
             f"lengths {settings.values['lengths'][0]} and workload {question.workload} are given; "
@@ -201,6 +206,21 @@ def build_plan(*, flags: Mapping[str, Any], file: Path | None = None) -> PlanReq
         raise UserError("a trace brings its own arrivals; leave --burstiness and --peak out")
     RecordedTraffic(workload)
     return PlanRequest(question=question, settings=settings, resolved=resolved, workload=workload)
+
+
+def _workload_limits(flags: Mapping[str, Any], *, file: Path | None) -> dict[str, float]:
+    """Objectives that a workload brings where none of their kind is stated: MLPerf's limits."""
+    stated = {**read_settings(file).values, **{k: v for k, v in flags.items() if v is not None}}
+    name = stated.get("workload")
+    if not isinstance(name, str) or not name.startswith(MLPERF):
+        return {}
+    workload = drawn_lengths(name)
+    found = {}
+    if workload.tpot_s is not None and not any(key.startswith("interact") for key in stated):
+        found["interactivity_p99"] = 1.0 / workload.tpot_s
+    if workload.ttft_s is not None and not any(key.startswith("ttft") for key in stated):
+        found["ttft_p99"] = workload.ttft_s
+    return found
 
 
 def priced_skus(economics: str) -> list[str]:
