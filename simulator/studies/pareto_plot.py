@@ -197,7 +197,7 @@ def _curve(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _draw_band(axes: Axes, band: Array, *, colour: str) -> None:
-    """Shade from the curve of all low ends to that of all high ends.
+    """Shade from the frontier of all low ends to that of all high ends.
 
     In a closed loop throughput and speed err together: a slower step lowers both. The low
     corner of each point's band thus belongs to the low curve, the high corner to the high one.
@@ -206,9 +206,9 @@ def _draw_band(axes: Axes, band: Array, *, colour: str) -> None:
     if len(known) < 2:
         return
     edges = []
-    for x, y in ((known[:, 0], known[:, 2]), (known[:, 1], known[:, 3])):
-        xs, first = np.unique(x, return_index=True)
-        edges.append(np.column_stack(_curve(xs, y[first])))
+    for end in (Frontier.of(known[:, place], known[:, place + 2]) for place in (0, 1)):
+        left = (known[:, 0].min(), end.y[0])  # a lower speed gives no less
+        edges.append(np.vstack([left, np.column_stack(_curve(end.x, end.y))]))
     outline = np.vstack([edges[0], edges[1][::-1]])
     axes.fill(outline[:, 0], outline[:, 1], color=colour, alpha=0.13, linewidth=0, zorder=1)
 

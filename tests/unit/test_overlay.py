@@ -170,6 +170,29 @@ def test_the_legend_says_of_which_days_measured_runs_are(days, legend):
     assert f"filled: {legend}" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_the_band_of_points_of_several_kinds_holds_the_curve():
+    """Bands of knots differ in width: the shade lies between the frontiers of their corners."""
+    x = np.array([7.0, 30.0, 56.0, 60.0, 65.0, 85.0, 110.0])
+    y = np.array([7900.0, 6900.0, 6700.0, 5900.0, 2600.0, 1700.0, 1600.0])
+    wide = np.array([1.3, 1.1, 1.4, 1.4, 1.1, 1.1, 1.4])
+    one = Series(
+        name="B200",
+        vendor="nvidia",
+        interactivity=x,
+        tput_per_gpu=y,
+        layouts=["TP8"] * len(x),
+        concurrencies=list(range(1, len(x) + 1)),
+        on_frontier=np.ones(len(x), dtype=bool),
+        band=np.column_stack([x / wide, x * wide, y / wide, y * wide]),
+        late=np.zeros(len(x), dtype=bool),
+    )
+    (axes,) = pareto_figure(series=[one], caption="").axes
+    shade = axes.patches[0].get_path()
+    # the ends of the curve lie on the edges between their own corners
+    inner = [shade.contains_point(point) for point in zip(x[1:-1], y[1:-1], strict=True)]
+    assert all(inner), inner
+
+
 @pytest.mark.slow
 def test_own_points_change_the_picture(tmp_path, monkeypatch):
     from simulator.cli.main import run
