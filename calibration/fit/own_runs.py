@@ -185,10 +185,11 @@ def fitted_own(
 ) -> OwnRuns:
     """Observations of a user's own, fitted; see `calibration.fit.own_fit.fit_own`."""
     began = time.monotonic()
+    posterior = read_posterior(start)
     fit = fit_own(
         observations,
         weights=weights,
-        posterior=read_posterior(start),
+        posterior=posterior,
         simulator=simulator,
         directory=start,
         on_progress=on_progress,
@@ -199,7 +200,7 @@ def fitted_own(
         fit=fit,
         source=source,
         start=start,
-        notes=tuple(notes),
+        notes=(*notes, posterior.note) if posterior.note else tuple(notes),
         seconds=time.monotonic() - began,
     )
 

@@ -42,10 +42,13 @@ class Posterior:
         Place of each (parameter, effect, group).
     covariance:
         Of the effects, natural logarithms. [-]
+    note:
+        What a reader should know of it; empty where it is that of the fit.
     """
 
     columns: dict[tuple[str, str, str], int]
     covariance: FloatArray
+    note: str = ""
 
     def prior(self, space: EffectSpace) -> FloatArray:
         """Covariance of another space's effects before its runs are seen. [-]
@@ -98,7 +101,8 @@ def read_posterior(directory: Path | None = None) -> Posterior:
     Raises
     ------
     UserError
-        If there is none, it cannot be read, or it is of another fit than the one beside it.
+        If there is none, it cannot be read, or that of a directory is of another fit than the
+        one beside it.
     """
     shipped = Path(str(resources.files("calibration.fit") / "data"))
     path = (directory or shipped) / POSTERIOR_FILE
@@ -114,8 +118,11 @@ def read_posterior(directory: Path | None = None) -> Posterior:
             packed = file["covariance"].astype(np.float64)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise UserError(f"{path} cannot be read; write it again with the fit") from None
+    note = ""
     if digest != digest_of({"fits": read_fits(directory)}):
-        raise UserError(f"{path} is of another fit than the fitted.yaml that it goes with")
+        if directory is not None:
+            raise UserError(f"{path} is of another fit than the fitted.yaml beside it")
+        note = "how well the shipped fit is known is taken from the fit before it"
     count = len(names)
     if len(packed) != count * (count + 1) // 2 or not np.isfinite(packed).all():
         raise UserError(f"{path} holds no covariance of its {count} effects")
@@ -126,4 +133,5 @@ def read_posterior(directory: Path | None = None) -> Posterior:
     return Posterior(
         columns={(key[0], key[1], key[2]): place for place, key in enumerate(names)},
         covariance=covariance,
+        note=note,
     )

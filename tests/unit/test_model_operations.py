@@ -256,6 +256,25 @@ def test_storage_changes_what_is_read():
     assert read(index_storage="fp4")["indexer.decode_score"] == 32768 * 68
 
 
+@pytest.mark.parametrize(
+    ("part", "online", "bytes_of_a_token"),
+    [
+        # FP32 value and gate of 512: written once, read once for each of the windows that overlap;
+        # an entry of 584 B every 4 or 128 tokens
+        ("csa", False, 3 * (2 * 2 * 512 * 4) + 584 / 4),
+        ("hca", False, 2 * (2 * 512 * 4) + 584 / 128),
+        # maximum, sum and value of the open window: read and written
+        ("hca", True, 2 * (3 * 512 * 4) + 584 / 128),
+    ],
+)
+def test_bytes_of_a_compressor_by_hand(part, online, bytes_of_a_token):
+    ops = model_of(online_compressor_state=online).token_ops(rank_tokens=7.0, group_tokens=7.0)
+    pooled = next(op for op in ops if op.name == f"{part}.compress")
+    assert pooled.kv_bytes == pytest.approx(7 * bytes_of_a_token, rel=1e-12)
+    overlap = 2 if part == "csa" else 1
+    assert pooled.activation_bytes == 7 * 2 * overlap * 512 * 2  # value and gate in BF16
+
+
 def test_online_state_is_smaller():
     full, online = model_of(), model_of(online_compressor_state=True)
     assert online.state_bytes_per_request() < 0.4 * full.state_bytes_per_request()

@@ -190,6 +190,7 @@ def test_the_prior_of_unknown_effects_is_the_width_of_their_prior():
 def test_the_shipped_fit_has_its_posterior():
     shipped = read_posterior()
     assert len(shipped.columns) > 100
+    assert shipped.note == "", "ship posterior.npz of the fit: calibration/ship.py"
     assert (np.diag(shipped.covariance) > 0).all()
 
 
