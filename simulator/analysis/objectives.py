@@ -13,6 +13,8 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
+
     from simulator.serving.records import Records
 
 
@@ -117,7 +119,7 @@ class Objectives:
         """TTFT within which requests count as good; ``None`` where no goodput is asked for. [s]"""
         return None if self.goodput is None else min(self.ttft_limits.values(), default=None)
 
-    def ttft_use(self, runs: Mapping[str, Any]) -> Any:
+    def ttft_use(self, runs: Mapping[str, Any] | pd.DataFrame) -> Any:
         """How much of each TTFT limit and of the goodput runs use up, the most; above 1: missed.
 
         Parameters

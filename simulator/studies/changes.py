@@ -180,7 +180,7 @@ def _unchanged(load: Scenario, row: Row) -> dict[str, float] | str:
         metrics = simulate_run(configuration).metrics.to_dict()
     except (UserError, ValueError) as error:
         return str(error).splitlines()[0]
-    return {name: float(metrics[name]) for name in COMPARED}
+    return {name: float(value) for name in COMPARED if (value := metrics[name]) is not None}
 
 
 def _own_software(engine: str) -> str:
