@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 SEED = 42
 
-STEP_FACTOR = {("a100", "llama-3.1-8b"): 1.1, ("b200", "deepseek-v4-pro"): 1.46}
+STEP_FACTOR = {("a100", "llama-3.1-8b"): 1.26, ("b200", "deepseek-v4-pro"): 1.4}
 """What makes the mean TPOT AISimulate's: 22.8 ms of ``w1-5`` and 63 ms of ``v4`` (0.13, November
 2026). ``w1`` would not do: a few percent in the time of a step change its load by much more. [-]"""
 

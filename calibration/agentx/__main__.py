@@ -128,7 +128,8 @@ def counterparts(metrics: AgenticMetrics) -> dict[str, float]:
 
 def page_row(row: MeasuredRow, found: dict[str, float]) -> str:
     """A row of the page's table: measured and predicted figures of `PAGE_FIGURES`."""
-    cells = [f"{row.title}, {row.settings['concurrency'][0]} sessions"]
+    client = "" if row.protocol == "agentx" else f", {row.protocol}"
+    cells = [f"{row.title}, {row.settings['concurrency'][0]} sessions{client}"]
     for name in PAGE_FIGURES:
         value = row.figures.get(name)
         if value is None:

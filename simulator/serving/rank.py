@@ -226,7 +226,9 @@ class Rank:
 
     def growth(self, sequence: RequestState, tokens: int) -> int:
         """Blocks that a prompt in progress lacks for this many of its tokens. [blocks]"""
-        return self.pool.blocks(tokens) - sequence.shared_blocks - sequence.blocks
+        pool = self.pool
+        blocks = -(-tokens // pool.block_tokens) + pool.fixed_blocks_per_request
+        return blocks - sequence.shared_blocks - sequence.blocks
 
     def grow(self, sequence: RequestState, tokens: int, step: int) -> None:
         """Give a prompt in progress the blocks of this many of its tokens. [tokens]"""
@@ -375,7 +377,7 @@ class Rank:
         batch = self.batch
         room = pool.total_blocks - self.held - blocks - batch.size * pool.fixed_blocks_per_request
         room -= self.leaving_blocks
-        linear = batch.context_at(step) / pool.block_tokens
+        linear = (batch.context_sum + batch.rate_sum * (step - batch.mark)) / pool.block_tokens
         if linear + batch.size <= room:
             return True
         return linear <= room and batch.blocks(step) <= room

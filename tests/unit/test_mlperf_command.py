@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from simulator.cli.main import run
@@ -11,6 +12,7 @@ from simulator.studies.mlperf.request import build_mlperf, submissions
 from simulator.studies.mlperf.run import TUNED_FOR, smallest_copy
 from simulator.studies.mlperf.trial import prepare_copy
 from workloads.errors import UserError
+from workloads.requests.mlperf import benchmark_of
 from workloads.speculation import published_acceptance
 
 
@@ -158,3 +160,13 @@ def test_submissions_of_v6_0_draft_for_r1_alone():
         drafts = build_mlperf(flags={}, submission=name).base.spec
         is_r1 = entry["benchmark"] == "deepseek-r1" and entry["scenario"] == "interactive"
         assert drafts == ("mtp:3" if is_r1 else "none"), name
+
+
+def test_the_longest_prompt_of_r1s_data_set_is_about_its_cap():
+    """A tail that the cap cuts off would hold many prompts that no step budget beside it takes."""
+    r1 = benchmark_of("deepseek-r1")
+    longest = [
+        r1.prompt.sample(np.random.default_rng(seed), r1.samples).max() for seed in range(30)
+    ]
+    assert np.mean(longest) == pytest.approx(3140, rel=0.08)
+    assert r1.prompt.mean_tokens == pytest.approx(800, rel=0.01)

@@ -143,7 +143,7 @@ def test_the_simulator_reads_what_is_written(tmp_path):
     source = read_fits()[0]["source"]
     write_fit(read_fits(), directory=tmp_path)
     write_bands(bands, directory=tmp_path, source=source)
-    read = shipped._factors(tmp_path)["bands"]
+    read = shipped.read_banded(tmp_path)["bands"]
     assert set(read) == set(bands)
     for basis, by_metric in bands.items():
         for metric, band in by_metric.items():
@@ -156,7 +156,7 @@ def test_bands_of_another_fit_are_refused(tmp_path):
     write_fit(read_fits(), directory=tmp_path)
     write_bands(fit_bands(predictions()), directory=tmp_path, source="test data")
     with pytest.raises(UserError, match="is of another fit"):
-        shipped._factors(tmp_path)
+        shipped.read_banded(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_altered_bands_are_refused(tmp_path, old, new, problem):
     )
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(UserError, match=problem):
-        shipped._factors(tmp_path)
+        shipped.read_banded(tmp_path)

@@ -152,11 +152,16 @@ class VllmScheduler(Scheduler):
             blocks of a chunk. [tokens]
         """
         preempted = False
-        for sequence in list(rank.prefilling):
-            if budget <= 0 or sequence not in rank.prefilling:
+        step = self.worker.steps - rank.lag
+        longest_chunk = self.longest_chunk
+        for sequence in tuple(rank.prefilling):
+            if budget <= 0 or (preempted and sequence not in rank.prefilling):
                 break
-            tokens = min(sequence.target - sequence.computed, budget, self.longest_chunk)
-            step = self.worker.steps - rank.lag
+            tokens = sequence.target - sequence.computed
+            if tokens > budget:
+                tokens = budget
+            if tokens > longest_chunk:
+                tokens = longest_chunk
             while not rank.has_room(rank.growth(sequence, sequence.computed + tokens), step):
                 preempted = True
                 if self.preempt(rank, step):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.studies.sweep.chosen import ChosenPoints, are_many, estimates_of
 from simulator.studies.sweep.planner import PointPlanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
 
     from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.deployments import SweepPlan
@@ -90,3 +92,16 @@ def with_left_out(plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPo
         refused=(*plan.refused, *rows),
         messages=(*plan.messages, *([told] if behind else [])),
     )
+
+
+def refusals_of(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Points that could not run, by deployment and reason."""
+    for names, group in rows.groupby(["series", "label", "status", "reason"], sort=False):
+        series, label, status, reason = names
+        yield {
+            "series": series,
+            "label": label,
+            "concurrencies": ",".join(str(c) for c in sorted(group["concurrency"].unique())),
+            "status": status,
+            "reason": reason,
+        }

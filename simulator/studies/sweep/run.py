@@ -19,13 +19,13 @@ from simulator.studies.changes import changes_of
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.executors import cluster_executor
-from simulator.studies.sweep.frontiers import planners_for, with_left_out
+from simulator.studies.sweep.frontiers import planners_for, refusals_of, with_left_out
 from simulator.studies.sweep.store import digest_of_inputs, file_name, frame_of, read_points
 from simulator.studies.sweep.tasks import local_executor, run_points
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -373,7 +373,7 @@ def _result(
 
     table = table.assign(series=series_names(table))
     refused = pd.DataFrame(
-        [*plan.refused, *_refusals(table[table["status"] != "ok"])],
+        [*plan.refused, *refusals_of(table[table["status"] != "ok"])],
         columns=["series", "label", "concurrencies", "status", "reason"],
     )
     ok = table[table["status"] == "ok"].drop(columns=["key", "status", "reason"])
@@ -392,15 +392,3 @@ def _result(
         fresh=fresh,
         limits=limits,
     )
-
-
-def _refusals(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for names, group in rows.groupby(["series", "label", "status", "reason"], sort=False):
-        series, label, status, reason = names
-        yield {
-            "series": series,
-            "label": label,
-            "concurrencies": ",".join(str(c) for c in sorted(group["concurrency"].unique())),
-            "status": status,
-            "reason": reason,
-        }

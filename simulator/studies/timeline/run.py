@@ -259,7 +259,8 @@ def swept_file(file: Path | None) -> SettingsFile:
 def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
     """Days on which the software of a scenario's engine on its SKU is known to have changed.
 
-    Undated medians and settings of agentic load alone are left out.
+    Undated medians and settings of agentic load alone are left out; of the fitted days of a month
+    the last one counts.
     """
     target = resolve_target(load)
     sku, model, engine = target.sku, target.model, target.engine.engine
@@ -267,11 +268,12 @@ def software_dates(load: Scenario) -> tuple[SoftwareDate, ...]:
     for level in list_levels(engine=engine.software):
         if sku.key in level.get("skus", []) and model in level.get("models", [model]):
             found.setdefault(str(level["date"]), []).append("plan")
-    for level_date in fitted_level_dates(
+    fitted = fitted_level_dates(
         engine=engine.software, sku=sku.key, model=model, directory=load.calibration
-    ):
-        if level_date != MEDIAN_LEVEL_DATE:
-            found.setdefault(level_date, []).append("fit")
+    )
+    last_of_month = {day[:7]: day for day in sorted(fitted.keys() - {MEDIAN_LEVEL_DATE})}
+    for level_date in last_of_month.values():
+        found.setdefault(level_date, []).append("fit")
     recipe, _ = find_recipe(engine=engine, sku=sku.key, model=model, related_skus=sku.related_skus)
     for one in recipe.levels:
         if one.date and not one.is_median and any(_is_fixed(part.when) for part in one.cells):
