@@ -283,7 +283,8 @@ def mislabelled(frame: pd.DataFrame) -> pd.Index:
     ]
     layout = [name for name in LAYOUT if name != "gpus"]
     label = [name for name in _IDENTITY if name not in layout]
-    order = undated["decode_ep"].fillna(1) + 1000 * undated["decode_dp_attention"].fillna(False)
+    parallel_attention = undated["decode_dp_attention"].isin([True])
+    order = undated["decode_ep"].fillna(1) + 1000 * parallel_attention
     rows: list[int] = []
     for _, group in undated.groupby(label, dropna=False, sort=False):
         if len(group) < 2:
