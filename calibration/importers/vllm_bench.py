@@ -14,11 +14,15 @@ from calibration.importers.client_json import (
     read_serving_result,
 )
 from calibration.importers.results import set_mean_lengths
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from typing import Any
 
     from calibration.importers.results import BenchmarkResult, RunRecord
+
+MOST_DRAFTS = 1000
+"""Draft tokens of a step beyond which a file's counters are wrong. [tokens]"""
 
 
 def is_vllm_result(data: dict[str, Any]) -> bool:
@@ -47,10 +51,19 @@ def read_vllm_result(result: BenchmarkResult) -> RunRecord:
         steps = result.number("spec_decode_num_drafts")
         drafted = result.number("spec_decode_draft_tokens")
         if steps and drafted:
-            record.fields["drafts"] = round(drafted / steps)
+            drafts = drafted / steps
+            if not 0 < drafts < MOST_DRAFTS:
+                raise UserError(
+                    f"spec_decode_draft_tokens over spec_decode_num_drafts is {drafts:g}; drafts "
+                    f"of a step must lie between 0 and {MOST_DRAFTS}"
+                )
+            record.fields["drafts"] = round(drafts)
     return record
 
 
 def _equal_lengths(result: BenchmarkResult) -> bool:
     lengths = [result.data.get(name) for name in ("input_lens", "output_lens")]
-    return all(isinstance(values, list) and len(set(values)) == 1 for values in lengths)
+    return all(
+        isinstance(values, list) and values and values.count(values[0]) == len(values)
+        for values in lengths
+    )

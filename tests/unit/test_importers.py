@@ -380,3 +380,19 @@ def test_results_in_a_wrapper_are_read(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps({"benchmarks": [AGGREGATE], "evaluations": []}))
     frame = import_runs(str(tmp_path / "sweep.json")).frame
     assert frame["place"].tolist() == ["benchmarks 1"]
+
+
+@pytest.mark.parametrize("steps", [1e-320, 0.001])
+def test_counters_of_drafts_that_cannot_be_are_refused(tmp_path, steps):
+    data = json.loads(
+        (Path(__file__).parents[1] / "data/results/vllm_bench.json").read_text(encoding="utf-8")
+    )
+    data |= {
+        "spec_decode_acceptance_length": 2.0,
+        "spec_decode_num_drafts": steps,
+        "spec_decode_draft_tokens": 3000,
+    }
+    path = tmp_path / "vllm_bench.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(UserError, match="drafts of a step must lie between 0 and 1000"):
+        import_runs(path, sku="b200", layout="TP8")
