@@ -361,7 +361,7 @@ def test_no_drafts_no_draft_work():
             "deepseek-v4-pro",
             DEP8,
             {"expert_load": ExpertLoad(redundant_experts=3)},
-            "ep is 8.*384 routed experts with their 3 redundant copies.*redundant_experts 8",
+            "ep is 8.*384 routed experts with their 3 redundant copies.*redundant_experts=8",
         ),
     ],
 )
