@@ -75,7 +75,7 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
         if value is not None:
             flag = AGENTX[key].option
             raise UserError(f"--{flag} belongs to session trees; add --workload agentx, or a file")
-    if workload == "trees" and given.pop("trees") is not None:
+    if workload == "trees" and given.pop("trees") is not None and name is not None:
         _take_lengths(given, name)
     return None
 

@@ -297,7 +297,7 @@ class SglangScheduler(PrefillFirstScheduler):
         ratio, since = self.ratios[rank.index]
         return max(ratio - NEW_TOKEN_RATIO_DECAY * (step - since), MIN_NEW_TOKEN_RATIO)
 
-    def preempt(self, rank: Rank, step: int) -> None:
+    def preempt(self, rank: Rank, step: int) -> bool:
         """Retract the request with the fewest output tokens, the longest prompt among equals."""
         entry = min(
             rank.batch.running,
@@ -310,3 +310,4 @@ class SglangScheduler(PrefillFirstScheduler):
         if total:
             ratio = (written + RETRACT_DECODE_STEPS * rank.batch.size) / total
             self.ratios[rank.index] = (min(ratio, 1.0), step)
+        return True

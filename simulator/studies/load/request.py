@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.scenario.declared import field
+from simulator.scenario.drawn_lengths import without_means
 from simulator.scenario.question import question_defaults
 from simulator.scenario.settings import (
     Scenario,
     build_scenario,
     scenario_defaults,
-    without_means,
 )
 from simulator.scenario.settings_file import edited_defaults, read_settings
 from simulator.studies.load.declared import LOAD
