@@ -11,6 +11,8 @@ from calibration.measured.runs import load_measured
 from simulator.analysis.pareto import Frontier
 from simulator.studies.compare.run import compare
 
+pytestmark = pytest.mark.slow  # whole comparisons, a minute of one core
+
 SPEEDS = (15.0, 20.0, 25.0, 30.0)
 DATES = ("2026-05-21", "2026-05-17", "2026-05-04")
 """Levels of MI355X's software."""

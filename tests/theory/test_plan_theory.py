@@ -190,6 +190,7 @@ def cell_test(replica, *, objectives, replicas):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objectives", "tolerance"),
     [
