@@ -88,7 +88,7 @@ def test_the_bell_of_wide_ep_and_that_the_fabric_is_its_reason():
 
     top = ratio(islands, 125.0)
     assert top > 1.5
-    assert top > 1.25 * ratio(islands, 95.0)
-    assert top > 1.15 * ratio(islands, 150.0)
+    assert top > 1.15 * ratio(islands, 95.0)
+    assert top > 1.05 * ratio(islands, 140.0)
     assert ratio(joined, 125.0) < 1.2
     assert ratio(joined, 125.0) < 0.75 * top
