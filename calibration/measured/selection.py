@@ -158,14 +158,16 @@ def select_for_fit(runs: pd.DataFrame, *, own: pd.DataFrame | None = None) -> Se
 def _why_not_fitted(observations: Sequence[Observation], *, own: pd.Series) -> dict[int, str]:
     """Why runs that could be fitted are predicted only, by row; a user's own are all fitted."""
     why: dict[int, str] = {}
-    builds: dict[str, list[Observation]] = {}
+    builds: dict[tuple[str, ...], list[Observation]] = {}
     for observation in observations:
         if own[observation.row]:
             continue
         if observation.configuration.concurrency > LARGEST_FITTED:
             why[observation.row] = f"more than {LARGEST_FITTED} clients: predicted only"
         else:
-            builds.setdefault(observation.build, []).append(observation)
+            # a label without its DP stands for several layouts, which its recipe tells apart
+            layouts = (pool.layout.label for pool in observation.configuration.pools)
+            builds.setdefault((observation.build, *layouts), []).append(observation)
     for runs in builds.values():
         clients = sorted({run.configuration.concurrency for run in runs})
         kept = _kept_concurrencies(clients)
