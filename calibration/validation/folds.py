@@ -82,7 +82,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
     group_of = GROUPS[scheme]
     observations = fit.observations
     names = [group_of(o) for o in observations]
-    refits = _refits(fit)
+    refits = refits_of(fit)
     counts = Counter(o.level for o in observations)
     rows: list[int] = []
     logs: list[FloatArray] = []
@@ -125,7 +125,7 @@ def leave_out(fit: Fit, *, scheme: Scheme) -> LeftOut:
 
 
 @lru_cache(maxsize=1)
-def _refits(fit: Fit) -> Refits:
+def refits_of(fit: Fit) -> Refits:
     """The system of a fit, ready to be solved without some of its runs."""
     system = linear_system(
         space=fit.space,

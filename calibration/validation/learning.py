@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from calibration.fit.least_squares import Refits, linear_system
 from calibration.fit.observations import METRICS
 from calibration.fit.own_fit import moves_of, moves_system, with_common
+from calibration.validation.folds import refits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calibration.fit.gauss_newton import Fit
+    from calibration.fit.least_squares import Refits
 
     FloatArray = npt.NDArray[np.float64]
 
@@ -61,15 +62,7 @@ def learning_curve(
     metric, at the linearised responses of the fit.
     """
     rng = np.random.default_rng(seed)
-    system = linear_system(
-        space=fit.space,
-        observations=fit.observations,
-        responses=fit.responses,
-        slopes=fit.slopes,
-        logs=fit.logs,
-        weights=fit.weights,
-    )
-    refits = Refits(system, start=fit.solution)
+    refits = refits_of(fit)
     rows: list[pd.DataFrame] = []
     chosen = _chosen(fit, cells=cells, most=most, rng=rng)
     for done, (cell, left_out, build) in enumerate(chosen):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from simulator.cli.calibrate import Calibration
+    from simulator.cli.calibration import Calibration
     from simulator.cli.runs import MeasuredRuns
     from simulator.cli.score import Scoreboard
 

@@ -13,6 +13,7 @@ from simulator.engines.kv_offload import host_tiers
 from simulator.engines.kv_pools import size_pool
 from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
+from simulator.prediction.bottleneck import PhaseCost
 from simulator.prediction.exchange_plan import exchange_messages
 from simulator.prediction.pool_plan import execution_plan as execution_plan
 from simulator.prediction.release_plan import release_messages
@@ -45,6 +46,7 @@ class Assembly:
     """A configuration bound to cost models: all that the event simulation needs.
 
     ``models``, ``memory`` and ``pools`` stand in the order of the configuration's pools;
+    ``phases`` are what prefill and decode run on, the same where a pool does both;
     ``messages`` say what was assumed of memory behind them. ``sku`` and ``software`` are those of
     the last pool; where the prefill pool has a chip of its own, the kind and basis of the software
     are those of the weaker side, and at best those of a relation: no such pair was measured.
@@ -56,6 +58,7 @@ class Assembly:
     models: tuple[CostModel, ...]
     memory: tuple[MemoryPlan, ...]
     pools: tuple[WorkerPool, ...]
+    phases: tuple[PhaseCost, PhaseCost]
     deployment: Deployment
     longest_context: int
     messages: tuple[str, ...] = ()
@@ -108,6 +111,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
     models: list[CostModel] = []
     memory: list[MemoryPlan] = []
     pools: list[WorkerPool] = []
+    phases: list[PhaseCost] = []
     notes: list[str] = []
     for pool in configuration.pools:
         engine = bind_engine(pool.settings)
@@ -170,6 +174,14 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             max_tokens=_power_of_two(max(tokens, 4096)),
         ).with_graphs_of(plan)
         models.append(model)
+        phases.append(
+            PhaseCost(
+                model=model,
+                sku=sku,
+                software=level,
+                ranks=pool.workers * pool.layout.attention_dp,
+            )
+        )
         memory.append(budget)
         pools.append(
             WorkerPool(
@@ -187,6 +199,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
         models=tuple(models),
         memory=tuple(memory),
         pools=tuple(pools),
+        phases=(phases[0], phases[-1]),
         messages=tuple(dict.fromkeys(notes)),
         deployment=_deployment(
             configuration=configuration,

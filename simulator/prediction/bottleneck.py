@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.prediction.step_breakdown import Limit, seconds_by_limit, time_ops
@@ -17,11 +18,20 @@ KV_CAPACITY = "KV capacity"
 """More requests are present than the KV pool admits."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseCost:
+    """What a phase runs on: the cost model of its pool, that pool's chip and software."""
+
+    model: CostModel
+    sku: Sku
+    software: SoftwareLevel
+    ranks: int
+
+
 def name_bottleneck(
     *,
-    model: CostModel,
-    sku: Sku,
-    software: SoftwareLevel,
+    prefill: PhaseCost,
+    decode: PhaseCost,
     pool: WorkerPool,
     drafts: int,
     requests_per_rank: float,
@@ -32,17 +42,25 @@ def name_bottleneck(
 
     Parameters
     ----------
+    prefill, decode:
+        Where either runs, with the attention ranks of all workers; the same for an aggregated
+        deployment.
+    pool:
+        The pool that decodes.
     requests_per_rank:
-        Requests in the system per attention rank. [requests]
+        Requests in the system per attention rank of it. [requests]
     prompt_tokens, output_tokens:
         Mean lengths. [tokens]
 
     Notes
     -----
     A batch of D requests finishes D / output_tokens of them each step and takes in as many
-    prompts, so that a decode step of t_d stands beside D / output_tokens whole prefills of t_p.
-    Where more requests are present than the KV pool or the running cap admits, that is named.
+    prompts, so that a decode step of t_d stands beside D / output_tokens whole prefills of t_p, or,
+    where R_p ranks of their own take in what R_d decode, that times R_d / R_p. Such pools work at
+    the same time: the busier one is named, by what takes most of its time. Where more requests are
+    present than the KV pool or the running cap admits, that is named.
     """
+    model = decode.model
     context = prompt_tokens + output_tokens / 2.0
     room = pool.kv_pool.total_blocks / pool.kv_pool.blocks(prompt_tokens + output_tokens)
     if pool.kv_pool.request_slots is not None:
@@ -61,18 +79,20 @@ def name_bottleneck(
         *model.head_ops(samples=decoding),
         *model.draft_ops(requests=decoding, group_requests=decoding * ranks, drafts=drafts),
     ]
+    group_tokens = prompt_tokens * prefill.model.layout.attention_dp
     prefill_ops = [
-        *model.token_ops(rank_tokens=prompt_tokens, group_tokens=prompt_tokens * ranks),
-        *model.prefill_attention_ops(new_tokens=prompt_tokens, prefix_tokens=0.0),
+        *prefill.model.token_ops(rank_tokens=prompt_tokens, group_tokens=group_tokens),
+        *prefill.model.prefill_attention_ops(new_tokens=prompt_tokens, prefix_tokens=0.0),
     ]
-    shares: dict[tuple[str, Limit], float] = {}
-    for phase, ops, weight in (
-        ("decode", decode_ops, 1.0),
-        ("prefill", prefill_ops, decoding / output_tokens),
+    prompts = decoding / output_tokens * decode.ranks / prefill.ranks
+    shares: dict[str, dict[Limit, float]] = {}
+    for phase, of, ops, weight in (
+        ("decode", decode, decode_ops, 1.0),
+        ("prefill", prefill, prefill_ops, prompts),
     ):
-        for limit, seconds in seconds_by_limit(
-            time_ops(ops=ops, sku=sku, software=software)
-        ).items():
-            shares[phase, limit] = seconds * weight
-    phase, limit = max(shares, key=lambda key: shares[key])
+        seconds = seconds_by_limit(time_ops(ops=ops, sku=of.sku, software=of.software))
+        shares[phase] = {limit: value * weight for limit, value in seconds.items()}
+    busier = max if prefill.model is decode.model else sum
+    phase = max(shares, key=lambda name: busier(shares[name].values()))
+    limit = max(shares[phase], key=lambda name: shares[phase][name])
     return f"{phase}: {limit.value}"

@@ -55,10 +55,10 @@ class RunOutcome:
 
         Worked out here.
         """
+        prefill, decode = self.assembly.phases
         return name_bottleneck(
-            model=self.assembly.models[-1],
-            sku=self.assembly.sku,
-            software=self.assembly.software,
+            prefill=prefill,
+            decode=decode,
             pool=self.assembly.pools[-1],
             drafts=self.configuration.drafts,
             requests_per_rank=self._requests_per_rank,

@@ -238,6 +238,14 @@ def test_skewed_experts_slow_long_prompts_and_copies_help():
     assert skewed > 1.05 * copied
 
 
+def test_copies_stated_twice_are_refused(capsys):
+    command = ["load", "--sku", "gb200", "--rate", "2", "--redundant-experts", "8"]
+    assert run([*command, "--engine-set", "redundant_experts=32"]) == 2
+    assert (
+        "redundant_experts is 8, but --engine-set redundant_experts=32" in capsys.readouterr().err
+    )
+
+
 def test_bad_rows_are_errors_unless_skipped(tmp_path, capsys):
     lines = (TRACES / "mooncake.jsonl").read_text().splitlines()
     file = tmp_path / "trace.jsonl"

@@ -24,7 +24,7 @@ from simulator.engines.rules import rules_in_force
 from simulator.recipes.files import load_recipes, recipe_paths
 from simulator.studies.explain.run import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture, note_of
-from workloads.architectures.names import canonical_model
+from workloads.architectures.names import canonical_model, default_precision
 from workloads.errors import UserError, unknown_name
 from workloads.models.weights import weight_table
 
@@ -210,7 +210,7 @@ def _engine(name: str) -> dict[str, Any]:
 
 
 def _levels_of(engine: str) -> list[dict[str, Any]]:
-    """Levels of an engine for DeepSeek-V4-Pro: those of each SKU by date, and of a SKU without."""
+    """Levels of an engine for DeepSeek-V4-Pro in its default precision, by SKU and date."""
     found: list[dict[str, Any]] = []
     plans = list_levels(engine=engine)
     without: list[str] = []
@@ -225,6 +225,7 @@ def _levels_of(engine: str) -> list[dict[str, Any]]:
                 engine=engine,
                 sku=load_sku(key),
                 model=_SHOWN_MODEL,
+                precision=default_precision(_SHOWN_MODEL),
                 date=parse_date(date) if is_day else None,
                 median=not is_day,
             )

@@ -243,6 +243,7 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
                 settings = settings.model_copy(update={name: limit_s})
                 origin[name] = f"workload {workload.name}"
     _check(settings, workload)
+    _check_copies(settings, scenario)
     process = _process(settings, workload)
     values = scenario.model_dump(mode="json") | settings.model_dump(mode="json")
     return LoadRequest(
@@ -378,6 +379,17 @@ def _process(settings: LoadSettings, workload: Workload) -> ArrivalProcess | Non
     if settings.cv is not None:
         return Gamma.with_cv(rate_per_s=rate, cv=settings.cv)
     return Gamma(rate_per_s=rate, burstiness=settings.burstiness or 1.0)
+
+
+def _check_copies(settings: LoadSettings, scenario: Scenario) -> None:
+    """Refuse copies of experts that are stated twice with different numbers."""
+    stated = settings.redundant_experts
+    for name, value in scenario.engine_settings.items():
+        if name.rpartition(".")[2] != "redundant_experts" or stated in (None, value):
+            continue
+        raise UserError(
+            f"redundant_experts is {stated}, but --engine-set {name}={value}; keep one of them"
+        )
 
 
 def _expert_load(settings: LoadSettings, workload: Workload) -> ExpertLoad:
