@@ -88,7 +88,9 @@ def curve(
     elif not is_given:
         typer.echo(context.get_help())
     elif given["sku"] is given["decode_sku"] is None and scenario is None:
-        raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
+        from simulator.scenario.settings import no_sku
+
+        raise no_sku(given["prefill_sku"], example="name one with --sku, as in --sku mi355x")
     elif (trees := session_flags(given)) is not None:
         if given["sku"] is None:
             raise UserError("session trees need --sku, as in --sku b200 --workload agentx")

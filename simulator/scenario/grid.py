@@ -22,6 +22,7 @@ from simulator.scenario.settings import (
     Scenario,
     build_scenario,
     limit_of,
+    no_sku,
     scenario_defaults,
     with_pool_skus,
 )
@@ -183,7 +184,8 @@ def build_sweep(
         if name not in known:
             raise unknown_name(field="setting", value=name, known=known)
     if given.get("sku") is None:
-        raise UserError("no SKU is given; name one or more with --sku, as in --sku gb200,b200")
+        example = "name one or more with --sku, as in --sku gb200,b200"
+        raise no_sku(given.get("prefill_sku"), example=example)
     if given.get("precision") is None:
         models = _values(
             "model", given.get("model"), default=Scenario.model_fields["model"].default

@@ -184,6 +184,13 @@ def with_pool_skus(
     return found, whence
 
 
+def no_sku(prefill_sku: str | None, *, example: str) -> UserError:
+    """What is wrong where a question names no SKU, or that of the prefill pool alone."""
+    if prefill_sku is not None:
+        return UserError(f"prefill_sku is {prefill_sku}, but no decode_sku; name one")
+    return UserError(f"no SKU is given; {example}")
+
+
 def limit_of(name: str, given: Any) -> float | None:
     """A limit of a settings file for frontiers. [s], [-]
 

@@ -8,6 +8,7 @@ import pytest
 from hwmodels.economics import blended_costs, load_economics
 from hwmodels.sku import load_sku
 from simulator.analysis.costs import with_costs
+from simulator.cli.main import run
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.assembly import assemble
 from simulator.scenario.configure import configure_run
@@ -177,3 +178,9 @@ def test_a_plan_ranks_a_pair_beside_single_chips():
         (None, "gb300"),
         ("b200", "gb300"),
     ]
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"]], ids=["curve", "sweep"])
+def test_a_prefill_chip_alone_asks_for_the_decode_chip(capsys, command):
+    assert run([*command, "--prefill-sku", "b200"]) == 2
+    assert "prefill_sku is b200, but no decode_sku; name one" in capsys.readouterr().err
