@@ -52,14 +52,19 @@ def test_the_largest_published_runs_are_predicted_only(runs, selection):
     assert len(mine.observations) == len(own)
 
 
+def layouts_of(observation):
+    """A build in one resolved layout: SGLang's TP8 on MI355X is DPATP8 from 128 clients on."""
+    return observation.build, *(p.layout.label for p in observation.configuration.pools)
+
+
 def test_a_build_is_fitted_at_both_ends_and_where_it_is_usually_loaded(selection):
     of_build = {}
     for each in [*selection.observations, *selection.unfitted]:
         if each.configuration.concurrency <= LARGEST_FITTED:
-            of_build.setdefault(each.build, set()).add(each.configuration.concurrency)
+            of_build.setdefault(layouts_of(each), set()).add(each.configuration.concurrency)
     fitted = {}
     for each in selection.observations:
-        fitted.setdefault(each.build, set()).add(each.configuration.concurrency)
+        fitted.setdefault(layouts_of(each), set()).add(each.configuration.concurrency)
     assert max(map(len, of_build.values())) > FITTED_PER_BUILD
     for build, clients in of_build.items():
         usual = [each for each in clients if each <= LOADED] or clients
@@ -187,3 +192,15 @@ def test_what_is_given_is_not_changed(runs):
     before = few.copy()
     select_for_fit(few)
     pd.testing.assert_frame_equal(few, before)
+
+
+def test_a_label_of_two_layouts_is_fitted_at_the_ends_of_each(selection):
+    """SGLang on MI355X of 2026-05-21 is labelled TP8 throughout; its recipe has DPATP8 from 128
+    clients on, so that 64 clients are the loaded end of TP8.
+    """
+    fitted = {
+        (each.configuration.pools[0].layout.label, each.configuration.concurrency)
+        for each in selection.observations
+        if each.level.groups[-1] == "deepseek_v4/sglang/mi355x/2026-05-21"
+    }
+    assert {("TP8", 1), ("TP8", 64), ("DPATP8", 256)} <= fitted
