@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
-from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,7 +86,8 @@ class Arrowhead:
         self.columns = design.shape[1]
         self.shared = np.flatnonzero(block < 0)
         self.precision = widths[self.shared] ** -2.0
-        self._rows = csr_array(design)
+        self._row, self._column = np.nonzero(design)
+        self._entries, self._count = design[self._row, self._column], design.shape[0]
         place = np.full(self.columns, -1, dtype=np.int64)
         place[self.shared] = np.arange(len(self.shared))
         touched = design != 0.0
@@ -112,7 +111,9 @@ class Arrowhead:
 
     def responses(self, solution: FloatArray) -> FloatArray:
         """What a solution says of each row. [-]"""
-        return np.asarray(self._rows @ solution, dtype=np.float64)
+        addends = self._entries * solution[self._column]
+        found = np.bincount(self._row, weights=addends, minlength=self._count)
+        return np.asarray(found, dtype=np.float64)
 
     def solved(self, weights: FloatArray) -> Solved:
         """The equations at some weights of the rows, solved."""
@@ -216,4 +217,4 @@ class Solved:
 def _solve(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     if not len(vector):
         return vector
-    return np.asarray(linalg.solve(matrix, vector, assume_a="pos"), dtype=np.float64)
+    return np.asarray(np.linalg.solve(matrix, vector), dtype=np.float64)

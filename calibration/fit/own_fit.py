@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import linalg
 
 from calibration.fit.effects import FITTED, EffectSpace
 from calibration.fit.gauss_newton import LARGEST_MOVE
@@ -357,7 +356,7 @@ def moves_of(system: LinearSystem, *, prior: FloatArray) -> FloatArray:
 
 def _root(covariance: FloatArray) -> FloatArray:
     """A root R of a covariance, R R' = K; what single precision made negative counts as none."""
-    values, vectors = linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(covariance)
     root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
     return root
 

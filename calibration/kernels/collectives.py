@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.kernels.fit import SOFT_L1_SCALE
+from calibration.kernels.robust import soft_l1_fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,22 +48,19 @@ def fit_link(
     max_efficiency:
         1, or 2 for an all-reduce that the switch performs: it halves the bytes on the links.
     """
-    from scipy.optimize import least_squares
-
     measured = np.log(time_s)
 
     def residuals(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         latency_s, efficiency = np.exp(x)
         return np.asarray(np.log(latency_s + peak_s / efficiency) - measured)
 
-    result = least_squares(
+    found = soft_l1_fit(
         residuals,
         np.log([max(0.7 * float(time_s.min()), 2e-8), 0.5]),
         bounds=(np.log([1e-8, 0.005]), np.log([1e-2, max_efficiency])),
-        loss="soft_l1",
-        f_scale=SOFT_L1_SCALE,
+        scale=SOFT_L1_SCALE,
     )
-    latency_s, efficiency = np.exp(result.x)
+    latency_s, efficiency = np.exp(found)
     return LinkParameters(latency_s=float(latency_s), efficiency=float(efficiency))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from calibration.kernels.robust import soft_l1_fit
 from hwmodels.exchange_libraries import OPERATIONS, exchange_libraries_data
 from hwmodels.exchanges import copies_of_token, scope_of
 from hwmodels.sku import load_sku
@@ -187,8 +188,6 @@ def fit_exchanges(frame: pd.DataFrame) -> ExchangeLaw:
     Efficiencies are held near 0.6 by a weak prior (a tenth of a row's weight), since some are
     seen in small exchanges only.
     """
-    from scipy.optimize import least_squares
-
     keys = ["library", "mode", "operation", "precision", "scope"]
     named = cast(
         "list[tuple[str, str, str, str, str]]",
@@ -229,9 +228,7 @@ def fit_exchanges(frame: pd.DataFrame) -> ExchangeLaw:
     start = np.concatenate([np.full(shares, prior), np.log(0.9 * least)])
     low = np.concatenate([np.full(shares, np.log(0.02)), np.full(len(kernels), np.log(1e-6))])
     high = np.concatenate([np.zeros(shares), np.full(len(kernels), np.log(1e-3))])
-    x = least_squares(
-        residuals, start, jac=jacobian, bounds=(low, high), loss="soft_l1", f_scale=0.2
-    ).x
+    x = soft_l1_fit(residuals, start, jacobian=jacobian, bounds=(low, high), scale=0.2)
     values = [float(value) for value in np.exp(x)]
     return ExchangeLaw(
         efficiency=dict(zip(families, values, strict=False)),

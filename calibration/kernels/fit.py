@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.kernels.robust import soft_l1_fit
 from hwmodels.roofline import peak_flops_per_s, roofline_s
 
 if TYPE_CHECKING:
@@ -164,8 +165,6 @@ def fit_kernel(
     fixed:
         Parameters that the rows say nothing about, by name, held at a given value.
     """
-    from scipy.optimize import least_squares
-
     measured = np.log(samples["time_s"].to_numpy(float))
     root_weight = np.sqrt(samples["weight"].to_numpy(float))
 
@@ -182,14 +181,13 @@ def fit_kernel(
     def residuals(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(root_weight * (np.log(predict_s(parameters(x), samples)) - measured))
 
-    result = least_squares(
+    found = soft_l1_fit(
         residuals,
         np.log(start),
         bounds=(np.log(lower), np.log(upper)),
-        loss="soft_l1",
-        f_scale=SOFT_L1_SCALE,
+        scale=SOFT_L1_SCALE,
     )
-    return parameters(result.x)
+    return parameters(found)
 
 
 def fit_family(

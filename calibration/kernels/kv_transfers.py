@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from calibration.kernels.robust import soft_l1_fit
 from hwmodels.kv_transfers import load_transfer_library, transfer_line_rate
 from hwmodels.sku import load_sku
 
@@ -56,8 +57,6 @@ def read_kv_transfers() -> pd.DataFrame:
 
 def fit_kv_transfers(frame: pd.DataFrame) -> TransferLaw:
     """Robust fit to logarithmic residuals; the share is at most 1."""
-    from scipy.optimize import least_squares
-
     line_s, time_s = frame["line_s"].to_numpy(float), frame["time_s"].to_numpy(float)
 
     def residuals(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -65,8 +64,6 @@ def fit_kv_transfers(frame: pd.DataFrame) -> TransferLaw:
         return np.asarray(np.log(latency_s + line_s / share) - np.log(time_s))
 
     bounds = (np.log([1e-6, 0.05]), np.log([5e-3, 1.0]))
-    found = least_squares(
-        residuals, np.log([1e-4, 0.8]), bounds=bounds, loss="soft_l1", f_scale=0.1
-    )
-    latency_s, share = np.exp(found.x)
+    found = soft_l1_fit(residuals, np.log([1e-4, 0.8]), bounds=bounds, scale=0.1)
+    latency_s, share = np.exp(found)
     return TransferLaw(latency_s=float(latency_s), share=float(share))

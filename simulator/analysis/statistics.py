@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,8 +57,6 @@ def mean_interval(values: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
     UserError
         If there are fewer than two values, one is not finite, or `confidence` is not in (0, 1).
     """
-    from scipy.special import stdtrit
-
     data = np.asarray(values, dtype=np.float64).ravel()
     if data.size < 2:
         raise UserError(f"{data.size} values given; an interval needs at least 2 replications")
@@ -66,13 +65,36 @@ def mean_interval(values: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
     if not 0 < confidence < 1:
         raise UserError(f"confidence is {confidence}; it must lie between 0 and 1")
     error = float(data.std(ddof=1)) / math.sqrt(data.size)
-    quantile = float(stdtrit(data.size - 1, 0.5 + confidence / 2))
+    quantile = _student_half_width(data.size - 1, confidence)
     return Interval(
         mean=float(data.mean()),
         half_width=quantile * error,
         confidence=confidence,
         observations=data.size,
     )
+
+
+@cache
+def _student_half_width(degrees: int, confidence: float) -> float:
+    """Deviations t of a mean with which P(-t < T < t) is the confidence. [-]
+
+    With ``t = sqrt(n) tan(a)`` and n degrees of freedom that is a finite sum over powers of cos a
+    (Abramowitz and Stegun 26.7.3 and 26.7.4), solved by halving in a.
+    """
+    odd = degrees % 2
+    steps = np.arange(1, (degrees - odd) // 2 if degrees > 1 else 1)
+    ratios = (2.0 * steps - 1 + odd) / (2.0 * steps + odd)
+    factors = np.concatenate([[1.0], np.cumprod(ratios)]) if degrees > 1 else np.zeros(1)
+    powers = 2.0 * np.arange(len(factors)) + odd
+
+    def covered(angle: float) -> float:
+        total = math.sin(angle) * float(factors @ math.cos(angle) ** powers)
+        return 2 / math.pi * (angle + total) if odd else total
+
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if covered(middle) < confidence else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
 
 
 def paired_difference(

@@ -30,12 +30,14 @@ def test_intervals_of_normal_values_cover_the_mean_as_stated(confidence, size):
     assert low <= covered <= high
 
 
-def test_interval_equals_scipys():
-    data = np.random.default_rng(1).gamma(2.0, size=12)
-    interval = mean_interval(data, confidence=0.9)
-    expected = stats.t.interval(0.9, 11, loc=data.mean(), scale=stats.sem(data))
-    np.testing.assert_allclose((interval.low, interval.high), expected, rtol=1e-12)
-    assert interval.observations == 12
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.999])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12, 41, 1000])
+def test_interval_equals_scipys(count, confidence):
+    data = np.random.default_rng(1).gamma(2.0, size=count)
+    interval = mean_interval(data, confidence=confidence)
+    expected = stats.t.interval(confidence, count - 1, loc=data.mean(), scale=stats.sem(data))
+    np.testing.assert_allclose((interval.low, interval.high), expected, rtol=1e-11)
+    assert interval.observations == count
 
 
 def test_batch_means_cover_the_mean_of_an_autocorrelated_series():

@@ -22,6 +22,7 @@ import numpy as np
 from workloads.datafiles import mapping_of, read_text, read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.requests.lengths import FixedLength, IntArray, LognormalLength
+from workloads.requests.normal_law import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,16 +121,12 @@ class TruncatedLognormalLength:
     @property
     def mean_tokens(self) -> float:
         """Expected length; the mean of a truncated lognormal in closed form. [tokens]"""
-        from scipy.special import ndtr
-
         whole = self.median_tokens * math.exp(0.5 * self.sigma**2)
-        return whole * float(ndtr(self._reach - self.sigma) / ndtr(self._reach))
+        return whole * float(normal_cdf(self._reach - self.sigma) / normal_cdf(self._reach))
 
     def sample(self, rng: np.random.Generator, size: int) -> IntArray:
         """Draw `size` independent lengths. [tokens]"""
-        from scipy.special import ndtr, ndtri
-
-        z = ndtri(rng.random(size) * ndtr(self._reach))
+        z = normal_quantile(rng.random(size) * normal_cdf(self._reach))
         tokens = np.rint(self.median_tokens * np.exp(self.sigma * z))
         return np.clip(tokens, 1, self.cap_tokens).astype(np.int64)
 
@@ -161,10 +158,8 @@ class NormalLength:
     @property
     def mean_tokens(self) -> float:
         """Expected length, by quadrature. [tokens]"""
-        from scipy.special import ndtri
-
         u = (np.arange(_MEAN_POINTS) + 0.5) / _MEAN_POINTS
-        return float(self._clip(self.mean + self.sd * ndtri(u)).mean())
+        return float(self._clip(self.mean + self.sd * normal_quantile(u)).mean())
 
     def sample(self, rng: np.random.Generator, size: int) -> IntArray:
         """Draw `size` independent lengths. [tokens]"""

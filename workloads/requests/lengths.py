@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workloads.errors import UserError, unknown_name
+from workloads.requests.normal_law import normal_cdf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,13 +104,11 @@ class LognormalLength:
 
         Summed over the distribution function: ``E[X] = sum_{k>=1} P(X >= k)``.
         """
-        from scipy.special import ndtr
-
         if self.sigma == 0:
             return float(np.clip(round(self.median_tokens), 1, self.cap_tokens))
         edges = np.arange(2, self.cap_tokens + 1) - 0.5
         z = np.log(edges / self.median_tokens) / self.sigma
-        return 1.0 + float(np.sum(ndtr(-z)))
+        return 1.0 + float(np.sum(normal_cdf(-z)))
 
     def sample(self, rng: np.random.Generator, size: int) -> IntArray:
         """Draw `size` independent lengths. [tokens]"""
