@@ -223,10 +223,10 @@ def _emitted(*, rng: np.random.Generator, tokens: int, acceptance: Acceptance) -
         steps = int((tokens - total) / acceptance.acceptance_length * 1.01) + 64
         for start in range(0, steps, _BLOCK):
             uniform = rng.random(min(_BLOCK, steps - start))
-            per_step = np.ones(uniform.size, dtype=np.int64)
+            per_step = np.ones(uniform.size, dtype=np.uint8)
             for rate in acceptance.survival:
-                per_step += uniform < rate
-            pieces.append(total + np.cumsum(per_step))
+                per_step += (uniform < rate).view(np.uint8)
+            pieces.append(total + np.cumsum(per_step, dtype=np.int64))
             total = int(pieces[-1][-1])
     return np.concatenate(pieces)
 

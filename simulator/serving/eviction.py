@@ -31,6 +31,7 @@ class EvictingTree:
         self._size = 0
         self._time = 0
         self._serial = 0
+        self._changes = 0
         self._state_tokens = max(pool.kept_state_blocks * pool.block_tokens, 1)
         self._held_tokens = 0
         # by level: tokens that nobody holds, room for them, and what to evict next
@@ -44,7 +45,7 @@ class EvictingTree:
 
     def _offer(self, node: PrefixNode) -> None:
         """Put a node in line for eviction if no other block of its level depends on it."""
-        if not any(child.level == node.level for child in node.children.values()):
+        if not (node.children and _has_child_at(node, node.level)):
             self._push(node.level, node)
 
     def _push(self, level: int, item: PrefixNode | BoundaryState) -> None:
@@ -62,9 +63,7 @@ class EvictingTree:
             return False
         if isinstance(item, BoundaryState):
             return True
-        return not item.holders and not any(
-            child.level == level for child in item.children.values()
-        )
+        return not item.holders and not (item.children and _has_child_at(item, level))
 
     def _make_room(self, level: int) -> None:
         """Evict from a level until it fits."""
@@ -87,6 +86,7 @@ class EvictingTree:
             self._move(item, level + 1)
 
     def _move_state(self, state: BoundaryState, level: int) -> None:
+        self._changes += 1
         self._idle_tokens[level] -= self._state_tokens
         if level + 1 == len(self._queues):
             state.level = GONE
@@ -101,6 +101,7 @@ class EvictingTree:
         """Move a node that nobody holds to another level, or out of the last one."""
         old, parent = node.level, node.parent
         assert parent is not None
+        self._changes += 1
         weight = len(node.keys) * self._size
         self._idle_tokens[old] -= weight
         if level == len(self._queues):
@@ -128,3 +129,10 @@ class EvictingTree:
         for child in list(node.children.values()):
             self._idle_tokens[child.level] -= len(child.keys) * self._size
             self._remove(child)
+
+
+def _has_child_at(node: PrefixNode, level: int) -> bool:
+    for child in node.children.values():  # noqa: SIM110 - asked at every change of the tree
+        if child.level == level:
+            return True
+    return False

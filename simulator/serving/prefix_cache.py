@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from simulator.serving.eviction import EvictingTree
+from simulator.serving.prefix_match import Look, PrefixMatch, state_positions
 from simulator.serving.radix_tree import GONE, POOL, BoundaryState, PrefixNode
 from workloads.errors import UserError
 from workloads.requests.synthetic import private_block
@@ -18,26 +19,6 @@ if TYPE_CHECKING:
 
 _APART = 1 << 100
 """First identity of generated blocks that nobody repeats, beyond those of all prompts."""
-
-
-class PrefixMatch(NamedTuple):
-    """What a prefix cache has of a prompt.
-
-    Attributes
-    ----------
-    tokens:
-        Prompt tokens that need not be computed. [tokens]
-    pool_tokens, live_tokens:
-        Leading tokens of them that lie in the pool, and of those the ones that running requests
-        hold. [tokens]
-    load_s:
-        Time to bring the rest from the offload tiers; 0 if nothing has to come. [s]
-    """
-
-    tokens: int
-    pool_tokens: int
-    live_tokens: int
-    load_s: float
 
 
 class PrefixCache(EvictingTree):
@@ -72,6 +53,9 @@ class PrefixCache(EvictingTree):
     def __init__(self, pool: KvPoolSpec) -> None:
         super().__init__(pool)
         self._apart = _APART
+        self._keeps_states = pool.prefix_hit_interval_tokens is not None
+        self._keeps_output_state = self._keeps_states and pool.keeps_output_state
+        self._last: Look | None = None
 
     @property
     def held_blocks(self) -> int:
@@ -88,8 +72,17 @@ class PrefixCache(EvictingTree):
     def match(self, request: Request, target: int) -> PrefixMatch:
         """The longest reusable prefix of a prompt that leaves a token of ``target`` to compute."""
         size = self._check(request)
-        path = self._tree.walk(request.block_hashes)
-        found = self._last_resumable(path, (target - 1) // size)
+        keys, most = request.block_hashes, (target - 1) // size
+        last = self._last
+        if (
+            last is not None
+            and last.keys is keys
+            and last.most == most
+            and last.changes == self._changes
+        ):
+            return last.match
+        path = self._tree.walk(keys)
+        found = self._last_resumable(path, most)
         pool = live = depth = 0
         moving = [0] * len(self._idle_tokens)
         for node, count in path:
@@ -102,6 +95,7 @@ class PrefixCache(EvictingTree):
                     live += used
             moving[node.level] += used * size
             depth += used
+        state = None
         if found and self._keeps_states:
             state = self._state_at(path, found)
             moving[state.level if state else POOL] += self._state_tokens
@@ -109,19 +103,24 @@ class PrefixCache(EvictingTree):
         for level, tier in enumerate(self.pool.offload, start=1):
             if moving[level]:
                 load_s += tier.load_s(moving[level] * self.pool.token_bytes)
-        return PrefixMatch(found * size, pool * size, live * size, load_s)
+        match = PrefixMatch(found * size, pool * size, live * size, load_s)
+        self._last = Look(keys, most, self._changes, path, state, match)
+        return match
 
     def hold(self, request: Request, match: PrefixMatch) -> PrefixNode:
         """Hold the blocks of a match that lie in the pool, to be released by the result."""
-        size = self._size
-        keys = request.block_hashes
+        last = self._last
+        if last is None or last.match is not match or last.changes != self._changes:
+            self._last = None
+            self.match(request, match.tokens + 1)
+            last = self._last
+            assert last is not None
         if match.tokens and self._keeps_states:
-            blocks = match.tokens // size
-            state = self._state_at(self._tree.walk(keys[:blocks]), blocks)
-            assert state is not None
-            self._raise_state(state)
-        node = self._tree.end_of(keys[: match.pool_tokens // size])
+            assert last.state is not None
+            self._raise_state(last.state)
+        node = self._tree.end_on(last.path, match.pool_tokens // self._size)
         self._add_holder(node)
+        self._changes += 1
         return node
 
     def insert(
@@ -148,10 +147,21 @@ class PrefixCache(EvictingTree):
             made anew. [tokens]
         """
         self._check(request)
+        self._changes += 1
         keys = request.block_hashes[:blocks]
-        node = self._place(keys)
-        made = max(resumed // self._size, 0 if held is None else held.end)
-        self._keep_states(keys, keeps_end=keeps_end, made=made)
+        done = 0 if held is None else held.end
+        made = max(resumed // self._size, done)
+        last = self._aligned(len(keys)) if keeps_end and self._keeps_states else 0
+        if done and (last > done or not last) and len(keys) >= done:
+            # what it holds is there: only what follows is looked at
+            keys = keys[done:]
+            node = self._place(keys, below=held)
+        else:
+            done = 0
+            node = self._place(keys)
+        if self._keeps_states:
+            path = self._tree.walk(keys, below=held if done else None)
+            self._keep_states_of_path(path, done, last=last, made=made)
         self._add_holder(node)
         if held is not None:
             self.release(held)
@@ -172,6 +182,7 @@ class PrefixCache(EvictingTree):
         resumed:
             As in `insert`. [tokens]
         """
+        self._changes += 1
         done = held.end
         made = max(done, resumed // self._size)
         keys = request.block_hashes[done:blocks]
@@ -211,6 +222,7 @@ class PrefixCache(EvictingTree):
             if last > first:
                 self._keep_apart(first, last)
             return
+        self._changes += 1
         output = (private_block(request.session, position) for position in range(first, last))
         keys = (*request.block_hashes[:first], *output)
         node = self._place(keys)
@@ -249,6 +261,7 @@ class PrefixCache(EvictingTree):
     def release(self, held: PrefixNode) -> None:
         """Let go of blocks; what nobody holds any more may be evicted, the last block first."""
         self._time += 1
+        self._changes += 1
         node: PrefixNode | None = held
         while node is not None and node is not self._tree.root:
             node.holders -= 1
@@ -263,8 +276,9 @@ class PrefixCache(EvictingTree):
 
     def shrink(self, free_blocks: float) -> None:
         """Evict until what nobody holds fits the free part of the pool."""
-        self._room_tokens[POOL] = max(free_blocks, 0.0) * self.pool.block_tokens
-        self._make_room(POOL)
+        room = self._room_tokens[POOL] = max(free_blocks, 0.0) * self.pool.block_tokens
+        if self._idle_tokens[POOL] > room:
+            self._make_room(POOL)
 
     def _add_holder(self, end: PrefixNode, *, above: PrefixNode | None = None) -> None:
         """Hold a node and what it depends on, below a node that is held already."""
@@ -310,14 +324,6 @@ class PrefixCache(EvictingTree):
 
     # state at boundaries -----------------------------------------------------------------------
 
-    @property
-    def _keeps_states(self) -> bool:
-        return self.pool.prefix_hit_interval_tokens is not None
-
-    @property
-    def _keeps_output_state(self) -> bool:
-        return self._keeps_states and self.pool.keeps_output_state
-
     def _last_resumable(self, path: list[tuple[PrefixNode, int]], most: int) -> int:
         """Blocks up to the last boundary, at most ``most``, from which a prompt can go on."""
         depth = sum(count for _, count in path)
@@ -342,13 +348,6 @@ class PrefixCache(EvictingTree):
             depth += count
         return None
 
-    def _keep_states(self, keys: tuple[int, ...], *, keeps_end: bool, made: int) -> None:
-        """Keep the state at the boundaries of a prompt, its first ``made`` blocks left out."""
-        if not self._keeps_states:
-            return
-        last = self._aligned(len(keys)) if keeps_end else 0
-        self._keep_states_of_path(self._tree.walk(keys), 0, last=last, made=made)
-
     def _keep_states_of_path(
         self, path: list[tuple[PrefixNode, int]], depth: int, *, last: int, made: int
     ) -> None:
@@ -371,19 +370,7 @@ class PrefixCache(EvictingTree):
             depth += count
 
     def _state_positions(self, depth: int, count: int, last: int) -> Iterator[int]:
-        interval = self.pool.prefix_hit_interval_tokens
-        # where a pool block is no multiple of a prompt's, its end counts as that below it
-        fits = not self.pool.block_tokens % self._size or self.pool.block_tokens < self._size
-        if interval:
-            tokens = (depth * self._size // interval + 1) * interval
-            while tokens <= (depth + count) * self._size:
-                blocks, rest = divmod(tokens, self._size)
-                ends = not tokens % self.pool.block_tokens and not (rest and fits)
-                if ends and depth < blocks != last:
-                    yield blocks - depth
-                tokens += interval
-        if depth < last <= depth + count:
-            yield last - depth
+        return state_positions(self.pool, self._size, depth=depth, count=count, last=last)
 
     def _raise_state(self, state: BoundaryState) -> None:
         """Bring a state to the pool and to the end of the queue of what is evicted."""

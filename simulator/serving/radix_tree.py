@@ -74,9 +74,15 @@ class PrefixTree:
             node = child
         return path
 
-    def end_of(self, keys: tuple[int, ...]) -> PrefixNode:
-        """The node that ends with the last of these blocks, all of which exist."""
-        return self.part(keys)[0]
+    def end_on(self, path: list[tuple[PrefixNode, int]], blocks: int) -> PrefixNode:
+        """The node that ends with the last of the first blocks of a path from the root."""
+        if not blocks:
+            return self.root
+        for node, count in path:
+            if count >= blocks:
+                return node if blocks == len(node.keys) else self.split(node, blocks)
+            blocks -= count
+        raise ValueError(f"the path ends {blocks} blocks before its node")
 
     def part(
         self, keys: tuple[int, ...], *, below: PrefixNode | None = None

@@ -232,7 +232,10 @@ class Rank:
 
     def grow(self, sequence: RequestState, tokens: int, step: int) -> None:
         """Give a prompt in progress the blocks of this many of its tokens. [tokens]"""
-        more = self.growth(sequence, tokens)
+        self.take(sequence, self.growth(sequence, tokens), step)
+
+    def take(self, sequence: RequestState, more: int, step: int) -> None:
+        """Give a prompt in progress so many blocks more; 0 or less: none. [blocks]"""
         if more > 0:
             sequence.blocks += more
             self.held += more
@@ -357,8 +360,10 @@ class Rank:
         assert self.cache is not None
         pool = self.pool
         batch = self.batch
-        growing = batch.context_at(step) / pool.block_tokens + batch.size
-        fixed = batch.size * pool.fixed_blocks_per_request
+        size = batch.size
+        context = batch.context_sum + batch.rate_sum * (step - batch.mark)
+        growing = context / pool.block_tokens + size
+        fixed = size * pool.fixed_blocks_per_request
         self.cache.shrink(pool.total_blocks - self.held - fixed - growing)
 
     def is_roomy(self, blocks: float, step: int) -> bool:

@@ -321,6 +321,23 @@ def test_prompts_kept_chunk_by_chunk_are_kept_as_whole_ones(paths, ends) -> None
         assert in_chunks.idle_blocks == at_once.idle_blocks
 
 
+def test_a_match_can_be_held_after_another_prompt_was_looked_up() -> None:
+    """What the last look-up left is not taken for another prompt or an older tree."""
+    known = cache(prefix_hit_interval_tokens=0)
+    serve(known, prompt(1, 2, 3))
+    serve(known, prompt(7, 8))
+    one, other = prompt(1, 2, 3, 4), prompt(7, 8, 9)
+    first, second = known.match(one, 17), known.match(other, 13)
+    assert known.match(other, 13) is second
+    held = known.hold(one, first)
+    assert (held.end, held.keys, held.holders) == (3, (1, 2, 3), 1)
+    assert known.match(one, 17).live_tokens == 12
+    assert known.match(other, 13) == second
+    held = known.insert(one, held)
+    known.release(held)
+    assert known.match(one, 17).live_tokens == 0
+
+
 def test_output_that_nobody_repeats_takes_room_beside_its_prompt_and_goes_first() -> None:
     """A prompt that goes on stays one node, and what was generated before it ages alone."""
     cache = PrefixCache(KvPoolSpec(total_blocks=100, block_tokens=4))

@@ -63,6 +63,7 @@ class VllmScheduler(Scheduler):
         self.most_chunk_blocks = worker.pool.chunk_charge(tokens=self.budget, end_tokens=NEVER)
         self.in_flight: list[tuple[Chunks, Chunks]] = [([], []) for _ in worker.ranks]
         self._last_pass = 0
+        self._charged = False  # whether any chunk is in flight
         self.local = worker.attention_dp == 1
         applies = settings.prefill_interval_without_dp or not self.local
         self.interval = settings.prefill_schedule_interval if applies else 1
@@ -88,6 +89,11 @@ class VllmScheduler(Scheduler):
         steps = worker.steps
         for rank in worker.ranks:
             batch = rank.batch
+            if not (rank.waiting or rank.prefilling or rank.blocked) and (
+                steps - rank.lag <= rank.safe_step or not batch.size
+            ):  # it has nothing to decide
+                self.capacity_bound[rank.index] = False
+                continue
             defers = (
                 throttled > 0
                 and not self.capacity_bound[rank.index]
@@ -162,24 +168,32 @@ class VllmScheduler(Scheduler):
                 tokens = budget
             if tokens > longest_chunk:
                 tokens = longest_chunk
-            while not rank.has_room(rank.growth(sequence, sequence.computed + tokens), step):
+            end = sequence.computed + tokens
+            more = rank.growth(sequence, end)
+            while not rank.has_room(more, step):
                 preempted = True
                 if self.preempt(rank, step):
                     self.worker.batch_changed(rank)
                     budget += self.queries
                 elif sequence not in rank.prefilling:
                     return None
-            self._take(rank, sequence, tokens)
+            rank.take(sequence, more, step)
+            self._compute(rank, sequence, tokens, end)
             budget -= tokens
         return None if preempted else budget
 
     def _take(self, rank: Rank, sequence: RequestState, tokens: int) -> None:
         """Compute this much of a prompt in the next step."""
-        rank.chunks.append((sequence, tokens))
         end = sequence.computed + tokens
         rank.grow(sequence, end, self.worker.steps - rank.lag)
+        self._compute(rank, sequence, tokens, end)
+
+    def _compute(self, rank: Rank, sequence: RequestState, tokens: int, end: int) -> None:
+        """Compute this much of a prompt, up to ``end``, whose blocks it has."""
+        rank.chunks.append((sequence, tokens))
         if self.charges_chunks:
             self.in_flight[rank.index][0].append((tokens, end))
+            self._charged = True
         if rank.cache is not None:
             rank.publish(sequence, end)
 
@@ -187,13 +201,17 @@ class VllmScheduler(Scheduler):
         """Let go of what the chunks of earlier steps held; those still in flight stay."""
         steps = self.worker.engine_steps - self._last_pass
         self._last_pass = self.worker.engine_steps
+        if not self._charged:
+            return
         stay = steps == 1 and self.composes_ahead
+        self._charged = False
         for rank in self.worker.ranks:
             last, before = self.in_flight[rank.index]
             if last or before:
                 if rank.blocked and self._blocks_in_flight(rank):
                     rank.blocked = False
                 self.in_flight[rank.index] = ([], last if stay else [])
+                self._charged = self._charged or (stay and bool(last))
 
     def _blocks_in_flight(self, rank: Rank) -> int:
         """Blocks that chunks of a rank hold in windows. [blocks]"""
@@ -235,6 +253,7 @@ class VllmScheduler(Scheduler):
     def repeated(self, steps: int) -> None:
         """See `Scheduler.repeated`."""
         self._last_pass = self.worker.engine_steps
+        self._charged = self.charges_chunks
         if self.charges_chunks:
             for rank in self.worker.ranks:
                 if rank.chunks:
