@@ -349,6 +349,11 @@ def _keys() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
+def _own_names() -> dict[str, str]:
+    return {_normal(key): key for key in _keys()}
+
+
+@lru_cache(maxsize=1)
 def _aliases() -> dict[str, str]:
     return {_normal(alias): key for key in _keys() for alias in _shipped(key).aliases}
 
@@ -387,9 +392,12 @@ def load_sku(name: str) -> Sku:
     """
     if name.lower().endswith((".yaml", ".yml")):
         return _read_sku(Path(name))
-    names = {**_aliases(), **{_normal(key): key for key in _keys()}}
-    if _normal(name) in names:
-        return _shipped(names[_normal(name)])
+    normal = _normal(name)
+    key = _own_names().get(normal)
+    if key is None:  # only then need all chips be read
+        key = _aliases().get(normal)
+    if key is not None:
+        return _shipped(key)
     named = read_yaml_mapping(_catalogue().parent / "left_out.yaml")
     raise left_out(field="sku", value=name, known=named) or unknown_name(
         field="sku", value=name, known=_keys()

@@ -64,13 +64,15 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
         If a setting of session trees is given with another workload.
     """
     from workloads.errors import UserError
-    from workloads.requests.agentx.files import holds_sessions
 
     name = given.get(workload)
     own = {key: given.pop(key) for key in SESSION_FLAGS if key in given}
-    if name is not None and holds_sessions(name, chains=workload == "trees"):
-        given.pop(workload)
-        return {**own, "trees": name}
+    if name is not None:
+        from workloads.requests.agentx.files import holds_sessions
+
+        if holds_sessions(name, chains=workload == "trees"):
+            given.pop(workload)
+            return {**own, "trees": name}
     for key, value in own.items():
         if value is not None:
             flag = AGENTX[key].option

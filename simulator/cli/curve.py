@@ -115,7 +115,6 @@ def curve(
         )
     else:
         stated = {
-            "--all": every,
             "--per-engine": per_engine,
             "--disaggregated or --aggregated": given.pop("disaggregated") is not None,
         }
@@ -131,6 +130,7 @@ def curve(
             flags=given,
             limits=limits,
             scenario=scenario,
+            every=every,
             ranks_runs=next_run,
             own_runs=own_runs,
             out=out,
@@ -154,6 +154,7 @@ def _draw(
     flags: dict[str, Any],
     limits: Objectives | None,
     scenario: Path | None,
+    every: bool,
     ranks_runs: bool,
     own_runs: pd.DataFrame | None,
     out: Path | None,
@@ -175,11 +176,16 @@ def _draw(
             "--decode-sku, or with simulate sweep"
         )
     name = f"{asked.sku}-{asked.model}-{asked.isl}-{asked.osl}"
-    path = out or default_directory(name, settings=f"{asked.model_dump_json()} {limits}")
+    stated = f"{asked.model_dump_json()} {limits}{' all' if every else ''}"
+    path = out or default_directory(name, settings=stated)
     with RunDirectory(path) as directory:
         with progress_bar() as on_progress:
             result = explore_curve(
-                source, limits=limits, on_progress=on_progress, meanwhile=load_file_writers
+                source,
+                limits=limits,
+                every=every,
+                on_progress=on_progress,
+                meanwhile=load_file_writers,
             )
         if not result.points:
             reasons = "\n".join(refusal_lines(result.refused))

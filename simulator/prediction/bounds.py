@@ -136,6 +136,15 @@ class DeploymentBounds:
         cap = self.last.engine.running_cap(attention_dp=ranks)
         return ranks * max(1.0, min(cap, slots, held))
 
+    def kv_fill(self, clients: int) -> float:
+        """Share of the KV pools' blocks that all requests take, or as many as may run. [-]"""
+        ranks = self.last.layout.attention_dp
+        on_rank = min(
+            clients / (self.last.workers * ranks), self.last.engine.running_cap(attention_dp=ranks)
+        )
+        tokens = self.prompt_tokens + self.output_tokens
+        return on_rank * self.last.kv_pool.blocks(tokens) / self.last.kv_pool.total_blocks
+
     def excludes(self, *, least_speed: float, ttft_limit_s: float) -> str:
         """What even a lone user does not get, in words; empty if he may get it all."""
         speed, ttft_s = self.alone_tokens_per_s, self.alone_ttft_s

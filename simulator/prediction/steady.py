@@ -34,11 +34,14 @@ class SteadyState:
         Prompt and output tokens per second and GPU. [tok/s]
     ttft_s:
         About the 90 % quantile of the time to first token. [s]
+    kv_fill:
+        Share of the KV pools' blocks that all requests take, or as many as may run. [-]
     """
 
     interactivity: float
     total_tput_per_gpu: float
     ttft_s: float
+    kv_fill: float
 
 
 def steady_state(configuration: RunConfiguration) -> SteadyState:
@@ -61,6 +64,7 @@ def steady_state(configuration: RunConfiguration) -> SteadyState:
         interactivity=(bounds.output_tokens - 1.0) / decode_s,
         total_tput_per_gpu=rate * tokens / configuration.gpus,
         ttft_s=ttft_s,
+        kv_fill=bounds.kv_fill(clients),
     )
 
 

@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.analysis.objectives import Objectives
+from simulator.analysis.objectives import NO_LIMIT, Objectives
 from simulator.analysis.pareto import frontier_indices
 from simulator.scenario.grid import build_sweep
+from simulator.scenario.settings import build_scenario
+from simulator.studies.concurrency import FULL
+from simulator.studies.curve.run import explore_curve
 from simulator.studies.sweep.choosing import Choice, Point
+from simulator.studies.sweep.chosen import estimated
+from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.run import run_sweep
 
 LIMITS = Objectives(ttft_p90_s=10.0)
@@ -147,6 +152,70 @@ def test_chosen_points_leave_the_frontier_as_it_is(asked):
     for speed, rate in within[columns].to_numpy():
         near = (found[:, 0] >= speed / 1.05) & (found[:, 1] >= rate / 1.05)
         assert near.any(), (speed, rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limits", [LIMITS, NO_LIMIT], ids=["a TTFT limit", "any TTFT"])
+def test_a_curve_of_chosen_points_is_that_of_all(limits):
+    """No frontier point of `every` is missed by more than 5 %; points that run are the same."""
+    source = build_scenario(flags={"sku": "b200", "engine": "vllm", "isl": 8192, "osl": 256})
+    few = explore_curve(source, limits=limits, keep_records=False)
+    every = explore_curve(source, limits=limits, every=True, keep_records=False)
+    assert len(few.points) < 0.7 * len(every.points)
+    assert few.left_out > 0 == every.left_out
+    assert {each.label for each in few.refused} == {each.label for each in every.refused}
+    place = ("label", "concurrency")
+    known = {tuple(point[name] for name in place): point for point in every.points}
+    for point in few.points:
+        same = known[tuple(point[name] for name in place)]
+        assert {**same, "on_frontier": None} == {**point, "on_frontier": None}
+    for point in every.frontier:
+        assert any(
+            one["interactivity"] >= point["interactivity"] / 1.05
+            and one["total_tput_per_gpu"] >= point["total_tput_per_gpu"] / 1.05
+            for one in few.frontier
+        )
+
+
+def test_many_clients_wait_for_fewer_where_a_limit_is_set():
+    """Of one deployment 1,024 clients run after 512, and not at all where these wait too long."""
+    clients = (256, 512, 1024)
+
+    def rising(slo_use):
+        return {c: Point(interactivity=5e4 / c, tput=c, slo_use=slo_use) for c in clients}
+
+    choice = Choice(estimates={"one": rising(0.1)})
+    assert choice.next_points() == [("one", 256), ("one", 512)]
+    shown = rising(0.6)
+    choice.shown |= {("one", c): shown[c] for c in (256, 512)}
+    assert choice.next_points() == [("one", 1024)]
+    choice.shown["one", 512] = Point(interactivity=1e2, tput=512, slo_use=1.1)
+    assert choice.next_points() == []
+    assert len(Choice(estimates={"one": rising(0.0)}).next_points()) == 3
+
+
+def test_nothing_more_is_run_where_two_doublings_gained_nothing():
+    flat = {c: Point(interactivity=1e3 / c, tput=100.0) for c in (1, 4, 16)}
+    choice = Choice(estimates={"one": flat}, shown={("one", c): flat[c] for c in (1, 4)})
+    assert choice.next_points() == []
+    choice.shown["one", 4] = Point(interactivity=250.0, tput=102.0)
+    assert choice.next_points() == [("one", 16)]
+
+
+def test_estimates_of_powers_of_two_end_with_the_memory():
+    """A sweep over powers of two ends with the first point whose KV pool is nine tenths full."""
+    flags = {"sku": "a100", "model": "llama-3.x-70b", "engine": "vllm", "tp": 2, "isl": 4096}
+    full = estimated(_only(flags | {"osl": 64}))
+    stated = estimated(_only(flags | {"osl": 64, "concurrency": (1, 64)}))
+    assert max(full) < 64
+    assert full[max(full)].kv_fill > FULL
+    assert all(mean.kv_fill <= FULL for c, mean in full.items() if c < max(full))
+    assert set(stated) == {1, 64}
+
+
+def _only(flags):
+    (sweep,) = plan_sweep(build_sweep(flags=flags)).sweeps
+    return sweep
 
 
 @settings(max_examples=30, deadline=None)

@@ -65,10 +65,14 @@ def curve(
     ttft_p90_s: float | None = None,
     ttft_p99_s: float | None = None,
     goodput: float | None = None,
+    every: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
     **settings: Any,
 ) -> Curve:
-    """Simulate the Pareto curve of one SKU: every layout that fits, at rising concurrency.
+    """Simulate the Pareto curve of one SKU: layouts that fit, at rising concurrency.
+
+    Points run that may be on the frontier by estimates which runs correct
+    (`simulator.studies.sweep.chosen`), or all of them.
 
     Parameters
     ----------
@@ -79,8 +83,10 @@ def curve(
         those of the file, else any. [s]
     goodput:
         Share of the requests that must have a TTFT within the tightest of these. [-]
+    every:
+        Whether to run what cannot be on the frontier too, where no concurrencies are stated.
     on_progress:
-        Called with (points done, points at the most, what is under way).
+        Called with (points done, points at the most or known to be worth it, what is known).
     settings:
         Fields of `simulator.scenario.settings.Scenario`.
 
@@ -95,4 +101,4 @@ def curve(
     limits = stated_limits(
         ttft_p50_s=ttft_p50_s, ttft_p90_s=ttft_p90_s, ttft_p99_s=ttft_p99_s, goodput=goodput
     )
-    return Curve(result=explore_curve(source, limits=limits, on_progress=on_progress))
+    return Curve(result=explore_curve(source, limits=limits, every=every, on_progress=on_progress))

@@ -24,6 +24,7 @@ from simulator.scenario.worker_layouts import (
     over_servers,
 )
 from simulator.studies.changes import changes_of
+from simulator.studies.sweep.chosen import ChosenPoints, estimates_of
 from simulator.studies.sweep.planner import PointPlanner
 from simulator.studies.sweep.points import ConcurrencySweep
 from simulator.studies.sweep.side_by_side import run_side_by_side
@@ -31,7 +32,7 @@ from simulator.version import version
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from hwmodels.sku import Sku
@@ -69,6 +70,8 @@ class CurveResult:
         Directory of a user's own fit; ``None``: the shipped one.
     changes:
         Frontier points of a what-if beside those of the unchanged chip.
+    left_out:
+        Points that were not run since estimates keep them off the frontier.
     """
 
     points: list[dict[str, Any]]
@@ -81,6 +84,7 @@ class CurveResult:
     limits: Objectives = NO_LIMIT
     calibration: Path | None = None
     changes: tuple[Change, ...] = ()
+    left_out: int = 0
 
     @property
     def late(self) -> list[dict[str, Any]]:
@@ -104,11 +108,12 @@ def explore_curve(
     source: ScenarioSource,
     *,
     limits: Objectives | None = None,
+    every: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     keep_records: bool = True,
 ) -> CurveResult:
-    """Simulate all layouts of a scenario over its concurrencies: a sweep of one question.
+    """Simulate layouts of a scenario over its concurrencies: a sweep of one question.
 
     Parameters
     ----------
@@ -116,8 +121,10 @@ def explore_curve(
         The scenario and the origin of its settings.
     limits:
         TTFT limits and goodput of the frontier; ``None``: those of the settings file, else none.
+    every:
+        Whether to run what cannot be on the frontier too, where no concurrencies are stated.
     on_progress:
-        Called with (layouts done, layouts in all, what is under way).
+        Called with (points done, points at the most or known to be worth it, what is known).
     meanwhile:
         Called once while points run in processes of their own, if they do.
     keep_records:
@@ -125,10 +132,11 @@ def explore_curve(
 
     Notes
     -----
-    Without a list, concurrency doubles from 1 to 2,048, or to 128 for each GPU of a larger layout;
-    a layout ends where two doublings have gained less than 1 % throughput, where memory refuses or
-    its KV pool is nine tenths full, and where more clients cannot bring it to the frontier
-    (`simulator.studies.sweep.planner`).
+    Stated concurrencies are all simulated. Without a list, concurrency doubles from 1 to 2,048, or
+    to 128 for each GPU of a larger layout, and points run that may be on the frontier by estimates
+    which runs correct (`simulator.studies.sweep.chosen`). With ``every`` all of them do; a layout
+    then ends where two doublings have gained less than 1 % throughput, where memory refuses or its
+    KV pool is nine tenths full.
 
     Raises
     ------
@@ -173,8 +181,9 @@ def explore_curve(
         )
         for layout in layouts
     ]
+    planner = _planner(sweeps, limits=limits, every=every)
     told = run_side_by_side(
-        PointPlanner(sweeps, limits=limits),
+        planner,
         keep_records=keep_records,
         on_progress=on_progress,
         meanwhile=meanwhile,
@@ -236,7 +245,17 @@ def explore_curve(
         limits=limits,
         calibration=scenario.calibration,
         changes=tuple(changes),
+        left_out=planner.left if isinstance(planner, ChosenPoints) else 0,
     )
+
+
+def _planner(
+    sweeps: Sequence[ConcurrencySweep], *, limits: Objectives, every: bool
+) -> PointPlanner | ChosenPoints:
+    """Who says which points run; estimates are made here, since processes inherit their tables."""
+    if every or any(each.load.concurrency is not None for each in sweeps):
+        return PointPlanner(sweeps, prunes=False, limits=limits)
+    return ChosenPoints(sweeps, estimates=estimates_of(sweeps, workers=1), limits=limits)
 
 
 def _reasons(by_concurrency: Mapping[int, Point]) -> dict[str, list[int]]:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 LATE = " *"
 """What marks a point whose users wait too long for the first token."""
 
+LEFT_OUT = (
+    "{:,} points were not run: mean values of single steps, an estimate that runs correct, keep "
+    "them off the frontier, beyond the TTFT limit or beyond full memory; --all runs every point"
+)
+
 SHOWN = (
     "label",
     "concurrency",
@@ -72,7 +77,9 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
     )
     for line in workload_limit_lines(result.points):
         out.print(line, soft_wrap=True)
-    if result.resolved["concurrency"]["value"] is None:
+    if result.left_out:
+        out.print(LEFT_OUT.format(result.left_out), soft_wrap=True)
+    elif result.resolved["concurrency"]["value"] is None:
         out.print(ENDS, soft_wrap=True)
     for line in refusal_lines(result.refused):
         out.print(line, soft_wrap=True)

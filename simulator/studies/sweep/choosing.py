@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.prediction.steady import SteadyState
+from simulator.studies.concurrency import LEAST_GAIN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -35,6 +36,13 @@ ALIKE = 0.95
 """Shares of a deployment's best that count as the same where it is probed. [-]"""
 NEAR_CORRECTED = 0.95
 """Share of what runs have shown from which a point with a corrected estimate is run. [-]"""
+NEAR_BETWEEN = 0.98
+"""The same between runs of its deployment, where corrections are surest. [-]"""
+NEAR_UNLIMITED = 0.88
+"""The same where any TTFT is allowed: there throughput saturates slowly. [-]"""
+MANY_CLIENTS, ABOUT_LATE = 512, 0.05
+"""Clients from which a deployment runs one point at a time [requests], where the estimate uses up
+this share of a limit: it is up to twenty times too low. [-]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +86,41 @@ class Choice:
 
         Depends on what has been shown and not on the order in which it was.
         """
-        near = self._near_frontier() if self.shown else self._first()
+        near = self._in_turn(self._near_frontier() if self.shown else self._first())
         if not self.followed:
             return near
         return list(dict.fromkeys((*near, *self._near_best_at_followed())))
+
+    def _in_turn(self, points: list[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
+        """Points without those of many clients that fewer, who run first, may put out of question.
+
+        Estimates leave out the opening burst; in a closed loop of many clients who already wait
+        too long for the first token, more of them wait longer. Nor do more clients help where two
+        doublings have gained nothing.
+        """
+        found = []
+        for name, concurrency in points:
+            limited = self.estimates[name][concurrency].slo_use > ABOUT_LATE
+            if limited and any(
+                other == name and MANY_CLIENTS <= clients < concurrency for other, clients in points
+            ):
+                continue
+            fewer = {
+                clients: ran
+                for (other, clients), ran in self.shown.items()
+                if other == name and clients < concurrency and ran is not None
+            }
+            late = any(
+                ran.slo_use > 1.0 for clients, ran in fewer.items() if 2 * clients >= MANY_CLIENTS
+            )
+            stalled = any(
+                4 * one <= other and fewer[other].tput < LEAST_GAIN * fewer[one].tput
+                for one in fewer
+                for other in fewer
+            )
+            if not stalled and not (late and concurrency >= MANY_CLIENTS):
+                found.append((name, concurrency))
+        return found
 
     def _near_best_at_followed(self) -> list[tuple[Hashable, int]]:
         """Points whose deployment may have the most throughput at a concurrency of its own."""
@@ -129,7 +168,13 @@ class Choice:
                     continue
                 own.append((share, concurrency))
             if known:
-                found += [(name, c) for share, c in own if share >= NEAR_CORRECTED]
+                limited = any(point.slo_use for point in points.values())
+                near = NEAR_CORRECTED if limited else NEAR_UNLIMITED
+                found += [
+                    (name, c)
+                    for share, c in own
+                    if share >= (NEAR_BETWEEN if min(known) < c < max(known) else near)
+                ]
             elif own and max(own)[0] >= NEAR_SHOWN:
                 found.append((name, _cheapest_near_best(own)))
         return found
@@ -230,6 +275,7 @@ def between_means(points: Mapping[int, SteadyState], concurrency: int) -> Steady
         interactivity=value("interactivity"),
         total_tput_per_gpu=value("total_tput_per_gpu"),
         ttft_s=value("ttft_s"),
+        kv_fill=value("kv_fill"),
     )
 
 

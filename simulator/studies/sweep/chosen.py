@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import NO_LIMIT
 from simulator.prediction.steady import SteadyState, steady_state
+from simulator.studies.concurrency import FULL
 from simulator.studies.processes import side_by_side
 from simulator.studies.sweep.choosing import Choice, Point, between_means
 from simulator.studies.sweep.planner import Segment
@@ -90,6 +91,11 @@ class ChosenPoints:
             },
             followed=tuple(followed),
         )
+        self._full = {
+            name
+            for name, found in zip(self._by_name, estimates, strict=True)
+            if not isinstance(found, str) and found[max(found)].kv_fill > FULL
+        }
         self._round: list[tuple[ChosenProgress, int]] | None = None
 
     def points(self) -> tuple[int, int]:
@@ -137,6 +143,25 @@ class ChosenPoints:
             waiting = self._next_round()
         return max(waiting, key=lambda one: one[1], default=None)
 
+    def without_estimate(self) -> tuple[ChosenProgress, int] | None:
+        """A point that nothing is known of: a run says why it cannot be, or what it gives.
+
+        Beyond what was estimated, as far as points run.
+        """
+        for name, each in self._by_name.items():
+            guessed = self.choice.estimates.get(name, {})
+            most = max(guessed, default=0)
+            lacking = [
+                c
+                for c in sorted(each.sweep.concurrencies)
+                if c not in guessed and not (c > most and name in self._full)
+            ]
+            refused = any(c > most and each.done[c]["status"] != "ok" for c in each.done)
+            for concurrency in lacking:
+                if concurrency not in each.done and not (refused and concurrency > most):
+                    return each, concurrency
+        return None
+
     def _next_round(self) -> list[tuple[ChosenProgress, int]]:
         if not self._round:
             self._round = [
@@ -144,6 +169,15 @@ class ChosenPoints:
                 for name, concurrency in self.choice.next_points()
             ]
         return self._round
+
+    @property
+    def left(self) -> int:
+        """Points of deployments that can run which were not run."""
+        return sum(
+            len(each.sweep.concurrencies) - len(each.done)
+            for each in self.sweeps
+            if any(cells["status"] == "ok" for cells in each.done.values()) or not each.refusal
+        )
 
     def left_out(self) -> Iterator[tuple[ConcurrencySweep, str, str]]:
         """Deployments without a run, with a status and why."""
@@ -189,7 +223,10 @@ def are_many(sweeps: Sequence[ConcurrencySweep]) -> bool:
 
 
 def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
-    """Where the points of a deployment lie by mean values, or why it cannot run."""
+    """Where the points of a deployment lie by mean values, or why it cannot run.
+
+    Powers of two end where its KV pool is full, as they do for `PointPlanner`.
+    """
     found: dict[int, SteadyState] = {}
     reason = "no concurrency"
     ascending = sorted(sweep.concurrencies)
@@ -209,7 +246,11 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
         return reason
     known = list(found)
     between = [c for c in ascending if known[0] < c < known[-1] and c not in found]
-    return dict(sorted((found | {c: between_means(found, c) for c in between}).items()))
+    means = dict(sorted((found | {c: between_means(found, c) for c in between}).items()))
+    if sweep.load.concurrency is not None:
+        return means
+    full = next((c for c, mean in means.items() if mean.kv_fill > FULL), ascending[-1])
+    return {c: mean for c, mean in means.items() if c <= full}
 
 
 def estimates_of(

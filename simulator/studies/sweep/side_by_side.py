@@ -16,21 +16,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from simulator.output.processes import begin_forked, stop_forked
+from simulator.studies.sweep.chosen import ChosenPoints
 from simulator.studies.sweep.planner import LONG
 from simulator.studies.sweep.points import figure_of, simulate_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from simulator.studies.sweep.chosen import ChosenProgress
     from simulator.studies.sweep.planner import PointPlanner, SweepProgress
     from simulator.studies.sweep.points import Point
 
-    Points = dict[tuple[str, int], Point]
+    Progress = SweepProgress | ChosenProgress
     Tell = Callable[[int, int, str], None]
 
 
 def run_side_by_side(
-    planner: PointPlanner,
+    planner: PointPlanner | ChosenPoints,
     *,
     keep_records: bool = True,
     on_progress: Tell | None = None,
@@ -38,13 +40,14 @@ def run_side_by_side(
 ) -> dict[str, dict[int, Point]]:
     """Simulate all points of a question; by deployment and concurrency, with their records.
 
-    Points are started from the fewest clients up, some beyond an end that is not known yet;
-    those are dropped, so that the result does not depend on the number of processes.
+    A `PointPlanner` starts points from the fewest clients up, some beyond an end that is not known
+    yet; those are dropped, so that the result does not depend on the number of processes.
+    `ChosenPoints` come in rounds, each the most clients first.
 
     Parameters
     ----------
     on_progress:
-        Called with (deployments done, deployments in all, what is under way).
+        Called with (points done, points at the most or known to be worth it, what is known).
     meanwhile:
         Called once while points run in processes of their own, if they do.
     """
@@ -54,11 +57,10 @@ def run_side_by_side(
 
     def tell() -> None:
         if on_progress is not None:
-            under_way = [each.sweep.label for each in planner.sweeps if each.wanted()]
-            done = len(planner.sweeps) - len(under_way)
-            on_progress(done, len(planner.sweeps), (last or under_way[0]) if under_way else "done")
+            done, most = planner.points()
+            on_progress(done, most, last or f"{len(planner.sweeps)} deployments")
 
-    def take(sweep: SweepProgress, concurrency: int, point: Point) -> None:
+    def take(sweep: Progress, concurrency: int, point: Point) -> None:
         nonlocal last
         if point.cells["status"] == "ok":
             last = figure_of(
@@ -68,29 +70,38 @@ def run_side_by_side(
                 tput=point.cells["total_tput_per_gpu"],
             )
         found[sweep.sweep.label][concurrency] = point
-        planner.take(sweep, {concurrency: point.cells})
+        planner.take(sweep, {concurrency: point.cells})  # type: ignore[arg-type]
 
     processes = os.cpu_count() or 1
     forks = "fork" in multiprocessing.get_all_start_methods()
-    largest = max((max(each.concurrencies) for each in planner.sweeps), default=0)
+    largest = max((max(each.sweep.concurrencies) for each in planner.sweeps), default=0)
+    tell()
+    # what a first run or estimate loads and tabulates, processes inherit
+    if isinstance(planner, ChosenPoints):
+        while (lacking := planner.without_estimate()) is not None:
+            each, concurrency = lacking
+            take(each, concurrency, _simulate(each, concurrency, keep_records))
     if processes < 2 or largest < LONG or not forks:
         while (task := planner.next_point(busy=[], processes=1)) is not None:
-            sweep, concurrency = task
+            take(task[0], task[1], _simulate(task[0], task[1], keep_records))
             tell()
-            take(sweep, concurrency, _simulate(sweep, concurrency, keep_records))
     else:
-        for sweep in planner.sweeps:  # what a first run loads and tabulates, the processes inherit
-            first = sweep.concurrencies[0]
-            tell()
-            take(sweep, first, _simulate(sweep, first, keep_records))
-        running: dict[Future[Point], tuple[SweepProgress, int]] = {}
+        if not isinstance(planner, ChosenPoints):
+            for sweep in planner.sweeps:
+                first = sweep.concurrencies[0]
+                take(sweep, first, _simulate(sweep, first, keep_records))
+                tell()
+        running: dict[Future[Point], tuple[Progress, int]] = {}
         with _forked(processes, meanwhile) as pool:
             while True:
                 while len(running) <= processes:  # one more waits: none stands idle
-                    task = planner.next_point(busy=list(running.values()), processes=processes)
+                    task = planner.next_point(
+                        busy=list(running.values()),  # type: ignore[arg-type]
+                        processes=processes,
+                    )
                     if task is None:
                         break
-                    running[_submit(pool, *task, keep_records)] = task
+                    running[_submit(pool, task[0], task[1], keep_records)] = task
                 if not running:
                     break
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -104,12 +115,12 @@ def run_side_by_side(
     }
 
 
-def _simulate(sweep: SweepProgress, concurrency: int, keep_records: bool) -> Point:
+def _simulate(sweep: Progress, concurrency: int, keep_records: bool) -> Point:
     return simulate_point(sweep.sweep, concurrency, keep_records=keep_records)
 
 
 def _submit(
-    pool: ProcessPoolExecutor, sweep: SweepProgress, concurrency: int, keep_records: bool
+    pool: ProcessPoolExecutor, sweep: Progress, concurrency: int, keep_records: bool
 ) -> Future[Point]:
     with warnings.catch_warnings():
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
