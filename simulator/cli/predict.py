@@ -37,7 +37,9 @@ def predict(
     from simulator.studies.predict.run import predict_table
 
     if workload is not None:
-        _predict_sessions(runs, out=out, calibration=calibration, workload=workload)
+        _predict_sessions(
+            runs, out=out, calibration=calibration, workload=workload, workers=workers
+        )
         return
     table = read_run_table(runs)
     check_writable(out)
@@ -58,7 +60,9 @@ def predict(
     typer.echo(f"{len(predicted):,} rows: {', '.join(parts)}; {fit}written to {out}", err=True)
 
 
-def _predict_sessions(runs: Path, *, out: Path, calibration: str | None, workload: str) -> None:
+def _predict_sessions(
+    runs: Path, *, out: Path, calibration: str | None, workload: str, workers: int
+) -> None:
     from simulator.cli.progress import progress_bar
     from simulator.output.csv_table import check_writable, write_run_table
     from simulator.studies.agentx.table import predict_sessions
@@ -81,6 +85,7 @@ def _predict_sessions(runs: Path, *, out: Path, calibration: str | None, workloa
             table,
             trees={"trees": workload},
             calibration=None if calibration is None else str(calibration),
+            workers=workers,
             progress=None if move is None else lambda done, total: move(done, total, "runs"),
         )
     write_run_table(predicted, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from simulator.prediction.agentic import configure_agentic, simulate_agentic
 from simulator.scenario.target import resolve_target
 from simulator.studies.agentx.request import points_of
 from simulator.studies.agentx.result import AgentxPoint
+from simulator.studies.processes import side_by_side
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,11 +143,17 @@ def run_fleet(
     whole_racks: bool = True,
     assumed: Sequence[str] = (),
     on_progress: Progress | None = None,
+    workers: int | None = None,
 ) -> FleetResult:
     """The most sessions of every layout that hold the objectives, and the fleet that follows.
 
     Sessions are those that recipes were run with, and doublings of the most of them while the
     objectives hold; between them speed is taken to fall with sessions.
+
+    Parameters
+    ----------
+    workers:
+        Processes, which results do not depend on; ``None``: one per core. [processes]
 
     Raises
     ------
@@ -161,21 +169,35 @@ def run_fleet(
     rows: list[FleetRow] = []
     refused: list[tuple[str, str]] = []
     messages: dict[str, None] = dict.fromkeys(assumed)
-    for done, system in enumerate(asked.systems):
-        if on_progress is not None:
-            on_progress(done, len(asked.systems), system.name)
-        search = _Search(asked, system, objectives)
-        found: list[FleetRow] = []
-        for layout in search.layouts():
-            point = search.most(layout)
-            if point is not None:
-                found.append(_row(system, point, agents, tier=tier, whole_racks=whole_racks))
-        for text in search.messages:
+    show = on_progress or (lambda *_: None)
+    # each layout of each system is a search of its own
+    searches = [
+        (system, layout)
+        for system in asked.systems
+        for layout in _Search(asked, system, objectives).layouts()
+    ]
+    calls = [partial(_searched, asked, *search, objectives) for search in searches]
+    found: dict[str, list[tuple[AgentxPoint | None, tuple[str, ...], str]]] = {}
+    show(0, len(calls), asked.systems[0].name)
+    results = side_by_side(calls, workers=workers)
+    for done, ((system, _), outcome) in enumerate(zip(searches, results, strict=True), start=1):
+        found.setdefault(system.name, []).append(outcome)
+        point = outcome[0]
+        told = "misses" if point is None else f"{point.layout} holds {point.metrics.sessions}"
+        show(done, len(calls), f"{system.name}: {told}")
+    for system in asked.systems:
+        mine = found.get(system.name, [])
+        for text in dict.fromkeys(text for _, texts, _ in mine for text in texts):
             messages[f"{system.name}: {text}"] = None
-        if found:
-            rows.append(min(found, key=lambda row: row.rank))
+        carrying = [
+            _row(system, point, agents, tier=tier, whole_racks=whole_racks)
+            for point, _, _ in mine
+            if point is not None
+        ]
+        if carrying:
+            rows.append(min(carrying, key=lambda row: row.rank))
         else:
-            refused.append((system.name, search.reason))
+            refused.append((system.name, mine[-1][2] if mine else "no layout can be served"))
     if not rows:
         name, reason = refused[0]
         raise UserError(f"no system carries agents within the objectives; {name}: {reason}")
@@ -187,6 +209,15 @@ def run_fleet(
         refused=tuple(refused),
         messages=tuple(messages),
     )
+
+
+def _searched(
+    asked: AgentxRequest, system: AgentxSystem, layout: Any, objectives: Objectives
+) -> tuple[AgentxPoint | None, tuple[str, ...], str]:
+    """The point of most sessions of a layout, what was assumed, and why there may be none."""
+    search = _Search(asked, system, objectives)
+    point = search.most(layout)
+    return point, tuple(search.messages), search.reason
 
 
 class _Search:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.agentic import configure_agentic, simulate_agentic
 from simulator.studies.agentx.request import points_of
 from simulator.studies.agentx.result import AgentxPoint, AgentxResult
+from simulator.studies.processes import side_by_side
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.studies.agentx.request import AgentxRequest, AgentxSystem
 
     Progress = Callable[[int, int, str], None]
+    _Attempt = tuple[AgentxPoint | None, tuple[str, ...], str]
 
 
 def replay_point(
@@ -58,6 +61,23 @@ def replay_point(
     return point, outcome.messages
 
 
+def _attempt(
+    asked: AgentxRequest,
+    system: AgentxSystem,
+    sessions: int,
+    pools: Sequence[PoolRequest] | Sequence[PoolLayout],
+    *,
+    raises: bool,
+) -> _Attempt:
+    """A point with what was assumed, or why there is none."""
+    try:
+        return *replay_point(asked, system, pools=pools, sessions=sessions), ""
+    except (DoesNotFitError, UserError) as error:
+        if raises:
+            raise
+        return None, (), str(error).splitlines()[0]
+
+
 def with_changes(configuration: RunConfiguration, changes: Mapping[str, Any]) -> RunConfiguration:
     """A configuration with other settings of the servers that prompts enter."""
     entry, *others = configuration.pools
@@ -66,8 +86,15 @@ def with_changes(configuration: RunConfiguration, changes: Mapping[str, Any]) ->
     return replace(configuration, pools=(changed, *others))
 
 
-def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> AgentxResult:
+def run_agentx(
+    asked: AgentxRequest, *, on_progress: Progress | None = None, workers: int | None = None
+) -> AgentxResult:
     """Replay session trees on every system at every number of live sessions.
+
+    Parameters
+    ----------
+    workers:
+        Processes, which results do not depend on; ``None``: one per core. [processes]
 
     Raises
     ------
@@ -78,18 +105,23 @@ def run_agentx(asked: AgentxRequest, *, on_progress: Progress | None = None) -> 
     for system in asked.systems:
         for sessions, pools in points_of(system, sessions=asked.sessions):
             tasks.append((system, sessions, pools))
+    # the longest first, so that no process is left alone with it at the end
+    order = sorted(range(len(tasks)), key=lambda index: -tasks[index][1])
+    show = on_progress or (lambda *_: None)
+    show(0, len(tasks), f"{tasks[order[0]][0].name}, {tasks[order[0]][1]} sessions")
+    calls = [partial(_attempt, asked, *tasks[index], raises=len(tasks) == 1) for index in order]
+    found: dict[int, _Attempt] = {}
+    for index, outcome in zip(order, side_by_side(calls, workers=workers), strict=True):
+        found[index] = outcome
+        system, sessions, _ = tasks[index]
+        show(len(found), len(tasks), f"{system.name}, {sessions} sessions")
     points: list[AgentxPoint] = []
     refused: list[tuple[str, int, str]] = []
     messages: dict[str, None] = {}
-    for done, (system, sessions, pools) in enumerate(tasks):
-        if on_progress is not None:
-            on_progress(done, len(tasks), f"{system.name}, {sessions} sessions")
-        try:
-            point, notes = replay_point(asked, system, pools=pools, sessions=sessions)
-        except (DoesNotFitError, UserError) as error:
-            if len(tasks) == 1:
-                raise
-            refused.append((system.name, sessions, str(error).splitlines()[0]))
+    for index, (system, sessions, _) in enumerate(tasks):
+        point, notes, reason = found[index]
+        if point is None:
+            refused.append((system.name, sessions, reason))
             continue
         points.append(point)
         for text in notes:

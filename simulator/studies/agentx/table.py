@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import DoesNotFitError
 from simulator.studies.agentx.request import build_agentx
 from simulator.studies.agentx.run import run_agentx
+from simulator.studies.processes import side_by_side
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def predict_sessions(
     *,
     trees: Mapping[str, Any],
     calibration: str | None = None,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Every row with a ``status``, a ``reason`` and its figures as ``pred_`` columns.
@@ -38,6 +41,8 @@ def predict_sessions(
         Cells as text; `COLUMNS` are read, others are kept as they are.
     trees:
         Workload and protocol where a row states none.
+    workers:
+        Processes, which results do not depend on; ``None``: one per core. [processes]
 
     Raises
     ------
@@ -52,23 +57,32 @@ def predict_sessions(
                 f"column {name} is missing; a table of agentic runs needs sku and concurrency, "
                 f"and may state {', '.join(c for c in COLUMNS if c not in ('sku', 'concurrency'))}"
             )
-    found: list[dict[str, Any]] = []
-    for number, (_, row) in enumerate(table.iterrows()):
+    calls = []
+    for _, row in table.iterrows():
         cells = {name: str(row[name]).strip() for name in COLUMNS if name in table.columns}
-        try:
-            flags, system = _flags({k: v for k, v in cells.items() if v})
-            stated = {name: value for name, value in trees.items() if value is not None} | flags
-            if calibration is not None:
-                stated["calibration"] = calibration
-            point = run_agentx(build_agentx([system], flags=stated)).points[0]
-        except (UserError, DoesNotFitError) as error:
-            found.append({"status": "failed", "reason": str(error).splitlines()[0]})
-        else:
-            figures = {f"pred_{name}": value for name, value in point.to_dict().items()}
-            found.append({"status": "ok", "reason": "", **figures})
+        calls.append(partial(_predicted, cells, trees=trees, calibration=calibration))
+    found: list[dict[str, Any]] = []
+    for figures in side_by_side(calls, workers=workers):
+        found.append(figures)
         if progress is not None:
-            progress(number + 1, len(table))
+            progress(len(found), len(table))
     return pd.concat([table.reset_index(drop=True), pd.DataFrame(found)], axis=1)
+
+
+def _predicted(
+    cells: Mapping[str, str], *, trees: Mapping[str, Any], calibration: str | None
+) -> dict[str, Any]:
+    """What is put beside a row: its figures, or why there are none."""
+    try:
+        flags, system = _flags({k: v for k, v in cells.items() if v})
+        stated = {name: value for name, value in trees.items() if value is not None} | flags
+        if calibration is not None:
+            stated["calibration"] = calibration
+        point = run_agentx(build_agentx([system], flags=stated)).points[0]
+    except (UserError, DoesNotFitError) as error:
+        return {"status": "failed", "reason": str(error).splitlines()[0]}
+    figures = {f"pred_{name}": value for name, value in point.to_dict().items()}
+    return {"status": "ok", "reason": "", **figures}
 
 
 def _flags(cells: dict[str, str]) -> tuple[dict[str, Any], str]:
