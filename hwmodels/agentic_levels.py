@@ -53,10 +53,17 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
             return replace(
                 changed,
                 name=f"{level.engine}@{one['date']}-agentic",
-                messages=(f"step times of the agentic build of {one['date']}: {one['basis']}",),
+                messages=(f"step times of the agentic build of {one['date']}: {_basis(one)}",),
                 provenance={**level.provenance, **dict.fromkeys(values, source)},
             )
     return level
+
+
+def _basis(one: dict[str, Any]) -> str:
+    """What a level rests on, and how many agentic runs are in it."""
+    runs = int(one["agentic_runs"])
+    told = {0: "no agentic run", 1: "one agentic run"}.get(runs, f"{runs} agentic runs")
+    return f"{one['basis']} ({told} in it)"
 
 
 def agentic_dates(*, engine: str, generation: str, family: str) -> tuple[dt.date, ...]:

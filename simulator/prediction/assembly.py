@@ -312,12 +312,15 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
             specification=specification,
             directory=configuration.calibration,
         )
+    fixed_length = level.name
     if configuration.traffic == "agentic" and not configuration.specification:
         level = agentic_level(
             level, family=model_family(configuration.model), date=configuration.level_date
         )
     release = architecture.release(configuration.precision)
     notes = [] if release is None else release_messages(release, sku=sku)
+    if configuration.traffic == "agentic" and level.name == fixed_length:
+        notes.append(f"step times of level {level.name}: fixed-length runs, no agentic run in it")
     if architecture.routed_experts:
         notes += exchange_messages(
             configuration.pools, plan=level.plan, engine=level.engine, sku=sku

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from simulator.prediction.assembly import Assembly
+    from simulator.serving.records import Records
 
 SESSION_TOKENS = 300_000
 """Tokens that a live AgentX session keeps at steady state, its sub-agents included. [tokens]
@@ -75,3 +78,25 @@ def kv_capacity(assembly: Assembly) -> KvCapacity:
         host_tokens=ranks * host,
         session_tokens=session,
     )
+
+
+def kv_use(assembly: Assembly, records: Records) -> float:
+    """Mean share of the blocks of the caching pools that running requests hold. [-]
+
+    What vLLM logs as ``GPU KV cache usage``: cached blocks that nobody holds do not count. A
+    request holds the blocks of its context, and those of windows and state, from its first step to
+    its last token, or to its first where another pool decodes; the time is that of
+    `simulator.analysis.agentic_metrics`. Requests that were cut off are left out.
+    """
+    pool = assembly.pools[0]
+    spec = pool.kv_pool
+    ranks = pool.workers * pool.layout.attention_dp * pool.layout.pp
+    prefill_s = records.first_token_s - records.scheduled_s
+    block = spec.block_tokens
+    fixed = spec.fixed_blocks_per_request
+    held = prefill_s * (np.ceil(records.prompt_tokens / block) + fixed)
+    if len(assembly.pools) == 1:
+        context = records.prompt_tokens + records.output_tokens / 2.0
+        held = held + (records.finish_s - records.first_token_s) * (context / block + 0.5 + fixed)
+    duration_s = float(records.finish_s.max() - records.arrival_s.min())
+    return float(np.nansum(held)) / (duration_s * ranks * spec.total_blocks)

@@ -124,13 +124,13 @@ def pareto_figure(
     styles = styles_of(series)
     colours = colours_of(series)
     for one in series:
-        _draw_series(axes, one, style=styles[one.name])
+        draw_series(axes, one, style=styles[one.name])
     if measured is not None:
         _draw_measured(axes, measured, colours=colours)
     _set_limits(axes, series=series, measured=measured, log=log)
     _draw_legend(axes, series=series, styles=styles, measured=measured, log=log)
-    labels = [label for one in series for label in _labels(one, colours[one.name])]
-    place_labels(axes, _without_repeats(labels))
+    labels = [label for one in series for label in labels_of(one, colours[one.name])]
+    place_labels(axes, without_repeats(labels))
     return figure
 
 
@@ -158,12 +158,15 @@ def marker(layout: str) -> str:
     return MARKERS.get(kind, OTHER_MARKER)
 
 
-def _draw_series(axes: Axes, one: Series, *, style: Style) -> None:
+def draw_series(axes: Axes, one: Series, *, style: Style, joins: bool = True) -> None:
+    """Points, band and frontier of a series, a smooth curve where it ``joins`` them, else lines."""
     colour, dashes = style
-    order = np.argsort(one.interactivity)
+    order = np.argsort(one.interactivity, kind="stable")
     front = order[one.on_frontier[order]]
     _draw_band(axes, one.band[front], colour=colour)
-    x, y = _curve(one.interactivity[front], one.tput_per_gpu[front])
+    x, y = one.interactivity[front], one.tput_per_gpu[front]
+    if joins:
+        x, y = _curve(x, y)
     axes.plot(x, y, color=colour, linewidth=1.8, linestyle=dashes, zorder=3)
     for layout in dict.fromkeys(one.layouts[index] for index in order):
         for shown in (False, True):
@@ -267,29 +270,21 @@ def _draw_legend(
     entries: list[Line2D | Patch] = []
     for one in series:
         colour, dashes = styles[one.name]
-        entries.append(
-            Line2D(
-                [],
-                [],
-                color=colour,
-                linestyle=dashes,
-                linewidth=1.8,
-                label=f"{one.name}, simulated",
-            )
-        )
+        named = f"{one.name}, simulated"
+        entries.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1.8, label=named))
         if np.isfinite(one.band[one.on_frontier]).all(axis=1).sum() > 1:
             entries.append(Patch(color=colour, alpha=0.13, linewidth=0, label="90 % band"))
     kinds = {marker(layout): layout for one in series for layout in sorted(one.layouts)}
     for shape in kinds:
         names = sorted({name for one in series for name in one.layouts if marker(name) == shape})
-        entries.append(_sample(marker=shape, label=_summary_of(names)))
+        entries.append(legend_sample(marker=shape, label=_summary_of(names)))
     if not all(one.on_frontier.all() for one in series):
-        entries.append(_sample(marker="o", label="faint: off the frontier", alpha=0.35))
+        entries.append(legend_sample(marker="o", label="faint: off the frontier", alpha=0.35))
     if any(one.late is not None and one.late.any() for one in series):
-        entries.append(_sample(marker="x", label="crossed: beyond the TTFT limit", alpha=0.6))
+        entries.append(legend_sample(marker="x", label="crossed: beyond the TTFT limit", alpha=0.6))
     if measured is not None:
         label = f"filled: measured{_days_of(measured)}"
-        entries.append(_sample(marker="o", label=label, filled=True))
+        entries.append(legend_sample(marker="o", label=label, filled=True))
     axes.legend(
         handles=entries,
         loc="best" if log else "upper right",
@@ -322,7 +317,7 @@ def _summary_of(layouts: Sequence[str]) -> str:
     return f"{kind}, {len(layouts)} layouts"
 
 
-def _sample(*, marker: str, label: str, alpha: float = 1.0, filled: bool = False) -> Line2D:
+def legend_sample(*, marker: str, label: str, alpha: float = 1.0, filled: bool = False) -> Line2D:
     """A legend entry for a marker alone."""
     from matplotlib.lines import Line2D
 
@@ -339,7 +334,7 @@ def _sample(*, marker: str, label: str, alpha: float = 1.0, filled: bool = False
     )
 
 
-def _without_repeats(labels: Sequence[Label]) -> list[Label]:
+def without_repeats(labels: Sequence[Label]) -> list[Label]:
     """Labels without those that say the same as another at all but the same place."""
     kept: list[Label] = []
     for label in labels:
@@ -353,7 +348,7 @@ def _without_repeats(labels: Sequence[Label]) -> list[Label]:
     return kept
 
 
-def _labels(one: Series, colour: str) -> list[Label]:
+def labels_of(one: Series, colour: str) -> list[Label]:
     """A label for each frontier point that does not all but cover the labelled one before."""
     x, y = one.interactivity, one.tput_per_gpu
     front = np.flatnonzero(one.on_frontier)

@@ -18,7 +18,7 @@ def test_the_agentic_build_stands_in_for_agentic_traffic_and_says_so() -> None:
     fixed = level("vllm", "b200")
     agentic = agentic_level(fixed, family="deepseek_v4", date=None)
     assert agentic.name == "vllm@2026-08-21-agentic"
-    assert "fitted to the step records of one run" in agentic.messages[0]
+    assert "fitted to step records of B200 (one agentic run in it)" in agentic.messages[0]
     assert agentic.parameters["memory_scale"] == 1.15
     # nothing of the level is left over from fixed lengths but what no step time depends on
     for name in ("t0_scale", "memory_scale", "compute_scale", "eager_launch_s", "host_step_s"):

@@ -1,16 +1,21 @@
 """``simulate agentx``: what is asked, which points, and a small replay end to end."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from simulator.cli.main import app, run
 from simulator.prediction.assembly import assemble
+from simulator.prediction.kv_capacity import kv_use
 from simulator.scenario.settings import build_scenario
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.records import Records
 from simulator.studies.agentx.request import build_agentx, points_of
-from simulator.studies.agentx.run import run_agentx
+from simulator.studies.agentx.run import UNSPECULATED, run_agentx
 from simulator.studies.agentx.table import predict_sessions
 from simulator.studies.explain.request import configure
 from workloads.errors import UserError
@@ -57,6 +62,43 @@ def test_a_users_sessions_are_replayed_and_hit_what_they_repeat(trace) -> None:
     assert 0.9 < m.hit_total < m.hit_infinite <= 1.0
     assert point.capacity.pool_tokens > point.capacity.logged_tokens > 0
     assert m.duration_s == pytest.approx(1200, rel=0.05)
+
+
+def test_the_picture_names_chip_level_and_sessions_and_the_notes_what_was_left_out(trace) -> None:
+    flags = {"trees": trace, "concurrency": (1, 2), "protocol": "agentx-fast:60"}
+    result = run_agentx(build_agentx(["b200:vllm"], flags=flags), workers=1)
+    assert UNSPECULATED in result.messages
+    figure = result.plot()
+    axes = figure.axes[0]
+    words = [text.get_text() for text in (*figure.texts, *axes.texts, *axes.get_legend().texts)]
+    assert "Token Throughput per Chip vs. P90 interactivity" in words
+    assert "NVIDIA B200 SXM (HGX) (vllm) + CPU KV Offloading, simulated" in words
+    assert any(word.endswith(" c2") for word in words)
+    assert any(word.startswith("deepseek-v4-pro FP4; vllm@2026-08-21-agentic") for word in words)
+    in_processes = run_agentx(result.asked, workers=2)
+    assert in_processes.frame().equals(result.frame())
+    assert in_processes.messages == result.messages
+
+
+def test_use_of_the_pool_is_what_running_requests_hold() -> None:
+    """Ten seconds of 10 + 2 blocks, then ten of 10.05 + 0.5 + 2 at the mean, in 20 s of 100."""
+    pool = SimpleNamespace(
+        workers=1,
+        layout=SimpleNamespace(attention_dp=1, pp=1),
+        kv_pool=KvPoolSpec(total_blocks=100, block_tokens=10, fixed_blocks_per_request=2),
+    )
+    columns = dict.fromkeys(Records.names, np.array([0]))
+    columns |= {
+        "prompt_tokens": np.array([95]),
+        "output_tokens": np.array([11]),
+        "arrival_s": np.array([0.0]),
+        "scheduled_s": np.array([0.0]),
+        "first_token_s": np.array([10.0]),
+        "finish_s": np.array([20.0]),
+    }
+    one, two = SimpleNamespace(pools=[pool]), SimpleNamespace(pools=[pool, pool])
+    assert kv_use(one, Records(**columns)) == pytest.approx((120 + 125.5) / 2000)
+    assert kv_use(two, Records(**columns)) == pytest.approx(120 / 2000)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from hwmodels.economics import load_economics, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.agentic_metrics import X_AXES
 from simulator.engines.pools import deployment_label
+from simulator.prediction.kv_capacity import kv_use
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class AgentxPoint:
     economics: str
     metrics: AgenticMetrics
     capacity: KvCapacity
+    kv_use: float
     usd_per_million_tokens: float
     tokens_per_s_per_utility_mw: float
 
@@ -74,6 +76,7 @@ class AgentxPoint:
             economics=load_economics(economics).name,
             metrics=outcome.metrics,
             capacity=outcome.capacity,
+            kv_use=kv_use(outcome.assembly, outcome.records),
             usd_per_million_tokens=usd,
             tokens_per_s_per_utility_mw=mw,
         )
@@ -93,6 +96,7 @@ class AgentxPoint:
             "economics": self.economics,
             **self.metrics.to_dict(),
             "kv_pool_tokens": self.capacity.pool_tokens,
+            "kv_use": self.kv_use,
             "kv_logged_tokens": self.capacity.logged_tokens,
             "kv_host_tokens": self.capacity.host_tokens,
             "sessions_device": self.capacity.sessions_device,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import DoesNotFitError
 from simulator.prediction.agentic import configure_agentic, simulate_agentic
-from simulator.studies.agentx.request import points_of
+from simulator.studies.agentx.request import points_of, with_usual_speculation
 from simulator.studies.agentx.result import AgentxPoint, AgentxResult
 from simulator.studies.processes import side_by_side
 from workloads.errors import UserError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int, str], None]
     _Attempt = tuple[AgentxPoint | None, tuple[str, ...], str]
+
+UNSPECULATED = "no speculation, though the recipe's agentic runs drafted: --spec mtp takes theirs"
 
 
 def replay_point(
@@ -56,6 +58,8 @@ def replay_point(
     )
     if changes:
         configuration = with_changes(configuration, changes)
+    if with_usual_speculation(system) is not system:
+        notes = (*notes, UNSPECULATED)
     outcome = simulate_agentic(configuration, workload=asked.workload, messages=notes)
     point = AgentxPoint.of(system.name, outcome, economics=system.scenario.economics)
     return point, outcome.messages

@@ -88,10 +88,10 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
         )
     out.print(speed)
     cache = table_of(
-        title="prompt tokens from cache, %; KV pools in M tokens",
+        title="prompt tokens from cache, %; KV pools in M tokens, in use by running requests in %",
         headers=(
             *("sessions", "device", "host", "all", "infinite"),
-            *("pool", "as logged", "host", "fills at", "with host"),
+            *("pool", "as logged", "in use", "host", "fills at", "with host"),
         ),
     )
     for point in points:
@@ -100,7 +100,9 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
             str(m.sessions),
             *(f"{100 * hit:.1f}" for hit in (m.hit_device, m.hit_host, m.hit_total)),
             f"{100 * m.hit_infinite:.1f}",
-            *(number(tokens / 1e6) for tokens in (c.pool_tokens, c.logged_tokens, c.host_tokens)),
+            *(number(tokens / 1e6) for tokens in (c.pool_tokens, c.logged_tokens)),
+            f"{100 * point.kv_use:.1f}",
+            number(c.host_tokens / 1e6),
             *(f"{sessions:.0f}" for sessions in (c.sessions_device, c.sessions_host)),
         )
     out.print(cache)
