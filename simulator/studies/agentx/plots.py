@@ -199,7 +199,8 @@ def search_figure(result: AgentSearchResult) -> ResultFigure:
         figure,
         axes,
         caption=_caption(
-            [trial.point for trial in result.trials], protocol=result.asked.workload.description
+            [trial.point for trial in result.trials],
+            protocol=result.question.replay.workload.description,
         ),
         title="Coding agents: Deployments that were Tried",
         x_label="P90 interactivity (tok/s/user)",
