@@ -215,8 +215,8 @@ class SlotDelayer:
         """See `Coalescer.skip`."""
         if self._holds:
             self.count += passes
-            for _ in range(min(passes, self.window or 0)):
-                self._note_attempts()
+            if passes and self.window is not None:
+                self._note_attempts(min(passes, self.window))
 
     def allows(self, *, ready: List[bool], running: List[int], waiting: List[int]) -> bool:
         """Whether new prompts may start in this pass.
@@ -246,24 +246,29 @@ class SlotDelayer:
             hold = False
         self.count = self.count + 1 if hold else 0
         self._holds = hold
-        attempted = self._attempted = []
-        for able, busy, queued in zip(ready, running, waiting, strict=True):
-            size = self.slots - busy
-            if queued < size:
-                size = queued
-            attempted.append((size if size > 1 else 1) if able else 0)
-        if hold:
-            self._note_attempts()
+        if self.window is not None:
+            attempted = self._attempted = []
+            for able, busy, queued in zip(ready, running, waiting, strict=True):
+                size = 0
+                if able:
+                    size = self.slots - busy
+                    if queued < size:
+                        size = queued
+                    if size < 1:
+                        size = 1
+                attempted.append(size)
+            if hold:
+                self._note_attempts(1)
         return not hold
 
     def started(self, sizes: List[int]) -> None:
         """Note the requests of each rank's prefill batch, 0 where it had none. [requests]"""
-        for rank, size in enumerate(sizes):
-            if size:
-                self._attempts[rank].append(size)
-                self._largest = max(self._largest, size)
-            elif self._attempted[rank]:
-                self._attempts[rank].append(self._attempted[rank])
+        if self.window is None:
+            self._largest = max(self._largest, *sizes)
+            return
+        for attempts, size, attempted in zip(self._attempts, sizes, self._attempted, strict=True):
+            if size or attempted:
+                attempts.append(size or attempted)
 
     def passes_to_fire(self) -> int:
         """See `Coalescer.passes_to_fire`."""
@@ -285,11 +290,10 @@ class SlotDelayer:
                 return later + 1
         return NEVER
 
-    def _note_attempts(self) -> None:
-        if self.window is not None:
-            for rank, size in enumerate(self._attempted):
-                if size:
-                    self._attempts[rank].append(size)
+    def _note_attempts(self, passes: int) -> None:
+        for attempts, size in zip(self._attempts, self._attempted, strict=True):
+            if size:
+                attempts.extend([size] * passes)
 
 
 class AttentionDpBalance:

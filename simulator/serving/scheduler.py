@@ -190,13 +190,13 @@ class Scheduler:
         """Steps after the composed one, with prompts, that would be composed like it. [steps]
 
         Under the condition that nothing arrives or finishes, and that decode batches do not run
-        out of memory on ranks without prompts. Only asked of schedulers that mix.
+        out of memory on ranks without prompts. Where the scheduler does not mix, `schedule` says
+        too when it is to be asked again.
         """
         return 0
 
     def repeated(self, steps: int) -> None:
         """Note that this many of `alike_steps` have begun, the last one's prompts as they are."""
-        raise NotImplementedError
 
     def may_start(self, rank: Rank) -> bool:
         """Whether a request that arrives at an empty queue could be admitted at once."""

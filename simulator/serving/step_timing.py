@@ -78,11 +78,10 @@ class StepTiming:
                 slowest_s = seconds
         return slowest_s
 
-    def prefill_step_again_s(self, steps: int) -> float:
+    def prefill_step_again_s(self, steps: int, *, mixes: bool, joint_prefill: bool) -> float:
         """Seconds of another step like the last one, its prompts and batches further on. [s]
 
-        Of one lockstep group, all of whose decode batches take part and none of whose prompts
-        ends.
+        Of one lockstep group, none of whose prompts ends; parameters as in `prefill_step_s`.
         """
         memo = self._prefill_memo
         attention_s = 0.0
@@ -93,7 +92,7 @@ class StepTiming:
                 chunk_s = memo.get((new, prefix))
                 seconds += self._chunk_s(new, prefix) if chunk_s is None else chunk_s
             batch = rank.batch
-            if batch.size:
+            if batch.size and (mixes or not (rank.chunks or joint_prefill)):
                 step = steps - rank.lag
                 context = batch.context_sum + batch.rate_sum * (step - batch.mark)
                 if batch.line_stale or context > batch.line_limit:

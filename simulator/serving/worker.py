@@ -203,7 +203,8 @@ class Worker(WorkerState):
                     mixes=scheduler.mixes,
                     joint_prefill=scheduler.joint_prefill,
                     advancing=self._advancing,
-                )
+                ),
+                limit=limit,
             )
         if min(self._due) < NEVER:  # some rank decodes
             return self._plan_decode_run(now, limit)
@@ -211,7 +212,7 @@ class Worker(WorkerState):
         self._run_steps = 0
         return NO_END
 
-    def _repeat_chunks(self, end_s: float) -> float:
+    def _repeat_chunks(self, end_s: float, *, limit: int) -> float:
         """Go through steps that only take the same prompts on, up to the next event; when it ends.
 
         Each begins where the one before it ends and differs from it in nothing but the prompts'
@@ -221,23 +222,30 @@ class Worker(WorkerState):
         ----------
         end_s:
             When the step that was composed ends. [s]
+        limit:
+            Steps after which a scheduler that does not mix is to be asked again. [steps]
         """
         scheduler = self.scheduler
+        mixes = scheduler.mixes
         until_s = self.clock.peek()
         if end_s >= until_s or self.step_by_step or self._visited or self.events.on_step:
             return end_s
-        most = min(self._due) - self.steps - 1
-        if most <= 0 or not scheduler.mixes or self.stages > 1:
+        if self.stages > 1 or (limit <= 1 and not mixes):
+            return end_s
+        due, advancing = self._due, self._advancing
+        most = min((due[rank.index] for rank in advancing), default=NEVER) - self.steps - 1
+        if most <= 0:
             return end_s
         most = min(scheduler.alike_steps(), most)
+        if not mixes:
+            most = min(most, limit - 1)
         step_timing = self.step_timing
-        moves = 1 if self._advancing else 0
-        if moves and most > 0:
-            for rank in self.ranks:
-                if rank.batch.size:
-                    step = self.steps - rank.lag
-                    if step + most > rank.safe_step:
-                        most = rank.last_fitting_step(step, step + most) - step
+        moves = 1 if advancing else 0
+        if most > 0:
+            for rank in advancing:
+                step = self.steps - rank.lag
+                if step + most > rank.safe_step:
+                    most = rank.last_fitting_step(step, step + most) - step
         done = 0
         while done < most and end_s < until_s:
             done += 1
@@ -246,9 +254,16 @@ class Worker(WorkerState):
                 for sequence, tokens in rank.chunks:
                     sequence.computed += tokens
             self._run_start_s = end_s
-            end_s += step_timing.prefill_step_again_s(self.steps)
+            end_s += step_timing.prefill_step_again_s(
+                self.steps, mixes=mixes, joint_prefill=scheduler.joint_prefill
+            )
         if done:
             self.engine_steps += done
+            if moves and not mixes:
+                for rank in self._prefilling:  # their decode batches stood still
+                    if rank.batch.size:
+                        rank.lag += done
+                        due[rank.index] += done
             scheduler.repeated(done)
         return end_s
 

@@ -77,7 +77,7 @@ def _vllm(kind, rng):
     return scenario
 
 
-CLOSED = ((64, 1), (64, 8))
+CLOSED = ((64, 1), (64, 8), (128, 1), (128, 8), (256, 8))
 """Clients and prefill interval of the closed loops."""
 
 

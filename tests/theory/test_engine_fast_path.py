@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
+from simulator.engines.sglang.scheduler import SglangScheduler
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.engines.vllm.scheduler import VllmScheduler
 from simulator.serving.client import ClosedLoop, OpenLoop
@@ -116,15 +117,29 @@ def test_runs_of_steps_equal_single_steps_under_prefill_delays(scenario) -> None
     assert_same_run(scenario)
 
 
+def chunked(engine, *, ranks, ahead):
+    """Settings under which a rank computes 16 tokens of prompts a step."""
+    if engine == "vllm":
+        return VllmSettings(max_num_batched_tokens=16, max_num_seqs=8, async_scheduling=ahead)
+    return SglangSettings(
+        chunked_prefill_size=16 * ranks,
+        page_size=16,
+        max_running_requests=8 * ranks,
+        enable_prefill_delayer=engine == "sglang with delayer",
+        disable_overlap_schedule=not ahead,
+    )
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "sglang with delayer"])
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("ahead", [False, True])
-def test_steps_that_take_the_same_prompts_on_are_composed_once(ranks, ahead, monkeypatch) -> None:
-    """A prompt cut into many chunks beside a batch: few decisions, the same times."""
+def test_steps_that_take_the_same_prompts_on_are_composed_once(
+    engine, ranks, ahead, monkeypatch
+) -> None:
+    """A prompt cut into many chunks, beside a batch or before it: few decisions, the same times."""
     pool = WorkerPool(
         layout=Layout(tp=ranks, ep=ranks, dp_attention=ranks > 1),
-        engine=bind_engine(
-            VllmSettings(max_num_batched_tokens=16, max_num_seqs=8, async_scheduling=ahead)
-        ),
+        engine=bind_engine(chunked(engine, ranks=ranks, ahead=ahead)),
         kv_pool=KvPoolSpec(total_blocks=10_000, block_tokens=16),
         cost=SegmentedCost(),
     )
@@ -132,21 +147,24 @@ def test_steps_that_take_the_same_prompts_on_are_composed_once(ranks, ahead, mon
         Request(index=n, prompt_tokens=700 + 37 * n, output_tokens=90, decode_steps=89)
         for n in range(3 * ranks)
     ]
+    # with one client a rank has no prompt, for which the delayer holds those of the other back
+    clients = 1 if engine == "sglang with delayer" else 2 * ranks
     decisions = []
-    schedule = VllmScheduler.schedule
+    cls = VllmScheduler if engine == "vllm" else SglangScheduler
+    schedule = cls.schedule
 
     def counted(scheduler):
         decisions.append(scheduler)
         return schedule(scheduler)
 
-    monkeypatch.setattr(VllmScheduler, "schedule", counted)
+    monkeypatch.setattr(cls, "schedule", counted)
 
     def served(*, step_by_step):
         decisions.clear()
         records = run_deployment(
             deployment=Deployment(aggregated=pool),
             requests=requests,
-            load=ClosedLoop(concurrency=2 * ranks),
+            load=ClosedLoop(concurrency=clients),
             step_by_step=step_by_step,
         )
         return records, len(decisions)

@@ -152,6 +152,31 @@ class SglangScheduler(PrefillFirstScheduler):
         self.looks.after_prefill = any(rank.chunks for rank in ranks)
         return min(limit, self.looks.next_in) if any(rank.waiting for rank in ranks) else limit
 
+    def alike_steps(self) -> int:
+        """See `Scheduler.alike_steps`: prompts that fill their chunk go on, and none may start.
+
+        None may, where the delayer holds them back, the chunk is full or nothing waits.
+        """
+        if self.mixes or self.pause or self.looks_at_intervals or self._negotiated:
+            return 0
+        held = self.delayer is not None
+        alike = NEVER
+        for rank in self.worker.ranks:
+            filled = False
+            if rank.chunks:
+                if len(rank.chunks) > 1 or len(rank.prefilling) > 1:
+                    return 0
+                ((sequence, tokens),) = rank.chunks
+                steps = (sequence.target - sequence.computed - self.chunk - 1) // tokens
+                if steps < alike:
+                    if steps <= 0:
+                        return 0
+                    alike = steps
+                filled = tokens == self.chunk
+            if rank.waiting and not (held or filled or rank.blocked):
+                return 0
+        return alike
+
     def steps_to_wait(self) -> int:
         """See `PrefillFirstScheduler.steps_to_wait`."""
         worker = self.worker
@@ -173,21 +198,32 @@ class SglangScheduler(PrefillFirstScheduler):
 
     def _negotiate(self, delayer: SlotDelayer) -> int:
         """Passes for which the ranks hold new prompts back; 0 if they may start now."""
-        ranks = self.worker.ranks
-        passes = self.worker.engine_steps
-        delayer.skip(max(passes - self._last_pass - 1, 0))
+        worker = self.worker
+        passes = worker.engine_steps
+        if passes - self._last_pass > 1:
+            delayer.skip(passes - self._last_pass - 1)
         self._last_pass = passes
+        chunk_is_ready, slots = self.chunk_is_ready, self.max_running
         ready, running, waiting = [], [], []
-        for rank in ranks:
+        busy = False
+        for rank in worker.ranks:  # `may_start` written out: asked of every rank in every pass
             queued = len(rank.waiting)
+            decoding = rank.batch.size + rank.leaving
+            filling = len(rank.prefilling)
             ready.append(
-                (queued > 0 and not rank.blocked and self.may_start(rank))
-                or (self.chunk_is_ready and bool(rank.prefilling))
+                (
+                    queued > 0
+                    and not rank.blocked
+                    and decoding + filling + len(rank.reserved) < slots
+                )
+                or (chunk_is_ready and filling > 0)
             )
-            running.append(rank.batch.size + rank.leaving)
+            running.append(decoding)
             waiting.append(queued)
+            if decoding or filling:
+                busy = True
         allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
-        if not (any(running) or any(rank.prefilling for rank in ranks)):
+        if not busy:
             while not allowed:  # passes take no time while nothing runs
                 allowed = delayer.allows(ready=ready, running=running, waiting=waiting)
         if allowed:
