@@ -108,25 +108,27 @@ def typed_runs(
     are floats, NaN where unknown, and flags True, False or None. A wrong cell is unknown.
     """
     known = with_own_names(text, file=file)
-    blanks = pd.Series("", index=known.index, dtype=object)
     violations: list[Violation] = []
     columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
-        cells = known[column.name].fillna("").str.strip() if column.name in known else blanks
-        if column.name == "source":
-            cells = cells.where(cells != "", file)
-        cells = cells.where(cells != "", DEFAULTS.get(column.name, ""))
+        default = file if column.name == "source" else DEFAULTS.get(column.name, "")
+        cells = [default] * len(known)
+        if column.name in known:
+            given = known[column.name].fillna("").tolist()
+            cells = [cell.strip() or default for cell in given]
         parse = _parser(column)
         problems: dict[str, str] = {}
         values: dict[str, object] = {}
-        for cell in cells.unique():
+        for cell in dict.fromkeys(cells):
             try:
                 values[cell] = parse(cell)
             except UserError as error:
                 values[cell] = parse_blank(column)
                 problems[cell] = str(error)
-        columns[column.name] = cells.map(values).astype(
-            "float64" if column.type in ("whole", "number") else object
+        columns[column.name] = pd.Series(
+            [values[cell] for cell in cells],
+            index=known.index,
+            dtype="float64" if column.type in ("whole", "number") else object,
         )
         if problems:
             violations += [

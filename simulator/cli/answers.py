@@ -77,7 +77,7 @@ def give_answer(
     UserError
         If the directory cannot be written to, or the question has no answer.
     """
-    from simulator.cli.kept_runs import kept_work
+    from simulator.cli.kept_runs import kept_work, tell_of_others
     from simulator.cli.progress import progress_bar
     from simulator.output.kept_work import inputs_digest, kept_within
     from simulator.output.run_directory import RunDirectory
@@ -87,6 +87,7 @@ def give_answer(
     path = out or default_directory(command, names, settings=resolved)
     kept = kept_within(path, inputs=inputs_digest(command, dict(resolved)))
     with kept_work(kept), RunDirectory(path) as directory:
+        tell_of_others(directory.others, path)
         with progress_bar() as on_progress:
             answer = run(on_progress, kept)
         frame = answer.frame()

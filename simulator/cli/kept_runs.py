@@ -34,6 +34,7 @@ def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress]]:
 
     try:
         with RunDirectory(path) as directory, progress_bar() as on_progress:
+            tell_of_others(directory.others, path)
             yield directory, on_progress
     except KeyboardInterrupt:
         typer.echo(
@@ -41,6 +42,17 @@ def kept_runs(path: Path) -> Iterator[tuple[RunDirectory, Progress]]:
             err=True,
         )
         raise typer.Exit(TOLD) from None
+
+
+def tell_of_others(pids: list[int], path: Path) -> None:
+    """Say that other processes write into a place, and what becomes of it."""
+    if pids:
+        who = f"process {pids[0]} writes" if len(pids) == 1 else f"processes {pids} write"
+        typer.echo(
+            f"note: {who} into {path} too; finished parts serve both, and the files of the one "
+            "that ends last stay",
+            err=True,
+        )
 
 
 @contextmanager
@@ -52,11 +64,13 @@ def kept_work(kept: KeptWork) -> Iterator[None]:
     typer.Exit
         On Ctrl-C, with status 130, after a line that says how much is kept, and where.
     """
+    tell_of_others(kept.others(), kept.folder)
     if len(kept):
         typer.echo(f"going on with {len(kept):,} finished parts in {kept.folder}", err=True)
     try:
         yield
     except KeyboardInterrupt:
+        kept.leave()
         done = len(kept)
         typer.echo(
             f"interrupted; {done:,} finished parts are kept in {kept.folder}, and the same command "

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from simulator.output.leftovers import others_at_work, own_mark, remove_leftovers
 from simulator.output.package_digest import digest_of_packages
 from simulator.output.text_file import staged
 from workloads.errors import UserError
@@ -95,10 +96,25 @@ class KeptWork:
     def _write(self, key: str, data: bytes) -> None:
         with staged(self._path(key), make_folder=True) as stage:
             stage.write_bytes(data)
+        with suppress(OSError):
+            self._mark().touch()
 
     def clear(self) -> None:
         """Remove what is kept: the command has ended well."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def others(self) -> list[int]:
+        """Processes at the same work that have finished a part of it."""
+        remove_leftovers(self.folder)
+        return others_at_work(self.folder)
+
+    def leave(self) -> None:
+        """Stop working on the parts, and keep them."""
+        with suppress(OSError):
+            self._mark().unlink()
+
+    def _mark(self) -> Path:
+        return self.folder / f".at-work{own_mark()}"
 
     def __len__(self) -> int:
         with suppress(OSError):

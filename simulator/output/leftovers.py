@@ -45,6 +45,17 @@ def remove_leftovers(folder: Path) -> None:
                 continue
 
 
+def others_at_work(folder: Path) -> list[int]:
+    """Other processes of this machine that run and have files under way in a folder."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+    marks = [found for name in names if (found := _MARKED.match(name)) and found["host"] == _host()]
+    pids = {int(found["pid"]) for found in marks} - {os.getpid()}
+    return sorted(pid for pid in pids if _runs(pid))
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)

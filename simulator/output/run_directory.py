@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.output.leftovers import PARTIAL, own_mark, remove_leftovers
+from simulator.output.leftovers import PARTIAL, others_at_work, own_mark, remove_leftovers
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.others: list[int] = []
+        """Processes that were writing into the directory when it was entered."""
         self._stage: Path | None = None
         self._made: list[Path] = []
 
@@ -52,6 +54,7 @@ class RunDirectory:
                 folder.mkdir(exist_ok=True)
                 self._made.append(folder)
             remove_leftovers(self.path)
+            self.others = others_at_work(self.path)
             self._stage = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{own_mark()}", dir=self.path))
         except OSError as error:
             self._remove_what_was_made()

@@ -19,7 +19,7 @@ from calibration.scoreboard.mlperf_table import (
 )
 from calibration.scoreboard.point_table import translated
 from hwmodels import fitted
-from hwmodels.calibration_files import _groups_of
+from hwmodels.calibration_files import _groups_of, sealed
 from hwmodels.economics import load_economics
 from hwmodels.fitted import fitted_level, read_fits
 from hwmodels.sku import load_sku
@@ -44,7 +44,6 @@ from workloads.requests.traces import TraceOptions
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
-FITTED_SKUS = ("b200", "mi355x")
 sys.path.append(str(ROOT / "tests" / "unit"))
 
 
@@ -199,10 +198,29 @@ def _system(path):
     build_systems([str(path), "b200"], flags={}, file=None)
 
 
+def _seal(path):
+    """Give an altered file a digest that fits, so that what stands behind the digest is read."""
+    try:
+        content = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
+        path.write_text(yaml.dump(sealed(content), Dumper=yaml.CSafeDumper), "utf-8")
+    except (OverflowError, RecursionError, TypeError, ValueError, yaml.YAMLError):
+        pass  # no mapping: the reader says so
+
+
+def _sealed_fit(path):
+    _seal(path)
+    _fitted(path)
+
+
 def _bands(path):
     if not (path.parent / "fitted.yaml").exists():
-        write_fit(read_fits(), directory=path.parent)
+        write_fit(read_fits()[:1], directory=path.parent)
     read_banded(path.parent)
+
+
+def _sealed_bands(path):
+    _seal(path)
+    _bands(path)
 
 
 def _report(path):
@@ -214,11 +232,13 @@ def _shipped(*parts):
 
 
 def _small_fit(folder):
-    """The shipped fit as far as two chips go: the same form, read ten times as fast."""
+    """The shipped fit as far as one engine on one chip goes: the same form, read faster."""
     fits = []
     for fit in read_fits():
-        runs = {name: n for name, n in fit["runs"].items() if name.split("/")[2] in FITTED_SKUS}
-        fit = fit | {"runs": runs, "forms": dict(list(fit["forms"].items())[:5])}
+        runs = {name: n for name, n in fit["runs"].items() if "/vllm/b200/" in name}
+        if not runs:
+            continue
+        fit = fit | {"runs": runs, "forms": dict(list(fit["forms"].items())[:2])}
         known = _groups_of(fit, effects=fitted.EFFECTS, groups=fitted.effect_groups)
         effects = {
             parameter: {
@@ -231,9 +251,19 @@ def _small_fit(folder):
     return write_fit(fits, directory=folder).read_text(encoding="utf-8")
 
 
+def _small_bands():
+    """The shipped bands with two of many cells and pairs."""
+    content = yaml.safe_load(_shipped("simulator", "prediction", "data", "bands.yaml"))
+    for name in ("cells", "pairs"):
+        content[name] = dict(list(content[name].items())[:2])
+    del content["digest"]
+    return yaml.safe_dump(sealed(content), sort_keys=False)
+
+
 @cache
 def readers(folder: Path):
     """Readers by name; the folder is where good files are prepared."""
+    small_fit = _small_fit(folder)
     found = {
         "scenario": Reader("s.yaml", SCENARIO, _scenario),
         "resolved": Reader("s.yaml", RESOLVED, _scenario),
@@ -268,10 +298,10 @@ def readers(folder: Path):
             _shipped("hwmodels", "economics", "2026-04.yaml"),
             lambda path: load_economics(str(path)),
         ),
-        "fitted": Reader("fitted.yaml", _small_fit(folder), _fitted),
-        "bands": Reader(
-            "bands.yaml", _shipped("simulator", "prediction", "data", "bands.yaml"), _bands
-        ),
+        "fitted": Reader("fitted.yaml", small_fit, _fitted),
+        "fitted sealed": Reader("fitted.yaml", small_fit, _sealed_fit),
+        "bands": Reader("bands.yaml", _small_bands(), _bands),
+        "bands sealed": Reader("bands.yaml", _small_bands(), _sealed_bands),
         "recipe": Reader(
             "recipe.yaml",
             _shipped("simulator", "recipes", "data", "vllm-b200.yaml"),

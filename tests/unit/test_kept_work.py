@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulator.cli.kept_runs import kept_runs, kept_work
 from simulator.output.csv_table import check_writable, write_run_table
 from simulator.output.kept_work import KeptWork, inputs_digest
 from simulator.output.leftovers import is_left_over, own_mark, remove_leftovers
@@ -114,6 +115,26 @@ def test_the_next_run_removes_what_a_killed_one_staged(tmp_path):
     with RunDirectory(tmp_path) as directory:
         directory.stage("points.csv").write_text("1\n")
     assert names(tmp_path) == ["points.csv"]
+
+
+def test_a_run_says_whose_work_it_joins(tmp_path, capsys):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        mark = f"{own_mark().rpartition('.')[0].rpartition('.')[0]}.{other.pid}."
+        kept = KeptWork(tmp_path / ".kept", inputs="question")
+        kept.folder.mkdir()
+        (kept.folder / f".at-work{mark}").touch()
+        (tmp_path / f".partial{mark}x").mkdir()
+        with kept_work(kept):
+            kept.put("part", 1)
+            assert (kept.folder / f".at-work{own_mark()}").exists()
+        with kept_runs(tmp_path):
+            pass
+        other.communicate(b"\n")
+    assert capsys.readouterr().err.count(f"note: process {other.pid} writes into {tmp_path}") == 2
+    with kept_runs(tmp_path):
+        pass
+    assert names(tmp_path) == []
+    assert "writes into" not in capsys.readouterr().err
 
 
 def test_two_runs_into_one_directory_leave_the_files_of_one(tmp_path):

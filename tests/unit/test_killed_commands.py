@@ -205,12 +205,15 @@ def test_a_directory_without_rights_is_said_at_once(name, tmp_path):
     (tmp_path / "out").chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["predict", "sweep", "search"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_two_into_one_directory_end_with_the_files_of_one(name, reference, tmp_path):
     expected, _, _ = reference(name)
-    both = [start(name, tmp_path) for _ in range(2)]
-    for process in both:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    first = start(name, tmp_path)
+    while first.poll() is None and not list((tmp_path / "out").rglob(".*~*")):
+        time.sleep(0.01)
+    second = start(name, tmp_path)
+    told = [process.communicate()[1] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), told
+    assert "into out" in told[1]
     assert results(tmp_path) == expected
     assert hidden(tmp_path) == []

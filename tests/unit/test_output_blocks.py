@@ -53,6 +53,14 @@ def test_figures_are_found_by_what_they_are_of_and_as_ratios(tool):
         tool.figure(text, "rows.parameter=seed.slope", ".2f")
 
 
+def test_a_check_runs_the_fastest_and_ignores_the_version(tool):
+    known = {"a": {"seconds": 5.0}, "b": {"seconds": 2.0}, "c": {"seconds": 25.0}}
+    assert tool.checked(known, None) == {"a", "b"}
+    assert tool.checked(known, 6.0) == {"b"}
+    assert tool.same("by forecurve 0.1.0\n12 ms", "by forecurve 0.2.dev3+g12ab.d2026\n12 ms")
+    assert not tool.same("by forecurve 0.1.0\n12 ms", "by forecurve 0.1.0\n13 ms")
+
+
 def test_every_mark_on_a_page_is_understood(tool):
     marks = 0
     for page in tool.pages():
