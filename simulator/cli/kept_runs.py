@@ -64,7 +64,7 @@ def kept_work(kept: KeptWork) -> Iterator[None]:
     typer.Exit
         On Ctrl-C, with status 130, after a line that says how much is kept, and where.
     """
-    tell_of_others(kept.others(), kept.folder)
+    tell_of_others(kept.join(), kept.folder)
     if len(kept):
         typer.echo(f"going on with {len(kept):,} finished parts in {kept.folder}", err=True)
     try:
@@ -80,4 +80,7 @@ def kept_work(kept: KeptWork) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(TOLD) from None
+    except BaseException:
+        kept.leave()
+        raise
     kept.clear()

@@ -103,15 +103,25 @@ class KeptWork:
         """Remove what is kept: the command has ended well."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def others(self) -> list[int]:
-        """Processes at the same work that have finished a part of it."""
+    def join(self) -> list[int]:
+        """Say that this process is at the work; other processes that are.
+
+        In a folder that does not exist yet that is said with the first part.
+        """
         remove_leftovers(self.folder)
-        return others_at_work(self.folder)
+        others = others_at_work(self.folder)
+        with suppress(OSError):
+            if self.folder.parent.is_dir():
+                self.folder.mkdir(exist_ok=True)
+                self._mark().touch()
+        return others
 
     def leave(self) -> None:
         """Stop working on the parts, and keep them."""
         with suppress(OSError):
             self._mark().unlink()
+        with suppress(OSError):  # parts are kept, or another process is at work
+            self.folder.rmdir()
 
     def _mark(self) -> Path:
         return self.folder / f".at-work{own_mark()}"
