@@ -86,6 +86,21 @@ QUESTIONS = (
         "20 s",
         "timeline --sku mi355x --engine sglang",
     ),
+    (
+        "an hour of 64 coding agents on B200",
+        "3 s",
+        "agentx b200:vllm --concurrency 64 --spec mtp:3",
+    ),
+    (
+        "their curve, eight numbers of sessions up to 196",
+        "20 s",
+        "agentx b200:vllm --spec mtp:3",
+    ),
+    (
+        "an hour of 384 on B300",
+        "bounded memory",
+        "agentx b300:vllm --concurrency 384 --spec mtp:3",
+    ),
 )
 """What a planner asks: label, bar, command."""
 

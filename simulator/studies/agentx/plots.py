@@ -102,7 +102,12 @@ def _caption(points: Sequence[AgentxPoint], *, protocol: str) -> str:
     """What was run: model, precision, levels, prices, trees and client."""
     first = points[0]
     levels = ", ".join(dict.fromkeys(f"{point.level} ({point.kind})" for point in points))
-    return f"{first.model} {first.precision.upper()}; {levels}; {protocol}"
+    return f"{first.model} {first.precision.upper()}; {levels}; {_client(protocol)}"
+
+
+def _client(description: str) -> str:
+    """Sessions and client by name; the page of the protocol tells its constants."""
+    return description.partition(": window")[0]
 
 
 def _draw_legend(axes: Axes, curves: Sequence[Series], styles: dict[str, Style]) -> None:
@@ -137,7 +142,7 @@ def fleet_figure(result: FleetResult) -> ResultFigure:
     dress(
         figure,
         axes,
-        caption=f"objectives: {wanted}; {result.asked.workload.description}",
+        caption=f"objectives: {wanted}; {_client(result.asked.workload.description)}",
         title=f"Cost of {result.agents:,} Coding Agents",
         x_label="",
         y_label="USD per agent-hour",
@@ -235,7 +240,8 @@ def search_figure(result: AgentSearchResult) -> ResultFigure:
             linestyle="",
             label="best",
         )
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.legend(framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK)
+    shown = [one for points in groups.values() for one in points]
+    axes.set_xlim(0, 1.1 * max(x for x, _ in shown))
+    axes.set_ylim(0, 1.15 * max(y for _, y in shown))
+    axes.legend(loc="lower left", framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK)
     return figure
