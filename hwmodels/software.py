@@ -344,6 +344,31 @@ def load_software(
     UserError
         If the engine is unknown.
     """
+    load = _load_software if directory is None else _load_software.__wrapped__
+    return load(
+        engine=engine,
+        sku=sku,
+        model=model,
+        precision=precision,
+        date=date,
+        median=median,
+        specification=specification,
+        directory=directory,
+    )
+
+
+@lru_cache(maxsize=256)  # shipped files do not change while a process runs; a user's own fit may
+def _load_software(
+    *,
+    engine: str,
+    sku: Sku,
+    model: str,
+    precision: str,
+    date: dt.date | None,
+    median: bool,
+    specification: bool,
+    directory: Path | None,
+) -> SoftwareLevel:
     data = _engine_file(engine)
     level, messages = _plan_level(
         data["levels"], sku=sku, model=model, date=date or (MEDIAN_DATE if median else None)
