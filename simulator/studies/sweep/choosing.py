@@ -92,35 +92,44 @@ class Choice:
         return list(dict.fromkeys((*near, *self._near_best_at_followed())))
 
     def _in_turn(self, points: list[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
-        """Points without those of many clients that fewer, who run first, may put out of question.
+        """Points, those of many clients only after fewer, who may put them out of question.
 
         Estimates leave out the opening burst; in a closed loop of many clients who already wait
         too long for the first token, more of them wait longer. Nor do more clients help where two
         doublings have gained nothing.
         """
-        found = []
+        wanted: dict[Hashable, list[int]] = {}
         for name, concurrency in points:
-            limited = self.estimates[name][concurrency].slo_use > ABOUT_LATE
-            if limited and any(
-                other == name and MANY_CLIENTS <= clients < concurrency for other, clients in points
-            ):
-                continue
-            fewer = {
-                clients: ran
-                for (other, clients), ran in self.shown.items()
-                if other == name and clients < concurrency and ran is not None
-            }
-            late = any(
-                ran.slo_use > 1.0 for clients, ran in fewer.items() if 2 * clients >= MANY_CLIENTS
-            )
-            stalled = any(
-                4 * one <= other and fewer[other].tput < LEAST_GAIN * fewer[one].tput
-                for one in fewer
-                for other in fewer
-            )
-            if not stalled and not (late and concurrency >= MANY_CLIENTS):
-                found.append((name, concurrency))
-        return found
+            wanted.setdefault(name, []).append(concurrency)
+        return [
+            (name, concurrency)
+            for name, own in wanted.items()
+            for concurrency in self._in_turn_of(name, own)
+        ]
+
+    def _in_turn_of(self, name: Hashable, wanted: list[int]) -> list[int]:
+        guesses = self.estimates[name]
+        ran = {clients: run for clients, (_, run) in self._known(name).items()}
+        late = min(
+            (c for c, run in ran.items() if 2 * c >= MANY_CLIENTS and run.slo_use > 1.0),
+            default=inf,
+        )
+        stalled = min(
+            (
+                other
+                for one in ran
+                for other in ran
+                if 4 * one <= other and ran[other].tput < LEAST_GAIN * ran[one].tput
+            ),
+            default=inf,
+        )
+        open_ = [c for c in wanted if c < stalled and not (c > late and c >= MANY_CLIENTS)]
+        many = [c for c in open_ if c >= MANY_CLIENTS and guesses[c].slo_use > ABOUT_LATE]
+        first = min(many, default=0)
+        if many and not any(4 * c >= MANY_CLIENTS for c in ran):
+            first = max((c for c in guesses if c < MANY_CLIENTS), default=first)
+        few = [c for c in open_ if c not in many]
+        return few if first in (0, *few) or (name, first) in self.shown else [*few, first]
 
     def _near_best_at_followed(self) -> list[tuple[Hashable, int]]:
         """Points whose deployment may have the most throughput at a concurrency of its own."""

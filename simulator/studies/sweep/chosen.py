@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 MANY_OPEN, MANY_STATED = 25, 100
 """Points of one frontier beyond which they are chosen; stated ones are run as long as they may."""
 
-FEW = 6
-"""Concurrencies of a deployment of which every one is estimated, and not every other one."""
+FEW, CROWDED = 6, 128
+"""Concurrencies of a deployment of which every one is estimated, and concurrency from which every
+one of more is; below it every other one. [-], [requests]"""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -230,8 +231,10 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
     found: dict[int, SteadyState] = {}
     reason = "no concurrency"
     ascending = sorted(sweep.concurrencies)
-    every_other = [*ascending[:-1:2], ascending[-1]] if len(ascending) > FEW else ascending
-    for concurrency in every_other:
+    each = ascending
+    if len(ascending) > FEW:  # between many clients waits rise too fast for straight lines
+        each = [c for n, c in enumerate(ascending) if not n % 2 or c >= CROWDED]
+    for concurrency in each:
         configured = configure_point(sweep, concurrency)
         if isinstance(configured, UserError):
             reason = str(configured)
