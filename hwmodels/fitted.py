@@ -121,9 +121,7 @@ def _read(directory: Path | None) -> dict[str, Any]:
         check_calibration(directory)
     if not path.exists():
         return {"fits": []}
-    return read_fitted(
-        path, effects=EFFECTS, groups=effect_groups, is_shipped=directory is None
-    )
+    return read_fitted(path, effects=EFFECTS, groups=effect_groups, is_shipped=directory is None)
 
 
 def read_fits(directory: Path | None = None) -> list[dict[str, Any]]:

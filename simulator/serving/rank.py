@@ -405,6 +405,37 @@ class Rank:
         fixed = self.batch.size * self.pool.fixed_blocks_per_request
         return self.held + fixed + self.batch.blocks(step)
 
+    def uses(self, blocks: float, step: int) -> bool:
+        """Whether `used_blocks` in a step are at least so many; counted only near them.
+
+        Each request takes the blocks of its context and less than one more; a block to either
+        side covers the rounding of sums.
+        """
+        batch = self.batch
+        fixed = batch.size * self.pool.fixed_blocks_per_request
+        least = self.held + fixed + batch.context_at(step) / self.pool.block_tokens - 1.0
+        if least + batch.size + 2.0 < blocks:
+            return False
+        return least >= blocks or self.used_blocks(step) >= blocks
+
+    def steps_to_use(self, blocks: float, step: int, horizon: int) -> int:
+        """Steps after which `uses` holds, at least one; it does after ``horizon``. [steps]"""
+        batch = self.batch
+        low, high = 0, horizon
+        if batch.rate_sum > 0.0:
+            per_step = batch.rate_sum / self.pool.block_tokens
+            fixed = batch.size * self.pool.fixed_blocks_per_request
+            left = blocks - self.held - fixed - batch.context_at(step) / self.pool.block_tokens
+            low = max(low, min(floor((left - batch.size - 1.0) / per_step) - 1, horizon - 1))
+            high = min(high, max(ceil((left + 1.0) / per_step) + 1, low + 1))
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.uses(blocks, step + middle):
+                high = middle
+            else:
+                low = middle
+        return high
+
     def fits(self, step: int) -> bool:
         """Whether the batch's blocks in this step fit the pool."""
         return step <= self.safe_step or self.last_fitting_step(step, step) >= step

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.serving.decode_batch import NEVER, DecodeBatch
+from simulator.serving.kv_pool import KvPoolSpec
+from simulator.serving.rank import Rank
 from simulator.serving.request_state import RequestState
 from simulator.serving.step_cost import Line
 from workloads.requests.request import Request
@@ -160,3 +162,21 @@ def test_a_cost_line_serves_until_it_ends_or_the_batch_changes() -> None:
     batch.join(sequence(1, prompt=99, output=10, steps=9), 100)
     batch.attention_s(100)
     assert asked[2:] == [(2, 1101.0)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes=histories(), block=st.sampled_from([1, 16, 256]), blocks=st.integers(-5, 1500))
+def test_a_rank_says_when_its_pool_is_used_as_a_count_does(changes, block, blocks) -> None:
+    """Bounds settle most questions; where they do not, blocks are counted."""
+    pool = KvPoolSpec(block_tokens=block, total_blocks=2000, fixed_blocks_per_request=2)
+    rank = Rank(index=0, pool=pool, cost=FreeSteps(), caches_prefixes=False)
+    rank.held = 7
+    for step, change in changes:
+        if isinstance(change, RequestState):
+            rank.batch.join(change, step)
+        else:
+            rank.batch.leave(change, step)
+    counted = [rank.used_blocks(step + ahead) >= blocks for ahead in range(401)]
+    assert [rank.uses(blocks, step + ahead) for ahead in range(401)] == counted
+    if counted[-1]:
+        assert rank.steps_to_use(blocks, step, 400) == max(counted.index(True), 1)

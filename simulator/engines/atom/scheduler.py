@@ -112,8 +112,7 @@ class AtomScheduler(PrefillFirstScheduler):
     def _is_short(self, rank: Rank, ahead: int) -> bool:
         """Whether a rank's pool is nearly full some steps ahead."""
         step = self.worker.steps - rank.lag + ahead
-        used = rank.used_blocks(step) + rank.leaving_blocks
-        return used >= MEMORY_SHORT * rank.pool.total_blocks
+        return rank.uses(MEMORY_SHORT * rank.pool.total_blocks - rank.leaving_blocks, step)
 
     def _unchanged(self, passes: int, ready: list[bool], fitting: list[Rank]) -> int:
         """Passes up to this many in which decode growth does not change what the rule sees."""
@@ -123,11 +122,8 @@ class AtomScheduler(PrefillFirstScheduler):
             passes = max(rank.steps_with_room(blocks, step, passes), 1)
         for rank, able in zip(self.worker.ranks, ready, strict=True):
             if able and self._is_short(rank, passes):
-                low, high = 0, passes
-                while high - low > 1:
-                    middle = (low + high) // 2
-                    low, high = (low, middle) if self._is_short(rank, middle) else (middle, high)
-                passes = high
+                blocks = MEMORY_SHORT * rank.pool.total_blocks - rank.leaving_blocks
+                passes = rank.steps_to_use(blocks, self.worker.steps - rank.lag, passes)
         return min(passes, NEVER)
 
     def fill(self, rank: Rank, *, may_start: bool) -> None:
