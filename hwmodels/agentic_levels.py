@@ -7,6 +7,8 @@ parameters of ``software/fitted.yaml``, per engine and chip generation, never pe
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
@@ -17,8 +19,21 @@ from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from hwmodels.software import SoftwareLevel
+
+_stand_in: ContextVar[bool] = ContextVar("agentic levels stand in", default=True)
+
+
+@contextmanager
+def fixed_lengths_only() -> Iterator[None]:
+    """Levels of fixed-length runs alone, as if no agentic build were known, for comparisons."""
+    token = _stand_in.set(False)
+    try:
+        yield
+    finally:
+        _stand_in.reset(token)
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +55,7 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
         Day that is asked for; ``None``: the latest. An earlier day than that of the agentic
         build keeps the level.
     """
-    for one in _levels():
+    for one in _levels() if _stand_in.get() else ():
         if (
             one["engine"] == level.engine
             and level.generation in one["generations"]

@@ -2,7 +2,8 @@
 
 Takes names of rows, or none for all of them; ``--csv FILE`` also writes the table, and
 ``--page FILE`` the one of a Markdown page, between its two marks. Finished rows of a page are kept
-beside it, so that an interrupted command goes on where it stopped.
+beside it, so that an interrupted command goes on where it stopped. ``--levels`` compares the step
+times of agentic builds with those of fixed-length runs instead, on the rows that have both.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calibration.agentx import levels
+from calibration.agentx.levels import compared
 from calibration.agentx.rows import MeasuredRow, measured_rows
 from calibration.command_line import run_main
 from simulator.output.kept_work import inputs_digest, kept_beside, once
@@ -107,7 +110,10 @@ def cliffs(rows: Sequence[tuple[MeasuredRow, dict[str, float]]]) -> list[str]:
             told = f"at none of its rows predicted, up to {max(n for n, *_ in points)}"
         else:
             near = "within" if 0.5 <= own / measured <= 2.0 else "not within"
-            told = f"at {own} predicted, {near} one doubling"
+            grid = sorted(n for n, *_ in points)
+            steps = abs(grid.index(own) - grid.index(measured))
+            apart = {0: "the same grid step", 1: "one grid step apart"}.get(steps)
+            told = f"at {own} predicted, {near} one doubling, {apart or f'{steps} steps apart'}"
         lines.append(f"{title}: hits below {100 * CLIFF_HIT:.0f} % at {measured} measured, {told}")
     return lines
 
@@ -156,11 +162,6 @@ def write_page(
     UserError
         If the page has no marks.
     """
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (begin and end):
-        raise UserError(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]} around its table")
     head = ["| run | " + " | ".join(PAGE_FIGURES.values()) + " |"]
     head.append("|---" * (1 + len(PAGE_FIGURES)) + "|")
     out: dict[str, list[str]] = {}
@@ -168,6 +169,22 @@ def write_page(
         out.setdefault(reason, []).append(name)
     left = [f"* left out: {', '.join(names)}: {reason}" for reason, names in out.items()]
     table = "\n".join([*head, *rows, "", *(f"* {bar}" for bar in bars), *left])
+    replace_between(path, MARKS, table)
+
+
+def replace_between(path: Path, marks: tuple[str, str], table: str) -> None:
+    """Replace what stands between two marks of a page.
+
+    Raises
+    ------
+    UserError
+        If the page has no such marks.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (begin and end):
+        raise UserError(f"{path} lacks the marks {marks[0]} and {marks[1]} around its table")
     write_text(path, f"{before}{begin}\n{table}\n{end}{after}")
 
 
@@ -182,7 +199,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--levels", action="store_true")
     asked = parser.parse_args()
+    if asked.levels:
+        rows = [one for one in measured_rows() if one.name in asked.names or not asked.names]
+        both = "\n".join(compared(rows))
+        print(both)
+        if asked.page is not None:
+            replace_between(asked.page, levels.MARKS, both)
+        return
     table: list[dict[str, str | float]] = []
     errors: dict[str, list[float]] = {}
     skipped: list[tuple[str, str]] = []

@@ -160,7 +160,10 @@ def only_one(name: str, value: Any) -> Any:
     if name == "concurrency" or not isinstance(value, list | tuple):
         return value
     if len(value) > 1:
-        raise UserError(f"{name} has several values; session trees take one a system")
+        raise UserError(
+            f"{name} has several values; session trees take one a system: ask once a value, or let "
+            "simulate search --workload agentx try layouts and settings"
+        )
     return value[0]
 
 

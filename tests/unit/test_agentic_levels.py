@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwmodels.agentic_levels import agentic_level
+from hwmodels.agentic_levels import agentic_level, fixed_lengths_only
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
 
@@ -39,3 +39,10 @@ def test_the_agentic_build_stands_in_for_agentic_traffic_and_says_so() -> None:
 def test_other_dates_families_and_chips_keep_their_level(engine, sku, family, date) -> None:
     fixed = level(engine, sku)
     assert agentic_level(fixed, family=family, date=date) is fixed
+
+
+def test_for_comparisons_the_level_of_fixed_lengths_answers_alone() -> None:
+    fixed = level("vllm", "b200")
+    with fixed_lengths_only():
+        assert agentic_level(fixed, family="deepseek_v4", date=None) is fixed
+    assert agentic_level(fixed, family="deepseek_v4", date=None) is not fixed

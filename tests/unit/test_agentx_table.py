@@ -1,5 +1,8 @@
 """The table of public AgentX runs: which rows are simulated how, and what is made of them."""
 
+from types import SimpleNamespace
+
+from calibration.agentx import levels
 from calibration.agentx.__main__ import cliffs, page_row, write_page
 from calibration.agentx.rows import measured_rows
 
@@ -25,7 +28,9 @@ def test_cliffs_are_compared_where_rows_stand_around_one() -> None:
         for name, hit in zip(names, hits, strict=True)
     ]
     (line,) = cliffs([*found, (ROWS["ix440246"], {"gpu_hit": 0.9, "host_hit": 0.0})])
-    assert line.endswith("hits below 80 % at 64 measured, at 96 predicted, within one doubling")
+    assert line.endswith(
+        "hits below 80 % at 64 measured, at 96 predicted, within one doubling, one grid step apart"
+    )
     late = [(row, {"gpu_hit": 0.95, "host_hit": 0.0}) for row, _ in found]
     assert cliffs(late)[0].endswith("at none of its rows predicted, up to 256")
 
@@ -42,3 +47,21 @@ def test_a_page_gets_the_table_between_its_marks(tmp_path) -> None:
     assert text.startswith("a\n<!-- calibration.agentx -->\n| run |")
     assert "* a bar\n* left out: x, y: why\n<!-- end of calibration.agentx -->\nb" in text
     assert "old" not in text
+
+
+def test_both_levels_stand_beside_what_was_measured(monkeypatch) -> None:
+    def point(level, itl_s):
+        metrics = SimpleNamespace(
+            total_tokens_per_s_per_gpu=28_000.0, itl_p90_s=itl_s, ttft_p50_s=2.0
+        )
+        return SimpleNamespace(level=f"vllm@{level}", metrics=metrics)
+
+    row = ROWS["ix440246"]
+    monkeypatch.setattr(levels, "has_agentic_level", lambda one: one is row)
+    monkeypatch.setattr(levels, "_point", lambda _: point("new", 0.02326 * 1.1))
+    monkeypatch.setattr(levels, "_fixed", lambda _: point("old", 0.02326 * 1.8))
+    head, _, line, medians = levels.compared([row, ROWS["kimi_k3_b300_res_c16"]])
+    assert head == "| run | levels | tok/s/GPU | P90 ITL ms | TTFT p50 s |"
+    assert line.startswith("| ix440246: b200:vllm, 64 sessions | new / old | 28,907: -3 / -3 % |")
+    assert "23.3: +10 / +80 %" in line
+    assert medians.endswith("| 3 / 3 % | 10 / 80 % | 1 / 1 % |")
