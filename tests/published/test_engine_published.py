@@ -141,10 +141,10 @@ PUBLISHED_SWEEP = (
 
 
 def test_mi355x_throughput_rises_to_256_clients():
-    """Throughput rises and speed falls at every point, the first two gains to 25 %.
+    """Throughput rises and speed falls at every point, each gain to 25 %.
 
-    The fit has seen these runs, so that agreement is no prediction. Speeds, and the known misses
-    at 64 and 512 clients, are in `test_mi355x_sweep.py`.
+    The fit has seen these runs, so that agreement is no prediction. Speeds, and the known miss at
+    512 clients, are in `test_mi355x_sweep.py`.
     """
     found = [
         run_load(
@@ -159,4 +159,4 @@ def test_mi355x_throughput_rises_to_256_clients():
     measured = np.array([point[2] for point in PUBLISHED_SWEEP])
     gains = throughput[1:] / throughput[:-1]
     published = measured[1:] / measured[:-1]
-    assert gains[:2] == pytest.approx(published[:2], rel=0.25)
+    assert gains == pytest.approx(published, rel=0.25)
