@@ -165,6 +165,8 @@ class Checkout:
         text, words = changed(source, number, what)
         tests, left_s = 0, MOST_S
         for file in files_of(self.changed, module):
+            if left_s <= 0:
+                break
             chosen = sorted(
                 (test["seconds"], name)
                 for name, test in self.tests_of(file).items()
