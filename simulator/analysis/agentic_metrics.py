@@ -53,9 +53,9 @@ class AgenticMetrics:
         Throughput, cached prompt tokens included. [tok/s/GPU]
     computed_tokens_per_s_per_gpu:
         Prompt tokens that no tier of the cache had. [tok/s/GPU]
-    hit_device, hit_host, hit_total, hit_infinite:
-        Share of prompt tokens from the KV pool, from offload tiers, from both, and what an
-        infinite cache of every session would have. [-]
+    hit_device, hit_host, hit_drives, hit_total, hit_infinite:
+        Share of prompt tokens from the KV pool, from host memory, from tiers behind it, from all of
+        them, and what an infinite cache of every session would have. [-]
     in_flight:
         Mean requests in the system (Little's law). [requests]
     """
@@ -73,6 +73,7 @@ class AgenticMetrics:
     computed_tokens_per_s_per_gpu: float
     hit_device: float
     hit_host: float
+    hit_drives: float
     hit_total: float
     hit_infinite: float
     in_flight: float
@@ -138,6 +139,7 @@ def agentic_metrics(
     output = float(records.output_tokens.sum())
     cached = float(records.cached_tokens.sum())
     loaded = float(records.loaded_tokens.sum())
+    drives = float(records.drive_tokens.sum())
     ttft = _statistics("ttft", records.ttft_s)
     itl = _statistics("itl", records.tpot_s)
     e2e = _statistics("e2e", records.e2el_s)
@@ -160,7 +162,8 @@ def agentic_metrics(
         input_tokens_per_s_per_gpu=prompt / per,
         computed_tokens_per_s_per_gpu=(prompt - cached) / per,
         hit_device=(cached - loaded) / prompt,
-        hit_host=loaded / prompt,
+        hit_host=(loaded - drives) / prompt,
+        hit_drives=drives / prompt,
         hit_total=cached / prompt,
         hit_infinite=hit_infinite,
         in_flight=float(records.e2el_s.sum()) / duration_s,

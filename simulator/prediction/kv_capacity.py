@@ -34,7 +34,10 @@ class KvCapacity:
         What the server prints at its start: vLLM's ``GPU KV cache size`` is the number of
         requests of the longest context that fit, times that context. [tokens]
     host_tokens:
-        Context tokens of the host tiers beyond what the pools hold. [tokens]
+        Context tokens of the tiers behind the pools, drives too, beyond what the pools hold.
+        [tokens]
+    has_drives:
+        Whether a tier lies behind host memory.
     session_tokens:
         What a live session takes: its contexts, and the state of windows or linear layers that is
         kept at boundaries of them. [tokens]
@@ -43,6 +46,7 @@ class KvCapacity:
     pool_tokens: float
     logged_tokens: float
     host_tokens: float
+    has_drives: bool = False
     session_tokens: float = SESSION_TOKENS
 
     @property
@@ -76,6 +80,7 @@ def kv_capacity(assembly: Assembly) -> KvCapacity:
         pool_tokens=ranks * tokens,
         logged_tokens=ranks * logged,
         host_tokens=ranks * host,
+        has_drives=len(spec.offload) > 1,
         session_tokens=session,
     )
 

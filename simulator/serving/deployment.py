@@ -336,6 +336,7 @@ def _records(rows: list[RequestState]) -> Records:
         output_tokens=np.array([r.output_tokens for r in requests], dtype=np.int64),
         cached_tokens=np.array([row.cached_tokens for row in rows], dtype=np.int64),
         loaded_tokens=np.array([row.loaded_tokens for row in rows], dtype=np.int64),
+        drive_tokens=np.array([row.drive_tokens for row in rows], dtype=np.int64),
         preemptions=np.array([row.preemptions for row in rows], dtype=np.int32),
         accepted_drafts=np.array(
             [r.output_tokens - 1 - r.decode_steps for r in requests], dtype=np.int64

@@ -83,7 +83,7 @@ class PrefixCache(EvictingTree):
             return last.match
         path = self._tree.walk(keys)
         found = self._last_resumable(path, most)
-        pool = live = depth = 0
+        pool = live = drives = depth = 0
         moving = [0] * len(self._idle_tokens)
         for node, count in path:
             used = min(count, found - depth)
@@ -93,6 +93,8 @@ class PrefixCache(EvictingTree):
                 pool += used
                 if node.holders:
                     live += used
+            elif node.level > 1:
+                drives += used
             moving[node.level] += used * size
             depth += used
         state = None
@@ -103,7 +105,7 @@ class PrefixCache(EvictingTree):
         for level, tier in enumerate(self.pool.offload, start=1):
             if moving[level]:
                 load_s += tier.load_s(moving[level] * self.pool.token_bytes)
-        match = PrefixMatch(found * size, pool * size, live * size, load_s)
+        match = PrefixMatch(found * size, pool * size, live * size, load_s, drives * size)
         self._last = Look(keys, most, self._changes, path, state, match)
         return match
 

@@ -23,12 +23,15 @@ class PrefixMatch(NamedTuple):
         hold. [tokens]
     load_s:
         Time to bring the rest from the offload tiers; 0 if nothing has to come. [s]
+    drive_tokens:
+        Tokens of the rest that lie behind the first offload tier. [tokens]
     """
 
     tokens: int
     pool_tokens: int
     live_tokens: int
     load_s: float
+    drive_tokens: int = 0
 
 
 class Look(NamedTuple):

@@ -189,7 +189,7 @@ class Rank:
         sequence.order = order
         self.safe_step = -1
         load_s = 0.0
-        loaded = 0
+        loaded = from_drives = 0
         match = sequence.match
         if match is not None:
             assert self.cache is not None
@@ -200,6 +200,7 @@ class Rank:
             sequence.computed = sequence.resumed = match.tokens
             load_s = match.load_s
             loaded = match.tokens - match.pool_tokens
+            from_drives = match.drive_tokens
             sequence.match = None
         elif sequence.swapped:
             assert self.pool.swap is not None
@@ -212,6 +213,7 @@ class Rank:
             sequence.scheduled_s = now
             sequence.cached_tokens = sequence.computed
             sequence.loaded_tokens = loaded
+            sequence.drive_tokens = from_drives
         tokens = sequence.target if holds_prompt else sequence.computed
         sequence.blocks = self.pool.blocks(tokens) - sequence.shared_blocks
         self.held += sequence.blocks

@@ -43,6 +43,7 @@ COLUMNS = (
     Column("output_tokens", "int64", "tokens", "output length"),
     Column("cached_tokens", "int64", "tokens", "prompt tokens found in the prefix cache"),
     Column("loaded_tokens", "int64", "tokens", "those of them that came from offload tiers"),
+    Column("drive_tokens", "int64", "tokens", "those of these from tiers behind the first"),
     Column("preemptions", "int32", "-", "times it lost its KV blocks and started again"),
     Column("accepted_drafts", "int64", "tokens", "draft tokens accepted under speculation"),
 )
@@ -72,6 +73,7 @@ class Records:
     output_tokens: IntArray
     cached_tokens: IntArray
     loaded_tokens: IntArray
+    drive_tokens: IntArray
     preemptions: IntArray
     accepted_drafts: IntArray
 

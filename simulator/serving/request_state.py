@@ -43,9 +43,9 @@ class RequestState:
     published:
         Leading prompt tokens that later prompts may hit as soon as one is looked up; 0: no more
         than are in the tree. [tokens]
-    cached_tokens, loaded_tokens:
-        Prompt tokens found in the prefix cache when it was first admitted, and those of them that
-        came from offload tiers. [tokens]
+    cached_tokens, loaded_tokens, drive_tokens:
+        Prompt tokens found in the prefix cache when it was first admitted, those of them that
+        came from offload tiers, and of these from tiers behind the first. [tokens]
     match:
         What the prefix cache has of its prompt, as of the instant of its admission.
     swapped:
@@ -60,6 +60,7 @@ class RequestState:
         "blocks",
         "cached_tokens",
         "computed",
+        "drive_tokens",
         "final_tokens",
         "finish_s",
         "first_token_s",
@@ -116,6 +117,7 @@ class RequestState:
         self.swapped = False
         self.cached_tokens = 0
         self.loaded_tokens = 0
+        self.drive_tokens = 0
         self.preemptions = 0
         self.order = 0
         self.worker = 0

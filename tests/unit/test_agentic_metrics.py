@@ -23,6 +23,7 @@ RUN = records(
     output_tokens=[11, 101, 51, 1],
     cached_tokens=[0, 1500, 3000 - 64, 3900],
     loaded_tokens=[0, 500, 0, 0],
+    drive_tokens=[0, 200, 0, 0],
 )
 
 
@@ -31,7 +32,7 @@ def test_throughput_counts_cached_prompts_over_first_send_to_last_return() -> No
     assert m.duration_s == 40.0
     assert m.total_tokens_per_s_per_gpu == pytest.approx((10_000 + 164) / 40 / 2)
     assert m.computed_tokens_per_s_per_gpu == pytest.approx((10_000 - 8336) / 40 / 2)
-    assert (m.hit_device, m.hit_host) == pytest.approx((0.7836, 0.05))
+    assert (m.hit_device, m.hit_host, m.hit_drives) == pytest.approx((0.7836, 0.03, 0.02))
     assert m.hit_total == pytest.approx(0.8336)
     assert m.in_flight == pytest.approx((3 + 12 + 6 + 20) / 40)
 

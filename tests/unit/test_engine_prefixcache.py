@@ -140,7 +140,7 @@ def test_evicted_blocks_come_back_from_the_tiers_at_their_bandwidth() -> None:
     # the tail went first: block 4 is the oldest in the host tier and fell to disk
     match = known.match(prompt(1, 2, 3, 4), 17)
     assert match == PrefixMatch(
-        tokens=16, pool_tokens=4, live_tokens=0, load_s=(0.5 + 80 / 16) + 40 / 4
+        tokens=16, pool_tokens=4, live_tokens=0, load_s=(0.5 + 80 / 16) + 40 / 4, drive_tokens=4
     )
     known.insert(prompt(1, 2, 3, 4), known.hold(prompt(1, 2, 3, 4), match))
     assert known.match(prompt(1, 2, 3, 4), 17).load_s == 0.0

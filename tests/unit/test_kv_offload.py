@@ -93,6 +93,20 @@ def test_a_write_back_tier_adds_its_room_to_the_pools() -> None:
     assert cache.match(prompts[1], 17).pool_tokens == 0
 
 
+def test_tokens_behind_the_first_tier_are_told_apart() -> None:
+    host = OffloadTier(name="host", capacity_bytes=8.0, bandwidth_bytes_per_s=2.0)
+    nvme = OffloadTier(name="nvme", capacity_bytes=1e3, bandwidth_bytes_per_s=1.0)
+    pool = KvPoolSpec(total_blocks=10, block_tokens=4, block_bytes=4.0, offload=(host, nvme))
+    cache = PrefixCache(pool)
+    (prompt,) = requests((16, 1))
+    prompt.block_tokens, prompt.block_hashes = 4, tuple(range(4))
+    cache.release(cache.insert(prompt, None))
+    cache.shrink(1)  # of four blocks one stays, two fit the host, and the oldest lies on drives
+    match = cache.match(prompt, 17)
+    assert (match.tokens, match.pool_tokens, match.drive_tokens) == (16, 4, 4)
+    assert match.load_s == pytest.approx(8 / 2.0 + 4 / 1.0)
+
+
 @pytest.mark.parametrize(("capacity", "second"), [(32.0, 0), (48.0, 16)])
 def test_a_write_through_tier_first_holds_what_the_pool_holds(capacity, second) -> None:
     tier = OffloadTier(

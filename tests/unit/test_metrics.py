@@ -42,6 +42,7 @@ def records_of(rows, **changes):
             "rank": zeros,
             "cached_tokens": zeros,
             "loaded_tokens": zeros,
+            "drive_tokens": zeros,
             "preemptions": zeros,
             "accepted_drafts": zeros,
         }

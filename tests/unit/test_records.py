@@ -30,6 +30,7 @@ def make(count, *, first=0, **changes):
         "output_tokens": np.full(count, 11),
         "cached_tokens": np.zeros(count),
         "loaded_tokens": np.zeros(count),
+        "drive_tokens": np.zeros(count),
         "preemptions": np.zeros(count),
         "accepted_drafts": np.full(count, 4),
     }

@@ -87,10 +87,11 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
             number(point.tokens_per_s_per_utility_mw / 1e6),
         )
     out.print(speed)
+    drives = any(point.capacity.has_drives for point in points)
     cache = table_of(
         title="prompt tokens from cache, %; KV pools in M tokens, in use by running requests in %",
         headers=(
-            *("sessions", "device", "host", "all", "infinite"),
+            *("sessions", "device", "host", *(("drives",) if drives else ()), "all", "infinite"),
             *("pool", "as logged", "in use", "host", "fills at", "with host"),
         ),
     )
@@ -98,8 +99,9 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
         m, c = point.metrics, point.capacity
         cache.add_row(
             str(m.sessions),
-            *(f"{100 * hit:.1f}" for hit in (m.hit_device, m.hit_host, m.hit_total)),
-            f"{100 * m.hit_infinite:.1f}",
+            *(f"{100 * hit:.1f}" for hit in (m.hit_device, m.hit_host)),
+            *((f"{100 * m.hit_drives:.1f}",) if drives else ()),
+            *(f"{100 * hit:.1f}" for hit in (m.hit_total, m.hit_infinite)),
             *(number(tokens / 1e6) for tokens in (c.pool_tokens, c.logged_tokens)),
             f"{100 * point.kv_use:.1f}",
             number(c.host_tokens / 1e6),
