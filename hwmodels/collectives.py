@@ -138,7 +138,7 @@ def collective_s(
     if group_size <= 1:
         return np.zeros_like(np.asarray(message_bytes, dtype=float))
     g = group_size
-    w = min(g, int(sku.scaleup_world or 1))
+    w = min(g, int(sku.scaleup_world))
     factor = {OpKind.ALL_REDUCE: 2.0 * (g - 1) / g, OpKind.POINT_TO_POINT: 1.0}.get(
         kind, (g - 1) / g
     )

@@ -84,6 +84,19 @@ def test_dated_floors_are_the_slope_of_their_logarithm():
     assert dated_floors(("b300",), factor_of=factor_of, runs=runs) is None
 
 
+def test_dated_floors_count_years_and_days():
+    """Two months over a new year, and half of one: 5 % a month all the way."""
+    months = {"2025-11-15": 0.0, "2026-01": 2.0, "2026-01-30": 2.5}
+
+    def factor_of(family, engine, sku, date):
+        return 0.95 ** months[date]
+
+    runs = [f"dsv3/vllm/b200/{date}" for date in months]
+    found = dated_floors(("b200",), factor_of=factor_of, runs=runs)
+    assert found.change == pytest.approx(-0.05)
+    assert (found.first, found.last) == ("2025-11-15", "2026-01-30")
+
+
 def test_the_sheet_says_how_floors_moved_with_the_software():
     assert "by date: floors of" in sheet_of("sku", "b200")["floors_by_date"]
     assert "a month" in sheet_of("sku", "vr200")["floors_by_date"]
