@@ -17,6 +17,7 @@ def test_rows_have_the_window_the_drafts_and_the_client_of_their_run() -> None:
     assert ROWS["kimi_k3_b300_res_c16"].settings["spec"] == "dspark:7"
     assert ROWS["kimi_k3_b300_res_c16"].settings["acceptance_length"] == 3.84
     assert ROWS["lane20m_c12"].skipped == "class agentx-other has no run of its own"
+    assert (ROWS["ix439522"].kv_offload, ROWS["ix440246"].kv_offload) == ("cpu:356GB", None)
     assert len(ROWS) == 52
 
 
