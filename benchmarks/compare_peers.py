@@ -5,11 +5,12 @@
 Installs AISimulate into an environment of its own (``--environment``, default under ``~/.cache``;
 1.5 GB, a few minutes), runs both simulators in turn, each run in a fresh process, and prints
 medians, their ratios and what shows that both did the same work: forward passes of a rank and mean
-TPOT. So that they do, this project's step costs are multiplied by one stated factor per chip and
-model (`peer_workloads.STEP_FACTOR`); its own mean TPOT is printed beside. Speed is compared here,
-not accuracy. (``w1`` sits on an edge of capacity, where a few percent in the time of a step change
-passes and TPOT; ``w1-5`` is the same at 5 requests a second.) ``--json FILE`` keeps all measured
-figures. Wait until the machine has nothing else to do: ratios hold within one run only.
+TPOT. So that they do, this project's step costs are multiplied by one factor per chip and model,
+which gives AISimulate's mean TPOT on the workload of `peer_workloads.MATCHED`; the own mean TPOT is
+printed beside. Speed is compared here, not accuracy. (``w1`` sits on an edge of capacity, where a
+few percent in the time of a step change passes and TPOT; ``w1-5`` is the same at 5 requests a
+second.) ``--json FILE`` keeps all measured figures. Wait until the machine has nothing else to do:
+ratios hold within one run only.
 
 Engine seconds are wall time of the run call: AISimulate's own ``wall_time_ms``; here
 `simulator.serving.deployment.run_deployment`. Imports, reading and writing are in neither. Tables
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from peer_workloads import WORKLOADS, PeerWorkload
+from peer_workloads import MATCHED, WORKLOADS, PeerWorkload
 
 PACKAGE = "aisimulate"
 VIDUR_S = {"w1": 7.63, "w2": 27.0}
@@ -41,6 +42,7 @@ and profiles are not on PyPI). [s]"""
 BARS = {"w1": (2.5, 20.0), "w2": (6.0, 45.0), "v4": (15.0, None)}
 """How many times as fast as AISimulate and Vidur this project means to be."""
 
+REPORT = "prediction.json"
 TRACE_BLOCK_TOKENS = 512
 SAME_WORK = 0.2
 
@@ -125,10 +127,11 @@ def ours(arguments: list[str]) -> str:
     return done.stdout
 
 
-def run_ours(workload: PeerWorkload, *, count: bool = False) -> dict[str, Any]:
+def run_ours(workload: PeerWorkload, *, factor: float, count: bool = False) -> dict[str, Any]:
     """One run of this project in a process of its own."""
     start_s = time.perf_counter()
-    found: dict[str, Any] = json.loads(ours([workload.name, *(["--count"] if count else [])]))
+    more = ["--factor", str(factor), *(["--count"] if count else [])]
+    found: dict[str, Any] = json.loads(ours([workload.name, *more]))
     return found | {"process_s": time.perf_counter() - start_s}
 
 
@@ -137,6 +140,7 @@ def run_peer(
 ) -> dict[str, Any]:
     """One run of AISimulate in a process of its own."""
     out = config.with_suffix(".out")
+    (out / REPORT).unlink(missing_ok=True)
     command = [programs / PACKAGE, "predict", "--config", config, "--output-dir", out]
     start_s = time.perf_counter()
     done = subprocess.run(
@@ -145,10 +149,10 @@ def run_peer(
         capture_output=True,
         text=True,
     )
-    if done.returncode:
+    if done.returncode and not (out / REPORT).exists():  # its shutdown may time out afterwards
         raise SystemExit(f"{PACKAGE} failed on {workload.name}:\n{done.stdout}{done.stderr}")
     process_s = time.perf_counter() - start_s
-    report = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
+    report = json.loads((out / REPORT).read_text(encoding="utf-8"))
     found = {
         "engine_s": report["wall_time_ms"] / 1e3,
         "process_s": process_s,
@@ -198,7 +202,20 @@ def median(runs: list[dict[str, Any]], name: str) -> float:
     return statistics.median(run[name] for run in runs)
 
 
-def print_work(workload: PeerWorkload, *, mine: dict[str, Any], peer: dict[str, Any]) -> None:
+def step_factors(
+    workloads: list[PeerWorkload], *, programs: Path, configs: dict[str, Path]
+) -> dict[str, float]:
+    """What this project's step costs are multiplied by in each workload. [-]"""
+    found = {}
+    for name in {MATCHED[each.name] for each in workloads}:
+        seen = run_peer(WORKLOADS[name], programs=programs, config=configs[name])
+        found[name] = float(ours([name, "--match", str(seen["mean_tpot_ms"])]))
+    return {each.name: found[MATCHED[each.name]] for each in workloads}
+
+
+def print_work(
+    workload: PeerWorkload, *, factor: float, mine: dict[str, Any], peer: dict[str, Any]
+) -> None:
     """Whether both did the same work."""
     name = workload.name
     for field, unit in (
@@ -217,7 +234,7 @@ def print_work(workload: PeerWorkload, *, mine: dict[str, Any], peer: dict[str, 
             f"{100 * change:>+8.1f} %  {verdict}"
         )
     print(
-        f"{name:>6}  step costs times {workload.step_factor:g}; mean_tpot_ms without "
+        f"{name:>6}  step costs times {factor:g}; mean_tpot_ms without "
         f"{mine['unscaled_tpot_ms']:.1f} ms"
     )
 
@@ -252,22 +269,24 @@ def main() -> None:
     workloads = [WORKLOADS[name] for name in options.workloads]
     folder = options.environment.resolve() / "runs"
     folder.mkdir(exist_ok=True)
-    configs = {each.name: peer_config(each, folder=folder) for each in workloads}
+    needed = {each.name for each in workloads} | {MATCHED[each.name] for each in workloads}
+    configs = {name: peer_config(WORKLOADS[name], folder=folder) for name in needed}
+    factors = step_factors(workloads, programs=programs, configs=configs)
     mine: dict[str, list[dict[str, Any]]] = {each.name: [] for each in workloads}
     peer: dict[str, list[dict[str, Any]]] = {each.name: [] for each in workloads}
     print(f"\nequal work: this project, {PACKAGE}, difference")
     counted: dict[str, Any] = {}
     for each in workloads:
         work = (
-            run_ours(each, count=True),
+            run_ours(each, factor=factors[each.name], count=True),
             run_peer(each, programs=programs, config=configs[each.name], count=True),
         )
-        print_work(each, mine=work[0], peer=work[1])
+        print_work(each, factor=factors[each.name], mine=work[0], peer=work[1])
         counted[each.name] = {"mine": work[0], "peer": work[1]}
     for _ in range(options.runs):
         for each in workloads:
             peer[each.name].append(run_peer(each, programs=programs, config=configs[each.name]))
-            mine[each.name].append(run_ours(each))
+            mine[each.name].append(run_ours(each, factor=factors[each.name]))
     print(
         f"\nmedians of {options.runs} runs in turn [s]\n{'':>6}{'engine':>10}{'+ tables':>10}"
         f"{'process':>10}{PACKAGE:>12}{'process':>10}{'ratio':>9}{'bar':>6}{'+ tables':>9}"

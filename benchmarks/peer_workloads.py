@@ -9,8 +9,8 @@ project's own step costs, which takes longer.
 
 Speed is compared at equal work, so that both simulators must take about as many steps in about as
 much simulated time. Their step costs differ, as their sources do; so this project's are multiplied
-by one factor per chip and model (`STEP_FACTOR`), fitted to AISimulate's mean TPOT on one workload
-of the pair. That says nothing of accuracy: neither side is a measurement.
+by ``--factor``, which ``--match MS`` finds from the other's mean TPOT. That says nothing of
+accuracy: neither side is a measurement.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ if TYPE_CHECKING:
 
 SEED = 42
 
-STEP_FACTOR = {("a100", "llama-3.1-8b"): 1.26, ("b200", "deepseek-v4-pro"): 1.4}
-"""What makes the mean TPOT AISimulate's: 22.8 ms of ``w1-5`` and 63 ms of ``v4`` (0.13, November
-2026). ``w1`` would not do: a few percent in the time of a step change its load by much more. [-]"""
+MATCHED = {"w1": "w1-5", "w1-5": "w1-5", "w2": "w1-5", "v4": "v4"}
+"""Workload whose mean TPOT gives the factor on the step costs of each: one per chip and model.
+``w1`` would not do: a few percent in the time of a step change its load by much more."""
+
+MATCH_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,6 @@ class PeerWorkload:
     def concurrency(self) -> int:
         """Clients of a closed loop, or the batch cap of an open one."""
         return 64 if self.rate_per_s is None else 128
-
-    @property
-    def step_factor(self) -> float:
-        """What this project's step costs are multiplied by. [-]"""
-        return STEP_FACTOR[self.scenario["sku"], self.scenario["model"]]
 
 
 class ScaledCost:
@@ -181,13 +178,13 @@ def draw(workload: PeerWorkload) -> tuple[list[Request], Load]:
     ], load
 
 
-def build(workload: PeerWorkload, *, factor: float | None = None) -> tuple[Deployment, str]:
+def build(workload: PeerWorkload, *, factor: float = 1.0) -> tuple[Deployment, str]:
     """What serves the workload, and the kind of its prediction.
 
     Parameters
     ----------
     factor:
-        On the step costs; ``None``: the workload's. [-]
+        On the step costs. [-]
     """
     configuration, _ = configure_run(
         Scenario(**workload.scenario),
@@ -199,7 +196,6 @@ def build(workload: PeerWorkload, *, factor: float | None = None) -> tuple[Deplo
     assembly = assemble(dataclasses.replace(configuration, pools=(pool,)))
     served = assembly.deployment.aggregated
     assert served is not None
-    factor = workload.step_factor if factor is None else factor
     if factor != 1.0:
         served = dataclasses.replace(served, cost=ScaledCost(served.cost, factor))
     # AISimulate's requests are at its scheduler at once
@@ -238,18 +234,34 @@ def figures(records: Records) -> dict[str, float]:
     }
 
 
+def matching_factor(workload: PeerWorkload, *, tpot_ms: float) -> float:
+    """The factor on the step costs that gives a mean TPOT. [-]"""
+    requests, load = draw(workload)
+    factor = 1.0
+    for _ in range(MATCH_ROUNDS):
+        deployment, _ = build(workload, factor=factor)
+        own = figures(run_deployment(deployment=deployment, requests=requests, load=load))
+        factor *= tpot_ms / own["mean_tpot_ms"]
+    return round(factor, 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="run one workload of compare_peers.py")
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--count", action="store_true", help="count engine passes as well")
     parser.add_argument("--write-lengths", type=Path, help="write the lengths as JSON, run nothing")
+    parser.add_argument("--factor", type=float, default=1.0, help="on the step costs")
+    parser.add_argument("--match", type=float, help="print the factor that gives this TPOT [ms]")
     options = parser.parse_args()
     workload = WORKLOADS[options.workload]
+    if options.match is not None:
+        print(matching_factor(workload, tpot_ms=options.match))
+        return
     if options.write_lengths is not None:
         options.write_lengths.write_text(json.dumps(lengths_of(workload)), encoding="utf-8")
         return
     marks = [time.perf_counter()]
-    deployment, kind = build(workload)
+    deployment, kind = build(workload, factor=options.factor)
     marks.append(time.perf_counter())
     requests, load = draw(workload)
     marks.append(time.perf_counter())
@@ -262,7 +274,7 @@ def main() -> None:
         passes = Passes()
         run_deployment(deployment=deployment, requests=requests, load=load, on_step=passes)
         result |= passes.to_dict()
-        own = build(workload, factor=1.0)[0]
+        own = build(workload)[0]
         unscaled = figures(run_deployment(deployment=own, requests=requests, load=load))
         result["unscaled_tpot_ms"] = unscaled["mean_tpot_ms"]
     print(json.dumps(result))
