@@ -13,10 +13,10 @@ second.) ``--json FILE`` keeps all measured figures. Wait until the machine has 
 ratios hold within one run only.
 
 Engine seconds are wall time of the run call: AISimulate's own ``wall_time_ms``; here
-`simulator.serving.deployment.run_deployment`. Imports, reading and writing are in neither. Tables
-of step
-costs, which AISimulate looks up while it runs, are built before the call here and take another
-fraction of a second, which is printed and counted in the ratio of the last column.
+`simulator.serving.deployment.run_deployment`; ``CPU`` is the ratio of its processor times, which a
+busy machine disturbs less. Imports, reading and writing are in neither. Tables of step costs, which
+AISimulate looks up while it runs, are built before the call here and take another fraction of a
+second, which is printed and counted in the ratio of the last but two columns.
 """
 
 from __future__ import annotations
@@ -44,6 +44,34 @@ BARS = {"w1": (2.5, 20.0), "w2": (6.0, 45.0), "v4": (15.0, None)}
 
 REPORT = "prediction.json"
 TRACE_BLOCK_TOKENS = 512
+CPU_HOOK = """
+import importlib, os, resource
+
+load = importlib.import_module
+
+def cpu_s():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+def import_module(name, package=None):
+    module = load(name, package)
+    if name == "aisimulate._runtime" and not hasattr(module, "untimed"):
+        module.untimed = module.run_replay_json
+
+        def timed(specification):
+            start_s = cpu_s()
+            report = module.untimed(specification)
+            with open(os.environ["PEER_CPU"], "w") as file:
+                file.write(str(cpu_s() - start_s))
+            return report
+
+        module.run_replay_json = timed
+    return module
+
+importlib.import_module = import_module
+"""
+"""Notes the processor time of the peer's run call, which its report does not tell."""
+
 SAME_WORK = 0.2
 
 
@@ -142,12 +170,16 @@ def run_peer(
     out = config.with_suffix(".out")
     (out / REPORT).unlink(missing_ok=True)
     command = [programs / PACKAGE, "predict", "--config", config, "--output-dir", out]
+    hook, cpu = config.parent / "hook", config.with_suffix(".cpu")
+    hook.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(CPU_HOOK, encoding="utf-8")
     start_s = time.perf_counter()
     done = subprocess.run(
         [*command, "--overwrite", *(["--detail", "time"] if count else [])],
         check=False,
         capture_output=True,
         text=True,
+        env=os.environ | {"PYTHONPATH": str(hook), "PEER_CPU": str(cpu)},
     )
     if done.returncode and not (out / REPORT).exists():  # its shutdown may time out afterwards
         raise SystemExit(f"{PACKAGE} failed on {workload.name}:\n{done.stdout}{done.stderr}")
@@ -155,6 +187,7 @@ def run_peer(
     report = json.loads((out / REPORT).read_text(encoding="utf-8"))
     found = {
         "engine_s": report["wall_time_ms"] / 1e3,
+        "engine_cpu_s": float(cpu.read_text(encoding="utf-8")),
         "process_s": process_s,
         "mean_tpot_ms": report["mean_tpot_ms"],
         "mean_ttft_ms": report["mean_ttft_ms"],
@@ -242,11 +275,12 @@ def print_work(
 def print_ratios(name: str, *, mine: list[dict[str, Any]], peer: list[dict[str, Any]]) -> None:
     engine_s, peer_s = median(mine, "engine_s"), median(peer, "engine_s")
     whole_s = engine_s + median(mine, "tables_s") + median(mine, "requests_s")
+    cpu = median(peer, "engine_cpu_s") / median(mine, "engine_cpu_s")
     bar, vidur_bar = BARS.get(name, (None, None))
     vidur_s = VIDUR_S.get(name)
     print(
         f"{name:>6}{engine_s:>10.3f}{whole_s:>10.3f}{median(mine, 'process_s'):>10.2f}"
-        f"{peer_s:>12.2f}{median(peer, 'process_s'):>10.2f}{peer_s / engine_s:>9.1f}"
+        f"{peer_s:>12.2f}{median(peer, 'process_s'):>10.2f}{peer_s / engine_s:>9.1f}{cpu:>7.1f}"
         f"{'' if bar is None else f'{bar:g}':>6}{peer_s / whole_s:>9.1f}"
         f"{'' if vidur_s is None else f'{vidur_s / engine_s:.0f}':>8}"
         f"{'' if vidur_bar is None else f'{vidur_bar:g}':>6}"
@@ -289,8 +323,8 @@ def main() -> None:
             mine[each.name].append(run_ours(each, factor=factors[each.name]))
     print(
         f"\nmedians of {options.runs} runs in turn [s]\n{'':>6}{'engine':>10}{'+ tables':>10}"
-        f"{'process':>10}{PACKAGE:>12}{'process':>10}{'ratio':>9}{'bar':>6}{'+ tables':>9}"
-        f"{'Vidur':>8}{'bar':>6}"
+        f"{'process':>10}{PACKAGE:>12}{'process':>10}{'ratio':>9}{'CPU':>7}{'bar':>6}"
+        f"{'+ tables':>9}{'Vidur':>8}{'bar':>6}"
     )
     for each in workloads:
         print_ratios(each.name, mine=mine[each.name], peer=peer[each.name])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simulator.engines.pools import PoolConfiguration, deployment_label
+from simulator.engines.registry import engine_class
 from simulator.recipes.cells import ActiveCells
 from simulator.recipes.choice import build_day, choose_level, find_recipe
 from simulator.recipes.files import Recipe, Scalar, load_recipes
@@ -13,7 +14,7 @@ from simulator.recipes.layouts import PoolRequest, complete_layouts
 from simulator.recipes.limits import follow, nearest_length, reads_length, recorded_settings
 from simulator.recipes.recorded_lookup import RecordedLookup
 from simulator.recipes.speculation import resolve_speculation
-from simulator.recipes.stated import stated_by_pool
+from simulator.recipes.stated import stated_by_pool, whole_prompt_error
 from workloads.errors import shown
 
 if TYPE_CHECKING:
@@ -205,6 +206,14 @@ def resolve_recipe(
             | recorded.names(pool.role)
             | own[pool.role].keys(),
         )
+        budget = engine_class(engine.engine).budget_setting
+        if budget in raised and budget in own[pool.role]:
+            raise whole_prompt_error(
+                budget,
+                value=own[pool.role][budget],
+                longest_prompt=longest_prompt or isl,
+                engine=engine,
+            )
         elsewhere = recorded.of_other_loads(pool.role)
         followed = {
             name: "recorded for other loads only" if name in elsewhere else "none is recorded"

@@ -32,6 +32,7 @@ GRAPH_SETTINGS = frozenset(
     }
 )
 """Settings from which the largest captured graph follows."""
+_BUDGETS = (("max_num_batched_tokens", "max_num_seqs"), ("max_num_tokens", "max_batch_size"))
 _ROLES: tuple[Role, ...] = ("prefill", "decode")
 
 
@@ -125,13 +126,27 @@ def check_consistent(settings: EngineSettings, *, stated: Mapping[str, Scalar]) 
             f"{stated['max_cudagraph_capture_size']} contradict each other: without graphs none "
             "is captured, so keep one of them"
         )
-    budget, running = values.get("max_num_batched_tokens"), values.get("max_num_seqs")
-    given = {"max_num_batched_tokens", "max_num_seqs"} & stated.keys()
-    if given and budget is not None and running is not None and budget < running:
-        raise UserError(
-            f"engine setting max_num_batched_tokens is {budget}, below max_num_seqs, {running}: "
-            f"a step could not hold one token of each request, so raise one or lower the other"
-        )
+    for name, cap in _BUDGETS:
+        budget, running = values.get(name), values.get(cap)
+        given = {name, cap} & stated.keys()
+        if name == "max_num_tokens" and len(given) < 2:
+            continue  # TensorRT-LLM starts with its large default of the other
+        if given and budget is not None and running is not None and budget < running:
+            raise UserError(
+                f"engine setting {name} is {budget}, below {cap}, {running}: a step could not "
+                "hold one token of each request, so raise one or lower the other"
+            )
+
+
+def whole_prompt_error(
+    name: str, *, value: Scalar, longest_prompt: int, engine: EngineLabel
+) -> UserError:
+    """A stated step budget that does not hold the prompts, which the engine does not cut."""
+    return UserError(
+        f"engine setting {name} is {value}, below the longest prompt, {longest_prompt} tokens, "
+        f"which {engine.label} takes whole without chunked prefill: raise it or state "
+        "enable_chunked_prefill=true"
+    )
 
 
 def invalid_setting(error: ValidationError, *, engine: str) -> UserError:

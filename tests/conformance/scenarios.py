@@ -6,6 +6,7 @@ KINDS = (
     "plain",
     "whole_prompts",
     "tiny_pool",
+    "tiny_first_chunk",
     "prefix",
     "speculation",
     "interval",
@@ -58,6 +59,8 @@ def _vllm(kind, rng):
     }
     if kind == "whole_prompts":
         scenario["settings"]["max_num_batched_tokens"] = rng.choice([256, 300, 512])
+    if kind == "tiny_first_chunk":
+        scenario["settings"]["scheduler_reserve_full_isl"] = False
     if "tiny" in kind:
         scenario["blocks"] = rng.choice([1, 2, 3]) * -(-320 // block)
     if "interval" in kind:

@@ -72,6 +72,7 @@ class Rank:
         sched.max_num_seqs = settings["max_num_seqs"]
         sched.enable_chunked_prefill = settings["enable_chunked_prefill"]
         sched.prefill_schedule_interval = settings.get("prefill_schedule_interval", 1)
+        sched.scheduler_reserve_full_isl = settings.get("scheduler_reserve_full_isl", True)
         sched.async_scheduling = scenario["async"]
         cache.block_size = scenario["block_tokens"]
         cache.enable_prefix_caching = settings["enable_prefix_caching"]

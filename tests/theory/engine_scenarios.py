@@ -54,14 +54,18 @@ class SegmentedCost:
 
 
 ENGINES = st.one_of(
-    st.builds(
-        VllmSettings,
-        max_num_batched_tokens=st.integers(8, 200),
-        max_num_seqs=st.integers(1, 12),
-        enable_chunked_prefill=st.booleans(),
-        enable_prefix_caching=st.booleans(),
-        prefill_schedule_interval=st.integers(1, 5),
-        async_scheduling=st.booleans(),
+    *(
+        st.builds(
+            VllmSettings,
+            max_num_batched_tokens=budget,
+            max_num_seqs=st.integers(1, 12),
+            enable_chunked_prefill=st.just(cut),
+            enable_prefix_caching=st.booleans(),
+            prefill_schedule_interval=st.integers(1, 5),
+            async_scheduling=st.booleans(),
+            scheduler_reserve_full_isl=st.booleans(),
+        )
+        for cut, budget in ((True, st.integers(8, 200)), (False, st.integers(LONGEST_TOKENS, 700)))
     ),
     st.builds(
         SglangSettings,

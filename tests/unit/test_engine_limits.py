@@ -283,14 +283,18 @@ def test_graphs_of_prompts_are_a_setting(engine, stated, replays):
     assert (mixed == plain) is replays
 
 
-def test_pieces_of_prompts_reach_further_than_the_graphs_of_decoding():
-    """TensorRT-LLM captures ``capture_num_tokens`` apart from ``cuda_graph_max_batch_size``."""
-    stated = {
-        "enable_piecewise_cuda_graph": True,
-        "cuda_graph_max_batch_size": 32,
-        "capture_num_tokens": 2048,
-    }
-    configuration, _ = configured("TP8", sku="b200", engine="trt", engine_settings=stated)
+@pytest.mark.parametrize(
+    ("engine", "decode", "pieces"),
+    [
+        ("trt", "cuda_graph_max_batch_size", {"capture_num_tokens": 2048}),
+        ("sglang", "cuda_graph_max_bs", {}),  # its own default, with latent attention
+        ("sglang", "cuda_graph_max_bs", {"piecewise_cuda_graph_max_tokens": 2048}),
+    ],
+)
+def test_pieces_of_prompts_reach_further_than_the_graphs_of_decoding(engine, decode, pieces):
+    """They are captured up to a size of their own."""
+    stated = {"enable_piecewise_cuda_graph": True, decode: 32, **pieces}
+    configuration, _ = configured("TP8", sku="b200", engine=engine, engine_settings=stated)
     cost = assemble(configuration).pools[0].cost
     for tokens, replays in ((32, True), (2048, True), (2049, False)):
         step = {"rank_tokens": tokens, "group_tokens": tokens}

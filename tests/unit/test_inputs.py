@@ -49,6 +49,7 @@ FULL = {
     "requests": 96,
     "overrides": {"hbm_usable_bytes": 76.5e9},
 }
+DENSE = {"sku": "h100", "model": "llama-3.1-8b", "precision": "bf16", "deployment": "TP1"}
 SHOWN_BY = {
     ("sglang", "keeps_loader_scales"): (
         {**HOPPER, "isl": 256, "osl": 8, "concurrency": 2, "requests": 4},
@@ -59,6 +60,7 @@ SHOWN_BY = {
         RANKS,
         DELAYED | {"prefill_delayer_bounds_slots": False},
     ),
+    ("sglang", "piecewise_cuda_graph_max_tokens"): (BUSY, {"enable_piecewise_cuda_graph": True}),
     ("trtllm", "batch_wait_max_tokens_ratio"): (BUSY, {"batch_wait_timeout_iters": 32}),
     ("trtllm", "batch_wait_timeout_iters"): (BUSY, {"batch_wait_max_tokens_ratio": 0.9}),
     ("trtllm", "capture_num_tokens"): (BUSY, {"enable_piecewise_cuda_graph": True}),
@@ -66,6 +68,10 @@ SHOWN_BY = {
     ("vllm", "admission_steps_in_flight"): (
         FULL,
         {"gpu_memory_utilization": 0.95, "max_num_batched_tokens": 1024},
+    ),
+    ("vllm", "scheduler_reserve_full_isl"): (
+        {**DENSE, "isl": 16384, "osl": 400, "concurrency": 40, "requests": 80},
+        {"max_num_batched_tokens": 2048},
     ),
     ("vllm", "prefill_interval_without_dp"): (BUSY, {"prefill_schedule_interval": 8}),
 }
@@ -99,6 +105,7 @@ MOVED = {
         "prefill_cadence_steps": (0, 8),
         "prefill_schedule_interval": (1, 8),
         "long_prefill_token_threshold": (0, 256),
+        "scheduler_reserve_full_isl": (False, True),
         "prefix_retention_interval": (0, 512, SHARED),
         "kv_offloading": ("none", "eager", SHARED),
         "max_cudagraph_capture_size": (0, 512),
@@ -111,6 +118,7 @@ MOVED = {
         "disable_overlap_schedule": (False, True),
         "keeps_loader_scales": (False, True),
         "enable_piecewise_cuda_graph": (False, True),
+        "piecewise_cuda_graph_max_tokens": (64, 4096),
         "kv_cache_dtype": ("fp8", "bf16"),
         "prefill_delayer_bounds_slots": (False, True),
         "prefill_delayer_counts_chunks": (False, True),

@@ -52,6 +52,16 @@ def test_a_head_that_does_not_fit_holds_back_those_behind_it() -> None:
     assert finishes(records) == [(4.0, 0), (6.0, 1), (6.0, 2)]
 
 
+def test_the_older_admission_asks_for_the_first_chunk_alone() -> None:
+    """The second prompt is taken up at once, and again, when its second chunk lacked blocks."""
+    settings = vllm(scheduler_reserve_full_isl=False)
+    steps, records = trace(pool(settings, blocks=10), requests((16, 4), (30, 1), (1, 1)))
+    assert steps[:2] == [(0.0, 1, 16, 0), (1.0, 1, 15, 1)]
+    assert steps[2:4] == [(2.0, 1, 0, 1), (3.0, 1, 15, 1)]  # preempted, and admitted again
+    assert steps[4:] == [(4.0, 1, 16, 0)]  # its rest, and the third
+    assert records.preemptions.tolist() == [0, 1, 0]
+
+
 def test_a_prompt_takes_its_blocks_chunk_by_chunk() -> None:
     """12 blocks of 4, 10 of them for the second prompt in the end, 3 for the first request."""
     steps, records = trace(

@@ -157,11 +157,37 @@ def test_a_setting_may_be_for_one_pool():
         ({"router.max_num_seqs": 8}, "pool of an engine setting 'router' is unknown"),
         ({"enforce_eager": True, "max_cudagraph_capture_size": 256}, "contradict each other"),
         ({"max_num_batched_tokens": 16, "max_num_seqs": 64}, "is 16, below max_num_seqs, 64"),
+        (
+            {"enable_chunked_prefill": False, "max_num_batched_tokens": 4096},
+            "max_num_batched_tokens is 4096, below the longest prompt, 8192 tokens, .*raise it or",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(stated, message):
     with pytest.raises(UserError, match=message):
         configured(engine_settings=stated)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"max_num_tokens": 4096}, "max_num_tokens is 4096, below the longest prompt, 8192 tokens"),
+        (
+            {"max_num_tokens": 32, "max_batch_size": 64, "enable_chunked_prefill": True},
+            "max_num_tokens is 32, below max_batch_size, 64",
+        ),
+    ],
+)
+def test_a_budget_below_what_a_step_must_hold_is_refused_by_tensorrt_llm_too(stated, message):
+    with pytest.raises(UserError, match=message):
+        configured(engine="trt", engine_settings=stated)
+
+
+def test_a_budget_that_nobody_states_follows_prompts_that_are_not_cut():
+    found, _ = configured(engine_settings={"enable_chunked_prefill": False})
+    assert found.pools[0].settings.max_num_batched_tokens >= 8192
+    cut, _ = configured(isl=32768, engine_settings={"enable_chunked_prefill": False})
+    assert cut.pools[0].settings.max_num_batched_tokens > 32768
 
 
 def test_a_format_of_the_kv_cache_that_is_stated_twice_must_be_the_same():

@@ -87,6 +87,12 @@ class SglangSettings(EngineSettings):
     enable_piecewise_cuda_graph: bool | None = Field(
         None, description="graphs of prompts; null: those of the recipe or the level"
     )
+    piecewise_cuda_graph_max_tokens: int = Field(
+        2048,
+        ge=1,
+        description="largest of those graphs where they are stated; 2048 is the server's default "
+        "with latent attention, the chunk size otherwise [tokens]",
+    )
     cuda_graph_max_bs: int = Field(256, ge=0, description="largest decode graph [requests]")
     keeps_loader_scales: bool = Field(
         False,
@@ -155,6 +161,14 @@ class SglangEngine(Engine[SglangSettings]):
     def graphs_prefill(self) -> bool | None:
         """See `Engine.graphs_prefill`."""
         return self.settings.enable_piecewise_cuda_graph
+
+    @property
+    def prefill_graph_tokens(self) -> int | None:
+        """See `Engine.prefill_graph_tokens`; only of graphs that are stated."""
+        settings = self.settings
+        if not settings.enable_piecewise_cuda_graph:
+            return None
+        return settings.piecewise_cuda_graph_max_tokens
 
     @property
     def redundant_experts(self) -> int:
@@ -290,7 +304,10 @@ class SglangEngine(Engine[SglangSettings]):
             flags.add(
                 "--prefill-delayer-max-delay-passes", settings.prefill_delayer_max_delay_passes
             )
-        flags.add("--enable-piecewise-cuda-graph", when=bool(settings.enable_piecewise_cuda_graph))
+        if settings.enable_piecewise_cuda_graph:
+            flags.add("--enable-piecewise-cuda-graph")
+            size = settings.piecewise_cuda_graph_max_tokens
+            flags.add("--piecewise-cuda-graph-max-tokens", size)
         flags.add(
             "--num-continuous-decode-steps",
             settings.num_continuous_decode_steps,

@@ -71,6 +71,9 @@ class VllmSettings(EngineSettings):
     long_prefill_token_threshold: int = Field(
         0, ge=0, description="most tokens of one prompt in a step; 0: no such bound [tokens]"
     )
+    scheduler_reserve_full_isl: bool = Field(
+        True, description="admission asks for the blocks of a whole prompt, else of its first chunk"
+    )
     prefix_retention_interval: int | None = Field(
         None,
         ge=0,
@@ -177,6 +180,18 @@ class VllmEngine(Engine[VllmSettings]):
         """See `Engine.running_cap`."""
         del attention_dp
         return self.settings.max_num_seqs
+
+    def with_prompts_of(self, *, tokens: int, requests: int, drafts: int) -> VllmSettings:
+        """See `Engine.with_prompts_of`: without chunked prefill a prompt is computed whole.
+
+        The server does not start with a budget below ``max_model_len`` then
+        (``SchedulerConfig.verify_max_model_len``).
+        """
+        settings = self.settings
+        if settings.enable_chunked_prefill or settings.max_num_batched_tokens >= tokens:
+            return settings
+        budget = tokens + min(requests, settings.max_num_seqs) * (drafts + 1)
+        return settings.model_copy(update={"max_num_batched_tokens": budget})
 
     @property
     def block_tokens(self) -> int:
@@ -344,6 +359,8 @@ class VllmEngine(Engine[VllmSettings]):
             settings.long_prefill_token_threshold,
             when=settings.long_prefill_token_threshold > 0,
         )
+        if not settings.scheduler_reserve_full_isl:
+            flags.add("--no-scheduler-reserve-full-isl")
         flags.add("--stream-interval", settings.stream_interval, when=settings.stream_interval > 1)
         if settings.enforce_eager:
             flags.add("--enforce-eager")

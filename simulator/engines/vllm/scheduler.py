@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from simulator.serving.decode_batch import NEVER
 from simulator.serving.scheduler import NO_ROOM, Scheduler
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from simulator.engines.vllm.engine import VllmSettings
@@ -60,6 +61,8 @@ class VllmScheduler(Scheduler):
         self.composes_ahead = settings.async_scheduling
         self.chunked = settings.enable_chunked_prefill
         self.charges_chunks = bool(worker.pool.admission_windows)
+        self.asks_whole = settings.scheduler_reserve_full_isl or self.charges_chunks
+        self._later_tokens = 0  # of the head's prompt, that admission does not ask for
         self.most_chunk_blocks = worker.pool.chunk_charge(tokens=self.budget, end_tokens=NEVER)
         self.in_flight: list[tuple[Chunks, Chunks]] = [([], []) for _ in worker.ranks]
         self._last_pass = 0
@@ -271,13 +274,16 @@ class VllmScheduler(Scheduler):
 
     def has_room(self, rank: Rank, sequence: RequestState) -> bool:
         """See `Scheduler.has_room`."""
-        if not self.charges_chunks:
+        if not self.charges_chunks and not self._later_tokens:
             return super().has_room(rank, sequence)
         match = sequence.match
         cached = 0 if match is None else match.tokens
         charge = rank.pool.admission_charge(tokens=sequence.target, cached_tokens=cached)
         needed = rank.blocks_needed(sequence) + charge
         step = self.worker.steps - rank.lag
+        if self._later_tokens:
+            pool, end = rank.pool, sequence.target - self._later_tokens
+            return rank.has_room(needed - pool.blocks(sequence.target) + pool.blocks(end), step)
         last, before = self.in_flight[rank.index]
         if last or before:
             most = (len(last) + len(before)) * self.most_chunk_blocks
@@ -294,9 +300,19 @@ class VllmScheduler(Scheduler):
             left = rank.prefill_tokens(sequence, self.worker.steps - rank.lag)
             if left > most:
                 return
-            if not self.chunked and budget < left and budget < self.budget:
-                return
+            if not self.chunked and budget < left:
+                whole = sequence.request.prompt_tokens
+                if whole > self.budget:
+                    raise UserError(
+                        f"a prompt of {whole} tokens exceeds max_num_batched_tokens {self.budget}; "
+                        "raise it or set enable_chunked_prefill"
+                    )
+                if budget < self.budget:
+                    return
+            if not self.asks_whole:
+                self._later_tokens = left - min(left, budget, self.longest_chunk)
             left = self.admit_head(rank)
+            self._later_tokens = 0
             if left == NO_ROOM:
                 return
             if left:
