@@ -3,7 +3,7 @@
 from engine_traces import finishes, first_tokens, pool, requests, trace
 
 from simulator.engines.vllm.engine import VllmSettings
-from simulator.serving.kv_pool import OffloadTier
+from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
 
 
 def vllm(**settings):
@@ -198,3 +198,16 @@ def test_prompts_in_progress_go_on_under_the_cadence() -> None:
         (20.5, 1, 4, 0),
         (21.5, 1, 0, 1),
     ]
+
+
+def test_far_into_a_prompt_the_charge_of_a_chunk_does_not_depend_on_where() -> None:
+    windows = ((128, 4), (1024, 64), (131, 8))
+    pool = KvPoolSpec(
+        total_blocks=10, block_tokens=256, admission_windows=windows, in_flight_tokens=8192
+    )
+    settled = max(window + 2 * block for window, block in windows)
+    for tokens in (1, 3, 64, 511, 512, 513, 8192):
+        far = pool.chunk_charge(tokens=tokens, end_tokens=1 << 40)
+        for more in range(0, 300, 7):
+            assert pool.chunk_charge(tokens=tokens, end_tokens=tokens + settled + more) == far
+        assert pool.chunk_charge(tokens=tokens, end_tokens=tokens) < far

@@ -65,6 +65,9 @@ class VllmScheduler(Scheduler):
         self._later_tokens = 0  # of the head's prompt, that admission does not ask for
         self.most_chunk_blocks = worker.pool.chunk_charge(tokens=self.budget, end_tokens=NEVER)
         self.in_flight: list[tuple[Chunks, Chunks]] = [([], []) for _ in worker.ranks]
+        self._charges: dict[int, int] = {}
+        windows = worker.pool.admission_windows
+        self._settled_tokens = max((window + 2 * block for window, block in windows), default=0)
         self._last_pass = 0
         self._charged = False  # whether any chunk is in flight
         self.local = worker.attention_dp == 1
@@ -220,7 +223,16 @@ class VllmScheduler(Scheduler):
         """Blocks that chunks of a rank hold in windows. [blocks]"""
         charge = rank.pool.chunk_charge
         last, before = self.in_flight[rank.index]
-        return sum(charge(tokens=tokens, end_tokens=end) for tokens, end in (*last, *before))
+        known, settled = self._charges, self._settled_tokens
+        found = 0
+        for tokens, end in (*last, *before):
+            if end - tokens < settled:
+                found += charge(tokens=tokens, end_tokens=end)
+            elif tokens in known:
+                found += known[tokens]
+            else:  # so far into a prompt it does not depend on where
+                found += known.setdefault(tokens, charge(tokens=tokens, end_tokens=end))
+        return found
 
     def alike_steps(self) -> int:
         """See `Scheduler.alike_steps`: prompts that take all of the budget go on as they are.
