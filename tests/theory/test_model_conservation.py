@@ -11,6 +11,8 @@ from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.accounting import reference_plan
 from workloads.models.expert_load import ExpertLoad
+from workloads.models.indexer import causal_sum
+from workloads.models.mhc import mhc_ops
 from workloads.models.weights import weight_table
 from workloads.ops import Component
 
@@ -214,3 +216,24 @@ def test_pipeline_stages_hold_all_layers(pp):
     assert stage["routed experts"] >= whole["routed experts"] / pp
     layers = -(-30 // pp) + -(-31 // pp)
     assert stage["routed experts"] <= whole["routed experts"] * layers / 61 * 1.0001
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+@pytest.mark.parametrize("limit", [None, 16.0])
+def test_entries_of_a_prompt_are_the_sum_over_its_tokens(ratio, limit):
+    """min(n / m, K) over n = 1..N, with whole windows counted from where they are full."""
+    tokens = np.arange(1, 1001) / ratio
+    expected = np.minimum(tokens, np.inf if limit is None else limit).sum()
+    assert causal_sum(context=1000.0, ratio=ratio, limit=limit) == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def test_mixing_of_residual_streams_by_hand():
+    """m (2 + m) coefficients from m d inputs, and m d products to mix; FP32 weights, two sites."""
+    pre, post = mhc_ops(tokens=3.0, hidden=100, streams=4, layers=5, scale=1.0)
+    coefficients = 4 * (2 + 4)
+    assert pre.flops == 3 * (2 * coefficients * 4 * 100 + 2 * 4 * 100)
+    assert pre.weight_bytes == coefficients * 4 * 100 * 4
+    assert (pre.layers, post.layers) == (10, 10)
+    assert pre.activation_bytes == post.activation_bytes == 3 * (2 * 4 + 1) * 100 * 2

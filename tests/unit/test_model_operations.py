@@ -336,7 +336,19 @@ def test_dspark_drafts_a_block_in_one_pass():
     assert ops["draft.block.moe.router"].flops == 8 * 5 * 2 * 4096 * 256
     assert ops["draft.head.lm_head"].layers == 1
     assert ops["draft.markov"].layers == 5
-    assert ops["draft.markov"].weight_bytes == 256 * 129280 * 2
+    markov = ops["draft.markov"]
+    assert markov.weight_bytes == 256 * 129280 * 2
+    assert markov.flops == 8 * 2 * 256 * 129280
+    assert markov.activation_bytes == 8 * (256 * 2 + 129280 * 4)
+
+
+def test_resident_bytes_of_a_dspark_module_by_hand():
+    """Three layers, the projection of the taps, two Markov matrices, the streams' combination."""
+    model = model_of("deepseek-v4-flash-0731", drafts=5)
+    taps = 3 * 4096**2 * (1 + 1 / 128**2)  # FP8, one byte of scale per 128 x 128
+    rest = model.drafter.weight_bytes() - 3 * sum(model.layer_weight_bytes(ratio=0).values())
+    markov, streams = 2 * 256 * 129280 * 2, 4**2 * 4096 * 4
+    assert rest == pytest.approx(taps + markov + streams)
 
 
 def test_no_drafts_no_draft_work():
