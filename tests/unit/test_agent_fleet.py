@@ -45,6 +45,9 @@ def replayed(tmp_path):
 
 def test_a_fleet_is_as_many_deployments_as_agents_need_in_whole_nodes(replayed) -> None:
     found = run_fleet(replayed, agents=11, objectives=Objectives(interactivity_p90=5))
+    words = [text.get_text() for text in found.plot().texts]
+    assert "Cost of 11 Coding Agents" in words
+    assert any(word.startswith("5 tok/s/user (p90); ") for word in words)
     row = found.rows[0]
     assert (row.sessions, row.deployment_gpus, row.layout) == (2, 8, "DEP8")
     assert (row.deployments, row.gpus) == (6, 48)

@@ -138,11 +138,10 @@ def fleet_figure(result: FleetResult) -> ResultFigure:
     """Dollars of an agent-hour by system, cheapest first, named by chips."""
     figure = ResultFigure(width=10, height=4.8)
     axes = figure.add_axes((0.082, 0.14, 0.893, 0.65))
-    wanted = ", ".join(f"{k} {v:g}" for k, v in result.summary()["objectives"].items())
     dress(
         figure,
         axes,
-        caption=f"objectives: {wanted}; {_client(result.asked.workload.description)}",
+        caption=f"{result.objectives}; {_client(result.asked.workload.description)}",
         title=f"Cost of {result.agents:,} Coding Agents",
         x_label="",
         y_label="USD per agent-hour",

@@ -117,8 +117,7 @@ def print_fleet(result: FleetResult, *, directory: Path) -> None:
     """Print the fleet of every system, the cheapest first, and what it rests on."""
     out = console()
     out.print(f"workload: {result.asked.workload.description}", soft_wrap=True)
-    wanted = ", ".join(f"{k} {v:g}" for k, v in result.summary()["objectives"].items())
-    out.print(f"{result.agents:,} agents, each a live session tree; objectives: {wanted}")
+    out.print(f"{result.agents:,} agents, each a live session tree; {result.objectives}")
     for text in result.messages:
         out.print(f"note: {text}", soft_wrap=True)
     table = table_of(
