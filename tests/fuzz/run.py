@@ -2,7 +2,8 @@
 
 Each case may take two seconds of CPU and 1 GiB beyond what the process holds; whatever is no clean
 error is printed with its reader and seed. Readers take turns by 250 cases, with a line after each
-round, so that a run that is ended says how far it came; ``--start SEED`` goes on.
+round, so that a run that is ended says how far it came; ``--start SEED`` goes on, ``--minutes M``
+ends with the round in which they have passed.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from fuzz_mutations import mutated
@@ -46,7 +48,9 @@ def main():
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--start", type=int, default=0, help="first seed")
     parser.add_argument("--reader", action="append", help="only these")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     asked = parser.parse_args()
+    end_s = time.monotonic() + 60 * asked.minutes
     signal.signal(signal.SIGPROF, _stop)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "altered"
@@ -76,6 +80,8 @@ def main():
                 f"{last - asked.start:,} cases each, not clean: {bad or 'none'}",
                 flush=True,
             )
+            if time.monotonic() > end_s:
+                break
     return 1 if bad else 0
 
 
