@@ -185,7 +185,8 @@ ABOUT: tuple[Column, ...] = (
     Column(
         name="kind",
         kind="text",
-        text="`calibrated`, `transferred` or `specification`",
+        text="`calibrated` (runs of this engine, speculation and kind of pools on this SKU were "
+        "fitted), `transferred` or `specification`",
         part="about the run",
     ),
     Column(

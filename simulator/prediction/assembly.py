@@ -15,6 +15,7 @@ from simulator.engines.memory import plan_memory
 from simulator.engines.registry import bind_engine
 from simulator.prediction.bottleneck import PhaseCost
 from simulator.prediction.exchange_plan import exchange_messages
+from simulator.prediction.form_evidence import as_of_form
 from simulator.prediction.pool_plan import execution_plan as execution_plan
 from simulator.prediction.release_plan import release_messages
 from simulator.prediction.shared_software import shared_level
@@ -332,6 +333,8 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         notes.append(f"no runs of {architecture.name} are fitted: efficiencies of {measured}")
         level = level if _same_layers(architecture, measured) else level.lent()
     notes += architecture.unmeasured()
+    level, unseen = as_of_form(level, configuration=configuration, model=measured)
+    notes += unseen
     if configuration.engine.persistent:
         level = level.as_persistent()
     return replace(level, messages=(*level.messages, *notes)) if notes else level

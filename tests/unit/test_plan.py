@@ -30,6 +30,7 @@ from simulator.studies.plan.fleet import (
 )
 from simulator.studies.plan.planned_sku import PlannedLoad
 from simulator.studies.plan.request import build_plan
+from simulator.studies.plan.result import PlanResult
 from simulator.studies.plan.run import plan
 from simulator.studies.plan.sizing import ClosedPoint, Sketch, load_test
 from simulator.studies.plan.text import advice, print_plan, summary_of
@@ -275,6 +276,20 @@ def test_a_named_engine_competes_alone():
     request = build_plan(flags={"sku": "gb200", "rate": 1.0, "engine": "sglang", **SLOS})
     (load,) = request.loads()
     assert not is_open(request.settings, load)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({}, "as best deployed"),
+        ({"engine": ("sglang",)}, "no speculation"),
+        ({"spec": ("mtp:2",)}, "mtp:2"),
+    ],
+)
+def test_a_caption_names_the_speculation_only_where_it_is_stated(flags, named):
+    request = build_plan(flags={"sku": ("b200",), "rate": 1.0, **SLOS, **flags})
+    result = PlanResult(request=request, rows=(), rejected=(), messages=(), economics="2026-09")
+    assert f"8192/1024, {named}, " in result.caption
 
 
 def test_bursts_and_cycles_exclude_each_other():

@@ -15,6 +15,7 @@ from simulator.output.text_tables import (
     records_of,
     table_of_columns,
 )
+from simulator.scenario.deployed_forms import is_open
 from simulator.studies.plan.break_even import break_even_of
 from simulator.studies.plan.measure_first import fitted_runs, next_run_lines, next_runs_of
 from simulator.version import version
@@ -83,11 +84,14 @@ def plan_caption(result: PlanResult) -> str:
         if request.workload is None
         else f"{traffic.prompt_tokens:,.0f}/{traffic.output_tokens:,.0f} on average"
     )
-    specs = sorted({each.spec for each in request.loads()})
-    spec = ", ".join("no speculation" if each == "none" else each for each in specs)
+    if "spec" not in request.settings.origin and is_open(request.settings, load):
+        form = "as best deployed"
+    else:
+        specs = sorted({each.spec for each in request.loads()})
+        form = ", ".join("no speculation" if each == "none" else each for each in specs)
     return (
         f"{demand_text(result)}; {request.objectives}; {load.model} {load.precision.upper()}, "
-        f"{lengths}, {spec}, {traffic.describe()}, economics {result.economics} "
+        f"{lengths}, {form}, {traffic.describe()}, economics {result.economics} "
         f"({request.question.tier}), simulated by forecurve {version()}"
     )
 
