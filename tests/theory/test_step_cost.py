@@ -220,6 +220,20 @@ def test_at_the_knots_tables_are_exact(case):
         assert line.value_s == pytest.approx(attention_s(cost, batch), rel=1e-12)
 
 
+@each_case
+def test_samples_timed_together_take_what_each_takes_alone(case):
+    """Head and drafts of many sums over the group are timed in one go, the same to the last bit."""
+    cost = tables(case)
+    ranks = cost.model.layout.attention_dp
+    for samples, share in ((1, 0.0), (3, 0.4), (64, 0.9), (257, 1.0)):
+        group = round(samples * (1 + share * (ranks - 1)))
+        ops = cost.model.head_ops(samples=float(samples)) + cost.model.draft_ops(
+            requests=float(samples), group_requests=float(group), drafts=cost.drafts
+        )
+        alone = float(step_ops_s(ops=ops, sku=cost.sku, software=cost.software))
+        assert cost._samples_s(samples, group) == alone
+
+
 def test_the_segments_of_a_growing_context_join_without_a_step():
     cost = tables("b300 TEP8")
     context_sum = 1.0
