@@ -40,6 +40,8 @@ NEAR_BETWEEN = 0.98
 """The same between runs of its deployment, where corrections are surest. [-]"""
 NEAR_UNLIMITED = 0.88
 """The same where any TTFT is allowed: there throughput saturates slowly. [-]"""
+ABOUT_CORRECTED, ABOUT_GUESSED = 1.75, 2.0
+"""Use of a limit by an estimate, corrected by runs or not, up to which it may be met. [-]"""
 MANY_CLIENTS, ABOUT_LATE = 512, 0.05
 """Clients from which a deployment runs one point at a time [requests], where the estimate uses up
 this share of a limit: it is up to twenty times too low. [-]"""
@@ -150,7 +152,10 @@ class Choice:
                 known = self._known(name)
                 point = _corrected(points[concurrency], concurrency=concurrency, known=known)
                 near = NEAR_CORRECTED if known else NEAR_SHOWN
-                if point.slo_use <= (1.25 if known else 2.0) and point.tput >= near * best:
+                if (
+                    point.slo_use <= (ABOUT_CORRECTED if known else ABOUT_GUESSED)
+                    and point.tput >= near * best
+                ):
                     open_.append((point.tput, name))
             if open_ and not best:  # what is expected to be the best shows how good others must be
                 open_ = [max(open_, key=lambda one: one[0])]
@@ -173,7 +178,7 @@ class Choice:
                     continue
                 corrected = _corrected(point, concurrency=concurrency, known=known)
                 share = shown.share(corrected.interactivity, corrected.tput)
-                if corrected.slo_use > (1.25 if known else 2.0):
+                if corrected.slo_use > (ABOUT_CORRECTED if known else ABOUT_GUESSED):
                     continue
                 own.append((share, concurrency))
             if known:
@@ -303,8 +308,13 @@ def _corrected(
         ]
         return exp(float(np.interp(log(concurrency), places, errors)))
 
+    missed = [ran.slo_use - guess.slo_use for guess, ran in known.values()]
     return Point(
         interactivity=point.interactivity * factor("interactivity"),
         tput=point.tput * factor("tput"),
-        slo_use=point.slo_use * factor("slo_use"),
+        # what a wait for steps adds where nobody queues does not grow with the queue
+        slo_use=min(
+            point.slo_use * factor("slo_use"),
+            point.slo_use + max(0.0, float(np.interp(log(concurrency), places, missed))),
+        ),
     )
