@@ -35,7 +35,7 @@ def as_of_form(
         return level, []
     pools = "disaggregated" if len(configuration.pools) == 2 else "aggregated"
     speculation = configuration.speculation
-    engine = configuration.engine.label.partition("+")[0]  # less whose software, or which kernels
+    engine = configuration.engine.label
     if runs_of_form(
         model=model,
         sku=configuration.sku.key,

@@ -130,6 +130,7 @@ def test_weka_calls_become_chains_by_their_longest_common_prefix(tmp_path) -> No
     tree = workload.source.trees[0]
     calls = [one.call for one in tree.requests]
     assert [one.output_tokens for one in calls] == [10, 1, 10, 10, 10, 10]  # out 0 sends one token
+    assert ", 1 without output send one token each (the first: line 1)" in workload.description
     assert calls[0].chain == calls[1].chain == calls[5].chain
     assert calls[3].chain == calls[4].chain != calls[0].chain
     assert common_blocks(calls[1].content, calls[5].content) == 4

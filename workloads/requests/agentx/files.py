@@ -42,6 +42,7 @@ def read_session_trees(
         source=RecordedTrees(trees=tuple(trees)),
         protocol=protocol,
         skipped=len(source.bad_rows),
+        without_output=tuple(source.without_output),
         tolerates=source.options.on_error == "skip",
     )
 

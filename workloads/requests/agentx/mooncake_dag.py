@@ -60,7 +60,7 @@ def agentic_mooncake_trees(source: TraceSource) -> list[SessionTree]:
                 continue
             if not block_tokens:
                 raise RowError(f"a request before the header of schema {SCHEMA}")
-            one = _row(row, line, block_tokens=block_tokens)
+            one = _row(source, row, line, block_tokens=block_tokens)
             play = plays.setdefault(_text(row, "play_id"), {})
             if one.name in play:
                 raise RowError(
@@ -86,7 +86,7 @@ def _block_tokens(header: dict[str, Any]) -> int:
     return whole_number(header, "block_size")
 
 
-def _row(row: dict[str, Any], line: int, *, block_tokens: int) -> _Row:
+def _row(source: TraceSource, row: dict[str, Any], line: int, *, block_tokens: int) -> _Row:
     prompt = whole_number(row, "input_length" if "input_length" in row else "input_tokens")
     output = whole_number(
         row, "output_length" if "output_length" in row else "output_tokens", least=0
@@ -98,7 +98,7 @@ def _row(row: dict[str, Any], line: int, *, block_tokens: int) -> _Row:
         session=_text(row, "session_id"),
         model=str(row.get("model", "")),
         prompt_tokens=prompt,
-        output_tokens=max(output, 1),
+        output_tokens=source.sent_tokens(line, output),
         ids=ids[: prompt // block_tokens],
         not_before_s=_time_s(row, "not_before_ms"),
     )

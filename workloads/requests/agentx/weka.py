@@ -98,7 +98,7 @@ def _call(
     """A call, its block hashes and its model; ``None`` if it was bad and is skipped."""
     try:
         prompt = whole_number(entry, "in")
-        output = max(whole_number(entry, "out", least=0), 1)
+        output = source.sent_tokens(line, whole_number(entry, "out", least=0))
         duration_s = 0.0 if entry.get("api_time") is None else number(entry, "api_time")
         if duration_s < 0:
             raise RowError(f"api_time is {entry['api_time']!r}; it cannot be negative")

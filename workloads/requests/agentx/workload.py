@@ -20,7 +20,8 @@ LONGEST_TOKENS = 1_048_576
 class AgentxWorkload:
     """Session trees and the protocol by which they are replayed.
 
-    ``skipped`` are rows of a file that were bad and left out, ``tolerates`` whether calls beyond a
+    ``skipped`` are rows of a file that were bad and left out, ``without_output`` the lines of calls
+    that recorded none and send one token, as the client does, ``tolerates`` whether calls beyond a
     model's context are answered with an error rather than refused.
     """
 
@@ -28,6 +29,7 @@ class AgentxWorkload:
     source: GeneratedTrees | RecordedTrees = field(default_factory=GeneratedTrees)
     protocol: AgentxProtocol = AGENTX
     skipped: int = 0
+    without_output: tuple[int, ...] = ()
     tolerates: bool = True
 
     @property
@@ -86,6 +88,11 @@ class AgentxWorkload:
             dropped = sum(tree.dropped for tree in trees)
             if self.skipped:
                 what += f", {self.skipped} bad rows left out"
+            if self.without_output:
+                what += (
+                    f", {len(self.without_output)} without output send one token each (the first: "
+                    f"line {self.without_output[0]})"
+                )
             if dropped:
                 what += f", {dropped} calls before any main call left out"
         return f"{what}; {self.protocol.text}"

@@ -104,6 +104,7 @@ class TraceSource:
     path: Path
     options: TraceOptions = field(default_factory=TraceOptions)
     bad_rows: list[BadRow] = field(default_factory=list)
+    without_output: list[int] = field(default_factory=list)
     takes_time_unit: bool = False
 
     def reject(self, line: int, reason: str) -> None:
@@ -114,6 +115,12 @@ class TraceSource:
                 "(on_error='skip' leaves bad rows out and counts them)"
             )
         self.bad_rows.append(BadRow(line, reason))
+
+    def sent_tokens(self, line: int, output_tokens: int) -> int:
+        """Tokens that a call sends: one where none was recorded, which is noted. [tokens]"""
+        if output_tokens < 1:
+            self.without_output.append(line)
+        return max(output_tokens, 1)
 
     def parsed(
         self, rows: Iterable[tuple[int, Row]], parse: Callable[[int, Row], TraceRow | None]
