@@ -13,10 +13,17 @@ from hwmodels.exchange_libraries import (
     check_library,
     default_library,
     exchange_libraries,
+    exchange_libraries_data,
     gathers_instead,
     load_library,
 )
-from hwmodels.exchanges import copies_of_token, exchange_s, place_share, scope_of
+from hwmodels.exchanges import (
+    copies_of_token,
+    exchange_s,
+    place_share,
+    scope_of,
+    taken_multiprocessors,
+)
 from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.engines.pools import PoolConfiguration, parse_deployment
@@ -134,6 +141,19 @@ def test_one_rank_costs_nothing_and_time_grows_with_tokens():
         assert (
             np.diff(exchange_s(exchange=exchange, ranks=16, sku=sku, library=library)) > 0
         ).all()
+
+
+def test_a_library_of_one_mode_takes_it_whatever_is_asked():
+    known = [load_library(name) for name in exchange_libraries_data()]
+    single = [library for library in known if len(library.modes) == 1]
+    assert single
+    for library in single:
+        (only,) = library.modes
+        counts = {
+            float(taken_multiprocessors(exchange=replace(EXCHANGE, mode=mode), library=library))
+            for mode in (only, "auto", "low_latency", "normal")
+        }
+        assert counts == {float(library.modes[only].multiprocessors)}
 
 
 def test_auto_takes_low_latency_up_to_its_buffers():

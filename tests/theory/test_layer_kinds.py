@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.architectures.catalog import architecture_names, load_architecture
-from workloads.architectures.kinds import GroupedAttention
+from workloads.architectures.kinds import GroupedAttention, LinearAttention
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.gqa_attention import GroupedQueryAttention
+from workloads.models.linear_attention import LinearLayers
 from workloads.models.weights import weight_table
 
 BF16 = ExecutionPlan(
@@ -182,3 +183,45 @@ def test_draft_layers_of_a_hybrid_attend_to_all():
     assert model.kv_bytes_per_token() - plain.kv_bytes_per_token() == 2 * 4 * 256 * 2
     ops = model.decode_attention_ops(requests=1.0, queries_per_request=3, context=1000.0)
     assert {"draft.first.gqa.decode", "draft.next.gqa.decode"} <= {op.name for op in ops}
+
+
+@pytest.mark.parametrize(
+    ("rule", "ranks", "into"),
+    [
+        ("gdn", (0, 0), {"gdn.in_proj": 2 * 96 + 2 * 160, "gdn.gates": 2 * 5}),
+        ("mamba2", (0, 0), {"mamba2.in_proj": 2 * 96 + 2 * 160 + 5}),
+        ("lightning", (0, 0), {"lightning.in_proj": 2 * 96 + 2 * 160}),
+        ("kda", (0, 0), {"kda.in_proj": 2 * 96 + 160 + 96 + 160, "kda.gates": 5}),
+        (
+            "kda",
+            (8, 4),
+            {
+                "kda.in_proj": 2 * 96 + 160,
+                "kda.decay_down": 8,
+                "kda.decay_up": 96,
+                "kda.gate_down": 4,
+                "kda.gate_up": 160,
+                "kda.gates": 5,
+            },
+        ),
+    ],
+)
+def test_projections_of_linear_attention_by_hand(rule, ranks, into):
+    """Three key heads of 32, five value heads of 32; BF16 products of seven tokens."""
+    kind = LinearAttention(
+        rule=rule,
+        key_heads=3,
+        key_dim=32,
+        value_heads=5,
+        value_dim=32,
+        decay_rank=ranks[0],
+        gate_rank=ranks[1],
+    )
+    layers = LinearLayers(kind=kind, hidden=64, layout=Layout(tp=1), plan=BF16, layers=2)
+    ops = {op.name: op for op in layers.projections(tokens=7.0)}
+    width = {"kda.decay_up": 8, "kda.gate_up": 4, f"{rule}.out_proj": 160}
+    for name, outputs in (into | {f"{rule}.out_proj": 64}).items():
+        assert ops.pop(name).flops == 7 * 2 * width.get(name, 64) * outputs, name
+    assert ops.pop(f"{rule}.split").activation_bytes == 7 * 2 * 2 * (2 * 96 + 2 * 160)
+    assert ops.pop(f"{rule}.norm").activation_bytes == 7 * 2 * 3 * 160
+    assert not ops
