@@ -79,6 +79,8 @@ class Engine(ABC, Generic[SettingsT]):
         Settings that a search varies, with their values.
     budget_setting, cap_setting, graph_setting:
         Names of the step token budget, the running cap and the largest graph.
+    prefill_graph_setting, prefill_graphs_on:
+        Name of the largest graph of a prompt, where it is another, and what switches them on.
     budget_holds_decode:
         Whether the budget is sized to the decode batch, so that it follows the running cap.
     """
@@ -92,6 +94,8 @@ class Engine(ABC, Generic[SettingsT]):
     budget_setting: ClassVar[str]
     cap_setting: ClassVar[str]
     graph_setting: ClassVar[str]
+    prefill_graph_setting: ClassVar[str] = ""
+    prefill_graphs_on: ClassVar[str] = ""
     budget_holds_decode: ClassVar[bool] = False
 
     # scheduling ----------------------------------------------------------------------------

@@ -38,6 +38,23 @@ def binding_limits(assembly: Assembly, configuration: RunConfiguration) -> tuple
     return tuple(found)
 
 
+def prompt_graph_limit(assembly: Assembly, configuration: RunConfiguration) -> tuple[str, ...]:
+    """The limit of graphs that a step with prompts passes, with the setting that lifts it."""
+    pool, plan = assembly.pools[-1], assembly.models[-1].plan
+    engine = configuration.pools[-1].engine
+    if not plan.graph_prefill:
+        flag = engine.prefill_graphs_on
+        found = f"steps with prompts of {pool.layout.label} run outside graphs"
+        return (f"{found}: --engine-set {flag} has pieces of them captured" if flag else found,)
+    size, name = plan.graph_max_tokens, engine.graph_setting
+    if plan.graph_prefill_max_tokens is not None:
+        size, name = plan.graph_prefill_max_tokens, engine.prefill_graph_setting
+    return (
+        f"steps with prompts of {pool.layout.label} beyond {size:,} tokens a rank run outside "
+        f"graphs: raise {name} with --engine-set {name}=N",
+    )
+
+
 def counted_in_chips(configuration: RunConfiguration) -> tuple[str, ...]:
     """How engines call a layout, where they count several devices of a chip as ranks."""
     sku, tp = configuration.sku, configuration.pools[-1].layout.tp

@@ -16,6 +16,7 @@ from simulator.prediction.notes import binding_limits
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.scenario.target import check_runs_on
+from simulator.studies.explain.run import explain_configuration
 from workloads.errors import UserError
 
 MOST_CHANGE = 0.10
@@ -87,3 +88,25 @@ def test_one_percent_more_length(sku, engine, layout, isl):
     ]
     told = any("recorded at isl" in message for _, recipe in found for message in recipe.messages)
     assert abs(budgets[1] / budgets[0] - 1.0) <= MOST_CHANGE or told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("sku", "engine"), list(cases()), ids="-".join)
+def test_one_more_token_of_a_prompt(sku, engine, layout):
+    """At the largest graph of a prompt and at sizes where tiles, blocks and chunks end."""
+    try:
+        configuration, _ = configured(sku, engine, layout)
+        plan = assemble(configuration).models[0].plan
+    except DoesNotFitError as error:
+        pytest.skip(str(error).splitlines()[0])
+    graph = plan.graph_prefill_max_tokens or plan.graph_max_tokens
+    for tokens in sorted({graph, 511, 1024, 2048, 8192}):
+        before, after = (
+            explain_configuration(
+                configuration, phase="prefill", new_tokens=size, sensitivities=False
+            )
+            for size in (tokens, tokens + 1)
+        )
+        told = any("steps with prompts" in message for message in after.messages)
+        assert abs(after.time.step_s / before.time.step_s - 1.0) <= MOST_CHANGE or told, tokens

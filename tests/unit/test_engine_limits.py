@@ -17,6 +17,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario
 from simulator.studies.compare.budgets import budgets_that_differ
 from simulator.studies.compare.request import build_systems
+from simulator.studies.explain.run import explain_configuration
 from workloads.errors import UserError
 
 
@@ -302,6 +303,31 @@ def test_pieces_of_prompts_reach_further_than_the_graphs_of_decoding(engine, dec
         waits = cost.fixed_s(**step, has_prefill=True) - cost.fixed_s(**step, has_prefill=False)
         eager = tokens > 32
         assert (waits < 0.0) is (eager and replays), tokens
+
+
+@pytest.mark.parametrize(
+    ("engine", "stated", "tokens", "told"),
+    [
+        ("vllm", {"max_cudagraph_capture_size": 512}, 512, ""),
+        ("vllm", {"max_cudagraph_capture_size": 512}, 513, "raise max_cudagraph_capture_size with"),
+        ("vllm", {"cudagraph_mode": "NONE"}, 512, "cudagraph_mode=FULL_AND_PIECEWISE has pieces"),
+        (
+            "sglang",
+            {"enable_piecewise_cuda_graph": True},
+            2049,
+            "raise piecewise_cuda_graph_max_tokens with",
+        ),
+    ],
+)
+def test_a_prompt_beyond_the_graphs_is_told_with_the_flag_that_lifts_it(
+    engine, stated, tokens, told
+):
+    configuration, _ = configured("TP8", sku="b200", engine=engine, engine_settings=stated)
+    explained = explain_configuration(
+        configuration, phase="prefill", new_tokens=tokens, sensitivities=False
+    )
+    found = [message for message in explained.messages if "steps with prompts" in message]
+    assert [told in message for message in found] == ([True] if told else [])
 
 
 # what is told ------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ class SglangEngine(Engine[SglangSettings]):
     budget_setting = "chunked_prefill_size"
     cap_setting = "max_running_requests"
     graph_setting = "cuda_graph_max_bs"
+    prefill_graph_setting = "piecewise_cuda_graph_max_tokens"
+    prefill_graphs_on = "enable_piecewise_cuda_graph=true"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "chunked_prefill_size": (*SEARCHED_CHUNKS[1:], 65536),
         "enable_mixed_chunk": (False, True),

@@ -81,6 +81,8 @@ class TrtllmEngine(Engine[TrtllmSettings]):
     budget_holds_decode = True
     cap_setting = "max_batch_size"
     graph_setting = "cuda_graph_max_batch_size"
+    prefill_graph_setting = "capture_num_tokens"
+    prefill_graphs_on = "enable_piecewise_cuda_graph=true"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "max_num_tokens": SEARCHED_CHUNKS,
         "enable_chunked_prefill": (False, True),

@@ -117,6 +117,7 @@ class VllmEngine(Engine[VllmSettings]):
     budget_setting = "max_num_batched_tokens"
     cap_setting = "max_num_seqs"
     graph_setting = "max_cudagraph_capture_size"
+    prefill_graphs_on = "cudagraph_mode=FULL_AND_PIECEWISE"
     varied: ClassVar[Mapping[str, tuple[Any, ...]]] = {"max_num_batched_tokens": SEARCHED_CHUNKS}
     server = ("vllm", "serve")
     dynamo_worker = ("python3", "-m", "dynamo.vllm", "--model")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.prediction.assembly import assemble
-from simulator.prediction.notes import binding_limits, counted_in_chips
+from simulator.prediction.notes import binding_limits, counted_in_chips, prompt_graph_limit
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
 from simulator.studies.explain.request import (
@@ -326,6 +326,9 @@ def explain_configuration(
     asked = configuration.concurrency if batch.decode_requests else 1
     if fits < asked:
         notes += (f"only {fits} requests of {held:,.0f} tokens fit at a time: memory or its cap",)
+    time = time_step(model=model, sku=sku, software=software, batch=batch)
+    if batch.prefill and time.eager_wait_s > 0.0:
+        notes += prompt_graph_limit(assembly, configuration)
     known = not configuration.drafts or (
         configuration.acceptance_length or configuration.acceptance_source
     )
@@ -334,7 +337,7 @@ def explain_configuration(
         assembly=assembly,
         phase=phase,
         batch=batch,
-        time=time_step(model=model, sku=sku, software=software, batch=batch),
+        time=time,
         acceptance_length=acceptance_of(configuration, software=software).acceptance_length
         if known
         else None,
