@@ -78,6 +78,13 @@ class Frontier:
         value = float(self.values(np.array([x]))[0])
         return None if np.isnan(value) else value
 
+    def at_least(self, x: float) -> float | None:
+        """The most at a speed of at least `x`: at the slow end, and not below it, that end's.
+
+        ``None`` beyond the fast end, where it is unreachable.
+        """
+        return self.at(max(x, float(self.x[0]))) if self.x.size else None
+
     def values(self, x: npt.ArrayLike) -> FloatArray:
         """The curve at every `x`; NaN outside its knots."""
         wanted = np.asarray(x, dtype=np.float64)

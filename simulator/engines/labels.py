@@ -190,3 +190,9 @@ def with_software_of(engine: str, skus: Sequence[str]) -> str:
         return engine
     name, at, date = engine.partition("@")
     return f"{name}+{SOFTWARE_OF}{'.'.join(skus)}{at}{date}"
+
+
+def without_software_of(engine: str) -> str:
+    """An engine's text as it is deployed, without the SKUs whose level it has in a comparison."""
+    name, at, date = engine.partition("@")
+    return f"{name.partition(f'+{SOFTWARE_OF}')[0]}{at}{date}"

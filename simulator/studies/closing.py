@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from simulator.engines.labels import without_software_of
 from simulator.output.text_tables import number
 from simulator.scenario.target import pair_label
 from simulator.studies.next_runs import (
@@ -44,7 +45,7 @@ def closing_lines(
         names = ("sku", "prefill_sku", "engine", "spec", "disagg", "level")
         forms.setdefault(tuple(row.get(name) for name in names), row)
     decides = [
-        f"{row['engine']}{'' if row['spec'] == 'none' else ' ' + row['spec']}"
+        f"{without_software_of(row['engine'])}{'' if row['spec'] == 'none' else ' ' + row['spec']}"
         f"{', pools' if row['disagg'] else ''} on {_chip(row)} at {row['level']} "
         f"({_evidence(row, calibration=calibration)})"
         for row in forms.values()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodels.evidence import runs_of_form
 from hwmodels.sku import load_sku
-from simulator.engines.labels import parse_engine
+from simulator.engines.labels import parse_engine, without_software_of
 from simulator.output.text_tables import number
 from simulator.prediction.bands import band_factors, cell_of
 from simulator.scenario.target import pair_label
@@ -153,7 +153,7 @@ def _candidate(own: list[Row], *, calibration: Path | None) -> NextRun:
     low, high = _band(row)
     return NextRun(
         sku=pair_label(str(row["sku"]), _first_chip(row)),
-        engine=str(row["engine"]),
+        engine=without_software_of(str(row["engine"])),
         spec=str(row["spec"]),
         label=str(row["label"]),
         concurrency=int(row["concurrency"]),
@@ -177,7 +177,7 @@ def fitted_runs(row: Row, *, calibration: Path | None) -> int:
     return runs_of_form(
         model=row["model"],
         sku=row["sku"],
-        engine=row["engine"].partition("@")[0],
+        engine=without_software_of(row["engine"]).partition("@")[0],
         speculation=row["spec"].partition(":")[0],
         disaggregated=bool(row["disagg"]),
         directory=calibration,

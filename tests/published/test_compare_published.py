@@ -75,10 +75,18 @@ def test_gb200_is_reproduced_at_its_knots():
         assert row["tokens_per_s_per_mw"] == pytest.approx(y / 2.10e-3, rel=1e-12)
 
 
-@pytest.mark.parametrize("x", [15.25, 74.2, 150.0])
-def test_gb200_is_unreachable_outside_its_points(x):
+@pytest.mark.parametrize("x", [74.2, 150.0])
+def test_gb200_is_unreachable_beyond_its_points(x):
     gb200 = side("gb200", GB200)
     assert not side_row(gb200, gb200, x=x, tier="hyperscaler")["reachable"]
+
+
+def test_at_a_lower_speed_than_its_points_gb200_gives_what_its_slowest_gives():
+    gb200 = side("gb200", GB200)
+    slow, asked = (side_row(gb200, gb200, x=x, tier="hyperscaler") for x in (15.26, 15.0))
+    assert asked["total_tput_per_gpu"] == max(y for _, y, _, _ in GB200)
+    moved = {name for name in asked if asked[name] != slow[name]}
+    assert moved == {"interactivity"}
 
 
 def test_b200_tokens_per_megawatt():

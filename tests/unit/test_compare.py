@@ -113,8 +113,8 @@ def test_tiers_have_their_own_prices_and_a_missing_one_leaves_dollars_blank():
         assert row["tokens_per_s_per_mw"] is not None
 
 
-@pytest.mark.parametrize("x", [19.99, 60.01, 1000.0])
-def test_outside_a_curve_nothing_is_said_but_where_it_reaches(x):
+@pytest.mark.parametrize("x", [60.01, 1000.0])
+def test_beyond_a_curve_nothing_is_said_but_where_it_reaches(x):
     first, second = sides_of(runs_of([1, 2000], [9000, 10]), runs_of([20, 60], [4500, 900]))
     row = side_row(second, first, x=x, tier="hyperscaler")
     assert not row["reachable"]
@@ -122,6 +122,17 @@ def test_outside_a_curve_nothing_is_said_but_where_it_reaches(x):
     figures = [name for name in row if "tok" in name or "tput" in name or "ratio" in name]
     assert all(row[name] is None for name in figures)
     assert side_row(first, second, x=x, tier="hyperscaler")["ratio"] is None
+
+
+def test_below_a_curve_its_slowest_run_serves_at_no_less():
+    first, second = sides_of(runs_of([1, 2000], [9000, 10]), runs_of([20, 60], [4500, 900]))
+    row = side_row(second, first, x=5.0, tier="hyperscaler")
+    assert row["total_tput_per_gpu"] == 4500
+    assert row["ratio"] == pytest.approx(4500 / first.curves["total"].at(5.0))
+    assert row["slowest"] == 20
+    assert side_row(first, second, x=5.0, tier="hyperscaler")["ratio"] == pytest.approx(
+        first.curves["total"].at(5.0) / 4500
+    )
 
 
 def test_a_band_moves_both_axes_and_reaches_down_to_nothing_beyond_the_slow_curve():

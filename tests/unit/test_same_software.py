@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodels.sku import load_sku
-from simulator.engines.labels import parse_engine, with_software_of
+from simulator.engines.labels import parse_engine, with_software_of, without_software_of
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.assembly import named_software
 from simulator.scenario.configure import ClosedLoad, configure
@@ -28,6 +28,8 @@ def test_an_engines_text_names_whose_software_it_has():
     asked = parse_engine(text)
     assert asked.engine.software_of == ("b200", "gb200")
     assert asked.engine.label == "vllm"
+    assert without_software_of(text) == "vllm@2026-07"
+    assert without_software_of("vllm+persistent@2026-05") == "vllm+persistent@2026-05"
     assert asked.date.isoformat() == "2026-07-31"
     with pytest.raises(UserError, match="execution plan 'as-' is unknown"):
         parse_engine("vllm+as-")

@@ -28,7 +28,7 @@ def ratio_interval(
 
     ``None`` where predictions of the kinds have not been compared with measurements.
     """
-    mine, other = side.curves["total"].at(x), reference.curves["total"].at(x)
+    mine, other = (each.curves["total"].at_least(x) for each in (side, reference))
     factors = _paired(side.run_at(x), reference.run_at(x), side=side)
     if factors is not None and other is not None:
         low, high = (clamped(side.curves["total"].scaled(each), x) / other for each in factors)
@@ -79,9 +79,7 @@ def _log(above: float, below: float) -> float:
 
 def clamped(curve: Frontier, x: float) -> float:
     """The curve at a speed; 0 beyond its fast end, its throughput there before its slow end."""
-    if x > curve.x[-1]:
-        return 0.0
-    return float(curve.values([max(x, float(curve.x[0]))])[0])
+    return curve.at_least(x) or 0.0
 
 
 def nearest_knot(knots: np.ndarray[tuple[int], np.dtype[np.float64]], x: float) -> int:

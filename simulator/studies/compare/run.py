@@ -83,6 +83,9 @@ class ComparisonResult:
     def frame(self) -> pd.DataFrame:
         """One row for each speed and system; figures are missing where ``reachable`` is not.
 
+        Where all runs of a system are faster than the speed, the figures are those at its
+        ``slowest``: who asks for a speed is not served worse by a higher one.
+
         ``ratio`` is throughput over the first system's, with its 90 % band, ``paired`` or
         ``independent`` by ``ratio_band``; ``apart`` says whether that band leaves out 1.
         """

@@ -157,8 +157,8 @@ def common_speeds(sides: Sequence[Side], *, most: int = 5) -> tuple[float, ...]:
 
 
 def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, Any]:
-    """The cells of one system at one speed."""
-    total = side.curves["total"].at(x)
+    """The cells of one system at one speed, or at its slowest run's where that is faster."""
+    total = side.curves["total"].at_least(x)
     row: dict[str, Any] = {
         "interactivity": x,
         "system": side.name,
@@ -166,7 +166,7 @@ def side_row(side: Side, reference: Side, *, x: float, tier: Tier) -> dict[str, 
         "slowest": float(side.curves["total"].x[0]),
         "fastest": float(side.curves["total"].x[-1]),
     }
-    rates = {kind: curve.at(x) for kind, curve in side.curves.items()}
+    rates = {kind: curve.at_least(x) for kind, curve in side.curves.items()}
     row |= {f"{kind}_tput_per_gpu": rate for kind, rate in rates.items()}
     band = side.band_at(x) if total is not None else None
     low, high = band or (None, None)
@@ -209,7 +209,7 @@ def _ratios(
     row: dict[str, Any], *, side: Side, reference: Side, x: float, tier: Tier
 ) -> dict[str, Any]:
     """Throughput, dollars and tokens per megawatt over the reference's."""
-    mine, other = row["total_tput_per_gpu"], reference.curves["total"].at(x)
+    mine, other = row["total_tput_per_gpu"], reference.curves["total"].at_least(x)
     if mine is None or other is None:
         return dict.fromkeys(_RATIO_COLUMNS)
     ratio = mine / other
@@ -234,7 +234,8 @@ def _ratios(
 def _where(side: Side, x: float) -> dict[str, Any]:
     """Deployments of the knots on either side of a speed, and what binds at the nearer."""
     knots = side.curves["total"].x
-    if not knots[0] <= x <= knots[-1]:
+    x = max(x, float(knots[0]))
+    if x > knots[-1]:
         return {"between": "", "bottleneck": "", "kind": ""}
     right = int(np.searchsorted(knots, x))
     left = right if knots[right] == x else right - 1

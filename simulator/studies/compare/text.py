@@ -111,6 +111,13 @@ def _table(result: ComparisonResult) -> Any:
     return table
 
 
+def _slowest(row: dict[str, Any]) -> str:
+    """What to say where every run of a curve is faster than the speed asked for."""
+    if row["interactivity"] >= row["slowest"]:
+        return ""
+    return f", its slowest: {number(row['slowest'])} tok/s/user"
+
+
 def comparison_cells(
     frame: pd.DataFrame, *, reference: str
 ) -> tuple[list[str], list[tuple[bool, list[str]]]]:
@@ -155,7 +162,7 @@ def comparison_cells(
             number(row["tokens_per_s_per_mw"]),
             "" if first else _times(row["mw_ratio"]),
             number(row["joules_per_token"]),
-            row["between"],
+            row["between"] + _slowest(row),
             row["bottleneck"],
         ]
         rows.append((first, cells))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.analysis.pareto import Frontier
+from simulator.engines.labels import without_software_of
 from simulator.output.text_tables import number
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def forms_of(runs: pd.DataFrame) -> pd.Series:
     """Engine, speculation and pools of each run."""
     spec = runs["spec"].where(runs["spec"] != "none", "")
     pools = runs["disagg"].map({True: "disaggregated", False: "aggregated"})
-    return (runs["engine"] + " " + spec).str.strip() + ", " + pools
+    engine = runs["engine"].map(without_software_of)
+    return (engine + " " + spec).str.strip() + ", " + pools
 
 
 def winner_of(runs: pd.DataFrame) -> Winner | None:
