@@ -67,6 +67,8 @@ def test_every_mark_on_a_page_is_understood(tool):
         text = page.read_text(encoding="utf-8")
         assert text.count("<!-- output:") == len(tool.BLOCK.findall(text)), page
         assert text.count("<!--f ") == len(tool.FIGURE.findall(text)), page
+        empty = [m["command"] for m in tool.BLOCK.finditer(text) if not m["body"].strip()]
+        assert not empty, f"{page}: run docs/tools/output_blocks.py --write --page {page.stem}"
         marks += text.count("<!-- output:") + text.count("<!--f ")
     assert marks > 5
 
