@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.architectures.catalog import architecture_names, load_architecture
-from workloads.architectures.kinds import GroupedAttention, LinearAttention
+from workloads.architectures.kinds import GroupedAttention, LatentAttention, LinearAttention
 from workloads.execution_plan import ExecutionPlan
 from workloads.layout import Layout
 from workloads.models import bind
 from workloads.models.gqa_attention import GroupedQueryAttention
+from workloads.models.latent_attention import LatentAttentionLayers
 from workloads.models.linear_attention import LinearLayers
 from workloads.models.weights import weight_table
 
@@ -225,3 +226,13 @@ def test_projections_of_linear_attention_by_hand(rule, ranks, into):
     assert ops.pop(f"{rule}.split").activation_bytes == 7 * 2 * 2 * (2 * 96 + 2 * 160)
     assert ops.pop(f"{rule}.norm").activation_bytes == 7 * 2 * 3 * 160
     assert not ops
+
+
+def test_a_chunk_behind_a_cached_prefix_projects_its_latents_up_again():
+    """Four tokens after ten: 40 + 10 pairs of 2 h (d_qk + d_v), 2 c h d for each latent."""
+    kind = LatentAttention(heads=3, q_rank=8, kv_rank=16, nope_dim=4, rope_dim=2, value_dim=5)
+    layers = LatentAttentionLayers(kind=kind, hidden=64, layout=Layout(tp=1), plan=BF16, layers=1)
+    (core,) = layers.prefill(new_tokens=4.0, prefix_tokens=10.0)
+    assert core.flops == 50 * 2 * 3 * (6 + 5) + 10 * 2 * 16 * 3 * (4 + 5)
+    assert core.kv_bytes == 14 * (16 + 2) * 2
+    assert core.activation_bytes == 14 * 2 * 27 * 2 + 4 * 3 * (6 + 5) * 2
