@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from simulator.analysis.objectives import NO_LIMIT, Objectives
 from simulator.analysis.pareto import frontier_indices
+from simulator.prediction.steady import SteadyState
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
 from simulator.studies.concurrency import FULL
 from simulator.studies.curve.run import explore_curve
 from simulator.studies.sweep.choosing import Choice, Point
-from simulator.studies.sweep.chosen import estimated
+from simulator.studies.sweep.chosen import ChosenPoints, estimated
 from simulator.studies.sweep.deployments import plan_sweep
 from simulator.studies.sweep.run import run_sweep
 
@@ -158,7 +159,7 @@ def test_chosen_points_leave_the_frontier_as_it_is(asked):
 @pytest.mark.parametrize("limits", [LIMITS, NO_LIMIT], ids=["a TTFT limit", "any TTFT"])
 def test_a_curve_of_chosen_points_is_that_of_all(limits):
     """No frontier point of `every` is missed by more than 5 %; points that run are the same."""
-    source = build_scenario(flags={"sku": "b200", "engine": "vllm", "isl": 8192, "osl": 256})
+    source = build_scenario(flags={"sku": "b200", "engine": "vllm", "isl": 1024, "osl": 1024})
     few = explore_curve(source, limits=limits, keep_records=False)
     every = explore_curve(source, limits=limits, every=True, keep_records=False)
     assert len(few.points) < 0.7 * len(every.points)
@@ -248,3 +249,20 @@ def test_the_best_at_a_followed_concurrency_runs_wherever_it_stands(shapes, foll
     there = [point.tput for (_, c), point in choice.shown.items() if c == followed]
     assert max(there) >= 0.85 * max(points[followed].tput for points in truth.values())
     assert {point for point, _ in choice.shown} <= set(truth)
+
+
+def test_what_cannot_run_does_not_choose_for_others():
+    """A deployment that is refused leaves the first round as it is."""
+    flags = {"sku": "a100", "model": "llama-3.x-70b", "engine": "vllm", "isl": 4096, "osl": 64}
+    sweeps = plan_sweep(build_sweep(flags=flags)).sweeps[:2]
+    means = {
+        c: SteadyState(interactivity=100.0 / c, total_tput_per_gpu=rate, ttft_s=0.1, kv_fill=0.1)
+        for c, rate in ((1, 10.0), (4, 39.0), (16, 40.0))
+    }
+    rounds = []
+    for tries_refused in (False, True):
+        planner = ChosenPoints(sweeps, estimates=[means, "no room"])
+        if tries_refused:
+            planner.take(planner.sweeps[1], {1: {"status": "does_not_fit"}})
+        rounds.append([(each.sweep.label, part.concurrencies) for each, part in planner.segments()])
+    assert rounds[0] == rounds[1] == [(sweeps[0].label, (1, 4, 16))]

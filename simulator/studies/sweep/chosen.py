@@ -111,7 +111,8 @@ class ChosenPoints:
         name = file_name(sweep.sweep)
         for concurrency, cells in points.items():
             sweep.done[concurrency] = cells
-            self.choice.shown[name, concurrency] = _shown(cells, limits=self._limits)
+            if name in self.choice.estimates:  # one that cannot run shows nothing of others
+                self.choice.shown[name, concurrency] = _shown(cells, limits=self._limits)
         if self._round:
             self._round = [
                 (each, c) for each, c in self._round if each is not sweep or c not in points
