@@ -22,6 +22,7 @@ from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.version import version
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -111,7 +112,7 @@ def _table(result: ComparisonResult) -> Any:
     return table
 
 
-def _slowest(row: dict[str, Any]) -> str:
+def _slowest(row: Mapping[Hashable, Any]) -> str:
     """What to say where every run of a curve is faster than the speed asked for."""
     if row["interactivity"] >= row["slowest"]:
         return ""
