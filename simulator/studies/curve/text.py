@@ -113,14 +113,13 @@ def refusal_lines(refused: Sequence[RefusedLayout]) -> list[str]:
 
     That one's byte table stands for all of them.
     """
-    lacking = {layout.label: _left_gb(layout) for layout in refused if "\n" in layout.reason}
-    nearest = max(lacking, key=lambda label: lacking[label], default="")
-    lines = []
-    for layout in refused:
-        first, *table = layout.reason.splitlines()
-        if layout.label not in lacking or layout.label == nearest:
-            lines += [f"refused {layout.label}: {first}", *table]
-    others = [label for label in lacking if label != nearest]
+    lacking = [layout for layout in refused if "\n" in layout.reason]
+    lacking.sort(key=_left_gb, reverse=True)
+    told = [layout for layout in refused if layout not in lacking[1:]]
+    lines = [f"refused {layout.label}: {layout.reason}" for layout in told]
+    others = dict.fromkeys(
+        layout.label for layout in lacking[1:] if layout.label != lacking[0].label
+    )
     if others:
         lines.append(f"refused as well, with no more room: {', '.join(others)}")
     return lines
@@ -150,8 +149,8 @@ def _cells(point: Mapping[str, Any], *, late: bool) -> tuple[str, ...]:
 def meaning_of(kinds: list[str]) -> str:
     """What kinds of prediction rest on, in words."""
     meanings = {
-        "calibrated": "fitted to measured runs of this engine on this SKU",
-        "transferred": "efficiencies fitted on other SKUs or models",
+        "calibrated": "runs of this engine, speculation and kind of pools on this SKU were fitted",
+        "transferred": "efficiencies fitted on other SKUs, forms or models",
         "specification": "data sheets and kernel tables only, nothing fitted to serving runs",
     }
     return "; ".join(meanings[kind] for kind in kinds)
