@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.serving.prefix_cache import PrefixMatch
+    from simulator.serving.prefix_match import PrefixMatch
     from simulator.serving.radix_tree import PrefixNode
     from workloads.requests.request import Request
 

@@ -5,7 +5,9 @@ from simulator.studies.curve.text import refusal_lines
 
 
 def lacking(label, left):
-    return RefusedLayout(label=label, reason=f"{left} GB of 180.0 GB usable are left\n  table {left}")
+    return RefusedLayout(
+        label=label, reason=f"{left} GB of 180.0 GB usable are left\n  table {left}"
+    )
 
 
 def test_one_byte_table_stands_for_all_that_lack_room():

@@ -122,8 +122,8 @@ class AtomScheduler(PrefillFirstScheduler):
             passes = max(rank.steps_with_room(blocks, step, passes), 1)
         for rank, able in zip(self.worker.ranks, ready, strict=True):
             if able and self._is_short(rank, passes):
-                blocks = MEMORY_SHORT * rank.pool.total_blocks - rank.leaving_blocks
-                passes = rank.steps_to_use(blocks, self.worker.steps - rank.lag, passes)
+                short = MEMORY_SHORT * rank.pool.total_blocks - rank.leaving_blocks
+                passes = rank.steps_to_use(short, self.worker.steps - rank.lag, passes)
         return min(passes, NEVER)
 
     def fill(self, rank: Rank, *, may_start: bool) -> None:
