@@ -133,7 +133,7 @@ def test_the_page_says_what_it_is_and_where_every_setting_comes_from(page):
         "isl 8192 default",
         'sku ["mi355x", "b200"] flag',
         "ttft_p90_s not set default",
-        "fitted to measured runs",
+        "kind of pools on this SKU were fitted",
         "no recipe: that of b200 stands in",
         "TP1 does not fit",
         "weights -2 GB",
