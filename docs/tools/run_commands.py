@@ -62,8 +62,11 @@ QUICK_S = 2.0
 MADE_BY_LONG = ("my_fit", "out/fit")
 # What pages assume: files and folders of a reader, and the command that makes each.
 PREPARED = {
-    "runs.csv": "simulate runs --sku b300 --quality ok --csv > runs.csv",
-    "my_runs.csv": "simulate runs --sku mi355x --engine sglang --csv > my_runs.csv",
+    "runs.csv": "simulate runs --sku b300 --quality ok --csv | head -40 > runs.csv",
+    "my_runs.csv": (
+        "simulate runs --model deepseek-v4-pro --sku mi355x --engine sglang --csv | head -12 "
+        "> my_runs.csv"
+    ),
     "my_runs": "mkdir my_runs && cp my_runs.csv my_runs/",
     "out/mi355x-run": "simulate --sku mi355x --ep 8 --out out/mi355x-run",
     "out/sweep-run": "simulate sweep --sku mi355x --ep 8 --concurrency 8,64 --out out/sweep-run",

@@ -105,3 +105,16 @@ def test_what_a_command_needs_is_made_and_nothing_else(tmp_path, monkeypatch):
     )
     commands.prepare(tmp_path, [commands.Command(page="p", text="simulate report copy")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "first"]
+
+
+def test_every_command_is_recorded_with_its_last_run_or_that_it_never_ran():
+    """After a change of a command: ``python docs/tools/run_commands.py --record``."""
+    commands = tool()
+    shown = {each.text for each in commands.all_commands() if not commands.reason_not_run(each)}
+    assert shown == set(commands.recorded())
+
+
+def test_the_page_of_commands_is_in_step():
+    commands = tool()
+    entries = list(commands.recorded().values())
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page_text(entries)
