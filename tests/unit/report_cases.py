@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 
+from simulator.version import version
+
 # interactivity, throughput, label and p90 TTFT; the last two of each are dominated
 CURVES = {
     "mi355x": [
@@ -79,9 +81,9 @@ def write_run(path, *, skus=("mi355x",), summary=None, **changes):
     tables = [curve_points(sku, **changes) for sku in skus]
     pd.concat(tables, ignore_index=True).to_csv(path / "points.csv", index=False)
     told = {
-        "generator": "forecurve 0.1.0",
+        "generator": f"forecurve {version()}",
         "simulated": True,
-        "caption": f"deepseek-v4-pro FP4 on {', '.join(skus)}, simulated by forecurve 0.1.0",
+        "caption": f"deepseek-v4-pro FP4 on {', '.join(skus)}, simulated by forecurve {version()}",
         "settings": {
             "sku": {"value": list(skus), "origin": "flag"},
             "isl": {"value": 8192, "origin": "default"},

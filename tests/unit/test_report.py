@@ -16,6 +16,7 @@ import simulator as sim
 from simulator.cli.main import run
 from simulator.studies.report import build as report_build
 from simulator.studies.report import report
+from simulator.version import version
 from workloads.errors import UserError
 
 VOID = {"meta", "br", "input"}
@@ -127,7 +128,7 @@ def test_the_page_says_what_it_is_and_where_every_setting_comes_from(page):
     texts = " ".join(page.texts)
     for words in (
         "simulated, forecurve",
-        "simulated by forecurve 0.1.0",
+        f"simulated by forecurve {version()}",
         "2026-09",
         "sglang@2026-05-21",
         "isl 8192 default",
