@@ -14,20 +14,19 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.calibration_files import PARAMETERS as PARAMETERS
 from hwmodels.collectives import CollectiveFit
+from hwmodels.engine_files import engine_file, figure_value, kernel_table, plan_level
 from hwmodels.fitted import MEDIAN_DATE, MEDIAN_LEVEL_DATE, Basis, fitted_level
 from hwmodels.floors import floor_s, floor_trend
-from workloads.datafiles import read_yaml_mapping
 from workloads.errors import UserError, unknown_name
 from workloads.execution_plan import ExecutionPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hwmodels.sku import Sku
     from workloads.ops import Op, OpKind
@@ -218,45 +217,6 @@ def parse_date(text: str) -> dt.date:
         raise UserError(f"date '{text}' is not a date; write YYYY-MM or YYYY-MM-DD") from None
 
 
-@lru_cache(maxsize=16)
-def _read(name: str) -> dict[str, Any]:
-    return read_yaml_mapping(Path(str(resources.files("hwmodels") / "software" / f"{name}.yaml")))
-
-
-def list_engines() -> list[str]:
-    """Engines that software levels exist for."""
-    folder = resources.files("hwmodels") / "software"
-    names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
-    return [name for name in names if name not in ("kernels", "fitted", "agentic")]
-
-
-def _engine_file(engine: str) -> dict[str, Any]:
-    if engine not in list_engines():
-        raise unknown_name(field="engine", value=engine, known=list_engines())
-    return _read(engine)
-
-
-def list_levels(*, engine: str) -> list[dict[str, Any]]:
-    """Execution-plan levels of an engine as they stand in its file."""
-    levels: list[dict[str, Any]] = list(_engine_file(engine)["levels"])
-    return levels
-
-
-def engine_defaults(engine: str) -> dict[str, Any]:
-    """Host times and other parameters of an engine before anything is fitted, as figures."""
-    defaults: dict[str, Any] = _engine_file(engine)["defaults"]
-    return defaults
-
-
-def _value(figure: Any) -> float:
-    return float(figure["value"])
-
-
-def kernel_table() -> dict[str, Any]:
-    """The kernel table ``software/kernels.yaml`` as it stands; not to be changed in place."""
-    return _read("kernels")
-
-
 def _derived(
     *, generation: str, values: Mapping[str, float], table: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -286,18 +246,18 @@ def _derived(
                     limit_s,
                     floor_s(generations=generations, trend=trend) * values.get("t0_scale", 1.0),
                 ),
-                compute_efficiency=min(1.0, _value(fit["e_c"]) * compute),
-                memory_efficiency=min(1.0, _value(fit["e_m"]) * memory),
+                compute_efficiency=min(1.0, figure_value(fit["e_c"]) * compute),
+                memory_efficiency=min(1.0, figure_value(fit["e_m"]) * memory),
                 weight_traffic=traffic,
             )
     collectives: dict[str, CollectiveFit] = {}
     for kind, generations in table["collectives"].items():
         fit = generations.get(generation, generations["generic"])
         collectives[kind] = CollectiveFit(
-            latency_s=_value(fit["latency_s"]),
-            efficiency=_value(fit["efficiency"]) * values.get("collective_scale", 1.0),
-            scaleout_latency_s=_value(fit["scaleout_latency_s"]),
-            scaleout_efficiency=_value(fit["scaleout_efficiency"]),
+            latency_s=figure_value(fit["latency_s"]),
+            efficiency=figure_value(fit["efficiency"]) * values.get("collective_scale", 1.0),
+            scaleout_latency_s=figure_value(fit["scaleout_latency_s"]),
+            scaleout_efficiency=figure_value(fit["scaleout_efficiency"]),
         )
     return {
         "kernels": kernels,
@@ -369,11 +329,11 @@ def _load_software(
     specification: bool,
     directory: Path | None,
 ) -> SoftwareLevel:
-    data = _engine_file(engine)
-    level, messages = _plan_level(
+    data = engine_file(engine)
+    level, messages = plan_level(
         data["levels"], sku=sku, model=model, date=date or (MEDIAN_DATE if median else None)
     )
-    values = {name: _value(figure) for name, figure in data["defaults"].items()}
+    values = {name: figure_value(figure) for name, figure in data["defaults"].items()}
     provenance = {
         name: f"{figure['kind']}: {figure['source']}" for name, figure in data["defaults"].items()
     }
@@ -416,21 +376,3 @@ def _load_software(
         messages=tuple(messages),
         provenance=provenance,
     )
-
-
-def _plan_level(
-    levels: list[dict[str, Any]], *, sku: Sku, model: str, date: dt.date | None
-) -> tuple[dict[str, Any], list[str]]:
-    """The level whose execution plan is in force: the SKU's own by date, else the general one."""
-    own = [
-        level
-        for level in levels
-        if sku.key in level.get("skus", []) and model in level.get("models", [model])
-    ]
-    if not own:
-        return next(level for level in levels if "skus" not in level), []
-    own.sort(key=lambda level: str(level["date"]))
-    before = [level for level in own if date is None or level["date"] <= date]
-    if before:
-        return before[-1], []
-    return own[0], [f"no plan before {date} is known; that of {own[0]['date']} stands in"]

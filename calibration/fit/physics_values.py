@@ -13,9 +13,9 @@ import pandas as pd
 
 from calibration.fit.effects import FITTED, EffectSpace, LevelKey
 from calibration.fit.posterior import read_posterior
+from hwmodels.engine_files import engine_defaults, kernel_table
 from hwmodels.fitted import EFFECTS, fit_of, fitted_factor
 from hwmodels.sku import load_sku
-from hwmodels.software import engine_defaults, kernel_table
 from workloads.architectures.catalog import load_architecture
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from calibration.measured.runs import measurements_folder
+from hwmodels.engine_files import kernel_table
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table
 from workloads.datafiles import read_yaml_mapping
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from calibration.kernels.fit import (
 )
 from calibration.kernels.fit_rows import UNBOUND
 from calibration.pages.markdown import markdown_table, percent
+from hwmodels.engine_files import kernel_table
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from hwmodels.engine_files import kernel_table
 from hwmodels.floors import dated_floors, floor_s, floor_trend
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table, load_software
+from hwmodels.software import load_software
 from simulator.studies.catalog.sheets import sheet_of
 from workloads.ops import Component, Op, OpKind
 

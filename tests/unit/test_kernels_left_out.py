@@ -1,8 +1,9 @@
 import pytest
 
 from calibration.kernels.left_out import kernel_tables_of, table_without, without_kernels
+from hwmodels.engine_files import kernel_table
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table, load_software
+from hwmodels.software import load_software
 
 NAMES = ("t0_s", "e_c", "e_m")
 

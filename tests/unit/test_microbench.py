@@ -16,9 +16,9 @@ from calibration.microbench.__main__ import main
 from calibration.microbench.cases import Case, small_cases, standard_cases
 from calibration.microbench.rows import COLUMNS, Machine, Timing, read_rows, write_rows
 from calibration.microbench.timing import choose_device, describe_machine, load_torch
+from hwmodels.engine_files import kernel_table
 from hwmodels.roofline import peak_flops_per_s, roofline_s
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table
 from workloads.errors import UserError
 
 MACHINE = Machine(

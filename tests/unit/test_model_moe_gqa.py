@@ -7,9 +7,10 @@ from calibration.fit.files import fit_entry
 from calibration.importers.aiconfigurator import find_tables
 from calibration.importers.aiconfigurator_linear import read_delta_net
 from calibration.kernels.work import delta_net_work
+from hwmodels.engine_files import kernel_table
 from hwmodels.fitted import fitted_level
 from hwmodels.sku import load_sku
-from hwmodels.software import kernel_table, load_software
+from hwmodels.software import load_software
 from simulator.cli.main import run
 from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.default_engine import default_engine

@@ -2,7 +2,8 @@ import datetime as dt
 
 import pytest
 
-from hwmodels.software import MEDIAN_DATE, list_engines
+from hwmodels.engine_files import list_engines
+from hwmodels.software import MEDIAN_DATE
 from simulator.engines.labels import engine_labels, load_engine, parse_engine
 from workloads.architectures.catalog import architecture_names
 from workloads.architectures.names import canonical_model

@@ -7,16 +7,10 @@ import pytest
 import yaml
 
 from hwmodels.calibration_files import sealed
+from hwmodels.engine_files import kernel_table, list_engines, list_levels
 from hwmodels.fitted import choose_level_date
 from hwmodels.sku import list_skus, load_sku
-from hwmodels.software import (
-    MEDIAN_LEVEL,
-    kernel_table,
-    list_engines,
-    list_levels,
-    load_software,
-    parse_date,
-)
+from hwmodels.software import MEDIAN_LEVEL, load_software, parse_date
 from workloads.errors import UserError
 from workloads.ops import Component, Op, OpKind
 

@@ -8,16 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.economics import list_economics, load_economics
+from hwmodels.engine_files import kernel_table, list_levels
 from hwmodels.fitted import effect_groups, fitted_factor, fitted_level_dates, read_fits
 from hwmodels.floors import FLOOR, dated_floors, floor_s, floor_trend
 from hwmodels.sku import figure_fields, list_skus, load_sku
-from hwmodels.software import (
-    PARAMETERS,
-    kernel_table,
-    list_levels,
-    load_software,
-    parse_date,
-)
+from hwmodels.software import PARAMETERS, load_software, parse_date
 from simulator.engines.host_times import host_times
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.engines.rules import rules_in_force

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hwmodels.economics import list_economics, load_economics
+from hwmodels.engine_files import list_engines, list_levels
 from hwmodels.fitted import fitted_level_dates
 from hwmodels.sku import list_skus, load_sku
-from hwmodels.software import list_engines, list_levels
 from simulator.engines.labels import engine_labels
 from simulator.recipes.files import load_recipes, recipe_paths
 from simulator.studies.explain.run import explain_model

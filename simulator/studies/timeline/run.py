@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hwmodels.engine_files import list_levels
 from hwmodels.fitted import MEDIAN_LEVEL_DATE, fitted_level_dates
-from hwmodels.software import list_levels
 from simulator.analysis.objectives import stated_limits
 from simulator.analysis.pareto import Frontier
 from simulator.prediction.bands import DATES, SAME_ENGINE, ratio_factors
