@@ -112,8 +112,9 @@ def _mark_speeds(axes: Axes, speeds: tuple[float, ...]) -> None:
                 (speed, 1.0),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
-                xytext=(0, 3),
-                ha="center",
+                xytext=(3, -3),  # within the axes: a caption of several lines stands above
+                ha="left",
+                va="top",
                 fontsize=8,
                 color=FAINT_INK,
             )
