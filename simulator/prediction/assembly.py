@@ -16,6 +16,7 @@ from simulator.engines.registry import bind_engine
 from simulator.prediction.bottleneck import PhaseCost
 from simulator.prediction.exchange_plan import exchange_messages
 from simulator.prediction.form_evidence import as_of_form
+from simulator.prediction.notes import beyond_compared
 from simulator.prediction.pool_plan import execution_plan as execution_plan
 from simulator.prediction.release_plan import release_messages
 from simulator.prediction.shared_software import shared_level
@@ -334,7 +335,7 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
         level = level if _same_layers(architecture, measured) else level.lent()
     notes += architecture.unmeasured()
     level, unseen = as_of_form(level, configuration=configuration, model=measured)
-    notes += unseen
+    notes += [*unseen, *beyond_compared(configuration)]
     if configuration.engine.persistent:
         level = level.as_persistent()
     return replace(level, messages=(*level.messages, *notes)) if notes else level

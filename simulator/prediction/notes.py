@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
 
+COMPARED = {"prompt": (1_000, 10_000), "output": (100, 8_192)}
+"""Shortest and longest of the published runs that bands are of. [tokens]"""
+
 _KV = re.compile(r"KV of (\S+): ([\d,]+) tokens a rank, (.*)'s own count$")
 
 
@@ -36,6 +39,20 @@ def binding_limits(assembly: Assembly, configuration: RunConfiguration) -> tuple
             f"graphs: raise {engine.graph_setting} with --engine-set {engine.graph_setting}=N"
         )
     return tuple(found)
+
+
+def beyond_compared(configuration: RunConfiguration) -> tuple[str, ...]:
+    """Lengths that no prediction was ever compared at, though its band is printed."""
+    if configuration.traffic == "agentic":
+        return ()
+    asked = {"prompt": configuration.isl, "output": configuration.osl}
+    return tuple(
+        f"{what} of {tokens:,} tokens: predictions were compared with runs of {low:,} to {high:,}, "
+        "so that bands and efficiencies are those of such lengths"
+        for what, tokens in asked.items()
+        for low, high in [COMPARED[what]]
+        if not low <= tokens <= high
+    )
 
 
 def prompt_graph_limit(assembly: Assembly, configuration: RunConfiguration) -> tuple[str, ...]:
