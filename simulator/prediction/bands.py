@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from hwmodels.calibration_files import read_bands
-from hwmodels.fitted import read_fits
+from hwmodels.fitted import Basis, read_fits
 
 if TYPE_CHECKING:
     from simulator.analysis.metrics import RunMetrics
@@ -17,6 +17,8 @@ BANDS_FILE = "bands.yaml"
 BANDED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
 """Metrics that carry a band, under InferenceX's names."""
 
+BASES: tuple[str, ...] = get_args(Basis)
+"""What a prediction may rest on, the best first."""
 
 REGIMES = ((8.0, "floor-bound"), (64.0, "bandwidth-bound"), (float("inf"), "load-bound"))
 """Upper end of requests on a rank, and what binds there most of the time: kernel floors, memory
@@ -53,9 +55,24 @@ def band_factors(
 ) -> dict[str, tuple[float, float]]:
     """Ends of the 90 % band of each banded metric over its prediction, by basis. [-]
 
-    Those of the cell, see `cell_of`, where it has bands of its own.
+    Those of the cell, see `cell_of`, where it has bands of its own. A band always contains those
+    that a stronger basis has in the same cell: whether a cell or all runs of a basis give it,
+    a prediction on weaker evidence is never the surer one.
     """
     data = read_banded(directory)
+    stronger = BASES[: BASES.index(basis)] if basis in BASES else ()
+    found = _own_factors(data, basis=basis, cell=cell)
+    for known in (_own_factors(data, basis=other, cell=cell) for other in stronger):
+        for name in found.keys() & known.keys():
+            (low, high), (low_known, high_known) = found[name], known[name]
+            found[name] = (min(low, low_known), max(high, high_known))
+    return found
+
+
+def _own_factors(
+    data: dict[str, Any], *, basis: str, cell: str | None
+) -> dict[str, tuple[float, float]]:
+    """Ends of the bands that one basis has, of the cell before those of all its runs. [-]"""
     factors = dict(data.get("bands", {}).get(basis, {}))
     if cell is not None:
         factors |= data.get("cells", {}).get(basis, {}).get(cell, {})

@@ -14,7 +14,7 @@ from calibration.validation.cell_bands import (
     interval_score,
 )
 from hwmodels.fitted import read_fits
-from simulator.prediction.bands import band_factors, cell_of
+from simulator.prediction.bands import BASES, band_factors, cell_of, read_banded
 
 
 def predictions(*, spread, engine="vllm", runs=200, basis="own runs", scheme="series", seed=0):
@@ -103,3 +103,37 @@ def test_a_prediction_takes_the_band_of_its_cell(tmp_path):
     assert other == "atom/cdna4/load-bound"
     factors = band_factors(basis="own runs", cell=other, directory=tmp_path)
     assert factors["total_tput_per_gpu"] == (0.5, 2.0)
+
+
+def shipped_cells():
+    cells = read_banded()["cells"]
+    return [*sorted({cell for by_cell in cells.values() for cell in by_cell}), None]
+
+
+@pytest.mark.parametrize("cell", shipped_cells())
+def test_no_shipped_band_is_narrower_than_one_on_stronger_evidence(cell):
+    """Cells stand beside bands of all runs: either may be the wider one."""
+    inner = {}
+    for basis in BASES:
+        for name, (low, high) in band_factors(basis=basis, cell=cell).items():
+            low_before, high_before = inner.get(name, (low, high))
+            assert low <= low_before, (basis, name)
+            assert high >= high_before, (basis, name)
+            inner[name] = low, high
+
+
+def test_all_runs_of_a_basis_hold_the_wider_cell_of_a_stronger_one(tmp_path):
+    """A relation of a chip whose own runs of the cell scatter more than all related runs do."""
+    cells = {"own runs": {"vllm/blackwell/load-bound": {"total_tput_per_gpu": Band(0.6, 1.2, 90)}}}
+    by_basis = {
+        "own runs": {"total_tput_per_gpu": Band(0.8, 1.25, 900)},
+        "sibling": {"total_tput_per_gpu": Band(0.7, 1.3, 300)},
+    }
+    write_fit(read_fits(), directory=tmp_path)
+    source = read_fits()[0]["source"]
+    write_bands(by_basis, cells=cells, directory=tmp_path, source=source)
+    place = {"cell": "vllm/blackwell/load-bound", "directory": tmp_path}
+    assert band_factors(basis="sibling", **place)["total_tput_per_gpu"] == (0.6, 1.3)
+    assert band_factors(basis="own runs", **place)["total_tput_per_gpu"] == (0.6, 1.2)
+    elsewhere = band_factors(basis="sibling", cell="vllm/hopper/load-bound", directory=tmp_path)
+    assert elsewhere["total_tput_per_gpu"] == (0.7, 1.3)
