@@ -126,7 +126,7 @@ def _row(text: Mapping[str, str], *, line: int) -> MlperfRow:
         tokens_per_s = float(text["measured"].replace(",", ""))
         nodes = float(text.get("nodes") or 1)
         chips = int(float(text.get("chips") or nodes * float(text.get("chips_per_node") or 1)))
-    except ValueError:
+    except (OverflowError, ValueError):
         raise UserError(f"result '{text['measured']}' or chips is no number") from None
     if not (np.isfinite(tokens_per_s) and tokens_per_s > 0 and chips > 0):
         raise UserError(f"result is {text['measured']} on {chips} chips; both must be positive")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.output.leftovers import own_mark
 from simulator.output.text_file import staged
@@ -40,6 +40,16 @@ def read_run_table(path: Path) -> pd.DataFrame:
             f"{', '.join(REQUIRED_COLUMNS)}"
         )
     return pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)
+
+
+def numbers_of(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column as numbers; what is none is unknown, a whole number beyond all floats infinite."""
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:
+        return pd.to_numeric(column.map(str, na_action="ignore"), errors="coerce")
 
 
 def write_run_table(table: pd.DataFrame, path: Path) -> None:

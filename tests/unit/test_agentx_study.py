@@ -151,13 +151,15 @@ def test_a_table_of_agentic_runs_comes_back_with_figures_or_reasons(trace) -> No
         [
             {"sku": "b200", "engine": "vllm", "concurrency": "2", "spec": "mtp:3", "id": "x"},
             {"sku": "b200", "engine": "vllm", "concurrency": "two", "spec": "", "id": "y"},
+            {"sku": "b200", "engine": "vllm", "concurrency": "1e999", "spec": "", "id": "z"},
         ]
     )
     found = predict_sessions(table, trees={"trees": trace, "protocol": "agentx-fast"})
-    assert list(found["status"]) == ["ok", "failed"]
+    assert list(found["status"]) == ["ok", "failed", "failed"]
     assert found["reason"][1] == "concurrency is 'two'; it must be a whole number"
+    assert found["reason"][2] == "concurrency is '1e999'; it must be a whole number"
     assert found["pred_requests"][0] > 50
-    assert list(found["id"]) == ["x", "y"]
+    assert list(found["id"]) == ["x", "y", "z"]
     with pytest.raises(UserError, match="column concurrency is missing"):
         predict_sessions(table[["sku"]], trees={})
 

@@ -83,6 +83,12 @@ def test_lengths_from_a_file(tmp_path):
             {"law": "normal", "mean_tokens": 5, "sd_tokens": -1, "low_tokens": 1, "cap_tokens": 9},
             "must not be negative",
         ),
+        ({"law": "histogram", "edges": [1, 2], "counts": ["1e999"]}, "counts is 1e999"),
+        ({"law": "histogram", "edges": [1, 2, 3], "counts": [1e308] * 2}, "their sum too"),
+        (
+            {"law": "lognormal", "median_tokens": 5, "sigma": float("nan"), "cap_tokens": 9},
+            "sigma is nan; it must be finite",
+        ),
     ],
 )
 def test_a_law_that_is_none_is_named(entry, message):

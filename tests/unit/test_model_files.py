@@ -248,3 +248,25 @@ def test_a_model_that_is_left_out_is_refused_with_the_reason(name, reason):
 )
 def test_a_repository_means_its_model_and_its_format(repository, model, label):
     assert (canonical_model(repository), default_precision(repository)) == (model, label)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"config_json": QWEN | {"num_hidden_layers": 2**31}},
+        {"base": "deepseek-r1", "config": {"num_hidden_layers": 2**31}},
+        {"base": "deepseek-r1", "config": {"num_nextn_predict_layers": 2**31}},
+        {"config_json": QWEN | {"layer_types": {"repeat": ["full_attention"], "length": 2**31}}},
+        {"config_json": QWEN | {"layer_types": {"runs": [["full_attention", 2**31]]}}},
+    ],
+)
+def test_more_layers_than_any_model_has_are_refused_before_memory_is_full(tmp_path, document):
+    text = yaml.safe_dump({"name": "deep"} | document)
+    assert "2,147,483,648" in (said := refusal(tmp_path, text, "deep.yaml"))
+    assert "10,000 at the most" in said
+
+
+def test_a_pattern_of_nothing_is_refused(tmp_path):
+    config = QWEN | {"layer_types": {"repeat": [], "length": 64}}
+    text = yaml.safe_dump({"name": "none", "config_json": config})
+    assert "repeat is empty" in refusal(tmp_path, text, "none.yaml")

@@ -258,6 +258,13 @@ def test_a_page_holds_so_many_points_and_says_so(tmp_path, monkeypatch):
     assert len(report(path).points) == 7
 
 
+def _with_isl(path, *values):
+    """Points whose first prompts have these lengths, whatever they are."""
+    table = pd.read_csv(path / "points.csv", dtype=str, keep_default_na=False)
+    table.loc[range(len(values)), "isl"] = values
+    table.to_csv(path / "points.csv", index=False)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -269,6 +276,7 @@ def test_a_page_holds_so_many_points_and_says_so(tmp_path, monkeypatch):
         (lambda path: (path / "points.csv").write_text("label\nTP8\n"), "concurrency is missing"),
         (lambda path: (path / "points.csv").write_bytes(b""), "there is no header"),
         (lambda path: (path / "points.parquet").write_text("x"), "cannot read .*points.parquet"),
+        (lambda path: _with_isl(path, "9" * 400, "x"), "isl of point 2 is 'x', not a number"),
     ],
 )
 def test_what_is_no_run_is_refused_in_one_line(tmp_path, spoil, message):

@@ -66,6 +66,15 @@ def test_results_of_mlperf_become_rows(tmp_path):
     assert [line.split(":")[0] for line in left_out] == ["line 5", "line 7"]
 
 
+def test_chips_beyond_all_numbers_are_left_out_with_their_line():
+    chips = "9" * 400
+    row = ["A", "NVIDIA H200-SXM-141GB", chips, "llama3_1-8b", "Offline", "Tokens/s", "160000"]
+    frame = pd.DataFrame([row], columns=RESULTS.splitlines()[0].split(","))
+    rows, left_out = read_mlperf_rows(frame)
+    assert rows == []
+    assert left_out == ["line 2: result '160000' or chips is no number"]
+
+
 def test_results_of_mlperf_are_scored_by_scenario(tmp_path, capsys):
     predicted = "tokens_per_s,lo,hi\n144000,100000,200000\n40000,35000,50000\n8000,7000,9000\n"
     results = written(tmp_path, "results.csv", RESULTS)

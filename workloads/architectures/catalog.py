@@ -16,6 +16,7 @@ from workloads.architectures.eagle import EagleHead
 from workloads.architectures.huggingface.reader import read_architecture
 from workloads.architectures.kinds import BlockDraft, FeedForward, LatentAttention, Layer
 from workloads.architectures.model_file import (
+    checked_length,
     expanded,
     is_model_file,
     model_file,
@@ -152,6 +153,9 @@ def _without_head(
         return _with_draft(architecture, drafter) if drafter else architecture
     values: dict[str, Any] = dict((base or {}).get("config", {}))
     values |= document.get("config") or {}
+    for field in values:
+        if field.endswith("_layers"):
+            checked_length(values[field])
     for field in ("compress_ratios", "layer_pattern"):
         if field in values:
             values[field] = tuple(expanded(values[field]))
@@ -181,7 +185,7 @@ def _with_draft(architecture: LayeredArchitecture, drafter: dict[str, Any]) -> A
     )
     return replace(
         architecture,
-        draft_kinds=(layer,) * int(drafter["layers"]),
+        draft_kinds=(layer,) * checked_length(drafter["layers"]),
         dspark=BlockDraft(
             target_layers=drafter["target_layers"],
             markov_rank=drafter["markov_rank"],

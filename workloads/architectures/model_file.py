@@ -8,6 +8,9 @@ from typing import Any
 from workloads.datafiles import is_file, read_json, read_yaml_mapping
 from workloads.errors import UserError, shown
 
+MOST_LAYERS = 10_000
+"""Layers that a file may describe; each is an object here, and no model has a tenth of them."""
+
 _SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -36,17 +39,39 @@ def model_file(name: str) -> Path:
     return path
 
 
+def checked_length(value: Any) -> int:
+    """A number of layers that a file states.
+
+    Raises
+    ------
+    UserError
+        If it is more than any model has.
+    """
+    length = int(value)
+    if length > MOST_LAYERS:
+        raise UserError(f"{length:,} layers are stated; a model has {MOST_LAYERS:,} at the most")
+    return length
+
+
 def expanded(value: Any) -> Any:
     """A value of a YAML file with its short forms of long lists written out.
 
     ``{repeat: [a, b], length: n}`` repeats a pattern over n entries, ``{runs: [[a, 3], [b, 2]]}``
     gives a, a, a, b, b.
+
+    Raises
+    ------
+    UserError
+        If a list is longer than a model has layers.
     """
     if isinstance(value, dict):
         if set(value) == {"repeat", "length"}:
-            pattern = list(value["repeat"])
-            return [pattern[i % len(pattern)] for i in range(int(value["length"]))]
+            pattern, length = list(value["repeat"]), checked_length(value["length"])
+            if not pattern:
+                raise UserError("repeat is empty; it must name what is repeated")
+            return [pattern[i % len(pattern)] for i in range(length)]
         if set(value) == {"runs"}:
+            checked_length(sum(int(count) for _, count in value["runs"]))
             return [item for item, count in value["runs"] for _ in range(int(count))]
         return {key: expanded(item) for key, item in value.items()}
     return value

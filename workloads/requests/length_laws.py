@@ -180,6 +180,8 @@ def histogram_length(
     UserError
         If the edges do not rise, a count is negative or their numbers do not match.
     """
+    if not math.isfinite(sum(counts) + at_cap):
+        raise UserError("histogram: counts must be finite, and their sum too")
     if len(edges) != len(counts) + 1:
         raise UserError(
             f"histogram: {len(edges)} edges and {len(counts)} counts are given; "
@@ -198,6 +200,10 @@ def histogram_length(
         tokens.append(float(edges[-1]))
     probabilities[-1] = 1.0
     return QuantileLength(tuple(probabilities), tuple(tokens))
+
+
+_LISTS = ("probabilities", "tokens", "edges", "counts")
+"""Figures that may be given as a list, whose texts are read as numbers."""
 
 
 def _law(entry: Mapping[str, Any]) -> LengthDistribution:
@@ -224,6 +230,14 @@ def _law(entry: Mapping[str, Any]) -> LengthDistribution:
     return laws[law]()
 
 
+def _check_finite(entry: Mapping[str, Any]) -> None:
+    for name, value in entry.items():
+        for each in value if isinstance(value, list) else [value]:
+            is_number = isinstance(each, int | float)
+            if not math.isfinite(float(each) if is_number or name in _LISTS else 0.0):
+                raise UserError(f"law {entry.get('law')}: {name} is {each}; it must be finite")
+
+
 def length_law(entry: Mapping[str, Any]) -> LengthDistribution:
     """The distribution that a mapping of a data file describes; see the module.
 
@@ -233,6 +247,7 @@ def length_law(entry: Mapping[str, Any]) -> LengthDistribution:
         If the law is unknown, or a figure of it is missing or out of range.
     """
     try:
+        _check_finite(entry)
         return _law(entry)
     except KeyError as error:
         raise UserError(f"law {entry.get('law')}: {error.args[0]} is missing") from None

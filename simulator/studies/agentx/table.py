@@ -94,7 +94,7 @@ def _flags(cells: dict[str, str]) -> tuple[dict[str, Any], str]:
         if name in cells:
             try:
                 flags[name] = int(float(cells[name]))
-            except ValueError:
+            except (OverflowError, ValueError):
                 raise UserError(f"{name} is '{cells[name]}'; it must be a whole number") from None
     for name in _YES_OR_NO:
         if name in cells:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.output.csv_table import numbers_of
 from simulator.studies.diff.sources import RELEASE, THIS, read_side
 from workloads.errors import UserError
 
@@ -220,6 +221,4 @@ def _text(value: object) -> str:
 
 
 def _numbers(column: pd.Series[Any]) -> Any:
-    import pandas as pd
-
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+    return numbers_of(column).to_numpy(dtype=float)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from simulator.output.csv_table import numbers_of
 from simulator.studies.agentx.result import AgentxResult
 from simulator.studies.compare.run import ComparisonResult
 from simulator.studies.curve.api import Curve
@@ -240,7 +241,7 @@ def _checked_points(points: pd.DataFrame, *, file: Path) -> pd.DataFrame:
         if name in _TEXTS:
             points[name] = column.fillna("").astype(str)
         elif name in (*_NEEDED, *_BANDS, *_COSTS, "isl", "osl"):
-            numbers = pd.to_numeric(column, errors="coerce")
+            numbers = numbers_of(column)
             wrong = numbers.isna() & column.notna()
             if name in _NEEDED and name not in _MAY_LACK:
                 wrong = ~numbers.astype(float).map(math.isfinite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from workloads.architectures.model_file import MOST_LAYERS
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Keys:
         Raises
         ------
         UserError
-            If the value is not a whole number of 0 or more.
+            If the value is not a whole number of 0 or more, or layers are more than any model's.
         """
         value = self.get(*names)
         if value is None and default is not None:
@@ -144,6 +145,10 @@ class Keys:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise UserError(
                 f"{self.source}: {names[0]} is {value!r}; it must be a whole number, 0 or more"
+            )
+        if what in ("layers", "draft layers") and value > MOST_LAYERS:
+            raise UserError(
+                f"{self.source}: {names[0]} is {value:,}; a model has {MOST_LAYERS:,} at the most"
             )
         return value
 
