@@ -1,14 +1,16 @@
 """Mutation test by one command: ``python tests/mutation/run.py --mutants 300 --keep DIR``.
 
 A random sample of changes of one operator, comparison or number in the modules that predictions
-follow from. Each is tested, in a copy of the checkout, by the tests of files that import its
-module and of a few that simulate whole runs, file by file: those that run the changed function,
-the quickest first, for a minute of CPU at the most. Survivors are printed for judgement: not each
-is a defect of the tests, since some changes have no effect.
+follow from. Each is tested, in a copy of the checkout, by the quick tests that run the changed
+function, the quickest first, for ``--seconds`` of CPU at the most: first those of files that import
+its module and of a few that simulate whole runs, then, with ``--every-file``, those of all others.
+Survivors are printed for judgement: not each is a defect of the tests, since some changes have no
+effect.
 
 ``--keep DIR`` keeps the copy, which tests run which functions, and a line for each mutant, so that
-the same command goes on where it was ended. A mutant under which a test takes three minutes of
-CPU hangs, which is told; that counts as seen.
+the same command goes on where it was ended; ``--survivors`` tries those again that were not seen,
+under the tests of now. A mutant under which a test takes three minutes of CPU hangs, which is told;
+that counts as seen.
 """
 
 import argparse
@@ -43,7 +45,7 @@ LIBRARIES = (
     *("rich.table", "scipy.optimize", "scipy.stats", "simpy", "typer.testing", "yaml"),
 )
 MOST_FILES = 10
-MOST_S, LONGEST_S = 60.0, 180
+LONGEST_S = 180
 
 
 def modules(root):
@@ -132,8 +134,10 @@ def _cpu_limit(is_mutant):
 class Checkout:
     """A copy that is changed, a copy that notes what runs, and what is known of its tests."""
 
-    def __init__(self, keep):
-        self.keep = keep
+    def __init__(self, keep, *, seconds, every_file):
+        self.keep, self.seconds, self.every_file = keep, seconds, every_file
+        self.known = {}
+        self.undo = keep / "undo.json"
         self.changed, self.noting = keep / "changed", keep / "noting"
         if not self.noting.exists():
             left_out = shutil.ignore_patterns(".git", "out", ".*_cache", "__pycache__")
@@ -146,45 +150,92 @@ class Checkout:
                 )
             (keep / "noting.part").rename(self.noting)
 
+        if self.undo.exists():  # a run that was killed
+            self._undo()
+
+    def _undo(self):
+        module, source = json.loads(self.undo.read_text(encoding="utf-8"))
+        (self.changed / module).write_text(source, encoding="utf-8")
+        self.undo.unlink()
+
+    def take_tests(self):
+        """The tests of now in place of those of the copy; what changed is noted again."""
+        helpers = [
+            path
+            for path in (ROOT / "tests").rglob("*")
+            if path.is_file() and not path.name.startswith("test_") and path.suffix != ".pyc"
+        ]
+        for path in [*helpers, *(ROOT / "tests").glob("*/test_*.py")]:
+            place = path.relative_to(ROOT)
+            copy = self.changed / place
+            if copy.exists() and copy.read_bytes() == path.read_bytes():
+                continue
+            for root in (self.changed, self.noting):
+                (root / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, root / place)
+            self._notes_of(place.as_posix()).unlink(missing_ok=True)
+
+    def _notes_of(self, file):
+        return self.keep / (file.replace("/", "_") + ".json")
+
     def tests_of(self, file):
         """Tests of a file that pass, with what they run and how long they take."""
-        known = self.keep / (file.replace("/", "_") + ".json")
-        if not known.exists():
-            sys.ran = set()
-            in_child(self.noting, [file], plugin=Watch(), answer=known)
-        if not known.exists():
-            raise SystemExit(f"{file} cannot be run")
-        tests = json.loads(known.read_text(encoding="utf-8"))
-        return {name: test for name, test in tests.items() if test["passed"] and "ran" in test}
+        if file not in self.known:
+            notes = self._notes_of(file)
+            if not notes.exists():
+                sys.ran = set()
+                in_child(self.noting, [file], plugin=Watch(), answer=notes)
+            if not notes.exists():
+                notes.write_text("{}", encoding="utf-8")
+                print(f"{file} cannot be run", flush=True)
+            tests = json.loads(notes.read_text(encoding="utf-8"))
+            self.known[file] = {
+                name: (test["seconds"], {tuple(each) for each in test["ran"]})
+                for name, test in tests.items()
+                if test["passed"] and "ran" in test
+            }
+        return self.known[file]
+
+    def _chosen(self, files, function):
+        """Tests that run a function, the quickest first, as many as the time allows."""
+        found = sorted(
+            (seconds, name)
+            for file in files
+            for name, (seconds, ran) in self.tests_of(file).items()
+            if function[1] == 0 or function in ran
+        )
+        names, left_s = [], self.seconds
+        for seconds, name in found:
+            left_s -= seconds
+            if names and left_s < 0:
+                break
+            names.append(name)
+        return names
 
     def tested(self, module, number, line, what):
         """How tests end with one place changed: killed, hangs, SURVIVED, or no test runs it."""
         path = self.changed / module
         source = path.read_text(encoding="utf-8")
-        function = [module.as_posix(), function_at(source, line)]
+        function = (module.as_posix(), function_at(source, line))
         text, words = changed(source, number, what)
-        tests, left_s = 0, MOST_S
-        for file in files_of(self.changed, module):
-            if left_s <= 0:
-                break
-            chosen = sorted(
-                (test["seconds"], name)
-                for name, test in self.tests_of(file).items()
-                if function[1] == 0 or function in test["ran"]
-            )
-            names = []
-            for seconds, name in chosen:
-                left_s -= seconds
-                if left_s > 0:
-                    names.append(name)
+        near = files_of(self.changed, module)
+        others = sorted(
+            path.relative_to(self.changed).as_posix()
+            for path in (self.changed / "tests").glob("*/test_*.py")
+        )
+        rounds = [near, [path for path in others if path not in near]]
+        tests = 0
+        for files in rounds if self.every_file else rounds[:1]:
+            names = self._chosen(files, function)
             if not names:
                 continue
             tests += len(names)
+            self.undo.write_text(json.dumps([module.as_posix(), source]), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             try:
-                path.write_text(text, encoding="utf-8")
                 status = in_child(self.changed, names)
             finally:
-                path.write_text(source, encoding="utf-8")
+                self._undo()
             if status:
                 return ("hangs" if status < 0 else "killed"), words, tests
         return ("SURVIVED" if tests else "not run"), words, tests
@@ -199,12 +250,17 @@ def main():
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long")
     parser.add_argument("--keep", type=Path, help="folder from which a later start goes on")
     parser.add_argument("--survivors", action="store_true", help="only those again, in this code")
+    parser.add_argument("--seconds", type=float, default=60.0, help="CPU of tests for a mutant")
+    parser.add_argument("--every-file", action="store_true", help="tests of other files too")
     asked = parser.parse_args()
     import_libraries()
     with tempfile.TemporaryDirectory() as place:
         keep = (asked.keep or Path(place)).resolve()
         keep.mkdir(parents=True, exist_ok=True)
-        return run(asked, Checkout(keep), keep / "mutants.jsonl")
+        checkout = Checkout(keep, seconds=asked.seconds, every_file=asked.every_file)
+        if asked.survivors:
+            checkout.take_tests()
+        return run(asked, checkout, keep / "mutants.jsonl")
 
 
 def run(asked, checkout, log):
