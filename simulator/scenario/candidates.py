@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -58,12 +58,26 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Ta
     with an orchestrator, the deployments that its recipe ran under such a load; for a bare
     engine, aggregated workers of every layout.
 
+    Of one kind alone, with prefill and decode pools or without, where that is asked for.
+
     Raises
     ------
     UserError
-        If an orchestrated engine has no recipe with deployments and none are stated, or a chip is
-        named for prefill pools and there are none.
+        If an orchestrated engine has no recipe with deployments and none are stated, a chip is
+        named for prefill pools and there are none, or none is of the kind that is asked for.
     """
+    found = _candidates(settings=settings, load=load, target=target)
+    pooled = settings.pools.disaggregated
+    if pooled is None:
+        return found
+    alike = tuple(pools for pools in found.deployments if (len(pools) > 1) == pooled)
+    if not alike:
+        kind = "has no prefill and decode pools" if pooled else "runs in pools alone"
+        raise UserError(f"{target.engine.engine.label} {kind} here; name another engine, or none")
+    return replace(found, deployments=alike)
+
+
+def _candidates(*, settings: SweepSettings, load: Scenario, target: Target) -> Candidates:
     scenarios = list(settings.layouts_of(load))
     if settings.pools.is_stated:
         found = _grid(settings.pools, load=load, scenarios=scenarios, target=target)

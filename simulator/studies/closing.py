@@ -25,6 +25,7 @@ def closing_lines(
     *,
     calibration: Path | None = None,
     ranks_runs: bool = False,
+    ends: bool = True,
 ) -> list[str]:
     """What decides a frontier, how far off such predictions were, and what to measure first.
 
@@ -36,6 +37,8 @@ def closing_lines(
         Directory of a user's own fit.
     ranks_runs:
         Whether to list all runs that would narrow the bands and not the first one alone.
+    ends:
+        Whether to end with what to measure first.
     """
     frontier = [row for row in rows if row["on_frontier"]]
     if not frontier:
@@ -66,11 +69,14 @@ def closing_lines(
         )
         lines.append(
             "how far off: nine in ten measured runs of such kinds lay within "
-            f"{number(float(low))} to {number(float(high))} times the prediction (median of the "
-            "frontier's points; docs/ACCURACY.md)"
+            f"{number(float(low))} to {number(float(high))} times the prediction ("
+            + ("median of the frontier's points; " if len(banded) > 1 else "")
+            + "docs/ACCURACY.md)"
         )
     else:
         lines.append("how far off: predictions of this kind were never compared with measurements")
+    if not ends:
+        return lines
     candidates = candidate_runs(rows, calibration=calibration)
     if ranks_runs:
         return [*lines, *next_run_lines(candidates)]

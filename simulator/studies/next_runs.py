@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 MOST_SHOWN = 8
+_SAME = 0.98
+"""Share of a band's width from which a band counts as the same. [-]"""
 
 METHOD = (
     "with it: a form that no run of its own was fitted to gets the band of forms that have such "
@@ -76,6 +78,14 @@ class NextRun:
         )
 
     @property
+    def band_words(self) -> str:
+        """Its band now and with the run, in words."""
+        now = f"{self.low:.2f} to {self.high:.2f} times the prediction"
+        if math.log(self.high_after / self.low_after) > _SAME * math.log(self.high / self.low):
+            return f"{now}, and one run more hardly narrows it: forms with runs lie as far off here"
+        return f"{now}, and about {self.low_after:.2f} to {self.high_after:.2f} with it"
+
+    @property
     def decides(self) -> str:
         """What it bears on, in words."""
         points = f"{self.points} point{'' if self.points == 1 else 's'}"
@@ -92,7 +102,8 @@ def candidate_runs(rows: Sequence[Row], *, calibration: Path | None = None) -> l
     """Runs worth measuring, those first that would narrow the bands most.
 
     A run anchors its form, so that there is one of each form: of its points on the frontier, or
-    else of those whose bands reach it, the middle one by speed.
+    else of those whose bands reach it, the middle one by speed; where a run there narrows nothing,
+    the one where it narrows most.
 
     Parameters
     ----------
@@ -120,10 +131,8 @@ def next_run_line(runs: Sequence[NextRun]) -> str:
         return ""
     run = runs[0]
     return (
-        f"measure first: {run.how}: {run.decides}, whose 90 % band there is {run.low:.2f} to "
-        f"{run.high:.2f} times the prediction, and about {run.low_after:.2f} to "
-        f"{run.high_after:.2f} with it; then simulate calibrate fit RUNS.csv --out DIR "
-        "(--next-run ranks others)"
+        f"measure first: {run.how}: {run.decides}, whose 90 % band there is {run.band_words}; "
+        "then simulate calibrate fit RUNS.csv --out DIR (--next-run ranks others)"
     )
 
 
@@ -148,8 +157,10 @@ def _candidate(own: list[Row], *, calibration: Path | None) -> NextRun:
     counted = sorted(leading or own, key=lambda row: float(row["interactivity"]))
     row = counted[len(counted) // 2]
     runs = fitted_runs(row, calibration=calibration)
+    gains = [_narrowed(each, runs=runs, calibration=calibration)[1] for each in counted]
+    if gains[len(counted) // 2] < (1.0 - _SAME) * _width(row):
+        row = counted[max(range(len(counted)), key=gains.__getitem__)]
     after, _ = _narrowed(row, runs=runs, calibration=calibration)
-    gains = (_narrowed(each, runs=runs, calibration=calibration)[1] for each in counted)
     low, high = _band(row)
     return NextRun(
         sku=pair_label(str(row["sku"]), _first_chip(row)),

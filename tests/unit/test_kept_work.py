@@ -227,7 +227,7 @@ def test_an_interrupted_prediction_goes_on_to_the_same_table(tmp_path):
 
 
 def test_an_interrupted_search_goes_on_to_the_same_answer(tmp_path, monkeypatch):
-    from simulator.studies.search import searcher as module
+    from simulator.studies.search import score as module
 
     asked = {
         "sku": "b200",

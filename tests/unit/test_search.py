@@ -19,7 +19,10 @@ from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.trtllm.engine import TrtllmSettings
 from simulator.engines.vllm.engine import VllmSettings
 from simulator.scenario.configuration import RunConfiguration
+from simulator.scenario.deployed_forms import deployed_forms
+from simulator.scenario.target import resolve_target
 from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_commands
+from simulator.studies.search.option import searched
 from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search
 from simulator.studies.search.text import print_search, summary_of, verdict
@@ -28,7 +31,7 @@ from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 from workloads.layout import Layout
 
-LOAD = {"sku": "b200", "isl": 1024, "osl": 64, "tp": 8, "concurrency": (4, 16)}
+LOAD = {"sku": "b200", "engine": "vllm", "isl": 1024, "osl": 64, "tp": 8, "concurrency": (4, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +298,59 @@ def test_the_command_writes_its_files(tmp_path, capsys):
     assert names == {"trials.csv", "pruned.csv", "search.png", "resolved.yaml", "summary.json"}
     assert run(["search", "--sku", "b200", "--goal", "ttft", "--out", str(tmp_path / "x")]) == 2
     assert "goal ttft alone" in capsys.readouterr().err
+
+
+def asked_openly(**pins):
+    request = build_search(flags={"sku": "b200", "isl": 1024, "osl": 64, **pins})
+    (load,) = request.settings.loads()
+    return searched(request.settings, load, target_of=resolve_target)
+
+
+def test_a_search_without_an_engine_tries_every_form_in_which_the_sku_is_deployed():
+    ways = [(load.engine, load.spec) for load, _ in asked_openly().ways]
+    forms = deployed_forms(sku=load_sku("b200"), model="deepseek-v4-pro")
+    assert ways == [(form.engine, form.speculation) for form in forms]
+    assert {"vllm", "sglang", "dynamo-sglang"} <= {engine for engine, _ in ways}
+    assert {spec for _, spec in ways} == {"none", "mtp"}
+    assert "as best deployed" in asked_openly().messages[0]
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_pins_hold_in_a_search(pooled):
+    found = asked_openly(spec="none", disaggregated=pooled)
+    assert {load.spec for load, _ in found.ways} == {"none"}
+    pools = {len(each) for _, one in found.ways for each in one.deployments}
+    assert pools == ({2} if pooled else {1})
+    (load, _), *others = asked_openly(engine="vllm").ways
+    assert (load.engine, others) == ("vllm", [])
+
+
+def test_an_open_search_names_the_best_of_other_forms_and_how_far_off_it_may_be(capsys):
+    vary = {"max_num_batched_tokens": [8192]}
+    pins = {"isl": 1024, "osl": 16, "concurrency": (8,), "spec": "none", "disaggregated": False}
+    found = search(sku="b200", tp=8, ep=8, interactivity=5.0, vary=vary, **pins)
+    engines = {trial.engine for trial in found.trials} | {one.engine for one in found.pruned}
+    assert {"vllm", "sglang", "trt"} <= engines
+    assert any("sglang keeps its recipe's settings" in each for each in found.messages)
+    print_search(found)
+    text = capsys.readouterr().out
+    assert "as best deployed, no speculation" in text
+    assert "runner-up: b200" in text
+    assert "how far off: nine in ten" in text
+    assert "measure first: b200 under" in text
+    json.dumps(summary_of(found)["closing"])
+
+
+def test_changed_settings_start_where_the_recipe_does_best():
+    found = search(interactivity=5.0, **{**LOAD, "concurrency": (1, 4, 16)}, ep=8)
+    best = max(
+        (trial for trial in found.trials if not trial.changes and trial.meets),
+        key=lambda trial: trial.score,
+    )
+    changed = [
+        trial.configuration.concurrency
+        for trial in found.trials
+        if trial.changes and trial.deployment == best.deployment
+    ]
+    assert changed
+    assert min(changed) == best.configuration.concurrency == 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from simulator.version import version
@@ -34,6 +34,7 @@ class Figures:
     kind: str
     level: str
     messages: tuple[str, ...]
+    bands: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Trial:
         What binds, kind of prediction, software level.
     identity:
         What ran, in the columns that ``simulate predict`` reads.
+    bands:
+        90 % intervals by metric, see `simulator.prediction.bands.bands_of`.
     """
 
     sku: str
@@ -76,6 +79,7 @@ class Trial:
     kind: str
     level: str
     identity: Mapping[str, Any]
+    bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     score_at_slo: float | None = None
 
     @property
@@ -87,6 +91,19 @@ class Trial:
     def meets(self) -> bool:
         """Whether it meets every constraint."""
         return all(used <= 1.0 for used in self.slo_use.values())
+
+    @property
+    def only_wants_more(self) -> bool:
+        """Whether all that is missed comes with more clients."""
+        missed = [name for name, used in self.slo_use.items() if used > 1.0]
+        return all(name in ("throughput", "cost") for name in missed)
+
+    @property
+    def loses_speed(self) -> bool:
+        """Whether users are slower than is asked for."""
+        return any(
+            name.startswith("interactivity") and used > 1.0 for name, used in self.slo_use.items()
+        )
 
     @property
     def deployment(self) -> tuple[str, str, str, str]:
@@ -116,6 +133,12 @@ class Trial:
             "meets": self.meets,
             "missed": ", ".join(name for name, used in self.slo_use.items() if used > 1.0),
             "total_tput_per_gpu": metrics.total_tput_per_gpu,
+            **{
+                f"total_tput_per_gpu_{end}": value
+                for end, value in zip(
+                    ("lo", "hi"), self.bands.get("total_tput_per_gpu", ()), strict=False
+                )
+            },
             "output_tput_per_gpu": metrics.output_tput_per_gpu,
             "interactivity": metrics.interactivity,
             "median_tpot_s": metrics.tpot.median_s,

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from hwmodels.economics import load_economics, usd_per_million_tokens
 from hwmodels.sku import load_sku
 from simulator.prediction.bounds import TTFT_SLACK
+from simulator.prediction.run import simulate_run
+from simulator.studies.search.result import Figures
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from simulator.analysis.metrics import RunMetrics
     from simulator.prediction.bounds import DeploymentBounds
+    from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
     from simulator.serving.records import Records
     from simulator.studies.search.request import SearchRequest
@@ -69,6 +72,25 @@ class Score:
         if asked.max_cost is not None:
             slo_use["cost"] = math.inf if cost is None else cost / asked.max_cost
         return slo_use
+
+    def figures(self, configuration: RunConfiguration, *, load: Scenario) -> Figures:
+        """A run, and what it comes to."""
+        outcome = simulate_run(configuration)
+        metrics = outcome.metrics
+        cost = self.usd_per_million(load, metrics.total_tput_per_gpu)
+        return Figures(
+            metrics=metrics,
+            usd_per_million_tokens=cost,
+            slo_use=self.slo_use(outcome.records, metrics=metrics, cost=cost),
+            score=self.of(
+                load, tput_per_gpu=metrics.total_tput_per_gpu, ttft_s=metrics.ttft.median_s
+            ),
+            bottleneck=outcome.bottleneck,
+            kind=outcome.kind,
+            level=outcome.assembly.software.name,
+            messages=outcome.messages,
+            bands=outcome.bands,
+        )
 
     def excluded(self, bounds: DeploymentBounds) -> str:
         """The constraint that even a lone user does not get; empty if there is none."""

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hwmodels.sku import load_sku
-from simulator.engines.pools import DoesNotFitError, deployment_label
+from simulator.engines.pools import DoesNotFitError
 from simulator.output.kept_work import once
 from simulator.prediction.assembly import assemble
 from simulator.prediction.bounds import deployment_bounds
-from simulator.prediction.run import simulate_run
-from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import check_has_speed, configure_run
 from simulator.scenario.run_cells import identity_cells
 from simulator.scenario.target import named_engine, resolve_target
 from simulator.studies.concurrency import concurrencies, has_stalled
 from simulator.studies.search.between import tput_at_speed
-from simulator.studies.search.result import Figures, Pruned, Trial
+from simulator.studies.search.option import Option, searched, text_of
+from simulator.studies.search.result import Pruned, Trial
 from simulator.studies.search.score import Score
 from simulator.studies.search.variants import variants
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from simulator.output.kept_work import KeptWork
-    from simulator.scenario.candidates import Pools
+    from simulator.scenario.candidates import Candidates, Pools
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
     from simulator.scenario.target import Target
@@ -41,23 +40,11 @@ if TYPE_CHECKING:
 
 _BETWEEN = 3
 _MISSES_IN_A_ROW = 2
+_WORTH_RISING, _MORE_ROOM = 0.01, 0.05
+"""What changed settings gain over the recipe's at one concurrency, in score or in room to the
+limits, to be tried at others. [-]"""
 _WORTH_REFINING = 0.1
 """How far behind the best score at the speed asked for a deployment is bisected no more. [-]"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Option:
-    """A deployment with changed settings, and the best score that bounds leave it."""
-
-    load: Scenario
-    pools: Pools
-    changes: Changes
-    bound: float
-
-    @property
-    def label(self) -> str:
-        """InferenceX's label of the deployment."""
-        return deployment_label(self.pools)
 
 
 class Searcher:
@@ -75,31 +62,39 @@ class Searcher:
         self.pruned: list[Pruned] = []
         self.messages: list[str] = []
         self._targets: dict[str, Target] = {}
+        self._engines: set[str] = set()
         self._score = Score(request=request)
         self._on_progress = on_progress
         self._kept = kept
         self._done = 0
 
     def options(self) -> list[Option]:
-        """Every deployment that fits, with its recipe's settings."""
-        found: list[Option] = []
+        """Every deployment that fits, with its recipe's settings.
+
+        Where no engine is named, those of all forms in which the SKU is deployed.
+        """
+        options: list[Option] = []
         for load in self.request.settings.loads():
             check_has_speed(load)
             try:
-                candidates = candidate_deployments(
-                    settings=self.request.settings, load=load, target=self._target(load)
-                )
+                found = searched(self.request.settings, load, target_of=self._target)
             except UserError as error:
                 self._prune(load, "", (), "unsupported", str(error))
                 continue
-            self.messages += candidates.messages
-            for refused in candidates.refused:
-                self._prune(load, refused.label, (), "unsupported", refused.reason)
-            for pools in candidates.deployments:
-                option = self._option(load, pools, ())
-                if option is not None:
-                    found.append(option)
-        return found
+            self.messages += found.messages
+            for form, reason in found.refused.items():
+                self._prune(load, form, (), "unsupported", reason)
+            for one, candidates in found.ways:
+                options += self._options_of(one, candidates)
+        return options
+
+    def _options_of(self, load: Scenario, candidates: Candidates) -> list[Option]:
+        self._engines.add(self._target(load).engine.engine.engine)
+        self.messages += candidates.messages
+        for refused in candidates.refused:
+            self._prune(load, refused.label, (), "unsupported", refused.reason)
+        options = (self._option(load, pools, ()) for pools in candidates.deployments)
+        return [option for option in options if option is not None]
 
     def varied(self, options: Sequence[Option]) -> list[Option]:
         """Changed settings of the deployments whose recipe came near the best."""
@@ -121,20 +116,49 @@ class Searcher:
                     f"settings not varied: with the recipe's it {reached}",
                 )
                 continue
-            configuration = self._configure(option, concurrency=self._concurrencies(option)[-1])
-            entry = configuration.pools[0].settings
+            start = self._best_concurrency(trials)
+            for changes in self._changes(option):
+                other = self._option(option.load, option.pools, changes)
+                if other is not None:
+                    found.append(replace(other, start=start))
+        return found
+
+    def _changes(self, option: Option) -> Iterator[Changes]:
+        """Settings that differ from the recipe's; none of an engine that lacks what is varied.
+
+        Raises
+        ------
+        UserError
+            If the only engine that is searched lacks it.
+        """
+        configuration = self._configure(option, concurrency=self._concurrencies(option)[-1])
+        entry = configuration.pools[0].settings
+        try:
             for _, changes in variants(entry, varied=self.request.question.vary):
                 if changes:
-                    other = self._option(option.load, option.pools, changes)
-                    if other is not None:
-                        found.append(other)
-        return found
+                    yield changes
+        except UserError as error:
+            if len(self._engines) == 1:
+                raise
+            self.messages.append(
+                f"{configuration.engine.label} keeps its recipe's settings: {error}"
+            )
+
+    def _best_concurrency(self, trials: Sequence[Trial]) -> int:
+        """Where changed settings are tried first: where the recipe's did best.
+
+        0 where waits count, which a few clients keep shortest.
+        """
+        able = [trial for trial in trials if trial.meets]
+        if self.request.question.goal == "ttft" or not able:
+            return 0
+        return max(able, key=lambda trial: trial.score).configuration.concurrency
 
     def run_all(self, options: Sequence[Option]) -> None:
         """Run options, the most promising first, and prune those that cannot win."""
         for position, option in enumerate(sorted(options, key=lambda one: -one.bound)):
             if self._on_progress is not None:
-                what = f"{option.load.sku} {option.label} {_text(option.changes)}".rstrip()
+                what = f"{option.load.sku} {option.label} {text_of(option.changes)}".rstrip()
                 self._on_progress(self._done + position, self._done + len(options), what)
             best = self._best()
             words = self._score.words
@@ -147,7 +171,7 @@ class Searcher:
                     f"its bound, {words(option.bound)}, does not beat {words(best)}",
                 )
                 continue
-            self._run_rising(option)
+            self._run_around(option)
         self._done += len(options)
 
     def refine(self) -> None:
@@ -236,28 +260,48 @@ class Searcher:
         self._prune(load, option.label, changes, status, reason)
         return None
 
-    def _run_rising(self, option: Option) -> None:
+    def _run_around(self, option: Option) -> None:
+        """Rise from where an option starts, and fall where it meets nothing from there on."""
+        every = self._concurrencies(option)
+        if option.start and self._is_no_better(option):
+            return
+        self._run_rising(option, [each for each in every if each >= option.start])
+        for concurrency in sorted((each for each in every if each < option.start), reverse=True):
+            if any(trial.meets for trial in self._trials_of(option)):
+                return
+            self._run(option, concurrency=concurrency)
+
+    def _is_no_better(self, option: Option) -> bool:
+        """Whether changed settings give no more than the recipe's, nor room, where they start."""
+        changed = self._run(option, concurrency=option.start)
+        if changed is None:
+            return True
+        if not changed.meets:
+            return False
+        recipe = next(
+            trial
+            for other, trial in self.runs
+            if (other.load, other.pools, other.changes) == (option.load, option.pools, ())
+            and trial.configuration.concurrency == option.start
+        )
+        room = max(changed.slo_use.values(), default=1.0)
+        return changed.score < recipe.score + _WORTH_RISING * abs(recipe.score) and room > (
+            1.0 - _MORE_ROOM
+        ) * max(recipe.slo_use.values(), default=1.0)
+
+    def _run_rising(self, option: Option, concurrencies: Sequence[int]) -> None:
         gained: list[float] = []
         misses = 0
-        for concurrency in self._concurrencies(option):
-            trial = self._run(option, concurrency=concurrency)
+        for concurrency in concurrencies:
+            trial = self._known(option, concurrency) or self._run(option, concurrency=concurrency)
             if trial is None:
                 return
             gained.append(trial.metrics.total_tput_per_gpu)
-            misses = 0 if trial.meets or self._only_wants_more(trial) else misses + 1
-            lost_speed = any(
-                name.startswith("interactivity") and used > 1
-                for name, used in trial.slo_use.items()
-            )
-            if lost_speed or misses >= _MISSES_IN_A_ROW:
+            misses = 0 if trial.meets or trial.only_wants_more else misses + 1
+            if trial.loses_speed or misses >= _MISSES_IN_A_ROW:
                 return
             if self.request.settings.concurrency is None and has_stalled(gained):
                 return
-
-    def _only_wants_more(self, trial: Trial) -> bool:
-        """Whether all that is missed comes with a higher concurrency."""
-        missed = [name for name, used in trial.slo_use.items() if used > 1]
-        return all(name in ("throughput", "cost") for name in missed)
 
     def _run(self, option: Option, *, concurrency: int) -> Trial | None:
         load = option.load
@@ -266,7 +310,7 @@ class Searcher:
             figures = once(
                 self._kept,
                 f"{configuration.identity} {load.economics}",
-                partial(self._simulate, configuration, load=load),
+                partial(self._score.figures, configuration, load=load),
             )
         except UserError as error:
             self._prune(load, option.label, option.changes, "unsupported", str(error))
@@ -285,6 +329,7 @@ class Searcher:
             bottleneck=figures.bottleneck,
             kind=figures.kind,
             level=figures.level,
+            bands=figures.bands,
             identity=identity_cells(
                 load=load.model_copy(update={"engine": load.engine or configuration.engine.label}),
                 pools=option.pools,
@@ -293,23 +338,6 @@ class Searcher:
         )
         self.runs.append((option, trial))
         return trial
-
-    def _simulate(self, configuration: RunConfiguration, *, load: Scenario) -> Figures:
-        outcome = simulate_run(configuration)
-        metrics = outcome.metrics
-        cost = self._score.usd_per_million(load, metrics.total_tput_per_gpu)
-        return Figures(
-            metrics=metrics,
-            usd_per_million_tokens=cost,
-            slo_use=self._score.slo_use(outcome.records, metrics=metrics, cost=cost),
-            score=self._score.of(
-                load, tput_per_gpu=metrics.total_tput_per_gpu, ttft_s=metrics.ttft.median_s
-            ),
-            bottleneck=outcome.bottleneck,
-            kind=outcome.kind,
-            level=outcome.assembly.software.name,
-            messages=outcome.messages,
-        )
 
     def _configure(self, option: Option, *, concurrency: int) -> RunConfiguration:
         configuration, recipe = configure_run(
@@ -337,6 +365,11 @@ class Searcher:
         gpus = sum(pool.gpus for pool in option.pools)
         return concurrencies(option.load.concurrency, gpus=gpus)
 
+    def _known(self, option: Option, concurrency: int) -> Trial | None:
+        """The run of an option at a concurrency, where it was tried."""
+        own = (trial for trial in self._trials_of(option))
+        return next((each for each in own if each.configuration.concurrency == concurrency), None)
+
     def _best(self) -> float:
         return max((trial.score for _, trial in self.runs if trial.meets), default=-math.inf)
 
@@ -354,12 +387,8 @@ class Searcher:
                 engine=named_engine(load.engine, sku=sku, model=model)[0].engine.label,
                 label=label,
                 spec=load.spec,
-                settings=_text(changes),
+                settings=text_of(changes),
                 status=status,
                 reason=reason,
             )
         )
-
-
-def _text(changes: Changes) -> str:
-    return " ".join(f"{name}={str(value).lower()}" for name, value in changes)

@@ -7,6 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.text_tables import console, number, records_of, table_of_columns
+from simulator.scenario.deployed_forms import is_open
+from simulator.studies.closing import closing_lines
+from simulator.studies.next_runs import candidate_runs
 from simulator.studies.search.launch_commands import launch_commands
 from simulator.studies.search.request import GOALS
 from simulator.version import version
@@ -39,7 +42,10 @@ SHOWN = (
 """Columns of a printed ranking."""
 _MOST_RUNNERS_UP = 9
 _MOST_REASONS = 12
+_MOST_NAMES = 12
 _ALIKE = 0.01
+_MISS = "a lone user"
+"""Words of a bound that misses a constraint, whose figures are worth a line each."""
 
 
 def search_caption(result: SearchResult) -> str:
@@ -57,6 +63,9 @@ def search_caption(result: SearchResult) -> str:
     specs = ", ".join(
         "no speculation" if spec == "none" else spec for spec in sorted({one.spec for one in loads})
     )
+    if any(is_open(request.settings, one) for one in loads):
+        pinned = f", {specs}" if "spec" in request.settings.origin else ""
+        specs = f"as best deployed{pinned}"
     skus = ", ".join(dict.fromkeys(one.sku for one in loads))
     return (
         f"{goal}; {load.model} {load.precision.upper()} on {skus}, {load.isl}/{load.osl}, {specs}, "
@@ -82,6 +91,7 @@ def print_search(result: SearchResult, *, directory: Path | None = None) -> None
     if winner is not None:
         lines += [*verdict(result), ""]
     lines += [*_pruned(result), *(f"note: {message}" for message in result.messages)]
+    lines += ["", *closing] if (closing := closing_of(result)) else []
     if winner is not None:
         for launch in launch_commands(winner.configuration):
             lines += ["", launch.text]
@@ -95,10 +105,7 @@ def verdict(result: SearchResult) -> list[str]:
     winner = result.winner
     if winner is None:
         return []
-    name = (
-        f"{winner.sku} {winner.label} on {winner.engine} at concurrency "
-        f"{winner.configuration.concurrency}"
-    )
+    name = f"{_named(winner)} at concurrency {winner.configuration.concurrency}"
     lines = [
         f"best: {name}, {winner.settings_text if winner.changes else 'settings of the recipe'}; "
         f"bound by {winner.bottleneck}; kind of prediction: {winner.kind} ({winner.level})"
@@ -112,9 +119,37 @@ def verdict(result: SearchResult) -> list[str]:
         behind = _gain(winner.rank_score, other.rank_score)
         close = ", which is no difference" if behind < _ALIKE else ""
         lines.append(
-            f"runner-up: {other.sku} {other.label} on {other.engine}, "
-            f"{100 * behind:.1f} % behind{close}"
+            f"runner-up: {_named(other)}, {100 * behind:.1f} % behind{close}"
             + (" at the speed asked for, between its runs" if other.score_at_slo else "")
+        )
+    form = (winner.sku, winner.engine, winner.spec)
+    others = [each for each in result.runners_up if (each.sku, each.engine, each.spec) != form]
+    if others and others[0] is not result.runners_up[0]:
+        behind = 100 * _gain(winner.rank_score, others[0].rank_score)
+        name = _named(others[0])
+        lines.append(f"best of another engine or speculation: {name}, {behind:.1f} % behind")
+    return lines
+
+
+def _named(trial: Trial) -> str:
+    spec = "" if trial.spec == "none" else f" {trial.spec}"
+    return f"{trial.sku} {trial.label} on {trial.engine}{spec}"
+
+
+def closing_of(result: SearchResult) -> list[str]:
+    """What the winner rests on, how far off such predictions were, and what to measure first."""
+    winner = result.winner
+    if winner is None:
+        return []
+    row = {**winner.cells(), "economics": result.economics, "on_frontier": True}
+    calibration = result.request.settings.calibration
+    lines = closing_lines([row], calibration=calibration, ends=False)
+    runs = candidate_runs([row], calibration=calibration)
+    if runs:
+        run = runs[0]
+        lines.append(
+            f"measure first: {run.how}: the 90 % band of its tok/s/GPU is {run.band_words}; then "
+            "simulate calibrate fit RUNS.csv --out DIR"
         )
     return lines
 
@@ -137,6 +172,7 @@ def summary_of(result: SearchResult) -> dict[str, Any]:
         "launch": {launch.stack: launch.text for launch in launches},
         "trials": rows,
         "pruned": records_of(result.pruned_frame()),
+        "closing": closing_of(result),
         "messages": list(result.messages),
         "version": f"forecurve {version()}, simulated",
     }
@@ -162,6 +198,11 @@ def _nearest(result: SearchResult) -> list[Trial]:
     """The runs that miss their worst constraint by the least."""
     ordered = sorted(result.trials, key=lambda trial: max(trial.slo_use.values(), default=0.0))
     return ordered[:_MOST_RUNNERS_UP]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join((*names[:_MOST_NAMES], *([f"{more} more in pruned.csv"] if more > 0 else [])))
 
 
 def _table(trials: Sequence[Trial]) -> Table:
@@ -218,14 +259,17 @@ def _pruned(result: SearchResult) -> list[str]:
     }
     parts = [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
     lines = [f"{len(result.trials)} runs simulated; pruned: {', '.join(parts) or 'nothing'}"]
+    several = len({each.engine for each in result.pruned}) > 1
     gathered: dict[tuple[str, str], list[str]] = {}
     for each in result.pruned:
-        reason = words[each.status] if each.status == "does_not_fit" else each.reason
+        summed = each.status in ("does_not_fit", "bound") and _MISS not in each.reason
+        reason = words[each.status] if summed else each.reason
         spec = "" if each.spec == "none" else each.spec
-        name = " ".join(filter(None, (each.label, spec, each.settings)))
+        engine = each.engine if several else ""
+        name = " ".join(filter(None, (engine, spec, each.label, each.settings)))
         gathered.setdefault((each.sku, reason.splitlines()[0]), []).append(name)
     rest = [
-        f"{sku}: {', '.join(filter(None, dict.fromkeys(names)))}: {reason}"
+        f"{sku}: {_listed(list(dict.fromkeys(filter(None, names))))}: {reason}"
         for (sku, reason), names in gathered.items()
     ]
     lines += rest[:_MOST_REASONS]

@@ -18,7 +18,6 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from hwmodels.sku import Sku
     from simulator.analysis.objectives import Objectives
-    from simulator.scenario.candidates import Candidates
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
 
@@ -101,9 +100,7 @@ def plan_sweep(
                 "reason": str(error),
             }
             continue
-        candidates = _of_kind(
-            candidate_deployments(settings=settings, load=named, target=target), settings=settings
-        )
+        candidates = candidate_deployments(settings=settings, load=named, target=target)
         messages += [f"{sku.key}: {message}" for message in candidates.messages]
         priced_alike = named.model_copy(update={"economics": "latest"})
         for pools in candidates.deployments:
@@ -127,18 +124,6 @@ def plan_sweep(
         refused=tuple(refused.values()),
         messages=tuple(dict.fromkeys(messages)),
     )
-
-
-def _of_kind(candidates: Candidates, *, settings: SweepSettings) -> Candidates:
-    """Deployments with pools, or those without, where one kind is asked for."""
-    pooled = settings.pools.disaggregated
-    if pooled is None:
-        return candidates
-    alike = tuple(pools for pools in candidates.deployments if (len(pools) > 1) == pooled)
-    if not alike:
-        kind = "has no prefill and decode pools" if pooled else "runs in pools alone"
-        raise UserError(f"the engine that is named {kind} here; name another, or none")
-    return replace(candidates, deployments=alike)
 
 
 def _compete(
