@@ -27,7 +27,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 import simulator as sim
-from simulator.studies.explain.run import explain_model
+from simulator.studies.explain.model import explain_model
 from simulator.output.figure import ResultFigure
 from simulator.output.style import dress
 

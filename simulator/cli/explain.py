@@ -13,6 +13,7 @@ from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario
+    from simulator.studies.explain.deployment import DeploymentExplanation
     from simulator.studies.explain.run import Explanation
 
 Plot = Annotated[
@@ -46,9 +47,22 @@ _DEFAULT_CONCURRENCY = 64
 def explain(
     *,
     given: dict[str, Any],
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            "--deployment",
+            metavar="LABEL",
+            help="All pools at once, 1xDEP8+1xDEP16 or DEP8; default for an engine with an "
+            "orchestrator: what its recipe ran nearest to the clients.",
+        ),
+    ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", metavar="N", help="Requests of the worker; default 64."),
+        typer.Option(
+            "--concurrency",
+            metavar="N",
+            help="Requests of the worker, or clients of a deployment; default 64.",
+        ),
     ] = None,
     workload: Annotated[
         str | None,
@@ -88,9 +102,12 @@ def explain(
     """Show where the time of one step goes: by component, by limit, and what would help.
 
     With a model and no SKU: parameters, bytes and FLOPs. Start with:
-    simulate explain --sku b300 --tp 8 --ep 8 --concurrency 64
+    simulate explain --sku b300 --tp 8 --ep 8 --concurrency 64; of prefill and decode pools, which
+    of them binds too: simulate explain --sku gb300 --engine dynamo-sglang --spec mtp:3
+    --deployment 4xDEP8+1xDEP16 --concurrency 1024
     """
-    step = {"concurrency": concurrency, "new_tokens": new_tokens, "plot": plot}
+    step: dict[str, Any] = {"concurrency": concurrency, "new_tokens": new_tokens, "plot": plot}
+    step["deployment"] = deployment
     sku, model = given.pop("sku"), given.pop("model")
     if sku is None:
         stated = [name for name, value in (given | step).items() if value is not None]
@@ -100,6 +117,7 @@ def explain(
         _print_model(model, context=context, ops=ops, as_json=as_json)
         return
     from simulator.scenario.settings import build_scenario
+    from simulator.studies.explain.deployment import explain_deployment, has_pools
     from simulator.studies.explain.request import parse_phase
     from simulator.studies.explain.run import explain_scenario
 
@@ -110,6 +128,31 @@ def explain(
     scenarios = [
         build_scenario(flags={"sku": name, "model": model, **given}).scenario for name in names
     ]
+    if workload is None and (
+        deployment is not None or has_pools(scenarios[0], deployment=deployment)
+    ):
+        twice = [name for name in ("tp", "ep", "dp_attention") if given[name] is not None]
+        if deployment is not None and twice:
+            raise UserError(f"deployment {deployment} and {twice[0]} are given; keep one of them")
+        if plot is not None or phase != "decode":
+            raise UserError(
+                "a deployment is explained by a step of each pool; leave --phase and --plot out, "
+                "or name one worker with --tp and --ep"
+            )
+        found = [
+            explain_deployment(
+                scenario,
+                clients=_DEFAULT_CONCURRENCY if concurrency is None else concurrency,
+                deployment=deployment,
+                context=context,
+                new_tokens=new_tokens,
+            )
+            for scenario in scenarios
+        ]
+        _print_deployments(found, ops=ops, as_json=as_json)
+        return
+    if deployment is not None:
+        raise UserError(f"deployment {deployment} is of fixed lengths; leave --workload out")
     explanations = [
         explain_scenario(
             scenario,
@@ -155,11 +198,33 @@ def _print_steps(explanations: list[Explanation], *, ops: bool, as_json: bool) -
         typer.echo("\n\n".join(step_text(one, with_ops=ops) for one in explanations))
 
 
+def _print_deployments(
+    found: list[DeploymentExplanation | Explanation], *, ops: bool, as_json: bool
+) -> None:
+    import json
+
+    from simulator.studies.explain.deployment import DeploymentExplanation
+    from simulator.studies.explain.deployment_text import deployment_text
+    from simulator.studies.explain.text import step_text
+
+    if as_json:
+        dicts = [one.to_dict() for one in found]
+        typer.echo(json.dumps(dicts[0] if len(dicts) == 1 else dicts, indent=2))
+        return
+    texts = [
+        deployment_text(one, with_ops=ops)
+        if isinstance(one, DeploymentExplanation)
+        else step_text(one, with_ops=ops)
+        for one in found
+    ]
+    typer.echo("\n\n".join(texts))
+
+
 def _print_model(model: str, *, context: int | None, ops: bool, as_json: bool) -> None:
     import json
 
     from simulator.output.model_text import model_text
-    from simulator.studies.explain.run import explain_model
+    from simulator.studies.explain.model import explain_model
 
     figures = explain_model(model, context=8192 if context is None else context)
     typer.echo(json.dumps(figures, indent=2) if as_json else model_text(figures, with_ops=ops))

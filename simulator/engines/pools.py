@@ -117,6 +117,22 @@ def parse_deployment(text: str) -> tuple[PoolLayout, ...]:
     raise ValueError(f"'{text}' names more than a prefill and a decode pool")
 
 
+def named_deployment(text: str) -> tuple[PoolLayout, ...]:
+    """The pools of a label that a user wrote.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    try:
+        return parse_deployment(text)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"deployment {error}; write 2xDEP8, or 2xDEP8+1xDEP8") from None
+
+
 def _parse_pool(text: str, *, role: Role) -> PoolLayout:
     match = _POOL.match(text)
     if match is None and _CONTEXT_PARALLEL.search(text):

@@ -55,7 +55,7 @@ def steady_state(configuration: RunConfiguration) -> SteadyState:
     bounds = deployment_bounds(configuration, assembly=assemble(configuration))
     clients = configuration.concurrency
     mixed = len(configuration.pools) == 1
-    rate, running = (_mixed if mixed else _handed_over)(bounds, clients=clients)
+    rate, running = (_mixed if mixed else handed_over)(bounds, clients=clients)
     tokens = bounds.prompt_tokens + bounds.output_tokens
     # by Little's law, what is not decoding waits for its first token or has its prompt computed
     decode_s = running / rate if rate else float("inf")
@@ -91,14 +91,25 @@ def _mixed(bounds: DeploymentBounds, *, clients: int) -> tuple[float, float]:
     return workers * rate, workers * running
 
 
-def _handed_over(bounds: DeploymentBounds, *, clients: int) -> tuple[float, float]:
+def handed_over(
+    bounds: DeploymentBounds,
+    *,
+    clients: int,
+    prefill_share: float = 1.0,
+    decode_share: float = 1.0,
+) -> tuple[float, float]:
     """Requests per second, and requests that decode, where pools take turns.
 
     The pools work side by side: decode batches grow with the clients until prompts come no
     faster, or the pool holds no more.
+
+    Parameters
+    ----------
+    prefill_share, decode_share:
+        Workers of either pool over those that there are. [-]
     """
-    workers = bounds.last.workers
-    most_prompts = bounds.prefill_requests_per_s
+    workers = decode_share * bounds.last.workers
+    most_prompts = prefill_share * bounds.prefill_requests_per_s
     alone_ttft_s = bounds.alone_ttft_s
     most_running = min(float(clients), workers * bounds.most_running)
 

@@ -58,6 +58,11 @@ class PoolRequest:
         return [name for name, value in values.items() if value is None]
 
 
+def recipe_pools() -> tuple[PoolRequest, PoolRequest]:
+    """Pools of which nothing is stated: what the recipe in force ran nearest to the load."""
+    return (PoolRequest(role="prefill"), PoolRequest(role="decode"))
+
+
 def complete_layouts(
     pools: Sequence[PoolRequest | PoolLayout],
     *,

@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simulator.recipes.layouts import PoolRequest
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from simulator.scenario.settings import Scenario
 
 MOST_WORKERS = 1024
 
@@ -40,6 +43,28 @@ class PoolGrid:
     def is_stated(self) -> bool:
         """Whether numbers of workers are given."""
         return bool(self.prefill or self.decode)
+
+    def requests(self, load: Scenario) -> tuple[PoolRequest, ...]:
+        """Pools of one deployment as far as they are stated; none where several are."""
+        several = (self.prefill, self.decode, self.tp, self.ep, self.dp_attention)
+        if any(len(values) > 1 for values in several) or 0 in self.prefill:
+            return ()
+        return (
+            PoolRequest(
+                role="prefill",
+                workers=next(iter(self.prefill), None),
+                tp=next(iter(self.tp), None),
+                ep=next(iter(self.ep), None),
+                dp_attention=next(iter(self.dp_attention), None),
+            ),
+            PoolRequest(
+                role="decode",
+                workers=next(iter(self.decode), None),
+                tp=load.tp,
+                ep=load.ep,
+                dp_attention=load.dp_attention,
+            ),
+        )
 
 
 def parse_integers(value: Any, *, name: str) -> tuple[Any, ...]:

@@ -9,10 +9,12 @@ from simulator.cli.main import run
 from simulator.engines.pools import DoesNotFitError
 from simulator.output.style import save_figure
 from simulator.prediction.step_breakdown import Limit, time_ops
-from simulator.scenario.settings import Scenario
+from simulator.scenario.settings import Scenario, build_scenario
+from simulator.studies.explain.deployment import explain_deployment
+from simulator.studies.explain.model import explain_model
 from simulator.studies.explain.plots import COLOURS, stack, step_time_figure, sweep_steps
 from simulator.studies.explain.request import parse_phase
-from simulator.studies.explain.run import HOST, explain_model, explain_scenario
+from simulator.studies.explain.run import HOST, explain_scenario
 from workloads.errors import UserError
 from workloads.ops import Component, Op, OpKind
 
@@ -397,3 +399,76 @@ def test_equal_pictures_are_equal_bytes(sweep, tmp_path):
     first = (tmp_path / "a.png").read_bytes()
     assert first == (tmp_path / "b.png").read_bytes()
     assert first.startswith(b"\x89PNG")
+
+
+POOLS = {"sku": "b200", "engine": "dynamo-sglang", "isl": 1024, "osl": 32}
+
+
+@pytest.fixture(scope="module")
+def of_pools():
+    scenario = build_scenario(flags=POOLS).scenario
+    return explain_deployment(scenario, clients=64, deployment="1xDEP8+2xDEP8", sensitivities=False)
+
+
+def test_pools_are_explained_by_a_step_of_each_at_what_the_run_decodes(of_pools):
+    one = of_pools
+    assert [each.pool.role for each in (one.prefill, one.decode)] == ["prefill", "decode"]
+    assert [each.phase for each in (one.prefill, one.decode)] == ["prefill", "decode"]
+    for each in (one.prefill, one.decode):
+        assert sum(part.seconds for part in each.components) == pytest.approx(each.step_s)
+    # Little: what decodes is rate times the time from first to last token
+    mean_output = 32 * 0.9
+    assert one.decoding == pytest.approx(
+        one.requests_per_s * one.tpot_s * (mean_output - 1), rel=0.2
+    )
+    assert one.decode.configuration.concurrency == max(1, round(one.decoding / 2))
+    # a step of the explained batch gives about the speed that the run shows
+    assert one.decode.tokens_per_s_per_user == pytest.approx(one.interactivity, rel=0.25)
+    assert 0 < one.requests_per_s <= one.most_prefilled * 1.02
+
+
+def test_the_pool_that_more_workers_help_binds():
+    """Long prompts and few tokens bind the prompts' pool, the reverse the other one."""
+
+    def binds(**lengths):
+        scenario = build_scenario(flags=POOLS | lengths).scenario
+        return explain_deployment(
+            scenario, clients=64, deployment="1xDEP8+1xDEP8", sensitivities=False
+        )
+
+    prompts = binds(isl=8192, osl=16)
+    assert prompts.binds == "prefill"
+    assert prompts.gain_prefill > 0.05 > prompts.gain_decode
+    tokens = binds(isl=256, osl=128)
+    assert tokens.binds == "decode"
+    assert tokens.gain_decode > tokens.gain_prefill
+
+
+def test_the_transfer_of_a_prompt_takes_its_bytes_over_the_links(of_pools):
+    link = of_pools.decode.assembly.deployment.transfer
+    moved = of_pools.hand_over
+    assert moved.size_bytes == link.size_bytes(round(1024 * 0.9))
+    assert moved.seconds >= moved.size_bytes / link.bandwidth_bytes_per_s + link.latency_s
+
+
+def test_explain_takes_pools_from_the_command_line(capsys):
+    asked = ["--sku", "mi355x", "--engine", "atom-disagg", "--isl", "512", "--osl", "16"]
+    assert run(["explain", *asked, "--concurrency", "8"]) == 0
+    text = capsys.readouterr().out
+    for told in (
+        "10 % more workers",
+        "a prefill worker",
+        "a decode worker",
+        "KV transfer of",
+        "binds:",
+    ):
+        assert told in text
+    pools = ["--deployment", "1xTP8+1xTP8"]
+    assert run(["explain", *asked, *pools, "--concurrency", "8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["label"] == "1xTP8+1xTP8"
+    assert found["binds"] in ("prefill", "decode", "neither")
+    assert run(["explain", *asked, *pools, "--tp", "8"]) == 2
+    assert run(["explain", *asked, "--deployment", "1xFOO"]) == 2
+    assert run(["explain", "--sku", "b200", "--deployment", "DEP8", "--concurrency", "8"]) == 0
+    assert "as DEP8" in capsys.readouterr().out

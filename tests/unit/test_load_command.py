@@ -345,3 +345,13 @@ def test_errors_name_the_way_out(flags, message, tmp_path, capsys):
 def test_unknown_settings_name_the_nearest():
     with pytest.raises(UserError, match="replicas"):
         run_load(sku="b200", rate=1.0, replica=2)
+
+
+def test_an_engine_with_an_orchestrator_takes_its_recipes_pools(capsys):
+    asked = ["load", "--sku", "mi355x", "--engine", "atom-disagg", "--isl", "256", "--osl", "8"]
+    assert run([*asked, "--rate", "2", "--requests", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["deployment"] == "1xTP8+1xTP8"
+    # one worker with a stated layout is still that
+    assert run([*asked, "--rate", "2", "--requests", "20", "--tp", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["deployment"] == "TP8"

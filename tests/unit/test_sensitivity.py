@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from simulator.cli.main import run
-from simulator.engines.pools import DoesNotFitError
+from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.studies.explain.request import configure
-from simulator.studies.sensitivity.run import build_sensitivity, sensitivity
+from simulator.studies.sensitivity.run import _configuration, build_sensitivity, sensitivity
 from simulator.studies.sensitivity.text import print_sensitivity, summary_of
 from workloads.errors import UserError
 
@@ -194,3 +194,14 @@ def test_the_command_writes_its_files(tmp_path, capsys):
     assert printed["elasticities"]
     names = {file.name for file in out.iterdir()}
     assert names == {"sensitivity.csv", "sensitivity.png", "resolved.yaml", "summary.json"}
+
+
+def test_stated_numbers_of_workers_take_the_layouts_that_the_recipe_ran():
+    asked = {"sku": "b200", "engine": "dynamo-sglang", "isl": 8192, "osl": 1024}
+    request = build_sensitivity(flags={**asked, "prefill": 1, "decode": 1, "concurrency": 128})
+    configuration, messages = _configuration(request, concurrency=128)
+    assert deployment_label(configuration.pools) == "1xDEP8+1xDEP8"
+    assert any("from recipe" in message for message in messages)
+    several = build_sensitivity(flags={**asked, "prefill": "1-2", "decode": 1})
+    with pytest.raises(UserError, match="leave a choice of"):
+        _configuration(several, concurrency=128)

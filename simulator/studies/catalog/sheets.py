@@ -17,7 +17,7 @@ from simulator.engines.host_times import host_times
 from simulator.engines.labels import engine_labels, load_engine
 from simulator.engines.rules import rules_in_force
 from simulator.recipes.files import load_recipes, recipe_paths
-from simulator.studies.explain.run import explain_model
+from simulator.studies.explain.model import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture, note_of
 from workloads.architectures.names import canonical_model, default_precision
 from workloads.errors import UserError, unknown_name

@@ -12,7 +12,7 @@ from hwmodels.fitted import fitted_level_dates
 from hwmodels.sku import list_skus, load_sku
 from simulator.engines.labels import engine_labels
 from simulator.recipes.files import load_recipes, recipe_paths
-from simulator.studies.explain.run import explain_model
+from simulator.studies.explain.model import explain_model
 from workloads.architectures.catalog import architecture_names, load_architecture
 from workloads.errors import unknown_name
 from workloads.requests.catalog import NAMED_WORKLOADS

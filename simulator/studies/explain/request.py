@@ -128,8 +128,11 @@ def build_batch(
     phase: Phase,
     context: int | None,
     new_tokens: int | None,
+    position: int = -1,
 ) -> tuple[StepBatch, tuple[str, ...]]:
     """The step's batch on the fullest rank, requests spread evenly, and what to note about it.
+
+    ``position`` is that of the pool among the configuration's.
 
     Raises
     ------
@@ -143,7 +146,7 @@ def build_batch(
                 f"{name} is {tokens}; {assembly.architecture.name} takes 1 to {limit} tokens"
             )
     prompt, output = (law.mean_tokens for law in configuration.lengths)
-    pool = assembly.pools[-1]
+    pool = assembly.pools[position]
     ranks, queries = pool.layout.attention_dp, configuration.drafts + 1
     group = configuration.concurrency if phase != "prefill" else 0
     requests = -(-group // ranks)
@@ -183,9 +186,9 @@ def build_batch(
     return batch, tuple(notes)
 
 
-def requests_that_fit(*, assembly: Assembly, context: float) -> int:
+def requests_that_fit(*, assembly: Assembly, context: float, position: int = -1) -> int:
     """Requests of one context that a worker holds at a time: by memory and by its settings."""
-    pool = assembly.pools[-1]
+    pool = assembly.pools[position]
     spec, ranks = pool.kv_pool, pool.layout.attention_dp
     room: float = spec.total_blocks // spec.blocks(context)
     if spec.request_slots is not None:

@@ -17,10 +17,10 @@ from simulator.studies.explain.request import (
     requests_that_fit,
 )
 from simulator.studies.explain.step_elasticities import step_sensitivities
-from workloads.architectures.catalog import stored_architecture
-from workloads.models.accounting import account, decode_token_ops
 
 if TYPE_CHECKING:
+    from hwmodels.sku import Sku
+    from simulator.engines.pools import PoolConfiguration
     from simulator.prediction.assembly import Assembly
     from simulator.prediction.step_breakdown import Limit, OpTime, StepTime
     from simulator.scenario.configuration import RunConfiguration
@@ -87,6 +87,8 @@ class Explanation:
         Elasticities of the step's time, the largest first; empty if not asked for.
     messages:
         What was assumed.
+    position:
+        Of the worker's pool among the configuration's.
     """
 
     configuration: RunConfiguration
@@ -98,6 +100,17 @@ class Explanation:
     requests_that_fit: int
     sensitivities: tuple[Sensitivity, ...]
     messages: tuple[str, ...]
+    position: int = -1
+
+    @property
+    def pool(self) -> PoolConfiguration:
+        """The pool whose worker is explained."""
+        return self.configuration.pools[self.position]
+
+    @property
+    def sku(self) -> Sku:
+        """The chip of that pool."""
+        return self.configuration.sku_of(self.pool.role)
 
     @property
     def step_s(self) -> float:
@@ -119,7 +132,7 @@ class Explanation:
     @property
     def weights_alone_s(self) -> float:
         """Time to read the step's weights once at the full memory bandwidth. [s]"""
-        return self.bytes_by_use["weights"] / self.assembly.sku.hbm_bytes_per_s
+        return self.bytes_by_use["weights"] / self.sku.hbm_bytes_per_s
 
     @property
     def components(self) -> list[ComponentTime]:
@@ -167,11 +180,11 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain types, SI units in the names."""
-        pool, batch, model = self.configuration.pools[-1], self.batch, self.assembly.models[-1]
+        pool, batch, model = self.pool, self.batch, self.assembly.models[self.position]
         group_tokens, group_samples = batch.of_group(ranks=pool.layout.attention_dp)
         return {
             "model": self.configuration.model,
-            "sku": self.configuration.sku.key,
+            "sku": self.sku.key,
             "gpus": pool.layout.gpus,
             "layout": pool.layout.label,
             "engine": self.assembly.software.name,
@@ -308,8 +321,14 @@ def explain_configuration(
     new_tokens: int | None = None,
     sensitivities: bool = True,
     messages: tuple[str, ...] = (),
+    pool: int = -1,
 ) -> Explanation:
-    """Take one step of a configuration's last pool apart; see `explain_scenario`.
+    """Take one step of a worker of a configuration's pool apart; see `explain_scenario`.
+
+    Parameters
+    ----------
+    pool:
+        Position of the pool; the last one by default.
 
     Raises
     ------
@@ -318,11 +337,19 @@ def explain_configuration(
     """
     assembly = assemble(configuration)
     batch, notes = build_batch(
-        configuration, assembly=assembly, phase=phase, context=context, new_tokens=new_tokens
+        configuration,
+        assembly=assembly,
+        phase=phase,
+        context=context,
+        new_tokens=new_tokens,
+        position=pool,
     )
-    model, sku, software = assembly.models[-1], assembly.sku, assembly.software
+    side = assembly.phases[pool]
+    model, sku, software = side.model, side.sku, assembly.software
+    if configuration.prefill_sku is not None and pool == 0:
+        software = side.software
     held = max([batch.decode_context, *(c.prefix_tokens + c.new_tokens for c in batch.prefill)])
-    fits = requests_that_fit(assembly=assembly, context=held)
+    fits = requests_that_fit(assembly=assembly, context=held, position=pool)
     asked = configuration.concurrency if batch.decode_requests else 1
     if fits < asked:
         notes += (f"only {fits} requests of {held:,.0f} tokens fit at a time: memory or its cap",)
@@ -359,34 +386,5 @@ def explain_configuration(
                 )
             )
         ),
+        position=pool,
     )
-
-
-def explain_model(model: str, *, context: int) -> dict[str, Any]:
-    """A model's published figures from its operations, with the operations behind them.
-
-    Parameters
-    ----------
-    context:
-        Tokens of the sequence of which one is decoded, that one included. [tokens]
-
-    Returns
-    -------
-    dict
-        `workloads.models.accounting.account` with the model, the context and ``ops``: one
-        decoded token on one rank.
-
-    Raises
-    ------
-    UserError
-        If the model is unknown, has no cost functions, or the context exceeds its limit.
-    """
-    architecture = stored_architecture(model)
-    figures = account(architecture=architecture, context=context)
-    ops = decode_token_ops(architecture=architecture, context=float(context))
-    return {
-        "model": architecture.name,
-        "context": context,
-        **figures,
-        "ops": [work_row(op) for op in ops],
-    }

@@ -20,6 +20,17 @@ def step_text(explanation: Explanation, *, with_ops: bool = False) -> str:
         heading(explanation),
         batch_line(explanation),
         "",
+        *step_table(explanation),
+    ]
+    lines += [f"note: {message}" for message in explanation.messages]
+    if with_ops:
+        lines += ["", *_op_table(explanation.time.ops)]
+    return "\n".join(lines)
+
+
+def step_table(explanation: Explanation) -> list[str]:
+    """A step's time by component and limit, what it moves, what it is sensitive to."""
+    lines = [
         speed_line(explanation),
         "",
         *_component_table(explanation.components),
@@ -32,17 +43,17 @@ def step_text(explanation: Explanation, *, with_ops: bool = False) -> str:
         most = explanation.sensitivities[:_MOST_SENSITIVE]
         named = "   ".join(f"{one.parameter} {one.elasticity:+.2f}" for one in most)
         lines.append(f"{'most sensitive':<16}{named}   (d ln step / d ln parameter)")
-    lines += [f"note: {message}" for message in explanation.messages]
-    if with_ops:
-        lines += ["", *_op_table(explanation.time.ops)]
-    return "\n".join(lines)
+    return lines
+
+
+def op_table(explanation: Explanation) -> list[str]:
+    """Every operation of a step."""
+    return _op_table(explanation.time.ops)
 
 
 def comparison_text(explanations: Sequence[Explanation]) -> str:
     """Several steps side by side: milliseconds by component, a column each."""
-    columns = [
-        f"{e.assembly.sku.key} {e.configuration.pools[-1].layout.label}" for e in explanations
-    ]
+    columns = [f"{e.sku.key} {e.pool.layout.label}" for e in explanations]
     width = max(12, *(len(column) + 2 for column in columns))
     parts = [{part.component: part.seconds for part in e.components} for e in explanations]
     names = sorted(
@@ -74,10 +85,10 @@ def comparison_text(explanations: Sequence[Explanation]) -> str:
 
 def heading(explanation: Explanation) -> str:
     """Model, chips, layout, software level and kind of prediction."""
-    layout = explanation.configuration.pools[-1].layout
+    layout = explanation.pool.layout
     software = explanation.assembly.software
     return (
-        f"{explanation.configuration.model} on {layout.gpus} x {explanation.assembly.sku.name} "
+        f"{explanation.configuration.model} on {layout.gpus} x {explanation.sku.name} "
         f"as {layout.label}, {software.name} ({software.kind})"
     )
 
@@ -104,7 +115,7 @@ def speed_line(explanation: Explanation) -> str:
     line = f"{_ms(explanation.step_s).strip()} ms"
     speed = explanation.tokens_per_s_per_user
     if speed is not None:
-        per_gpu = speed * explanation.configuration.concurrency / explanation.configuration.gpus
+        per_gpu = speed * explanation.configuration.concurrency / explanation.pool.layout.gpus
         line += f"   {_number(speed)} tok/s/user   {_number(per_gpu)} output tok/s/GPU"
     return f"{line}   binds: {binds.value} ({seconds / explanation.step_s:.0%} of the step)"
 

@@ -6,10 +6,11 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from simulator.engines.pools import PoolLayout, parse_deployment
-from simulator.recipes.layouts import PoolRequest
+from simulator.engines.pools import PoolLayout, named_deployment
+from simulator.recipes.layouts import PoolRequest, recipe_pools
 from simulator.recipes.stated import with_prefix_caches
 from simulator.scenario.configure import configure_run
+from simulator.scenario.target import resolve_target
 from simulator.studies.load.request import TUNED_FOR
 from simulator.studies.load.requests import (
     has_conversations,
@@ -171,12 +172,7 @@ def _pools(
                 f"deployment {settings.deployment} and {twice[0]} are given; "
                 "the deployment states all layouts and workers, so keep one of them"
             )
-        try:
-            return parse_deployment(settings.deployment)
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(f"deployment {error}; write 2xDEP8, or 2xDEP8+1xDEP8") from None
+        return named_deployment(settings.deployment)
     if any(workers is not None for workers in split.values()):
         missing = [role for role, workers in split.items() if workers is None]
         if missing:
@@ -190,4 +186,7 @@ def _pools(
             PoolRequest(role="prefill", workers=split["prefill"]),
             PoolRequest(role="decode", workers=split["decode"], **layout),
         )
+    is_blank = scenario.gpus is None and not any(value is not None for value in layout.values())
+    if is_blank and resolve_target(scenario).engine.engine.orchestrator:
+        return recipe_pools()
     return (PoolRequest(workers=1, gpus=scenario.gpus, **layout),)

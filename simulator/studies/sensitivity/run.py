@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.engines.pools import PoolLayout, deployment_label
 from simulator.prediction.run import simulate_run
-from simulator.recipes.layouts import PoolRequest
+from simulator.recipes.layouts import recipe_pools
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import configure_run
 from simulator.scenario.declared import field
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from simulator.recipes.layouts import PoolRequest
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
@@ -323,15 +324,17 @@ def _configuration(
     pools: Sequence[PoolRequest] | Sequence[PoolLayout]
     if request.settings.pools.is_stated:
         found = candidate_deployments(settings=request.settings, load=scenario, target=target)
-        if len(found.deployments) != 1:
+        pools = request.settings.pools.requests(scenario)
+        if len(found.deployments) == 1:
+            pools = found.deployments[0]
+        elif not pools or not target.engine.engine.orchestrator:
             labels = ", ".join(deployment_label(pools) for pools in found.deployments)
             raise UserError(
                 f"the pools leave a choice of {labels or 'nothing'}; say --tp, --ep and "
                 "--dp-attention of the workers, one of each"
             )
-        pools = found.deployments[0]
     elif target.engine.engine.orchestrator:
-        pools = (PoolRequest(role="prefill"), PoolRequest(role="decode"))
+        pools = recipe_pools()
     else:
         configuration, messages = configure(scenario, concurrency=concurrency)
         return replace(configuration, seed=scenario.seed), messages
