@@ -314,6 +314,12 @@ def readers(folder: Path):
         ),
         "table": Reader("runs.csv", (DATA / "results" / "runs.csv").read_text("utf-8"), _table),
     }
+    for name in ("glm-5.2", "nemotron-3-nano-30b-a3b", "qwen3-next-80b-a3b"):
+        found[f"config {name}"] = Reader(
+            "config.json",
+            (DATA / "model_configs" / f"{name}.json").read_text(encoding="utf-8"),
+            lambda path: file_architecture(path),
+        )
     for path in sorted((DATA / "traces").iterdir()):
         if path.is_file() and path.stat().st_size < 200_000:
             text = path.read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ NAMES = tuple(
                 "config",
                 "table",
             ),
+            *("config glm-5.2", "config nemotron-3-nano-30b-a3b", "config qwen3-next-80b-a3b"),
             *("trace mooncake.jsonl", "trace azure_2023.csv", "trace sharegpt.json"),
             *("trace burstgpt.csv", "trace weka.jsonl", "trace vllm_result.json"),
             *("results agg_bmk.json", "results vllm_bench.json", "results sglang_bench.jsonl"),

@@ -35,6 +35,7 @@ ROOMS = (
     "workloads/models",
 )
 WHOLE = (
+    "tests/regression/test_pins.py",
     "tests/theory/test_run_closed_forms.py",
     "tests/theory/test_engine_conservation.py",
     "tests/unit/test_engine_vendors.py",

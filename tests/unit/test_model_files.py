@@ -270,3 +270,13 @@ def test_a_pattern_of_nothing_is_refused(tmp_path):
     config = QWEN | {"layer_types": {"repeat": [], "length": 64}}
     text = yaml.safe_dump({"name": "none", "config_json": config})
     assert "repeat is empty" in refusal(tmp_path, text, "none.yaml")
+
+
+@pytest.mark.parametrize("change", [{"head_dim": float("inf")}, {"full_attention_interval": 0}])
+def test_widths_and_intervals_that_are_none_are_refused(tmp_path, change):
+    config = (
+        QWEN
+        if "head_dim" in change
+        else json.loads((FOLDER / "qwen3-next-80b-a3b.json").read_text())
+    )
+    assert "does not describe a model" in refusal(tmp_path, without(config, "layer_types") | change)

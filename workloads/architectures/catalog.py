@@ -119,7 +119,7 @@ def file_architecture(path: Path) -> Architecture:
         return _build(document, base=base, source=str(path))
     except UserError:
         raise
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = str(error).replace("__init__() ", "")
         raise UserError(f"{path} does not describe a model: {reason}") from None
 
