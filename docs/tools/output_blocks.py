@@ -9,6 +9,9 @@ as JSON, and a format::
 
     <!--f simulate load --sku b200 --rate 6 --json | metrics.mean_ttft_s | .0f-->38<!--/f-->
 
+A table in Markdown that a command prints stands between ``<!-- table: command -->`` and
+``<!-- end of table -->``.
+
 Places are names and positions with points between, ``parameter=isl`` for the element of a list that
 has it, and ``A / B`` for a ratio; formats are Python's, with ``%``, ``ms`` or ``GB`` behind.
 
@@ -51,7 +54,11 @@ FIGURE = re.compile(
     r"(?P<body>[^<]*)(?P<end><!--/f-->)"
 )
 
-
+TABLE = re.compile(
+    r"(?P<head><!-- table: (?P<command>[^|]+?) -->\n\n)"
+    r"(?P<body>.*?)(?P<end>\n<!-- end of table -->)",
+    re.DOTALL,
+)
 VERSION = re.compile(r"(?<=forecurve )\d[\w.+-]*")
 
 
@@ -133,7 +140,8 @@ def figure(text: str, place: str, form: str) -> str:
     for unit, factor in (("%", 100.0), ("ms", 1000.0), ("GB", 1e-9)):
         if form.endswith(unit):
             return f"{format(factor * value, form.removesuffix(unit))} {unit}"
-    return format(value, form)
+    text = format(value, form)
+    return text.replace("-", "−") if form.startswith("+") else text  # as prose writes a minus
 
 
 def _at(value: Any, place: str) -> Any:
@@ -154,7 +162,7 @@ def rendered(match: re.Match[str]) -> str:
     if "place" in groups:
         body = figure(text, match["place"].strip(), match["format"].strip())
     else:
-        body = shown(text, match["lines"])
+        body = shown(text, groups.get("lines"))
     return f"{match['head']}{body}{match['end']}"
 
 
@@ -178,7 +186,7 @@ def main() -> int:
         if asked.page and asked.page not in name:
             continue
         text = page.read_text(encoding="utf-8")
-        for pattern in (BLOCK, FIGURE):
+        for pattern in (BLOCK, TABLE, FIGURE):
             for match in list(pattern.finditer(text)):
                 command = " ".join(match["command"].split())
                 last = known.get(command, {"seconds": None, "run": "never"})

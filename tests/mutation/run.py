@@ -21,6 +21,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -46,7 +47,7 @@ LIBRARIES = (
     *("rich.table", "scipy.optimize", "scipy.stats", "simpy", "typer.testing", "yaml"),
 )
 MOST_FILES = 10
-LONGEST_S = 180
+LONGEST_S, LONGEST_WALL_S = 180, 900
 
 
 def modules(root):
@@ -108,6 +109,7 @@ def in_child(root, tests, *, plugin=None, answer=None):
             os.dup2(null, 1)
             os.dup2(null, 2)
             resource.setrlimit(resource.RLIMIT_CPU, _cpu_limit(plugin is None))
+            signal.alarm(LONGEST_WALL_S)  # one that waits for ever takes no CPU
             os.chdir(root)
             os.environ |= {"PYTHONPATH": str(root), "CI": "1"}
             sys.path.insert(0, str(root))

@@ -77,3 +77,10 @@ def test_a_block_is_what_its_command_prints(tool):
     block = "<!-- output: echo one; echo two | lines 1-1 -->\n```\nold\n```\n"
     match = tool.BLOCK.search(block)
     assert tool.rendered(match).split("\n")[2:4] == ["one", "..."]
+
+
+def test_tables_and_signs_are_written_as_pages_write_them(tool):
+    page = "a\n<!-- table: echo 1 -->\n\n0\n\n<!-- end of table -->\nb\n"
+    (match,) = tool.TABLE.finditer(page)
+    assert tool.rendered(match) == match[0].replace("0\n", "1\n")
+    assert tool.figure('{"a": -0.25}', "a", "+.2f") == "−0.25"
