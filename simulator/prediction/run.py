@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
     from simulator.serving.callbacks import StepRun
+    from simulator.serving.deployment import Checkpoint
     from simulator.serving.records import Records
     from workloads.requests.lengths import IntArray
     from workloads.requests.request import Request
@@ -131,6 +132,7 @@ def simulate_run(
     *,
     software: SoftwareLevel | None = None,
     on_step: Callable[[StepRun], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> RunOutcome:
     """Serve InferenceX's closed-loop load on a deployment.
 
@@ -144,6 +146,8 @@ def simulate_run(
         In place of the level that the configuration names.
     on_step:
         Called after every run of engine steps.
+    checkpoint:
+        Looks at the run on its way, see `simulator.serving.deployment`.
 
     Raises
     ------
@@ -161,6 +165,7 @@ def simulate_run(
             turnaround_s=configuration.turnaround_s,
         ),
         on_step=on_step,
+        checkpoint=checkpoint,
     )
     metrics = run_metrics(
         records,

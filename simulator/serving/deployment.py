@@ -75,6 +75,22 @@ class Deployment:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A look at a run on its way.
+
+    Parameters
+    ----------
+    after:
+        Finished requests after which it is taken; a run of no more is not looked at. [requests]
+    look:
+        Called once with the records of what has finished; what it raises ends the run.
+    """
+
+    after: int
+    look: Callable[[Records], None]
+
+
 def run_deployment(
     *,
     deployment: Deployment,
@@ -84,6 +100,7 @@ def run_deployment(
     on_step: Callable[[StepRun], None] | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
     sink: Callable[[Records], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Records:
     """Serve all requests and return what happened to each.
 
@@ -103,6 +120,8 @@ def run_deployment(
     sink:
         Takes records in chunks as requests finish, so that memory stays bounded; the returned
         records are then empty.
+    checkpoint:
+        Looks at the run on its way; not beside a ``sink``, which has the records.
 
     Returns
     -------
@@ -122,6 +141,7 @@ def run_deployment(
         on_step=on_step,
         on_transfer=on_transfer,
         sink=sink,
+        checkpoint=checkpoint,
     )
     return simulation.run()
 
@@ -149,6 +169,7 @@ class Simulation:
         on_step: Callable[[StepRun], None] | None = None,
         on_transfer: Callable[[Transfer], None] | None = None,
         sink: Callable[[Records], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         entry = deployment.prefill or deployment.aggregated
         last = deployment.decode or deployment.aggregated
@@ -158,6 +179,8 @@ class Simulation:
         self._front_end = deployment.front_end
         self._has_front_end = deployment.front_end != FrontEnd()
         self._collector = _Collector(sink)
+        self._checkpoint = checkpoint
+        self._until_look = 0 if checkpoint is None else checkpoint.after
         self._in_flight = 0
         self._step_by_step = step_by_step
         self._entry_pool = _lane_pool(entry)
@@ -264,6 +287,10 @@ class Simulation:
         self._in_flight -= 1
         if sequence.request.index >= 0:  # below zero: warm-up
             self._collector.add(sequence)
+            if self._until_look:
+                self._until_look -= 1
+                if not self._until_look and self._checkpoint is not None:
+                    self._checkpoint.look(self._collector.so_far())
         self._clients.finished(sequence.request)
 
 
@@ -305,6 +332,9 @@ class _Collector:
         self._finished.append(sequence)
         if len(self._finished) >= RECORDS_PER_CHUNK:
             self._flush()
+
+    def so_far(self) -> Records:
+        return Records.concatenate([*self._chunks, _records(self._finished)])
 
     def close(self) -> Records:
         if self._finished:

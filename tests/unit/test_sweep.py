@@ -286,7 +286,7 @@ def test_a_damaged_file_is_run_again(swept, tmp_path):
 def test_an_interrupted_sweep_keeps_its_runs_and_goes_on(swept, monkeypatch, tmp_path):
     simulate, calls = points.simulate_run, []
 
-    def interrupted_at_the_fourth(configuration):
+    def interrupted_at_the_fourth(configuration, **_):
         calls.append(configuration)
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -304,7 +304,7 @@ def test_an_interrupted_sweep_keeps_its_runs_and_goes_on(swept, monkeypatch, tmp
 def test_a_defect_in_one_run_does_not_lose_the_others(monkeypatch):
     simulate = points.simulate_run
 
-    def broken_at_one(configuration):
+    def broken_at_one(configuration, **_):
         if configuration.concurrency == 1:
             raise ZeroDivisionError("no such thing")
         return simulate(configuration)

@@ -71,7 +71,7 @@ class CurveResult:
     changes:
         Frontier points of a what-if beside those of the unchanged chip.
     left_out:
-        Points that were not run since estimates keep them off the frontier.
+        Points that were not run, or not to their end, since estimates keep them off the frontier.
     """
 
     points: list[dict[str, Any]]
@@ -255,7 +255,7 @@ def _planner(
     """Who says which points run; estimates are made here, since processes inherit their tables."""
     if every or any(each.load.concurrency is not None for each in sweeps):
         return PointPlanner(sweeps, prunes=False, limits=limits)
-    return ChosenPoints(sweeps, estimates=estimates_of(sweeps, workers=1), limits=limits)
+    return ChosenPoints(sweeps, estimates=estimates_of(sweeps), limits=limits)
 
 
 def _reasons(by_concurrency: Mapping[int, Point]) -> dict[str, list[int]]:

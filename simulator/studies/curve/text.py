@@ -23,8 +23,9 @@ LATE = " *"
 """What marks a point whose users wait too long for the first token."""
 
 LEFT_OUT = (
-    "{:,} points were not run: mean values of single steps, an estimate that runs correct, keep "
-    "them off the frontier, beyond the TTFT limit or beyond full memory; --all runs every point"
+    "{:,} points were not run, or not to their end: mean values of single steps, an estimate that "
+    "runs correct, or the first third of their requests keep them off the frontier, beyond the "
+    "TTFT limit or beyond full memory; --all runs every point"
 )
 
 SHOWN = (

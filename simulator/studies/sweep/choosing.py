@@ -5,6 +5,9 @@ Nine tenths of the runs of a sweep are dominated. Mean values of single steps
 frontier is simulated. What runs show of a deployment corrects the estimates of its other points,
 and points are chosen again until nothing that is left out could be on the frontier.
 
+A run that is far behind what others have shown ends after a third of its requests
+(`simulator.studies.sweep.bar`).
+
 Mean values err to the high side: of 52 runs of B200 and of B200 with GB300 they were 0.94 to 1.56
 times the throughput. They leave out the opening burst, and that ranks of vLLM which step together
 wait for whichever of them takes a prompt in. What is guessed too high costs a run and hides
@@ -13,7 +16,6 @@ nothing, since later rounds hold guesses against runs; only what is guessed too 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from math import exp, inf, log
 from typing import TYPE_CHECKING
@@ -22,11 +24,12 @@ import numpy as np
 
 from simulator.prediction.steady import SteadyState
 from simulator.studies.concurrency import LEAST_GAIN
+from simulator.studies.sweep.bar import Bar, Staircase
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Mapping
 
-    Place = tuple[float, float]
+    from simulator.analysis.objectives import Objectives
 
 NEAR = 0.75
 """Share of the estimated frontier at its speed from which a deployment is probed. [-]"""
@@ -57,11 +60,14 @@ class Point:
         The axes of the frontier. [tok/s/user, tok/s/GPU]
     slo_use:
         Largest share of a TTFT limit or goodput that it uses up; above 1 it is missed. [-]
+    is_whole:
+        Whether it is a run's; one that was ended early is estimated from its first part.
     """
 
     interactivity: float
     tput: float
     slo_use: float = 0.0
+    is_whole: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,11 +133,8 @@ class Choice:
         )
         open_ = [c for c in wanted if c < stalled and not (c > late and c >= MANY_CLIENTS)]
         many = [c for c in open_ if c >= MANY_CLIENTS and guesses[c].slo_use > ABOUT_LATE]
-        first = min(many, default=0)
-        if many and not any(4 * c >= MANY_CLIENTS for c in ran):
-            first = max((c for c in guesses if c < MANY_CLIENTS), default=first)
         few = [c for c in open_ if c not in many]
-        return few if first in (0, *few) or (name, first) in self.shown else [*few, first]
+        return [*few, min(many)] if many else few
 
     def _near_best_at_followed(self) -> list[tuple[Hashable, int]]:
         """Points whose deployment may have the most throughput at a concurrency of its own."""
@@ -164,11 +167,7 @@ class Choice:
 
     def _near_frontier(self) -> list[tuple[Hashable, int]]:
         """Points that may be on the frontier, by what runs have shown so far."""
-        shown = _Staircase(
-            (point.interactivity, point.tput)
-            for point in self.shown.values()
-            if point is not None and point.slo_use <= 1.0
-        )
+        shown = Staircase(self._places())
         found: list[tuple[Hashable, int]] = []
         for name, points in self.estimates.items():
             known = self._known(name)
@@ -193,13 +192,20 @@ class Choice:
                 found.append((name, _cheapest_near_best(own)))
         return found
 
-    def share_of(self, name: Hashable) -> float:
-        """How near a deployment comes to what runs have shown, as far as is known. [-]"""
-        shown = _Staircase(
+    def bar(self, limits: Objectives) -> Bar:
+        """What a point must come near to be worth its whole run."""
+        return Bar(places=tuple(sorted(self._places())), limits=limits)
+
+    def _places(self) -> list[tuple[float, float]]:
+        return [
             (point.interactivity, point.tput)
             for point in self.shown.values()
-            if point is not None and point.slo_use <= 1.0
-        )
+            if point is not None and point.is_whole and point.slo_use <= 1.0
+        ]
+
+    def share_of(self, name: Hashable) -> float:
+        """How near a deployment comes to what runs have shown, as far as is known. [-]"""
+        shown = Staircase(self._places())
         known = self._known(name)
         return max(
             (
@@ -228,7 +234,7 @@ class Choice:
                 ]
                 if point is not None
             }
-        best = _Staircase((point.interactivity, point.tput) for point in allowed.values())
+        best = Staircase((point.interactivity, point.tput) for point in allowed.values())
         shares: dict[Hashable, list[tuple[float, int]]] = {}
         for (name, concurrency), point in allowed.items():
             share = best.share(point.interactivity, point.tput)
@@ -257,23 +263,6 @@ def _cheapest_near_best(shares: list[tuple[float, int]]) -> int:
     """The fewest clients at which a deployment comes about as near as it ever does."""
     best = max(shares)[0]
     return min(concurrency for share, concurrency in shares if share >= ALIKE * best)
-
-
-class _Staircase:
-    """The most throughput at a speed or faster."""
-
-    def __init__(self, points: Iterable[Place]) -> None:
-        ordered = sorted(points)
-        self._speeds = [speed for speed, _ in ordered]
-        rates = [rate for _, rate in ordered]
-        self._best = np.maximum.accumulate(rates[::-1])[::-1].tolist() if rates else []
-
-    def share(self, speed: float, rate: float) -> float:
-        """Throughput over the best of others that are at least as fast; infinite beyond them."""
-        position = bisect_left(self._speeds, speed)
-        if position == len(self._best):
-            return inf
-        return rate / float(self._best[position])
 
 
 def between_means(points: Mapping[int, SteadyState], concurrency: int) -> SteadyState:

@@ -7,13 +7,12 @@ Estimates of every point come first (`simulator.prediction.steady`), then rounds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import NO_LIMIT
 from simulator.prediction.steady import SteadyState, steady_state
 from simulator.studies.concurrency import FULL
-from simulator.studies.processes import side_by_side
+from simulator.studies.sweep.bar import BEHIND
 from simulator.studies.sweep.choosing import Choice, Point, between_means
 from simulator.studies.sweep.planner import Segment
 from simulator.studies.sweep.points import configure_point, figure_of
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from simulator.analysis.objectives import Objectives
+    from simulator.studies.sweep.bar import Bar
+    from simulator.studies.sweep.executors import Executor
     from simulator.studies.sweep.points import ConcurrencySweep
 
     Cells = Mapping[str, Any]
@@ -42,12 +43,15 @@ class ChosenProgress:
 
     Parameters
     ----------
+    behind:
+        Concurrencies at which a run was ended early.
     refusal:
         Why it cannot run at all; empty where it can.
     """
 
     sweep: ConcurrencySweep
     done: dict[int, Cells] = field(default_factory=dict)
+    behind: set[int] = field(default_factory=set)
     refusal: str = ""
 
     @property
@@ -98,19 +102,23 @@ class ChosenPoints:
             if not isinstance(found, str) and found[max(found)].kv_fill > FULL
         }
         self._round: list[tuple[ChosenProgress, int]] | None = None
+        self._bar: Bar | None = None
 
     def points(self) -> tuple[int, int]:
         """Points that have run, and those known to be worth it."""
         if self._round is None:
             self._next_round()
-        done = sum(len(each.done) for each in self.sweeps)
+        done = sum(len(each.done) + len(each.behind) for each in self.sweeps)
         return done, done + len(self._round or ())
 
     def take(self, sweep: ChosenProgress, points: Mapping[int, Cells]) -> None:
         """Keep points of a deployment."""
         name = file_name(sweep.sweep)
         for concurrency, cells in points.items():
-            sweep.done[concurrency] = cells
+            if cells["status"] == BEHIND:
+                sweep.behind.add(concurrency)
+            else:
+                sweep.done[concurrency] = cells
             if name in self.choice.estimates:  # one that cannot run shows nothing of others
                 self.choice.shown[name, concurrency] = _shown(cells, limits=self._limits)
         if self._round:
@@ -128,9 +136,17 @@ class ChosenPoints:
             yield (
                 each,
                 Segment(
-                    sweep=each.sweep, concurrencies=tuple(sorted(concurrencies)), is_open=False
+                    sweep=each.sweep,
+                    concurrencies=tuple(sorted(concurrencies)),
+                    is_open=False,
+                    bar=self._bar,
+                    whole=self.choice.followed,
                 ),
             )
+
+    def bar_of(self, concurrency: int) -> Bar | None:
+        """What a point of this round has to come near; ``None``: it runs to its end."""
+        return None if concurrency in self.choice.followed else self._bar
 
     def next_point(
         self, *, busy: Sequence[tuple[ChosenProgress, int]], processes: int
@@ -170,11 +186,12 @@ class ChosenPoints:
                 (self._by_name[str(name)], concurrency)
                 for name, concurrency in self.choice.next_points()
             ]
+            self._bar = self.choice.bar(self._limits)
         return self._round
 
     @property
     def left(self) -> int:
-        """Points of deployments that can run which were not run."""
+        """Points of deployments that can run which were not run to their end."""
         return sum(
             len(each.sweep.concurrencies) - len(each.done)
             for each in self.sweeps
@@ -188,6 +205,15 @@ class ChosenPoints:
                 continue
             if each.refusal:
                 yield each.sweep, "does_not_fit", each.refusal
+                continue
+            if each.behind:
+                clients = ", ".join(map(str, sorted(each.behind)))
+                yield (
+                    each.sweep,
+                    "behind",
+                    f"ended after a third of its requests at {clients} clients, which show it "
+                    "behind others or beyond the TTFT limit; --all runs it",
+                )
                 continue
             share = self.choice.share_of(name)
             part = "half" if share < 0.5 else "nine tenths" if share < 0.9 else "all"
@@ -208,12 +234,13 @@ def _limited(mean: SteadyState, *, limits: Objectives) -> Point:
 
 
 def _shown(cells: Cells, *, limits: Objectives) -> Point | None:
-    if cells["status"] != "ok":
+    if cells["status"] not in ("ok", BEHIND):
         return None
     return Point(
         interactivity=cells["interactivity"],
         tput=cells["total_tput_per_gpu"],
         slo_use=float(limits.ttft_use(cells)),
+        is_whole=cells["status"] == "ok",
     )
 
 
@@ -260,19 +287,21 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
 def estimates_of(
     sweeps: Sequence[ConcurrencySweep],
     *,
-    workers: int | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> list[dict[int, SteadyState] | str]:
-    """`estimated` for many deployments, side by side.
+    """`estimated` for many deployments.
 
     Parameters
     ----------
+    executor:
+        What runs the points later, and keeps what estimates tabulate; ``None``: this process.
     on_progress:
         Called with (deployments done, deployments in all, the best of the last one).
     """
     found: list[dict[int, SteadyState] | str] = []
-    calls = [partial(estimated, each) for each in sweeps]
-    for sweep, means in zip(sweeps, side_by_side(calls, workers=workers), strict=True):
+    each = map(estimated, sweeps) if executor is None else executor.run(estimated, sweeps)
+    for sweep, means in zip(sweeps, each, strict=True):
         found.append(means)
         if on_progress is not None and not isinstance(means, str):
             concurrency, best = max(means.items(), key=lambda one: one[1].total_tput_per_gpu)

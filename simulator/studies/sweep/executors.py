@@ -8,11 +8,10 @@ their results as they come, and a call that runs twice, since a worker was lost,
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from simulator.output.processes import run_in_processes
-from simulator.studies.processes import can_fork, side_by_side
+from simulator.studies.processes import ForkedPool, can_fork
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,11 +42,16 @@ class Executor(Protocol):
         """Results of ``function`` on each task, in the order in which they finish."""
         ...
 
+    def close(self) -> None:
+        """Let go of what runs the tasks; those that run elsewhere go on serving others."""
+        ...
+
 
 class LocalExecutor:
     """Processes of this machine; one alone runs in this process.
 
-    They are forked, so that they inherit what is loaded; where that cannot be, joblib starts them.
+    They are forked, so that they inherit what is loaded, and serve all calls till the executor is
+    closed, so that they keep what they tabulate; where that cannot be, joblib starts them.
 
     Parameters
     ----------
@@ -59,14 +63,24 @@ class LocalExecutor:
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
+        self._pool = ForkedPool(processes, meanwhile=load_table_writers)
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Executor.run`."""
         if self._processes > 1 and can_fork():
-            calls = [partial(function, task) for task in tasks]
-            yield from side_by_side(calls, workers=self._processes)
+            yield from self._pool.run(function, tasks)
             return
         yield from run_in_processes(function, tasks, processes=self._processes, ordered=False)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.close()
+
+
+def load_table_writers() -> None:
+    """Import what tables and pictures of runs need, which takes a while, ahead of its use."""
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
 
 
 class DaskExecutor:
@@ -117,6 +131,9 @@ class DaskExecutor:
                 ) from None
             finally:
                 client.cancel(futures)
+
+    def close(self) -> None:
+        """Nothing: the cluster is not this executor's."""
 
 
 @contextmanager

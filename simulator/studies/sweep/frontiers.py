@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.analysis.objectives import Objectives
     from simulator.studies.sweep.deployments import SweepPlan
+    from simulator.studies.sweep.executors import Executor
 
     Progress = Callable[[int, int, str], None]
 
@@ -24,7 +25,7 @@ def planners_for(
     *,
     limits: Sequence[Objectives],
     prunes: bool,
-    workers: int | None,
+    executor: Executor,
     followed: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> list[list[PointPlanner | ChosenPoints]]:
@@ -32,6 +33,8 @@ def planners_for(
 
     Parameters
     ----------
+    executor:
+        What runs the points, estimates of them too unless it is elsewhere.
     followed:
         Concurrencies at which the best deployment is asked for, on a frontier or not: few points
         all run then. [requests]
@@ -44,7 +47,7 @@ def planners_for(
     estimates = iter(
         estimates_of(
             [one for frontier in chosen for one in frontier],
-            workers=workers,
+            executor=None if executor.elsewhere else executor,
             on_progress=on_progress,
         )
     )
@@ -83,9 +86,9 @@ def with_left_out(plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPo
     ]
     behind = sum(status == "behind" for _, status, _ in left_out)
     told = (
-        f"{behind} of {len(plan.sweeps)} deployments and points behind others were not run: mean "
-        "values of single steps, an estimate that runs correct, keep them off the frontier; --all "
-        "runs everything"
+        f"{behind} of {len(plan.sweeps)} deployments and points behind others were not run, or not "
+        "to their end: mean values of single steps, an estimate that runs correct, or the first "
+        "third of their requests keep them off the frontier; --all runs everything"
     )
     return replace(
         plan,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from simulator.analysis.objectives import Objectives
+    from simulator.studies.sweep.bar import Bar
     from simulator.studies.sweep.points import ConcurrencySweep
 
     Cells = Mapping[str, Any]
@@ -41,11 +42,17 @@ class Segment:
     ----------
     is_open:
         Whether it ends early where its sweep does.
+    bar:
+        What each of its points has to come near; ``None``: all run to their end.
+    whole:
+        Concurrencies whose points run to their end all the same. [requests]
     """
 
     sweep: ConcurrencySweep
     concurrencies: tuple[int, ...]
     is_open: bool
+    bar: Bar | None = None
+    whole: tuple[int, ...] = ()
 
 
 def ends_with(points: Sequence[Cells]) -> bool:

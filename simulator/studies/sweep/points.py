@@ -13,6 +13,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.reported import reported_settings
 from simulator.scenario.run_cells import identity_cells
 from simulator.studies.concurrency import concurrencies
+from simulator.studies.sweep.bar import BEHIND, BehindError
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from simulator.scenario.settings import Scenario
     from simulator.scenario.target import Target
     from simulator.serving.records import Records
+    from simulator.studies.sweep.bar import Bar
 
     Configured = tuple[RunConfiguration, ResolvedRecipe] | UserError
 
@@ -111,6 +113,7 @@ def simulate_point(
     *,
     configured: Configured | None = None,
     keep_records: bool = False,
+    bar: Bar | None = None,
 ) -> Point:
     """Simulate one point; one that cannot run has a status and a reason and no metrics.
 
@@ -118,6 +121,9 @@ def simulate_point(
     ----------
     configured:
         Of `configure_point`, where that is known.
+    bar:
+        What it has to come near: one that does not is ended early, with the status ``behind`` and
+        estimates of its speed, throughput and TTFT. ``None``: it runs to its end.
     """
     identity = identity_cells(load=sweep.load, pools=sweep.pools, concurrency=concurrency)
     configured = configured or configure_point(sweep, concurrency)
@@ -126,7 +132,11 @@ def simulate_point(
     configuration, recipe = configured
     cells = identity | {"recipe": recipe.level}
     try:
-        outcome = simulate_run(configuration)
+        outcome = simulate_run(
+            configuration, checkpoint=None if bar is None else bar.checkpoint(configuration)
+        )
+    except BehindError as error:
+        return Point(cells=cells | error.cells | {"status": BEHIND, "reason": str(error)})
     except DoesNotFitError as error:
         return Point(cells=cells | {"status": "does_not_fit", "reason": str(error)})
     except UserError as error:

@@ -273,11 +273,53 @@ def run_sweeps(
         plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine).within(limit)
         for settings, limit in zip(many, each_limits, strict=True)
     ]
+    runner = executor or local_executor(
+        [one for plan in plans for one in plan.sweeps], workers=workers
+    )
+    try:
+        planners, tables, fresh = _run(
+            many,
+            plans=plans,
+            limits=each_limits,
+            directory=directory,
+            executor=runner,
+            prunes=prunes,
+            followed=followed,
+            on_progress=on_progress,
+        )
+    finally:
+        runner.close()
+    return [
+        _result(
+            settings,
+            plan=with_left_out(plan, planners=own),
+            table=table,
+            fresh=fresh,
+            limits=limit,
+        )
+        for settings, plan, own, table, limit in zip(
+            many, plans, planners, tables, each_limits, strict=True
+        )
+    ]
+
+
+def _run(
+    many: Sequence[SweepSettings],
+    *,
+    plans: Sequence[SweepPlan],
+    limits: Sequence[Objectives],
+    directory: Path | None,
+    executor: Executor,
+    prunes: bool,
+    followed: Sequence[int],
+    on_progress: Progress | None,
+) -> tuple[list[list[PointPlanner | ChosenPoints]], list[pd.DataFrame], int]:
+    """Who planned the points of each plan, the runs of each, and how many were simulated now."""
     planners = planners_for(
         plans,
-        limits=each_limits,
+        limits=limits,
         prunes=prunes,
-        workers=workers,
+        executor=executor,
         followed=followed,
         on_progress=on_progress,
     )
@@ -301,8 +343,7 @@ def run_sweeps(
                 settings=many,
                 directory=runs.resolve(),
                 inputs=inputs,
-                executor=executor
-                or local_executor([one for plan in plans for one in plan.sweeps], workers=workers),
+                executor=executor,
                 on_progress=on_progress,
             )
         except OSError as error:
@@ -314,18 +355,7 @@ def run_sweeps(
             _gather(plan, planners=own, directory=runs)
             for plan, own in zip(plans, planners, strict=True)
         ]
-    return [
-        _result(
-            settings,
-            plan=with_left_out(plan, planners=own),
-            table=table,
-            fresh=fresh,
-            limits=limit,
-        )
-        for settings, plan, own, table, limit in zip(
-            many, plans, planners, tables, each_limits, strict=True
-        )
-    ]
+    return planners, tables, fresh
 
 
 def changes_of_sweep(result: SweepResult, *, workers: int | None = None) -> list[Change]:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simulator.studies.sweep.bar import BEHIND
 from simulator.studies.sweep.planner import ends_with
 from simulator.studies.sweep.points import configure_point, simulate_point
 from simulator.studies.sweep.store import (
@@ -108,9 +109,16 @@ def _run(segment: Segment, *, directory: Path, inputs: str) -> SegmentDone:
             configured = configure_point(sweep, concurrency)
             key = run_key(configured, inputs=inputs, good_ttft_s=sweep.good_ttft_s)
             if row is None or row["key"] != key:
-                point = simulate_point(sweep, concurrency, configured=configured)
-                rows[concurrency] = row = point.cells | {"key": key}
-                fresh += 1
+                point = simulate_point(
+                    sweep,
+                    concurrency,
+                    configured=configured,
+                    bar=None if concurrency in segment.whole else segment.bar,
+                )
+                row = point.cells | {"key": key}
+                if row["status"] != BEHIND:
+                    rows[concurrency] = row
+                    fresh += 1
             points[concurrency] = {name: row.get(name) for name in _JUDGED}
             if time.monotonic() - saved_at > _SAVE_EVERY_S:
                 write_points(path, list(rows.values()))

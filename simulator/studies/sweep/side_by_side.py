@@ -23,6 +23,7 @@ from simulator.studies.sweep.points import figure_of, simulate_point
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from simulator.studies.sweep.bar import Bar
     from simulator.studies.sweep.chosen import ChosenProgress
     from simulator.studies.sweep.planner import PointPlanner, SweepProgress
     from simulator.studies.sweep.points import Point
@@ -72,6 +73,9 @@ def run_side_by_side(
         found[sweep.sweep.label][concurrency] = point
         planner.take(sweep, {concurrency: point.cells})  # type: ignore[arg-type]
 
+    def bar_of(concurrency: int) -> Bar | None:
+        return planner.bar_of(concurrency) if isinstance(planner, ChosenPoints) else None
+
     processes = os.cpu_count() or 1
     forks = "fork" in multiprocessing.get_all_start_methods()
     largest = max((max(each.sweep.concurrencies) for each in planner.sweeps), default=0)
@@ -83,7 +87,8 @@ def run_side_by_side(
             take(each, concurrency, _simulate(each, concurrency, keep_records))
     if processes < 2 or largest < LONG or not forks:
         while (task := planner.next_point(busy=[], processes=1)) is not None:
-            take(task[0], task[1], _simulate(task[0], task[1], keep_records))
+            own, clients = task
+            take(own, clients, _simulate(own, clients, keep_records, bar_of(clients)))
             tell()
     else:
         if not isinstance(planner, ChosenPoints):
@@ -101,7 +106,9 @@ def run_side_by_side(
                     )
                     if task is None:
                         break
-                    running[_submit(pool, task[0], task[1], keep_records)] = task
+                    own, clients = task
+                    bar = bar_of(clients)
+                    running[_submit(pool, own, clients, keep_records, bar)] = task
                 if not running:
                     break
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -115,17 +122,25 @@ def run_side_by_side(
     }
 
 
-def _simulate(sweep: Progress, concurrency: int, keep_records: bool) -> Point:
-    return simulate_point(sweep.sweep, concurrency, keep_records=keep_records)
+def _simulate(
+    sweep: Progress, concurrency: int, keep_records: bool, bar: Bar | None = None
+) -> Point:
+    return simulate_point(sweep.sweep, concurrency, keep_records=keep_records, bar=bar)
 
 
 def _submit(
-    pool: ProcessPoolExecutor, sweep: Progress, concurrency: int, keep_records: bool
+    pool: ProcessPoolExecutor,
+    sweep: Progress,
+    concurrency: int,
+    keep_records: bool,
+    bar: Bar | None,
 ) -> Future[Point]:
     with warnings.catch_warnings():
         # newer Pythons warn of forking beside the idle threads of the linear-algebra library
         warnings.simplefilter("ignore", DeprecationWarning)
-        return pool.submit(simulate_point, sweep.sweep, concurrency, keep_records=keep_records)
+        return pool.submit(
+            simulate_point, sweep.sweep, concurrency, keep_records=keep_records, bar=bar
+        )
 
 
 @contextmanager
