@@ -160,8 +160,8 @@ def forms_note(target: Target, *, calibration: Path | None) -> str:
         return ""
     return (
         f"engine {target.engine.engine.label} stands in, {target.engine_reason}; the SKU is also "
-        f"deployed as {', '.join(others)}: name one with --engine and --spec; compare and plan let "
-        "all compete"
+        f"deployed as {', '.join(others)}: name one with --engine and --spec; curve, compare, plan "
+        "and search let all compete"
     )
 
 

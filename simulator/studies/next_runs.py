@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 MOST_SHOWN = 8
+OTHERS = "(--next-run ranks others)"
+"""How commands that have the flag show the other candidates."""
 _SAME = 0.98
 """Share of a band's width from which a band counts as the same. [-]"""
 
@@ -132,7 +134,7 @@ def next_run_line(runs: Sequence[NextRun]) -> str:
     run = runs[0]
     return (
         f"measure first: {run.how}: {run.decides}, whose 90 % band there is {run.band_words}; "
-        "then simulate calibrate fit RUNS.csv --out DIR (--next-run ranks others)"
+        f"then simulate calibrate fit RUNS.csv --out DIR {OTHERS}"
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from simulator.analysis.objectives import NO_LIMIT, Objectives
+from simulator.cli.main import run as command_line
 from simulator.output.text_tables import records_of
 from simulator.studies.closing import closing_lines
 from simulator.studies.next_runs import candidate_runs, next_run_line, next_run_lines
@@ -135,3 +136,47 @@ def test_the_limit_and_what_it_leaves_off_are_stated(runs):
     late = runs.assign(meets_limits=[True] * 5 + [False])
     assert "1 of 6 runs are beyond it" in limit_line(late, limits=Objectives(ttft_p90_s=10.0))
     assert "no TTFT limit" in limit_line(late, limits=NO_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            [
+                "load",
+                "--sku",
+                "b300",
+                "--isl",
+                "256",
+                "--osl",
+                "8",
+                "--rate",
+                "2",
+                "--requests",
+                "20",
+            ],
+            ("TPOT within", "TTFT within", "engine vllm stands in"),
+        ),
+        (
+            ["explain", "--sku", "b300", "--concurrency", "8"],
+            ("TPOT within", "engine vllm stands in"),
+        ),
+        (
+            ["explain", "--sku", "b200", "--engine", "dynamo-sglang", "--isl", "256", "--osl", "8"],
+            ("tok/s/GPU within", "no run of this very form was fitted"),
+        ),
+    ],
+)
+def test_answers_about_one_deployment_end_with_what_a_reviewer_asks(
+    command, words, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert command_line(command) == 0
+    text = capsys.readouterr().out
+    for told in ("it rests on: ", "how far off: nine in ten", "measure first: ", *words):
+        assert told in text, told
+
+
+def test_a_named_engine_needs_no_word_of_others(capsys):
+    assert command_line(["explain", "--sku", "b300", "--engine", "vllm", "--concurrency", "8"]) == 0
+    assert "stands in, default" not in capsys.readouterr().out

@@ -6,6 +6,7 @@ import pytest
 
 from simulator.studies.plan.ranking import leave_others, worth_testing
 from simulator.studies.plan.run import plan
+from simulator.studies.plan.text import advice
 
 
 def planner(score, *, held=True, tested=False):
@@ -53,3 +54,13 @@ def test_another_deployment_is_tried_where_a_thin_load_breaks_the_best_closed_lo
     found = plan(sku=["mi355x"], interactivity=25.0, ttft_p90=5.0, rate=40.0, layouts=1)
     assert found.rows[0].fleet.gpus < 1000
     assert any("random arrivals leave under half" in each for each in found.messages)
+
+
+@pytest.mark.slow
+def test_as_many_deployments_as_are_stated_are_load_tested_and_ranked():
+    found = plan(sku=["b300"], fleet_gpus=16, interactivity=40.0, ttft_p90=3.0, layouts=3)
+    assert [row.sku for row in found.rows] == ["b300"] * 3
+    assert len({(row.engine, row.label, row.load.spec) for row in found.rows}) == 3
+    assert any("next deployment of it" in line for line in advice(found))
+    alone = plan(sku=["b300"], fleet_gpus=16, interactivity=40.0, ttft_p90=3.0, layouts=1)
+    assert any("one SKU is asked" in line for line in advice(alone))

@@ -34,7 +34,7 @@ ORDER = (
 
 STUDIES = (
     ("series", "concurrency", "processes", "next_runs", "workload_limits", "result"),
-    ("closing", "changes"),
+    ("closing", "closing_of_run", "changes"),
     ("overlay", "pareto_plot"),
     ("sweep",),
     ("curve", "explain", "load", "predict", "plan", "search"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulator.output.text_tables import number
+from simulator.studies.closing_of_run import closing_of_run
 from simulator.studies.explain.text import batch_line, op_table, step_table
 
 if TYPE_CHECKING:
@@ -39,7 +41,11 @@ def deployment_text(one: DeploymentExplanation, *, with_ops: bool = False) -> st
         lines += ["", f"a {role} worker, {_chips(step)}; {batch_line(step)}", *step_table(step)]
         if with_ops:
             lines += ["", *op_table(step)]
-    return "\n".join([*lines, "", *(f"note: {message}" for message in one.messages)])
+    lines += ["", *(f"note: {message}" for message in one.messages), ""]
+    lines += closing_of_run(
+        replace(configuration, concurrency=one.clients), software=one.decode.assembly.software
+    )
+    return "\n".join(lines)
 
 
 def _chips(step: Explanation) -> str:

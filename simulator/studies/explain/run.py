@@ -9,6 +9,7 @@ from simulator.prediction.assembly import assemble
 from simulator.prediction.notes import binding_limits, counted_in_chips, prompt_graph_limit
 from simulator.prediction.run import acceptance_of
 from simulator.prediction.step_breakdown import time_step
+from simulator.studies.closing_of_run import stands_in
 from simulator.studies.explain.request import (
     Phase,
     Traffic,
@@ -303,6 +304,7 @@ def explain_scenario(
         If a name is unknown, a number out of range, or the model does not fit.
     """
     configuration, messages = configure(scenario, concurrency=concurrency, traffic=traffic)
+    messages = (*messages, *stands_in(scenario)) if traffic == "fixed" else messages
     return explain_configuration(
         configuration,
         phase=phase,

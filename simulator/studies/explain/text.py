@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.studies.closing_of_run import closing_of_run
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,9 +25,21 @@ def step_text(explanation: Explanation, *, with_ops: bool = False) -> str:
         *step_table(explanation),
     ]
     lines += [f"note: {message}" for message in explanation.messages]
+    lines += closing_of_step(explanation)
     if with_ops:
         lines += ["", *_op_table(explanation.time.ops)]
     return "\n".join(lines)
+
+
+def closing_of_step(explanation: Explanation) -> list[str]:
+    """What a decode step rests on and how far off TPOT was; nothing of steps with prompts."""
+    if explanation.phase != "decode":
+        return []
+    return closing_of_run(
+        explanation.configuration,
+        software=explanation.assembly.software,
+        metrics=("median_tpot_s",),
+    )
 
 
 def step_table(explanation: Explanation) -> list[str]:

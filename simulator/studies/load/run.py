@@ -17,6 +17,7 @@ from simulator.serving.client import ClosedLoop, OpenLoop
 from simulator.serving.deployment import run_deployment
 from simulator.serving.records import Records, RecordWriter
 from simulator.serving.step_log import StepLog
+from simulator.studies.closing_of_run import stands_in
 from simulator.studies.load.deployment import configure_load, routed, routing_of
 from simulator.studies.load.request import build_load
 from simulator.studies.load.requests import load_requests
@@ -113,6 +114,7 @@ def serve_load(
                 *assembly.messages,
                 *assembly.software.messages,
                 *assembly.kv_messages,
+                *stands_in(asked.scenario),
             ),
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.output.text_tables import console, number, table_of
+from simulator.studies.closing_of_run import closing_of_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,19 @@ def print_load(run: LoadRun, *, directory: Path) -> None:
     if any(warm_up):
         left_out = ", ".join(map(str, warm_up))
         out.print(f"warm-up left out by MSER-5: {left_out} requests", soft_wrap=True)
+    for line in closing_of_load(run):
+        out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
+
+
+def closing_of_load(run: LoadRun) -> list[str]:
+    """What a load's prediction rests on, how far off such ones were, what to measure first."""
+    return closing_of_run(
+        run.configuration,
+        software=run.assembly.software,
+        metrics=("median_tpot_s", "median_ttft_s"),
+        in_flight=run.metrics.mean_concurrency,
+    )
 
 
 def _print_goodput(run: LoadRun) -> None:

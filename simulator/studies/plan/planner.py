@@ -126,7 +126,8 @@ class Planner:
                 self._reject(one, each.label, "behind", f"predicted as under {alike}")
                 continue
             share = one.estimate(each) / best
-            if kept >= self._tested() or (kept and share < _NEAR_BEST):
+            near = share >= _NEAR_BEST or self._are_stated
+            if kept >= self._tested() or (kept and not near):
                 reason = f"closed loop: {100 * (1 - share):.0f} % behind its best deployment"
                 self._reject(one, each.label, "behind", reason)
                 continue
@@ -209,6 +210,11 @@ class Planner:
             self._reject(one, label, "unsupported", str(error))
         return None
 
+    @property
+    def _are_stated(self) -> bool:
+        """Whether it is said how many deployments to load test: then the best are, near or not."""
+        return "layouts" in self.request.settings.origin
+
     def _tested(self) -> int:
         """Deployments of a SKU that are load tested.
 
@@ -216,7 +222,7 @@ class Planner:
         """
         settings = self.request.settings
         open_question = any(is_open(settings, load) for load in self.loads)
-        if open_question and "layouts" not in settings.origin:
+        if open_question and not self._are_stated:
             return 1
         return self.request.question.layouts
 
@@ -238,7 +244,10 @@ class Planner:
         best_per_gpu = 0.0
         for hope, one, pools in hopes:
             label = deployment_label(pools)
-            if min(hope.most_per_gpu, _HOPE_SLACK * hope.per_gpu) < _NEAR_BEST * best_per_gpu:
+            able = sum(one.closed_loop_score(found) != 0.0 for one, found in sketches)
+            wanted = self._are_stated and able < self._tested()
+            behind = min(hope.most_per_gpu, _HOPE_SLACK * hope.per_gpu) < _NEAR_BEST * best_per_gpu
+            if behind and not wanted:
                 reason = (
                     f"about {hope.per_gpu:.3g} req/s a chip by mean values, {best_per_gpu:.3g} "
                     "are shown by others"

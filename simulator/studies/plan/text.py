@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from simulator.studies.plan.fleet import Fleet
     from simulator.studies.plan.result import PlanResult, PlanRow, Rejected
 
-_MOST_REASONS = 4
+_MOST_REASONS = 2
 SHOWN = (
     "rank",
     "sku",
@@ -68,9 +68,9 @@ def demand_text(result: PlanResult) -> str:
     elif asked.fleet_gpus is not None:
         what = f"{asked.fleet_gpus:,} GPUs"
     else:
-        what = f"the fastest service for ${asked.max_cost:g} per million tokens"
+        what = f"the fastest service for ${asked.max_cost:g} per million prompt and output tokens"
     if asked.max_cost is not None and not what.startswith("the fastest"):
-        what += f", at most ${asked.max_cost:g} per million tokens"
+        what += f", at most ${asked.max_cost:g} per million prompt and output tokens"
     return what + spare
 
 
@@ -171,12 +171,30 @@ def advice(result: PlanResult) -> list[str]:
     lines = [_headline(result, result.rows[0])]
     turn = break_even_of(result)
     if turn is None:
-        return [*lines, "no runner-up: no other SKU can do it"]
+        return [*lines, *_alone(result)]
     return [
         *lines,
         _headline(result, turn.runner_up, title="runner-up"),
         *break_even_lines(turn),
     ]
+
+
+def _alone(result: PlanResult) -> list[str]:
+    """What comes next where one SKU is ranked: its next deployment, if one was tested."""
+    first, *others = result.rows
+    skus = {row.sku for row in result.rows} | {each.sku for each in result.rejected}
+    why = "no other SKU can do it" if len(skus) > 1 else "one SKU is asked"
+    if not others:
+        more = "" if len(skus) > 1 else "; --layouts 3 tests the next deployments too"
+        return [f"no runner-up: {why}{more}"]
+    second = others[0]
+    if first.rate_per_s > second.rate_per_s and first.fleet.gpus == second.fleet.gpus:
+        behind = f"{second.rate_per_s / first.rate_per_s:.2f} times its req/s"
+    else:
+        behind = f"{second.fleet.gpus:,} GPUs"
+    spec = second.load.spec.partition(":")[0]
+    how = f"{second.engine}{'' if spec == 'none' else ' ' + spec}"
+    return [f"next deployment of it: {how} as {second.label}, {behind} ({why})"]
 
 
 def break_even_lines(turn: BreakEven) -> list[str]:
@@ -309,10 +327,10 @@ def _closing(result: PlanResult) -> list[str]:
     ]
     if row.band is not None:
         low, high = row.band
+        worst = f"{number(low)}" if low > 0 else "nothing, the speed being out of reach,"
         lines.append(
-            "how far off: nine in ten such predictions lie so that a chip carries "
-            f"{number(low) if low > 0 else OUT_OF_REACH} to {number(high)} times what is predicted "
-            "at this speed (docs/ACCURACY.md)"
+            f"how far off: nine in ten such predictions lie so that a chip carries {worst} to "
+            f"{number(high)} times what is predicted at this speed (docs/ACCURACY.md)"
         )
     lines.append(
         f"measure first: {row.sku} under {how} as {row.label} with about "
@@ -348,8 +366,8 @@ def _why(rejected: Sequence[Rejected]) -> str:
     if misses:
         reasons: dict[str, list[str]] = {}
         for each in misses:
-            reasons.setdefault(each.reason, []).append(each.label)
-        shown = [f"{', '.join(labels)}: {why}" for why, labels in reasons.items()]
+            reasons.setdefault(each.reason, []).append(f"{each.engine} {each.label}")
+        shown = [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
         more = f"; {len(shown) - _MOST_REASONS} more" if len(shown) > _MOST_REASONS else ""
         return "; ".join(shown[:_MOST_REASONS]) + more
     behind = [each for each in rejected if each.status == "behind"]

@@ -16,6 +16,7 @@ from simulator.scenario.configure import configure_run
 from simulator.scenario.declared import field
 from simulator.scenario.question import Question, build_question
 from simulator.scenario.target import resolve_target
+from simulator.studies.closing_of_run import closing_of_run, stands_in
 from simulator.studies.explain.request import configure
 from simulator.studies.sensitivity.declared import SENSITIVITY
 from simulator.studies.sensitivity.differences import NEGLIGIBLE, Study
@@ -73,6 +74,8 @@ class SensitivityResult:
         Numbers that were not tried, and why.
     messages:
         What was assumed.
+    closing:
+        What the run rests on, how far off such ones were and what to measure first.
     load:
         What is served, where it is not requests of one length.
     """
@@ -87,6 +90,7 @@ class SensitivityResult:
     without_influence: tuple[str, ...]
     untried: Mapping[str, str]
     messages: tuple[str, ...]
+    closing: tuple[str, ...] = ()
     load: str = ""
 
     def frame(self) -> pd.DataFrame:
@@ -225,6 +229,7 @@ def run_sensitivity(
         If the model does not fit.
     """
     configuration, messages = _configuration(request, concurrency=request.concurrency)
+    messages = (*messages, *stands_in(request.scenario))
     speed = request.question.interactivity
     pools = tuple(
         PoolLayout(role=pool.role, workers=pool.workers, layout=pool.layout)
@@ -303,6 +308,7 @@ def carry_out(
         without_influence=tuple(without),
         untried=untried,
         messages=tuple(dict.fromkeys((*messages, *software.messages))),
+        closing=() if load else tuple(closing_of_run(study.base.configuration, software=software)),
     )
 
 

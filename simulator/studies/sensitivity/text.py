@@ -56,6 +56,7 @@ def print_sensitivity(result: SensitivityResult, *, directory: Path | None = Non
     lines += [f"not tried: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     lines += [f"{one.parameter}: {one.note}" for one in result.elasticities if one.note]
     lines += [f"note: {message}" for message in result.messages]
+    lines += ["", *result.closing] if result.closing else []
     if directory is not None:
         lines += ["", f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)

@@ -17,6 +17,7 @@ from simulator.recipes.choice import find_recipe
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings_file import SettingsFile, read_settings
 from simulator.scenario.target import resolve_target
+from simulator.studies.closing_of_run import stands_in
 from simulator.studies.sweep.run import run_sweep
 from workloads.errors import UserError
 
@@ -223,6 +224,7 @@ def run_timeline(
     )
     if swept.runs.empty:
         raise UserError("no layout fits\n" + "\n".join(swept.refused["reason"].unique()))
+    swept = replace(swept, messages=(*swept.messages, *stands_in(load)))
     return TimelineResult(
         dates=dates,
         at=speeds,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.text_tables import console, number, records_of, refusal_lines, table_of
+from simulator.studies.closing import closing_lines
+from simulator.studies.next_runs import OTHERS
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ def print_timeline(result: TimelineResult, *, directory: Path) -> None:
     if not result.swept.refused.empty:
         lines += ["", *refusal_lines(result.swept.refused)]
     lines += [f"note: {message}" for message in result.swept.messages]
+    swept = result.swept
+    closing = closing_lines(records_of(swept.runs), calibration=swept.settings.calibration)
+    lines += ["", *(line.removesuffix(f" {OTHERS}") for line in closing)]
     out.print("\n".join([*lines, "", f"results in {directory}"]), soft_wrap=True)
 
 
