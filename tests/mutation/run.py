@@ -137,8 +137,8 @@ def _cpu_limit(is_mutant):
 class Checkout:
     """A copy that is changed, a copy that notes what runs, and what is known of its tests."""
 
-    def __init__(self, keep, *, seconds, every_file):
-        self.keep, self.seconds, self.every_file = keep, seconds, every_file
+    def __init__(self, keep, *, seconds, every_file, files):
+        self.keep, self.seconds, self.every_file, self.files = keep, seconds, every_file, files
         self.known = {}
         self.undo = keep / "undo.json"
         self.changed, self.noting = keep / "changed", keep / "noting"
@@ -228,6 +228,8 @@ class Checkout:
         )
         rounds = [near, [path for path in others if path not in near]]
         tests = 0
+        if self.files:
+            rounds = [self.files]
         for files in rounds if self.every_file else rounds[:1]:
             names = self._chosen(files, function)
             if not names:
@@ -255,12 +257,15 @@ def main():
     parser.add_argument("--survivors", action="store_true", help="only those again, in this code")
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU of tests for a mutant")
     parser.add_argument("--every-file", action="store_true", help="tests of other files too")
+    parser.add_argument("--files", nargs="+", help="tests of these files alone")
     asked = parser.parse_args()
     import_libraries()
     with tempfile.TemporaryDirectory() as place:
         keep = (asked.keep or Path(place)).resolve()
         keep.mkdir(parents=True, exist_ok=True)
-        checkout = Checkout(keep, seconds=asked.seconds, every_file=asked.every_file)
+        checkout = Checkout(
+            keep, seconds=asked.seconds, every_file=asked.every_file, files=asked.files
+        )
         if asked.survivors:
             checkout.take_tests()
         return run(asked, checkout, keep / "mutants.jsonl")

@@ -222,14 +222,17 @@ def test_vllm_is_launched_as_simulated():
 
 
 def test_sglang_is_launched_as_simulated():
-    settings = SglangSettings(enable_mixed_chunk=True, max_running_requests=48)
+    settings = SglangSettings(enable_mixed_chunk=True, max_running_requests=48, stream_interval=2)
     bare, _ = launch_commands(configuration("sglang", settings, Layout(tp=8), drafts=3))
     ((_, command),) = bare.commands
     assert value_of(command, "--tp-size") == "8"
     assert "--ep-size" not in words(command)
     assert "--enable-mixed-chunk" in words(command)
+    assert value_of(command, "--stream-interval") == "2"
     assert value_of(command, "--max-running-requests") == "48"
     assert value_of(command, "--speculative-num-draft-tokens") == "4"
+    assert value_of(command, "--speculative-num-steps") == "3"
+    assert value_of(command, "--speculative-eagle-topk") == "1"
     attention = Layout(tp=8, dp_attention=True)
     bare, _ = launch_commands(configuration("sglang", settings, attention))
     ((_, command),) = bare.commands
