@@ -126,8 +126,10 @@ MODELS = tuple(architecture_names())
 
 # when random deployments finish which request ------------------------------------------------
 
-LONGEST_TOKENS = 420
-DEPLOYMENTS = 200
+SHORT_TOKENS, LONG_TOKENS = 420, 4200
+DEPLOYMENTS = 280
+LONG_FROM = 200
+"""Deployments from which prompts take many chunks."""
 
 
 class SegmentedCost:
@@ -156,14 +158,16 @@ class SegmentedCost:
         return 1e-8 * new_tokens * (prefix_tokens + 0.5 * new_tokens)
 
 
-def any_engine(rng):
+def any_engine(rng, longest):
     """Settings of one of four engines."""
     kind = rng.choice(("vllm", "sglang", "trtllm", "atom"))
     yes = lambda: rng.random() < 0.5  # noqa: E731
     if kind == "vllm":
         cut = yes()
         return VllmSettings(
-            max_num_batched_tokens=rng.randint(8, 200) if cut else rng.randint(LONGEST_TOKENS, 700),
+            max_num_batched_tokens=rng.randint(8, 200)
+            if cut
+            else rng.randint(longest, longest + 280),
             max_num_seqs=rng.randint(2, 16),
             enable_chunked_prefill=cut,
             enable_prefix_caching=rng.random() < 0.8,
@@ -189,7 +193,7 @@ def any_engine(rng):
         )
     if kind == "trtllm":
         return TrtllmSettings(
-            max_num_tokens=rng.randint(LONGEST_TOKENS, 700),
+            max_num_tokens=rng.randint(longest, longest + 280),
             max_batch_size=rng.randint(2, 16),
             tokens_per_block=rng.choice((4, 16)),
             capacity_policy=rng.choice(("max_utilization", "guaranteed_no_evict")),
@@ -217,11 +221,11 @@ def any_engine(rng):
     )
 
 
-def any_workers(rng, queries):
+def any_workers(rng, queries, longest):
     """Workers of one engine with few KV blocks."""
     ranks, stages = rng.choice((1, 1, 2, 4)), rng.choice((1, 1, 1, 2))
     block = rng.choice((4, 16, 64))
-    engine = any_engine(rng)
+    engine = any_engine(rng, longest)
     tier = OffloadTier(
         name="host",
         capacity_bytes=rng.choice((100.0, 1e3, 1e6)),
@@ -235,7 +239,7 @@ def any_workers(rng, queries):
         engine=bind_engine(engine),
         kv_pool=KvPoolSpec(
             total_blocks=stages
-            * int(rng.choice((1, 1.3, 1.7, 2.5, 12)) * (-(-LONGEST_TOKENS // block) + 8)),
+            * int(rng.choice((1, 1.3, 1.7, 2.5, 12)) * (-(-longest // block) + 8)),
             block_tokens=block,
             fixed_blocks_per_request=rng.randint(0, 2),
             admission_blocks=rng.randint(0, 2),
@@ -254,7 +258,7 @@ def any_workers(rng, queries):
     )
 
 
-def any_requests(rng, queries):
+def any_requests(rng, queries, longest):
     """Single requests or conversations of growing prompts."""
     conversational, gap_s = rng.random() < 0.6, rng.choice((0.0, 0.01, 0.05))
     growing = rng.random() < 0.4
@@ -263,9 +267,9 @@ def any_requests(rng, queries):
         arrival_s += rng.expovariate(1.0) * gap_s
         context, conversation = 0, []
         for turn in range(rng.randint(1, 3) if conversational else 1):
-            longest = (100, 20) if conversational else (100, 300) if growing else (300, 100)
-            context += rng.randint(1, longest[0])
-            output = rng.randint(1, longest[1])
+            most = (100, 20) if conversational else (100, 300) if growing else (300, 100)
+            context += rng.randint(1, most[0] * longest // SHORT_TOKENS)
+            output = rng.randint(1, most[1])
             least = -(-(output - 1) // queries)
             steps = output - 1 if queries == 1 else rng.randint(least, max(output - 1, least))
             conversation.append(
@@ -294,14 +298,15 @@ def deployment_figures(seed):
     """What a random deployment makes of random requests."""
     rng = random.Random(seed)
     queries = rng.choice((1, 1, 3))
+    longest = LONG_TOKENS if seed >= LONG_FROM else SHORT_TOKENS
     front_end = FrontEnd(token_s=rng.choice((0.0, 0.0, 1e-4)))
     if rng.random() < 0.6:
-        deployment = Deployment(aggregated=any_workers(rng, queries), front_end=front_end)
+        deployment = Deployment(aggregated=any_workers(rng, queries, longest), front_end=front_end)
     else:
         deployment = Deployment(
             front_end=front_end,
-            prefill=any_workers(rng, 1),
-            decode=any_workers(rng, queries),
+            prefill=any_workers(rng, 1, longest),
+            decode=any_workers(rng, queries, longest),
             transfer=TransferLink(
                 bandwidth_bytes_per_s=rng.choice((1e3, 1e5)),
                 token_bytes=rng.choice((0.0, 1.0)),
@@ -323,7 +328,7 @@ def deployment_figures(seed):
         steps[1] += sum(run.used_blocks) * (run.end_s - run.start_s)
 
     records = run_deployment(
-        deployment=deployment, requests=any_requests(rng, queries), load=load, on_step=note
+        deployment=deployment, requests=any_requests(rng, queries, longest), load=load, on_step=note
     )
     return {
         "scheduled_s": float(records.scheduled_s.sum()),
