@@ -48,8 +48,9 @@ def shared_level(
     Notes
     -----
     Levels with runs of their own come before others. The better one has the least sum of the
-    logarithms of step times on the first SKU: `PROBED_REQUESTS` that decode, and one prompt. It
-    holds for every compared chip, kernel tables included, so that only the chips differ.
+    logarithms of step times on the SKU whose name comes first in the alphabet: `PROBED_REQUESTS`
+    that decode, and one prompt. It holds for every compared chip, kernel tables included, so that
+    only the chips differ.
     """
     names = configuration.engine.software_of
     levels = {
@@ -95,8 +96,8 @@ def _score(
     *,
     plan_of: Callable[[SoftwareLevel, Sku], ExecutionPlan],
 ) -> float:
-    """Sum of logarithms of step times under a level on the first SKU. [-]"""
-    chip = load_sku(configuration.engine.software_of[0])
+    """Sum of logarithms of step times under a level, on one SKU for all that are compared. [-]"""
+    chip = load_sku(min(configuration.engine.software_of))
     model = bind(
         architecture=configuration.architecture,
         layout=configuration.pools[-1].layout,

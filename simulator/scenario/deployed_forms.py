@@ -223,7 +223,7 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     refused: dict[str, str] = {}
     for form in forms:
         spec = load.spec if pinned else form.speculation
-        engine = with_software_of(form.engine, settings.software_of)
+        engine = with_software_of(form.engine, _own_first(settings.software_of, sku=sku))
         one = load.model_copy(update={"engine": engine, "spec": spec})
         try:
             target = resolve_target(one)
@@ -248,6 +248,16 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
         message=f"{found[0].target.label} as best deployed, of {told}; pin one with --engine and "
         "--spec",
     )
+
+
+def _own_first(names: tuple[str, ...], *, sku: Sku) -> tuple[str, ...]:
+    """SKUs whose software is equal, a SKU itself in front: it has server settings of its own.
+
+    What ran on a chip ran with settings for its memory; those of another would keep it back.
+    """
+    if sku.key not in names:
+        return names
+    return (sku.key, *(name for name in names if name != sku.key))
 
 
 def _that_ran(form: DeployedForm, *, settings: SweepSettings, load: Scenario) -> Candidates | None:

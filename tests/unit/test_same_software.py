@@ -1,15 +1,20 @@
 """Comparisons of siblings at equal software: whose level, when it is the default, what is said."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwmodels.sku import load_sku
 from simulator.engines.labels import parse_engine, with_software_of, without_software_of
 from simulator.engines.pools import parse_deployment
 from simulator.prediction.assembly import named_software
-from simulator.scenario.configure import ClosedLoad, configure
+from simulator.scenario.configure import ClosedLoad, configure, configure_run
+from simulator.scenario.deployed_forms import competing
+from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
 from simulator.scenario.target import resolve_target
 from simulator.studies.compare.request import build_systems
+from simulator.studies.compare.run import compare
 from simulator.studies.compare.siblings import LINES, at_equal_software
 from workloads.errors import UserError
 
@@ -83,3 +88,32 @@ def test_chips_of_two_vendors_have_no_software_in_common():
 
 def test_lines_name_skus():
     assert all(load_sku(name).key == name for line in LINES for name in line)
+
+
+def test_a_sku_as_best_deployed_keeps_its_own_server_settings_at_equal_software():
+    """Chunks and memory shares of GB200 on GB300 ended its best deployments at 128 clients."""
+    asked = build_sweep(flags={"sku": ["gb300"], "spec": ["mtp"], "disaggregated": True})
+    (load,) = asked.loads()
+    shared = replace(asked, software_of=("gb200", "gb300"))
+
+    def settings(question):
+        (one,) = [
+            each
+            for each in competing(question, load).competitors
+            if without_software_of(each.load.engine) == "dynamo-sglang"
+        ]
+        pools = parse_deployment("8xDEP4+1xDEP8")
+        configuration, _ = configure_run(one.load, target=one.target, pools=pools, concurrency=1024)
+        return configuration.engine.software_of, [pool.settings for pool in configuration.pools]
+
+    names, equal = settings(shared)
+    assert set(names) == {"gb200", "gb300"}
+    assert equal == settings(asked)[1]
+
+
+@pytest.mark.slow
+def test_more_memory_and_flops_do_not_lose_throughput_at_equal_software():
+    """GB300 beside GB200 with the same engines: 1.5 times the memory and the FP4 FLOP/s."""
+    ratios = compare(["gb200", "gb300"], at=[27.0]).frame()
+    (ratio,) = ratios[ratios["system"].str.startswith("gb300")]["ratio"]
+    assert ratio > 0.95
