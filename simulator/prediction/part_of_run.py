@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 LOOKED_AT = 3
 """Requests of each client after which a run is looked at. [requests]
 
-Of 205 runs of B200, B300, GB200 and MI355X with 64 to 4,096 clients this was 0.89 to 1.03
-times the throughput of the whole run, 0.99 to 1.15 times its speed and 0.76 to 1.38 times its p90
-TTFT.
+Of 205 runs of B200, B300, GB200 and MI355X with 64 to 4,096 clients, what is estimated then was
+0.89 to 1.03 times the throughput of the whole run, 0.99 to 1.15 times its speed and 0.76 to 1.38
+times its p90 TTFT.
 """
 
 
