@@ -7,8 +7,10 @@ so in CHANGELOG.md.
 """
 
 import csv
+import json
 import random
 import sys
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from simulator.serving.kv_pool import KvPoolSpec, OffloadTier
 from simulator.serving.kv_transfer import TransferLink
 from simulator.serving.router import WorkerPool
 from simulator.serving.step_cost import Line
+from simulator.studies.agentx.request import build_agentx
+from simulator.studies.agentx.run import run_agentx
 from workloads.architectures.catalog import architecture_names, load_architecture
 from workloads.errors import UserError
 from workloads.execution_plan import ExecutionPlan
@@ -462,6 +466,76 @@ def run_figures(name):
     return found
 
 
+# what replays of agents give -----------------------------------------------------------------
+
+WHOLE_NODE = {"tp": 8, "ep": 8}
+AGENTS = {
+    "v4-pro vllm": ("b200:vllm@specification", {"spec": "mtp:3"}, 40),
+    "v4-pro vllm, small": (
+        "b200:vllm@specification",
+        {"kv_offload": "cpu:40GB", "overrides": {"hbm_usable_bytes": 158e9}},
+        160,
+    ),
+    "v4-pro sglang": ("b200:sglang@specification", {}, 160),
+    "v4-pro sglang, small": (
+        "b200:sglang@specification",
+        {"overrides": {"hbm_usable_bytes": 152e9}} | WHOLE_NODE,
+        160,
+    ),
+    "v4-pro mi355x": ("mi355x:sglang@specification", {"kv_offload": "none"}, 160),
+    "minimax": (
+        "b300:vllm@specification",
+        {"model": "minimax-m2.5", "overrides": {"hbm_usable_bytes": 110e9}, "tp": 4, "ep": 4},
+        160,
+    ),
+    "qwen3.5 hybrid": (
+        "b200:sglang@specification",
+        {"model": "qwen3.5", "overrides": {"hbm_usable_bytes": 150e9}} | WHOLE_NODE,
+        80,
+    ),
+}
+
+
+def session_trees(number):
+    """Sessions of turns on a growing context, whose first blocks all of them share."""
+    rng = random.Random(number)
+    lines = []
+    for session in range(number):
+        own = 1000 * (session + 1)
+        blocks = list(range(40)) + list(range(own, own + rng.randint(10, 400)))
+        requests, now = [], 0.0
+        for _ in range(rng.randint(3, 12)):
+            now += rng.uniform(1.0, 30.0)
+            tokens = 64 * len(blocks) + rng.randint(0, 63)
+            requests.append(
+                {
+                    "t": now,
+                    "in": tokens,
+                    "out": rng.randint(10, 400),
+                    "hash_ids": list(blocks),
+                    "api_time": 2.0,
+                }
+            )
+            blocks += range(own + len(blocks), own + len(blocks) + rng.randint(1, 60))
+        lines.append(json.dumps({"id": f"s{session}", "block_size": 64, "requests": requests}))
+    return "\n".join(lines) + "\n"
+
+
+def agent_figures(name):
+    """Metrics of a short replay on few chips with KV room for some of the sessions."""
+    system, flags, sessions = AGENTS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        trees = Path(folder) / "sessions.jsonl"
+        trees.write_text(session_trees(24), encoding="utf-8")
+        asked = build_agentx(
+            [system],
+            flags={"trees": str(trees), "concurrency": (sessions,), "protocol": "agentx-fast:60"}
+            | flags,
+        )
+        point = run_agentx(asked, workers=1).points[0]
+    return dict(flat(asdict(point.metrics)))
+
+
 def flat(entry, prefix=""):
     """Numbers of nested mappings with the way to them."""
     for key, value in entry.items():
@@ -478,6 +552,7 @@ SETS = {
         lambda name: deployment_figures(int(name)),
     ),
     "runs": (tuple(RUNS), run_figures),
+    "agents": (tuple(AGENTS), agent_figures),
 }
 
 

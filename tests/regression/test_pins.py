@@ -1,7 +1,17 @@
 """Figures of models, engines and short runs are those written down; see ``pins.py``."""
 
 import pytest
-from pins import DEPLOYMENTS, MODELS, RUNS, deployment_figures, model_figures, pinned, run_figures
+from pins import (
+    AGENTS,
+    DEPLOYMENTS,
+    MODELS,
+    RUNS,
+    agent_figures,
+    deployment_figures,
+    model_figures,
+    pinned,
+    run_figures,
+)
 
 MOVED = "moved; if that is meant: python tests/regression/pins.py --write, and CHANGELOG.md"
 
@@ -31,3 +41,8 @@ def test_requests_of_random_deployments_start_and_finish_as_they_did(first):
 @pytest.mark.parametrize("name", RUNS)
 def test_short_runs_give_the_figures_that_they_gave(name):
     compare(run_figures(name), pinned("runs")[name])
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_replays_of_agents_give_the_figures_that_they_gave(name):
+    compare(agent_figures(name), pinned("agents")[name])
