@@ -473,7 +473,7 @@ AGENTS = {
     "v4-pro vllm": ("b200:vllm@specification", {"spec": "mtp:3"}, 40),
     "v4-pro vllm, small": (
         "b200:vllm@specification",
-        {"kv_offload": "cpu:40GB", "overrides": {"hbm_usable_bytes": 158e9}},
+        {"kv_offload": "cpu:400GB", "overrides": {"hbm_usable_bytes": 165e9}} | WHOLE_NODE,
         160,
     ),
     "v4-pro sglang": ("b200:sglang@specification", {}, 160),
