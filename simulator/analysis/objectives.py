@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,16 +97,14 @@ class Objectives:
         speeds = (self.interactivity, self.interactivity_p90, self.interactivity_p99)
         return max((speed for speed in speeds if speed is not None), default=0.0)
 
-    def online(self, *, percentile: Literal["p50", "p90"]) -> tuple[Objectives, tuple[str, ...]]:
+    def online(self) -> tuple[Objectives, tuple[str, ...]]:
         """The same with the TTFT of an online service if none is asked for, and a note of it."""
         if self.ttft_limits:
             return self, ()
         note = (
-            f"no TTFT is asked for: {percentile} <= {ONLINE_TTFT_S:g} s, the bound of online "
-            "service (SemiAnalysis AgentX, 2026-08)"
+            f"no TTFT is asked for: p90 <= {ONLINE_TTFT_S:g} s, the bound of online service "
+            "(SemiAnalysis AgentX, 2026-08)"
         )
-        if percentile == "p50":
-            return replace(self, ttft_p50_s=ONLINE_TTFT_S), (note,)
         return replace(self, ttft_p90_s=ONLINE_TTFT_S), (note,)
 
     @property

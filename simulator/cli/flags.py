@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GIVEN = "given"
 """The parameter of a command in whose place its flags stand."""
 
-OPPOSITES = {"disaggregated": "aggregated"}
+OPPOSITES = {"disaggregated": "aggregated", "no-ttft-limit": "ttft-limit"}
 """Flags whose negation has a word of its own."""
 
 SETTINGS_OF: dict[str, tuple[Flag, ...]] = {}

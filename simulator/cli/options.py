@@ -139,7 +139,7 @@ def frontier_limits(
         read = read_settings(scenario)
         if any(name in known for known in (read.values, read.defaults) for name in TTFT_LIMITS):
             return None
-    return NO_LIMIT.online(percentile="p90")[0]
+    return NO_LIMIT.online()[0]
 
 
 def check_output(*, as_json: bool, as_csv: bool) -> None:

@@ -84,11 +84,11 @@ def test_goodput_counts_requests_that_meet_both_limits():
 
 
 def test_no_ttft_means_that_of_an_online_service():
-    asked, notes = Objectives(interactivity=20.0).online(percentile="p90")
+    asked, notes = Objectives(interactivity=20.0).online()
     assert asked.ttft_limits == {90.0: ONLINE_TTFT_S}
     assert "no TTFT is asked for" in notes[0]
     stated = Objectives(ttft_p50_s=1.0)
-    assert stated.online(percentile="p90") == (stated, ())
+    assert stated.online() == (stated, ())
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,6 @@ def test_a_sku_as_best_deployed_keeps_its_own_server_settings_at_equal_software(
 @pytest.mark.slow
 def test_more_memory_and_flops_do_not_lose_throughput_at_equal_software():
     """GB300 beside GB200 with the same engines: 1.5 times the memory and the FP4 FLOP/s."""
-    ratios = compare(["gb200", "gb300"], at=[27.0]).frame()
+    ratios = compare("gb200", "gb300", at=[27.0]).frame()
     (ratio,) = ratios[ratios["system"].str.startswith("gb300")]["ratio"]
     assert ratio > 0.95

@@ -357,3 +357,31 @@ def test_changed_settings_start_where_the_recipe_does_best():
     ]
     assert changed
     assert min(changed) == best.configuration.concurrency == 16
+
+
+def test_the_limit_of_curves_holds_where_no_ttft_is_asked_for_and_can_be_lifted(capsys, tmp_path):
+    asked = {"sku": "b200", "engine": "vllm", "interactivity": 5.0}
+    limited = build_search(flags=asked)
+    assert limited.objectives.ttft_limits == {90.0: 10.0}
+    assert "p90 <= 10 s" in limited.assumed[0]
+    lifted = build_search(flags=asked | {"no_ttft_limit": True})
+    assert lifted.objectives.ttft_limits == {}
+    assert "no TTFT limit" in lifted.assumed[0]
+    stated = build_search(flags=asked | {"no_ttft_limit": True, "ttft_p99": 3.0})
+    assert stated.objectives.ttft_limits == {99.0: 3.0}
+    command = [
+        "search",
+        "--sku",
+        "b200",
+        "--engine",
+        "vllm",
+        "--tp",
+        "8",
+        "--ep",
+        "8",
+        "--isl",
+        "256",
+    ]
+    command += ["--osl", "8", "--concurrency", "1,2", "--no-ttft-limit", "--out", str(tmp_path)]
+    assert run(command) == 0
+    assert "no TTFT limit" in capsys.readouterr().out

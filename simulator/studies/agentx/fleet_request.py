@@ -87,7 +87,7 @@ def build_fleet(
             "no speed is asked for agents; give one with --interactivity-p90, as in "
             "--interactivity-p90 50 (tok/s)"
         )
-    objectives, assumed = Objectives(**stated).online(percentile="p90")
+    objectives, assumed = Objectives(**stated).online()
     tier = flags.pop("tier", "hyperscaler")
     whole_racks = flags.pop("whole", "racks") == "racks"
     for name in ("spec", "tp", "ep", "prefill", "decode"):

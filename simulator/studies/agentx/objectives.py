@@ -75,7 +75,7 @@ class AgentObjectives:
             interactivity_p90=own.get("interactivity_p90"),
             ttft_p50_s=own.get("ttft_p50"),
             ttft_p90_s=own.get("ttft_p90"),
-        ).online(percentile="p90")
+        ).online()
         return cls(
             goal=goal,
             users=users,

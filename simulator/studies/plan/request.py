@@ -124,7 +124,7 @@ class PlanRequest:
             ttft_p99_s=asked.ttft_p99,
             goodput=asked.goodput,
         )
-        return objectives.online(percentile="p90")
+        return objectives.online()
 
     def loads(self) -> Iterator[Scenario]:
         """A scenario for each SKU, engine where named, and combination of other lists."""

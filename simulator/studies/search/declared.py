@@ -18,6 +18,12 @@ SEARCH = table(
     *SLOS,
     GOODPUT,
     Setting(
+        name="no_ttft_limit",
+        kind="bool",
+        text="Without a TTFT that is asked for, allow any; default: p90 up to 10 s.",
+        default=False,
+    ),
+    Setting(
         name="min_throughput",
         kind="float",
         text="Least throughput, all tokens, all GPUs.",
