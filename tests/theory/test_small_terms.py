@@ -10,6 +10,7 @@ from hwmodels.roofline import traffic_bytes
 from hwmodels.sku import load_sku
 from simulator.engines.atom.engine import AtomSettings
 from simulator.engines.kv_offload import parse_kv_offload
+from simulator.engines.launch_flags import LaunchRequest
 from simulator.engines.registry import bind_engine
 from simulator.engines.sglang.engine import SglangSettings
 from simulator.engines.trtllm.engine import TrtllmSettings
@@ -21,6 +22,7 @@ from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.settings import Scenario, build_scenario
 from simulator.studies.explain.run import explain_scenario
+from workloads.layout import Layout
 from workloads.ops import Component, Op, OpKind
 
 
@@ -106,6 +108,22 @@ def test_a_budget_that_is_raised_holds_a_token_and_all_drafts_of_each_request():
 def test_graphs_of_sglang_hold_a_token_and_all_drafts_of_each_request():
     engine = bind_engine(SglangSettings(cuda_graph_max_bs=100))
     assert (engine.graph_tokens(drafts=0), engine.graph_tokens(drafts=3)) == (100, 400)
+
+
+def test_sglang_is_launched_with_one_chain_of_drafts_and_its_stream_interval():
+    """A chain of three drafts is checked in a pass of four tokens."""
+    engine = bind_engine(SglangSettings(stream_interval=2))
+    request = LaunchRequest(
+        layout=Layout(tp=8), longest_context=9216, speculation="mtp", drafts=3, plan={}
+    )
+    words = engine.launch_flags(request).words
+    for name, value in (
+        ("--speculative-num-steps", "3"),
+        ("--speculative-eagle-topk", "1"),
+        ("--speculative-num-draft-tokens", "4"),
+        ("--stream-interval", "2"),
+    ):
+        assert words[words.index(name) + 1] == value
 
 
 def test_defaults_are_those_of_the_servers():
