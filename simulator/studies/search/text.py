@@ -116,7 +116,7 @@ def verdict(result: SearchResult) -> list[str]:
         lines.append(f"the changed settings are worth {100 * gain:.1f} % over the recipe's")
     if result.runners_up:
         other = result.runners_up[0]
-        behind = _gain(winner.rank_score, other.rank_score)
+        behind = _behind(winner, other)
         close = ", which is no difference" if behind < _ALIKE else ""
         lines.append(
             f"runner-up: {_named(other)}, {100 * behind:.1f} % behind{close}"
@@ -125,7 +125,7 @@ def verdict(result: SearchResult) -> list[str]:
     form = (winner.sku, winner.engine, winner.spec)
     others = [each for each in result.runners_up if (each.sku, each.engine, each.spec) != form]
     if others and others[0] is not result.runners_up[0]:
-        behind = 100 * _gain(winner.rank_score, others[0].rank_score)
+        behind = 100 * _behind(winner, others[0])
         name = _named(others[0])
         lines.append(f"best of another engine or speculation: {name}, {behind:.1f} % behind")
     return lines
@@ -180,6 +180,12 @@ def summary_of(result: SearchResult) -> dict[str, Any]:
 
 def _gain(best: float, other: float) -> float:
     return (best - other) / abs(other) if other else 0.0
+
+
+def _behind(winner: Trial, other: Trial) -> float:
+    """What another lacks of the winner's score, as a share of the winner's. [-]"""
+    best = winner.rank_score
+    return (best - other.rank_score) / abs(best) if best else 0.0
 
 
 def _with_recipe(result: SearchResult, winner: Trial) -> Trial | None:
