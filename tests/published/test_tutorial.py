@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 TOLD = {
     "simulate plan --mw 10": ("best: ", "it rests on", "measure first: ", "10 MW at the meter"),
     "simulate --sku b300": ("best deployed as", "runner-up: ", "TTFT limit: p90 up to 10 s"),
-    "simulate plan --gpus 16": ("best: NVIDIA B300", "16 GPUs"),
-    "simulate load --sku b300": ("TTFT",),
-    "simulate search --sku b300": ("vllm",),
+    "simulate plan --gpus 16": ("best: NVIDIA B300", "16 GPUs", "next deployment of it"),
+    "simulate load --sku b300": ("2xDEP4+1xDEP8", "burstiness 0.25", "goodput: ", "how far off"),
+    "simulate explain --sku b300": ("10 % more workers", "binds: ", "measure first: "),
+    "simulate search --sku b300": ("2xDEP4+1xDEP8", "measure first: ", "dynamo.sglang"),
     "simulate compare vr200 mi455x": ("kind of prediction", "it rests on"),
     "simulate compare vr200:vllm@spec": ("specification",),
     "simulate sensitivity --sku vr200": ("hbm",),
