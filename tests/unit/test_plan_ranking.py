@@ -49,11 +49,10 @@ def test_named_skus_are_all_tested(request_):
 
 
 @pytest.mark.slow
-def test_another_deployment_is_tried_where_a_thin_load_breaks_the_best_closed_loop():
+def test_a_thin_load_that_breaks_a_closed_loop_does_not_size_the_fleet():
     """ATOM's delayer holds single prompts back while others decode: 9,704 GPUs by DSpark alone."""
     found = plan(sku=["mi355x"], interactivity=25.0, ttft_p90=5.0, rate=40.0, layouts=1)
     assert found.rows[0].fleet.gpus < 1000
-    assert any("random arrivals leave under half" in each for each in found.messages)
 
 
 @pytest.mark.slow
@@ -62,5 +61,7 @@ def test_as_many_deployments_as_are_stated_are_load_tested_and_ranked():
     assert [row.sku for row in found.rows] == ["b300"] * 3
     assert len({(row.engine, row.label, row.load.spec) for row in found.rows}) == 3
     assert any("next deployment of it" in line for line in advice(found))
+    # TensorRT-LLM's DEP8 with drafts is one of them
+    assert any("random arrivals leave under half" in each for each in found.messages)
     alone = plan(sku=["b300"], fleet_gpus=16, interactivity=40.0, ttft_p90=3.0, layouts=1)
     assert any("one SKU is asked" in line for line in advice(alone))
