@@ -1,4 +1,6 @@
-"""Runs that end early: what a look at a third of the requests estimates, and whom it ends."""
+"""Runs that end early: what three requests of each client tell, and whom that ends."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,8 +58,19 @@ def test_what_goes_on_evenly_is_estimated_to_the_number():
     seen = whole_run(part, clients=8, requests_per_client=10, gpus=2, good_ttft_s=5.0)
     assert seen.interactivity == pytest.approx(100.0)
     assert seen.total_tput_per_gpu == pytest.approx(80 * 1001 / all_.finish_s.max() / 2)
-    assert seen.ttft == {"median_ttft_s": 1.0, "p90_ttft_s": 1.0, "p99_ttft_s": 10.0}
-    assert seen.goodput == pytest.approx(0.9)
+    assert seen.ttft == {"median_ttft_s": 1.0, "p90_ttft_s": 1.0, "p99_ttft_s": 1.0}
+    assert seen.goodput == 1.0
+
+
+def test_the_ttft_is_that_of_others_than_the_opening_burst():
+    """Of ten requests a client all but the first wait 1 to 8 s: nine tenths up to 8/9 of these."""
+    part = even(8, 3)
+    wait_s = np.tile(np.arange(1.0, 9.0), 3)
+    part = replace(part, arrival_s=part.first_token_s - wait_s)
+    seen = whole_run(part, clients=8, requests_per_client=10, gpus=2, good_ttft_s=4.0)
+    assert seen.ttft["p90_ttft_s"] == pytest.approx(np.quantile(np.arange(1.0, 9.0), 8 / 9))
+    assert seen.ttft["median_ttft_s"] == pytest.approx(np.quantile(np.arange(1.0, 9.0), 4 / 9))
+    assert seen.goodput == pytest.approx((0.5 * 9 + 1) / 10)
 
 
 def test_a_look_is_near_the_whole_run(sweep, whole):

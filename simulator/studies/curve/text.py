@@ -24,8 +24,8 @@ LATE = " *"
 
 LEFT_OUT = (
     "{:,} points were not run, or not to their end: mean values of single steps, an estimate that "
-    "runs correct, or the first third of their requests keep them off the frontier, beyond the "
-    "TTFT limit or beyond full memory; --all runs every point"
+    "runs correct, or three requests of each client keep them off the frontier, beyond the TTFT "
+    "limit or beyond full memory; --all runs every point"
 )
 
 SHOWN = (

@@ -5,7 +5,7 @@ Nine tenths of the runs of a sweep are dominated. Mean values of single steps
 frontier is simulated. What runs show of a deployment corrects the estimates of its other points,
 and points are chosen again until nothing that is left out could be on the frontier.
 
-A run that is far behind what others have shown ends after a third of its requests
+A run that is far behind what others have shown ends after three requests of each client
 (`simulator.studies.sweep.bar`).
 
 Mean values err to the high side: of 52 runs of B200 and of B200 with GB300 they were 0.94 to 1.56

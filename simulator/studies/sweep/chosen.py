@@ -211,8 +211,8 @@ class ChosenPoints:
                 yield (
                     each.sweep,
                     "behind",
-                    f"ended after a third of its requests at {clients} clients, which show it "
-                    "behind others or beyond the TTFT limit; --all runs it",
+                    f"ended after three requests of each client, of {clients} clients, which show "
+                    "it behind others or beyond the TTFT limit; --all runs it",
                 )
                 continue
             share = self.choice.share_of(name)

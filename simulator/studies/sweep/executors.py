@@ -79,6 +79,9 @@ class LocalExecutor:
 
 def load_table_writers() -> None:
     """Import what tables and pictures of runs need, which takes a while, ahead of its use."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+    import pandas  # noqa: F401
     import pyarrow.compute
     import pyarrow.parquet  # noqa: F401
 

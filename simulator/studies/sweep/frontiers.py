@@ -87,8 +87,8 @@ def with_left_out(plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPo
     behind = sum(status == "behind" for _, status, _ in left_out)
     told = (
         f"{behind} of {len(plan.sweeps)} deployments and points behind others were not run, or not "
-        "to their end: mean values of single steps, an estimate that runs correct, or the first "
-        "third of their requests keep them off the frontier; --all runs everything"
+        "to their end: mean values of single steps, an estimate that runs correct, or three "
+        "requests of each client keep them off the frontier; --all runs everything"
     )
     return replace(
         plan,
