@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from simulator.studies.report import report as report
     from simulator.studies.search.run import search as search
     from simulator.studies.sensitivity.run import sensitivity as sensitivity
-    from simulator.studies.sweep.run import sweep as sweep
+    from simulator.studies.sweep.api import sweep as sweep
     from simulator.studies.timeline.run import timeline as timeline
     from workloads.errors import UserError as UserError
 
@@ -51,7 +51,7 @@ _HOMES = {
     "search": "simulator.studies.search.run",
     "sensitivity": "simulator.studies.sensitivity.run",
     "show": "simulator.studies.catalog.api",
-    "sweep": "simulator.studies.sweep.run",
+    "sweep": "simulator.studies.sweep.api",
     "timeline": "simulator.studies.timeline.run",
 }
 __all__ = list(_HOMES)

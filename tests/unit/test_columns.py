@@ -19,7 +19,7 @@ from simulator.studies.curve.api import curve
 from simulator.studies.plan.result import PlanRow
 from simulator.studies.predict.run import OUTPUT_COLUMNS, predict_table
 from simulator.studies.search.run import search
-from simulator.studies.sweep.run import sweep
+from simulator.studies.sweep.api import sweep
 from workloads.errors import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "columns.md"

@@ -8,7 +8,7 @@ import pytest
 from simulator.prediction.bottleneck import KV_CAPACITY
 from simulator.studies.concurrency import concurrencies, ends_after
 from simulator.studies.curve.api import curve
-from simulator.studies.sweep.run import sweep
+from simulator.studies.sweep.api import sweep
 
 
 def test_stated_concurrencies_are_taken_as_they_are():

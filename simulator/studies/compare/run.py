@@ -164,14 +164,14 @@ def compare(
     tier:
         Whose price of a GPU hour.
     ttft_p50_s, ttft_p90_s, ttft_p99_s, goodput:
-        What counts, as in `simulator.studies.sweep.run.sweep`; ``None``: any TTFT. [s], [-]
+        What counts, as in `simulator.studies.sweep.api.sweep`; ``None``: any TTFT. [s], [-]
     same_software:
         Whether every engine runs at the better of the levels that it has on the SKUs, so that
         chips alone differ; ``None``: between siblings, see `simulator.studies.compare.siblings`.
     every:
         Whether to run what cannot be on a frontier too.
     scenario, out, workers, on_progress, settings:
-        As `simulator.studies.sweep.run.sweep`; every setting has one value.
+        As `simulator.studies.sweep.api.sweep`; every setting has one value.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def deployment_text(one: DeploymentExplanation, *, with_ops: bool = False) -> st
     for role, step in (("prefill", one.prefill), ("decode", one.decode)):
         lines += ["", f"a {role} worker, {_chips(step)}; {batch_line(step)}", *step_table(step)]
         if with_ops:
-            lines += ["", *op_table(step)]
+            lines += ["", *op_table(step.time.ops)]
     lines += ["", *(f"note: {message}" for message in one.messages), ""]
     lines += closing_of_run(
         replace(configuration, concurrency=one.clients), software=one.decode.assembly.software

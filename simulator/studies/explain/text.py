@@ -27,7 +27,7 @@ def step_text(explanation: Explanation, *, with_ops: bool = False) -> str:
     lines += [f"note: {message}" for message in explanation.messages]
     lines += closing_of_step(explanation)
     if with_ops:
-        lines += ["", *_op_table(explanation.time.ops)]
+        lines += ["", *op_table(explanation.time.ops)]
     return "\n".join(lines)
 
 
@@ -58,11 +58,6 @@ def step_table(explanation: Explanation) -> list[str]:
         named = "   ".join(f"{one.parameter} {one.elasticity:+.2f}" for one in most)
         lines.append(f"{'most sensitive':<16}{named}   (d ln step / d ln parameter)")
     return lines
-
-
-def op_table(explanation: Explanation) -> list[str]:
-    """Every operation of a step."""
-    return _op_table(explanation.time.ops)
 
 
 def comparison_text(explanations: Sequence[Explanation]) -> str:
@@ -153,7 +148,8 @@ def _component_table(parts: Sequence[ComponentTime]) -> list[str]:
     return lines
 
 
-def _op_table(times: Sequence[OpTime]) -> list[str]:
+def op_table(times: Sequence[OpTime]) -> list[str]:
+    """Every operation of a step."""
     header = f"{'operation':<26}{'path':<19}{'layers':>6}{'kernels':>8}{'us/layer':>10}{'ms':>9}"
     lines = [f"{header}{'floor':>8}{'MB':>10}{'GFLOP':>10}"]
     for time in times:

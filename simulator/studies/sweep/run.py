@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.analysis.costs import with_costs
-from simulator.analysis.objectives import NO_LIMIT, resolved_limits, stated_limits
+from simulator.analysis.objectives import NO_LIMIT, resolved_limits
 from simulator.output.leftovers import remove_leftovers
 from simulator.output.text_tables import records_of
 from simulator.prediction.notes import merged
-from simulator.scenario.grid import build_sweep
 from simulator.studies.changes import changes_of
 from simulator.studies.series import caption_of, on_frontier, series_names
 from simulator.studies.sweep.deployments import plan_sweep
-from simulator.studies.sweep.executors import cluster_executor
 from simulator.studies.sweep.frontiers import planners_for, refusals_of, with_left_out
 from simulator.studies.sweep.store import digest_of_inputs, file_name, frame_of, read_points
 from simulator.studies.sweep.tasks import local_executor, run_points
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from simulator.studies.changes import Change
     from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.deployments import SweepPlan
-    from simulator.studies.sweep.executors import Executor, ExecutorName
+    from simulator.studies.sweep.executors import Executor
     from simulator.studies.sweep.planner import PointPlanner
 
     Progress = Callable[[int, int, str], None]
@@ -130,65 +128,6 @@ class SweepResult:
         return figure
 
 
-def sweep(
-    *,
-    scenario: Path | None = None,
-    out: Path | None = None,
-    workers: int | None = None,
-    executor: ExecutorName = "local",
-    address: str | None = None,
-    ttft_p50_s: float | None = None,
-    ttft_p90_s: float | None = None,
-    ttft_p99_s: float | None = None,
-    goodput: float | None = None,
-    on_progress: Progress | None = None,
-    **settings: Any,
-) -> SweepResult:
-    """Simulate every layout at every concurrency, over any settings with several values.
-
-    Parameters
-    ----------
-    scenario:
-        YAML file of settings; keyword settings override it.
-    out:
-        Directory that keeps the runs: an interrupted sweep finds them there and goes on.
-        ``None``: nothing is kept.
-    workers:
-        Processes; ``None``: one per core. The result does not depend on their number.
-    executor, address:
-        ``local``: processes of this machine; ``dask``: the workers of a cluster that runs
-        already, by the address of its scheduler. They write what they find to ``out``, which
-        all machines have to share.
-    ttft_p50_s, ttft_p90_s, ttft_p99_s:
-        Runs whose percentile of the TTFT exceeds it stay in the table but off the frontier;
-        ``None``: no limit. [s]
-    goodput:
-        Share of the requests that must have a TTFT within the tightest of these. [-]
-    on_progress:
-        Called with (runs done, runs at the most, what is under way).
-    settings:
-        Fields of `simulator.scenario.settings.Scenario`, each a value or a list; ``overrides`` maps
-        SKU fields to values or lists; ``prefill`` and ``decode`` are workers of each pool
-        (``"1-4"``), ``prefill_tp``, ``prefill_ep`` and ``prefill_dp_attention`` lay out a
-        prefill worker.
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown or out of range.
-    """
-    return run_sweep(
-        build_sweep(flags=settings, file=scenario),
-        directory=out,
-        workers=workers,
-        executor=cluster_executor(executor=executor, address=address),
-        limits=stated_limits(
-            ttft_p50_s=ttft_p50_s, ttft_p90_s=ttft_p90_s, ttft_p99_s=ttft_p99_s, goodput=goodput
-        ),
-        on_progress=on_progress,
-    )
-
-
 def run_sweep(
     settings: SweepSettings,
     *,
@@ -202,7 +141,7 @@ def run_sweep(
     followed: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> SweepResult:
-    """`sweep` on settings that are built.
+    """`simulator.studies.sweep.api.sweep` on settings that are built.
 
     Parameters
     ----------
@@ -225,8 +164,8 @@ def run_sweep(
     Raises
     ------
     UserError
-        As `sweep`, or if the directory cannot be written to, no worker is asked for, or tasks
-        that run elsewhere have no directory to write to.
+        As `simulator.studies.sweep.api.sweep`, or if the directory cannot be written to, no worker
+        is asked for, or tasks that run elsewhere have no directory to write to.
     """
     return run_sweeps(
         [settings],

@@ -132,7 +132,7 @@ def timeline(
     every:
         Whether to run what can neither be on a frontier nor be the best at ``clients`` too.
     ttft_p90_s, scenario, out, workers, on_progress, settings:
-        As `simulator.studies.sweep.run.sweep`; one SKU, and an engine without a date.
+        As `simulator.studies.sweep.api.sweep`; one SKU, and an engine without a date.
 
     Raises
     ------
