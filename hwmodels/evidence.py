@@ -75,7 +75,6 @@ def form_of(
     )
 
 
-@lru_cache(maxsize=8)
 def fitted_forms(directory: Path | None = None) -> tuple[DeploymentForm, ...]:
     """All forms that a fit has seen, by key.
 
@@ -84,6 +83,11 @@ def fitted_forms(directory: Path | None = None) -> tuple[DeploymentForm, ...]:
     directory:
         Of a user's own fit; ``None``: the shipped one.
     """
+    return tuple(_by_key(directory).values())
+
+
+@lru_cache(maxsize=8)
+def _by_key(directory: Path | None) -> dict[str, DeploymentForm]:
     forms = {
         key: form_of(
             key,
@@ -94,7 +98,7 @@ def fitted_forms(directory: Path | None = None) -> tuple[DeploymentForm, ...]:
         for fit in read_fits(directory)
         for key, entry in fit.get("forms", {}).items()
     }
-    return tuple(forms[key] for key in sorted(forms))
+    return dict(sorted(forms.items()))
 
 
 def runs_of_form(
@@ -110,4 +114,5 @@ def runs_of_form(
     wanted = DeploymentForm(
         model=model, sku=sku, engine=engine, speculation=speculation, disaggregated=disaggregated
     )
-    return next((each.runs for each in fitted_forms(directory) if each.key == wanted.key), 0)
+    found = _by_key(directory).get(wanted.key)
+    return 0 if found is None else found.runs

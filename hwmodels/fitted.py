@@ -175,6 +175,14 @@ def fitted_level_dates(
 
     The runs are those of all models of the model's family.
     """
+    dates = _fitted_level_dates if directory is None else _fitted_level_dates.__wrapped__
+    return dict(dates(engine, sku, model, directory))
+
+
+@lru_cache(maxsize=256)  # shipped files do not change while a process runs
+def _fitted_level_dates(
+    engine: str, sku: str, model: str, directory: Path | None
+) -> dict[str, int]:
     fit = fit_of(model, directory)
     if fit is None:
         return {}

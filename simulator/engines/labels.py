@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
@@ -12,7 +13,7 @@ from workloads.errors import unknown_name
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 __all__ = [
@@ -127,7 +128,8 @@ class EngineRequest:
     specification: bool = False
 
 
-def engine_labels() -> dict[str, EngineLabel]:
+@cache
+def engine_labels() -> Mapping[str, EngineLabel]:
     """All canonical engine labels."""
     return {engine.label: engine for engine in _LABELS}
 

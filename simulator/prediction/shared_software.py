@@ -6,11 +6,13 @@ from dataclasses import replace
 from math import log
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwmodels.fitted import fitted_level_dates
+from hwmodels.roofline import step_ops_s
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
-from simulator.prediction.step_breakdown import time_step
-from workloads.costmodel import PrefillChunk, StepBatch
+from simulator.serving.step_cost import eager_wait_s
 from workloads.models import bind
 
 if TYPE_CHECKING:
@@ -103,14 +105,44 @@ def _score(
         layout=configuration.pools[-1].layout,
         plan=plan_of(level, chip),
     )
-    context = float(configuration.isl + configuration.osl / 2)
-    batches = [
-        *(StepBatch(decode_requests=n, decode_context=context) for n in PROBED_REQUESTS),
-        StepBatch(prefill=(PrefillChunk(new_tokens=configuration.isl),)),
-    ]
+    requests = np.array(PROBED_REQUESTS, dtype=float)
+    tokens = np.append(requests, float(configuration.isl))
+    launched = model.token_ops(rank_tokens=tokens, group_tokens=tokens * model.layout.attention_dp)
+    fixed_s = step_ops_s(
+        ops=launched + model.head_ops(samples=np.append(requests, 1.0)), sku=chip, software=level
+    )
+    decode_s = step_ops_s(
+        ops=model.decode_attention_ops(
+            requests=requests,
+            queries_per_request=1,
+            context=np.full_like(requests, configuration.isl + configuration.osl / 2),
+        ),
+        sku=chip,
+        software=level,
+    )
+    prefill_s = step_ops_s(
+        ops=model.prefill_attention_ops(new_tokens=float(configuration.isl), prefix_tokens=0.0),
+        sku=chip,
+        software=level,
+    )
+    kernels = sum(op.kernels * op.layers for op in launched)
+    attention_s = np.append(decode_s, prefill_s)
     return sum(
-        log(time_step(model=model, sku=chip, software=level, batch=batch).step_s)
-        for batch in batches
+        log(
+            float(gpu_s + beside_s)
+            + eager_wait_s(
+                plan=model.plan,
+                software=level,
+                kernels=kernels,
+                rank_tokens=int(count),
+                has_prefill=place == len(requests),
+                gpu_s=float(gpu_s),
+            )
+            + level.host_step_s
+        )
+        for place, (count, gpu_s, beside_s) in enumerate(
+            zip(tokens, np.broadcast_to(fixed_s, tokens.shape), attention_s, strict=True)
+        )
     )
 
 

@@ -7,7 +7,7 @@ estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.prediction.assembly import assemble
@@ -44,6 +44,24 @@ class SteadyState:
     kv_fill: float
 
 
+class SteadyStates:
+    """Mean values of configurations one after another.
+
+    Those that differ in their clients alone, as most of a deployment do, are assembled once.
+    """
+
+    def __init__(self) -> None:
+        self._before: tuple[RunConfiguration, DeploymentBounds] | None = None
+
+    def of(self, configuration: RunConfiguration) -> SteadyState:
+        """Mean values of a configuration, see `steady_state`."""
+        alike = replace(configuration, concurrency=1)
+        if self._before is None or self._before[0] != alike:
+            bounds = deployment_bounds(configuration, assembly=assemble(configuration))
+            self._before = alike, bounds
+        return _mean_values(configuration, self._before[1])
+
+
 def steady_state(configuration: RunConfiguration) -> SteadyState:
     """Mean values of a configuration under its closed loop.
 
@@ -52,7 +70,10 @@ def steady_state(configuration: RunConfiguration) -> SteadyState:
     UserError
         As `simulator.prediction.assembly.assemble`.
     """
-    bounds = deployment_bounds(configuration, assembly=assemble(configuration))
+    return SteadyStates().of(configuration)
+
+
+def _mean_values(configuration: RunConfiguration, bounds: DeploymentBounds) -> SteadyState:
     clients = configuration.concurrency
     mixed = len(configuration.pools) == 1
     rate, running = (_mixed if mixed else handed_over)(bounds, clients=clients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hwmodels.fitted import MEDIAN_DATE
@@ -36,7 +37,26 @@ def find_recipe(
     UserError
         If the scheduler has no recipe at all.
     """
-    skus = [sku, *related_skus]
+    find = _find_recipe if recipes is None else _find_recipe.__wrapped__
+    return find(
+        engine=engine,
+        skus=(sku, *related_skus),
+        model=model,
+        traffic=traffic,
+        recipes=None if recipes is None else tuple(recipes),
+    )
+
+
+@lru_cache(maxsize=256)  # shipped recipes do not change while a process runs
+def _find_recipe(
+    *,
+    engine: EngineLabel,
+    skus: tuple[str, ...],
+    model: str,
+    traffic: str,
+    recipes: tuple[Recipe, ...] | None,
+) -> tuple[Recipe, tuple[str, ...]]:
+    sku = skus[0]
     ranked: list[tuple[tuple[int, int, int, bool], Recipe]] = []
     for recipe in recipes if recipes is not None else load_recipes():
         if recipe.engine != engine.engine or recipe.traffic not in ("any", traffic):

@@ -73,6 +73,9 @@ class StepCost(Protocol):
 
 KNOTS_PER_DOUBLING = 4
 _SAMPLES_AT_ONCE = 64
+_RANK_SAMPLES_AT_ONCE = 8
+"""Sums over the group, and samples of its fullest rank, that are evaluated together: an array
+takes hardly longer than a number. [requests]"""
 
 
 @lru_cache(maxsize=64)
@@ -182,7 +185,7 @@ class TabulatedStepCost:
         self._decode_table = self._tabulate_decode()
         self._prefill_rows = self._tabulate_prefill()
         self._memo: dict[tuple[int, int, int, int], float] = {}
-        self._samples_memo: dict[tuple[int, int], list[float]] = {}
+        self._samples_memo: dict[tuple[int, int], list[list[float]]] = {}
 
     def with_graphs_of(self, plan: ExecutionPlan) -> TabulatedStepCost:
         """The same tables where graphs reach as far as a plan says."""
@@ -239,23 +242,24 @@ class TabulatedStepCost:
     def _samples_s(self, rank_samples: int, group_samples: int) -> float:
         # the head is each rank's own; only drafts exchange tokens within the group
         block, place = divmod(group_samples, _SAMPLES_AT_ONCE) if self.drafts else (0, 0)
-        row = self._samples_memo.get((rank_samples, block))
-        if row is None:
-            row = self._samples_memo[rank_samples, block] = self._sample_row(rank_samples, block)
-        return row[place]
+        ranks, row = divmod(rank_samples, _RANK_SAMPLES_AT_ONCE)
+        rows = self._samples_memo.get((ranks, block))
+        if rows is None:
+            rows = self._samples_memo[ranks, block] = self._sample_rows(ranks, block)
+        return rows[row][place]
 
-    def _sample_row(self, rank_samples: int, block: int) -> list[float]:
-        """Head and drafts for consecutive sums over the group, which take hardly more than one."""
-        ops = self.model.head_ops(samples=float(rank_samples))
-        if not self.drafts:
-            return [float(self._seconds(ops, ()))]
-        first = block * _SAMPLES_AT_ONCE
-        groups = np.maximum(np.arange(first, first + _SAMPLES_AT_ONCE, dtype=float), 1.0)
-        ops = ops + self.model.draft_ops(
-            requests=float(rank_samples), group_requests=groups, drafts=self.drafts
-        )
-        seconds: list[float] = self._seconds(ops, groups.shape).tolist()
-        return seconds
+    def _sample_rows(self, ranks: int, block: int) -> list[list[float]]:
+        """Head and drafts of consecutive samples of the fullest rank (rows) and of the group."""
+        own = _consecutive(ranks, _RANK_SAMPLES_AT_ONCE)
+        group = _consecutive(block, _SAMPLES_AT_ONCE if self.drafts else 1)
+        rank_samples, group_samples = np.meshgrid(own, np.maximum(group, 1.0), indexing="ij")
+        ops = self.model.head_ops(samples=rank_samples)
+        if self.drafts:
+            ops = ops + self.model.draft_ops(
+                requests=rank_samples, group_requests=group_samples, drafts=self.drafts
+            )
+        rows: list[list[float]] = self._seconds(ops, rank_samples.shape).tolist()
+        return rows
 
     def fixed_s(
         self,
@@ -322,6 +326,11 @@ class TabulatedStepCost:
             high = values[column] + weight * (values[column + 1] - values[column])
             low += share * (high - low)
         return new_tokens * low
+
+
+def _consecutive(block: int, count: int) -> npt.NDArray[np.float64]:
+    """The numbers of a block of ``count``."""
+    return np.arange(block * count, (block + 1) * count, dtype=float)
 
 
 def _locate(knots: tuple[float, ...], x: float) -> tuple[int, float]:

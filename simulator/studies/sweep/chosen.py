@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import NO_LIMIT
-from simulator.prediction.steady import SteadyState, steady_state
+from simulator.prediction.steady import SteadyState, SteadyStates
 from simulator.studies.concurrency import FULL
 from simulator.studies.sweep.bar import BEHIND
 from simulator.studies.sweep.choosing import Choice, Point, between_means
@@ -257,6 +257,7 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
     Powers of two end where its KV pool is full, as they do for `PointPlanner`.
     """
     found: dict[int, SteadyState] = {}
+    means_of = SteadyStates()
     reason = "no concurrency"
     ascending = sorted(sweep.concurrencies)
     each = ascending
@@ -268,7 +269,7 @@ def estimated(sweep: ConcurrencySweep) -> dict[int, SteadyState] | str:
             reason = str(configured)
             continue
         try:
-            found[concurrency] = steady_state(configured[0])
+            found[concurrency] = means_of.of(configured[0])
         except UserError as error:
             reason = str(error)
             if found:
