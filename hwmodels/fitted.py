@@ -237,10 +237,8 @@ def fitted_level(
     )
     runs = level_dates.get(level_date, 0)
     if 0 < runs < FEW_RUNS:
-        few = (
-            f"level {engine}@{level_date} rests on {runs} measured runs and on what related runs "
-            "share"
-        )
+        counted = f"{runs} measured run{'' if runs == 1 else 's'} on {sku.key}"
+        few = f"level {engine}@{level_date} rests on {counted} and on what related runs share"
         message = "; ".join(filter(None, (message, few)))
     basis: Basis = "own runs"
     if not level_dates:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_REFUSALS = 12
+_MOST_NAMES = 6
+_LACKS = (
+    r"^.+ on (?P<gpus>\d+) x (?P<chip>.+) as (?P<layout>\S+) does not fit: "
+    r"(?P<left>-?[\d.]+) GB of [\d.]+ GB usable are left for KV"
+)
 WIDTH = 500
 """Wide enough for every table: a narrow terminal wraps a line, but no figure is cut off."""
 
@@ -85,7 +90,12 @@ def interval(low: Any, high: Any) -> str:
     """
     if low is None or high is None or low != low or high != high:
         return ""
-    return f"{number(low) if low > 0 else OUT_OF_REACH}–{number(high)}"
+    return f"{number(leading(low)) if low > 0 else OUT_OF_REACH}–{number(leading(high))}"
+
+
+def leading(value: float, digits: int = 3) -> float:
+    """A value to its leading digits, where more are not known."""
+    return float(f"{value:.{digits}g}")
 
 
 def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -101,13 +111,43 @@ def csv_of(frame: pd.DataFrame) -> str:
 
 
 def refusal_lines(refused: pd.DataFrame) -> list[str]:
-    """Refusals by reason: the same reason of many layouts once, without its byte table."""
+    """Refusals by reason: the same reason of many layouts once, without its byte table.
+
+    What does not fit is one line, with what is left of the memory on each GPU.
+    """
     lines = [f"refused, {len(refused):,} (byte tables in refused.csv):"]
-    groups = refused.groupby(refused["reason"].str.split("\n").str[0], sort=False)
+    reasons = refused["reason"].str.split("\n").str[0]
+    short = reasons.str.extract(_LACKS)
+    lacks = short["layout"].notna()
+    if lacks.any():
+        lines.append(_lacking_line(short[lacks]))
+    groups = refused[~lacks].groupby(reasons[~lacks], sort=False)
     for position, (reason, rows) in enumerate(groups):
         if position == _MOST_REFUSALS:
             lines.append(f"  and {groups.ngroups - _MOST_REFUSALS} more reasons in refused.csv")
             break
         labels = [label for label in dict.fromkeys(rows["label"]) if label not in str(reason)]
-        lines.append(f"  {', '.join(labels)}{': ' if labels else ''}{reason}")
+        lines.append(f"  {_some(labels)}{': ' if labels else ''}{reason}")
     return lines
+
+
+def _lacking_line(short: pd.DataFrame) -> str:
+    """Layouts without room for KV entries, those that lack least first, in a line."""
+    left_gb = short["left"].astype(float)
+    layouts = [
+        f"{layout} on {gpus} x {chip} {left_gb[rows.index].max():.1f}"
+        for (layout, gpus, chip), rows in sorted(
+            short.groupby(["layout", "gpus", "chip"], sort=False),
+            key=lambda group: -left_gb[group[1].index].max(),
+        )
+    ]
+    return (
+        f"  do not fit, GB left for KV on each GPU at most: {_some(layouts)}; take more GPUs, a "
+        "higher ep or a SKU with more memory"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many names, and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_MOST_NAMES])} and {more} more"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from simulator.engines.labels import without_software_of
 from simulator.engines.pools import PoolConfiguration, deployment_label
 from simulator.engines.registry import engine_class
 from simulator.recipes.cells import ActiveCells
@@ -178,7 +179,12 @@ def resolve_recipe(
         recipe=recipe, level=levels[-1], day=day, context=_pool_context(context, layouts[-1])
     )
     spec = resolve_speculation(
-        plain.active, model=model, method=speculation, drafts=drafts, length=acceptance_length
+        plain.active,
+        model=model,
+        engine=without_software_of(engine.label),
+        method=speculation,
+        drafts=drafts,
+        length=acceptance_length,
     )
     messages += spec.messages
     context["drafts"] = spec.drafts

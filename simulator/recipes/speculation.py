@@ -34,6 +34,7 @@ def resolve_speculation(
     cells: Sequence[Cell],
     *,
     model: str,
+    engine: str,
     method: SpeculationMethod,
     drafts: int | None,
     length: float | None,
@@ -51,16 +52,17 @@ def resolve_speculation(
             recorded |= cell.speculation.model_dump(exclude_none=True)
     spec = Speculation(**recorded)
     messages: list[str] = []
+    who = f"{engine} {method}"
     used = drafts if drafts is not None else spec.drafts
     if used is None:
         used = _DRAFTS_UNRECORDED[method]
-        messages.append(f"drafts per step not recorded: {used} assumed")
+        messages.append(f"{who}: drafts per step not recorded: {used} assumed")
     elif drafts is None:
-        messages.append(f"{used} drafts per step from the recipe")
+        messages.append(f"{who}: {used} drafts per step from the recipe")
     source = None
     if length is None and spec.acceptance_length is not None and used == spec.drafts:
         length = spec.acceptance_length
-        messages.append(f"acceptance length {length} from the recipe")
+        messages.append(f"{who}: acceptance length {length} from the recipe")
     elif length is None:
         source = spec.acceptance_source or _nearest_acceptance(model=model, method=method)
         if source is not None:

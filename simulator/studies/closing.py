@@ -47,11 +47,13 @@ def closing_lines(
     for row in frontier:
         names = ("sku", "prefill_sku", "engine", "spec", "disagg", "level")
         forms.setdefault(tuple(row.get(name) for name in names), row)
+    levels: dict[tuple[str, str], dict[str, None]] = {}
+    for row in forms.values():
+        evidence = _evidence(row, calibration=calibration)
+        levels.setdefault((_form_words(row), evidence), {})[row["level"]] = None
     decides = [
-        f"{without_software_of(row['engine'])}{'' if row['spec'] == 'none' else ' ' + row['spec']}"
-        f"{', pools' if row['disagg'] else ''} on {_chip(row)} at {row['level']} "
-        f"({_evidence(row, calibration=calibration)})"
-        for row in forms.values()
+        f"{form} at {_level_words(list(own))} ({evidence}{' over all dates' * (len(own) > 1)})"
+        for (form, evidence), own in levels.items()
     ]
     prices = ", ".join(dict.fromkeys(str(row["economics"]) for row in frontier))
     lines = [f"it rests on: {'; '.join(decides)}; prices {prices}"]
@@ -81,6 +83,20 @@ def closing_lines(
     if ranks_runs:
         return [*lines, *next_run_lines(candidates)]
     return [*lines, *filter(None, [next_run_line(candidates)])]
+
+
+def _form_words(row: Mapping[str, Any]) -> str:
+    """Engine, speculation, pools and chip of a run, whatever its date."""
+    engine = without_software_of(row["engine"]).partition("@")[0]
+    spec = "" if row["spec"] == "none" else f" {row['spec']}"
+    return f"{engine}{spec}{', pools' if row['disagg'] else ''} on {_chip(row)}"
+
+
+def _level_words(levels: Sequence[str]) -> str:
+    """Levels, those of one engine by their dates."""
+    first, *others = levels
+    engine = first.partition("@")[0]
+    return ", ".join([first, *(each.removeprefix(f"{engine}@") for each in others)])
 
 
 def _chip(row: Mapping[str, Any]) -> str:

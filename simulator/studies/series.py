@@ -132,11 +132,21 @@ def caption_of(
 
 
 def _levels(runs: pd.DataFrame) -> str:
-    """Software levels; of many of one engine the first and the last."""
-    pairs = runs[["level", "kind"]].drop_duplicates().itertuples(index=False)
-    names = list(dict.fromkeys(level_text(str(level), kind=str(kind)) for level, kind in pairs))
+    """Software levels, each once; of many of one engine the first and the last."""
+    kinds: dict[str, dict[str, None]] = {}
+    for level, kind in runs[["level", "kind"]].drop_duplicates().itertuples(index=False):
+        kinds.setdefault(str(level), {})[str(kind)] = None
+    names = [
+        level_text(level, kind=next(iter(found)))
+        if len(found) == 1
+        else f"{level} ({' and '.join(sorted(found))})"
+        for level, found in kinds.items()
+    ]
     engines = {name.partition("@")[0] for name in names}
-    if len(names) <= MOST_NAMED_LEVELS or len(engines) > 1:
-        return ", ".join(names)
-    first, *_, last = sorted(names)
-    return f"{first} to {last.partition('@')[2]} ({len(names)} levels)"
+    if len(names) > MOST_NAMED_LEVELS and len(engines) == 1:
+        first, *_, last = sorted(names)
+        return f"{first} to {last.partition('@')[2]} ({len(names)} levels)"
+    common = {kind for found in kinds.values() for kind in found}
+    if len(names) > 1 and len(common) == 1 and common != {"calibrated"}:
+        return f"{', '.join(kinds)} (all {common.pop()})"
+    return ", ".join(names)

@@ -10,7 +10,7 @@ from simulator.cli.main import run as command_line
 from simulator.output.text_tables import records_of
 from simulator.studies.closing import closing_lines
 from simulator.studies.next_runs import candidate_runs, next_run_line, next_run_lines
-from simulator.studies.series import limit_line
+from simulator.studies.series import caption_of, limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
 
 COMMON = {
@@ -180,3 +180,48 @@ def test_answers_about_one_deployment_end_with_what_a_reviewer_asks(
 def test_a_named_engine_needs_no_word_of_others(capsys):
     assert command_line(["explain", "--sku", "b300", "--engine", "vllm", "--concurrency", "8"]) == 0
     assert "stands in, default" not in capsys.readouterr().out
+
+
+def test_dates_of_one_form_are_one_part_with_all_their_runs(runs):
+    rows = [
+        COMMON
+        | run("sglang", "none", 10.0 * step, 5000.0 / step, band=1.2)
+        | {"engine": f"sglang@2026-0{step}-01", "level": f"sglang@2026-0{step}-01", "sku": "mi355x"}
+        for step in (4, 5)
+    ]
+    rests = closing_lines(rows)[0]
+    assert rests.startswith(
+        "it rests on: sglang on mi355x at sglang@2026-04-01, 2026-05-01 (calibrated, "
+    )
+    assert "runs of this form fitted over all dates); prices" in rests
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        ([("a@1", "calibrated"), ("a@1", "transferred")], "a@1 (calibrated and transferred)"),
+        ([("a@1", "transferred"), ("b@1", "transferred")], "a@1, b@1 (all transferred)"),
+        ([("a@1", "calibrated"), ("b@1", "transferred")], "a@1, b@1 (transferred)"),
+        ([("a@1", "calibrated"), ("b@1", "calibrated")], "a@1, b@1"),
+    ],
+)
+def test_a_caption_names_each_level_once(pairs, told):
+    rows = pd.DataFrame(
+        [
+            {
+                "sku": "b200",
+                "prefill_sku": None,
+                "model": "m",
+                "precision": "fp4",
+                "isl": 1,
+                "osl": 2,
+                "disagg": False,
+                "spec": "none",
+                "economics": "2026-09",
+                "level": level,
+                "kind": kind,
+            }
+            for level, kind in pairs
+        ]
+    )
+    assert f", 1/2, {told}, aggregated, no speculation, economics" in caption_of(rows)

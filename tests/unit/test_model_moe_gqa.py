@@ -373,7 +373,7 @@ def test_drafts_of_sglang_are_three():
     }
     found, messages = configure_row(row)
     assert found.drafts == 3
-    assert "3 drafts per step from the recipe" in messages
+    assert "sglang mtp: 3 drafts per step from the recipe" in messages
 
 
 def test_graphs_cover_batches_of_more_than_512():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.sku import load_sku
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import (
     OUT_OF_REACH_NOTE,
     console,
@@ -67,7 +68,7 @@ def print_comparison(
     if result.changes:
         out.print()
         out.print(changes_table(result.changes))
-    notes = [f"note: {message}" for message in result.messages]
+    notes = note_lines(result.messages)
     closing = closing_lines(
         records_of(result.runs()), calibration=result.calibration, ranks_runs=ranks_runs
     )

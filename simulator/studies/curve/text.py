@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import ONLINE_TTFT_S
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, interval, number, table_of_columns
 from simulator.studies.changes import changes_table
 from simulator.studies.closing import closing_lines
@@ -35,6 +36,7 @@ SHOWN = (
     "total_tput_per_gpu_lo",
     "interactivity",
     "median_ttft_s",
+    "p90_ttft_s",
     "p99_ttft_s",
     "usd_per_million_tokens",
     "tokens_per_s_per_mw",
@@ -55,8 +57,8 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
     out.print(result.caption, soft_wrap=True)
     kinds = sorted({point["kind"] for point in result.points})
     out.print(f"prediction: {', '.join(kinds)}; {meaning_of(kinds)}", soft_wrap=True)
-    for message in result.messages:
-        out.print(f"note: {message}", soft_wrap=True)
+    for line in note_lines(result.messages):
+        out.print(line, soft_wrap=True)
     out.print()
     table = table_of_columns(SHOWN)
     frontier, late = result.frontier, result.late

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import number
 from simulator.studies.closing_of_run import closing_of_run
 from simulator.studies.explain.text import batch_line, op_table, step_table
@@ -41,7 +42,7 @@ def deployment_text(one: DeploymentExplanation, *, with_ops: bool = False) -> st
         lines += ["", f"a {role} worker, {_chips(step)}; {batch_line(step)}", *step_table(step)]
         if with_ops:
             lines += ["", *op_table(step.time.ops)]
-    lines += ["", *(f"note: {message}" for message in one.messages), ""]
+    lines += ["", *note_lines(one.messages), ""]
     lines += closing_of_run(
         replace(configuration, concurrency=one.clients), software=one.decode.assembly.software
     )

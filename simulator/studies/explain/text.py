@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.output.note_text import note_lines
 from simulator.studies.closing_of_run import closing_of_run
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def step_text(explanation: Explanation, *, with_ops: bool = False) -> str:
         "",
         *step_table(explanation),
     ]
-    lines += [f"note: {message}" for message in explanation.messages]
+    lines += note_lines(explanation.messages)
     lines += closing_of_step(explanation)
     if with_ops:
         lines += ["", *op_table(explanation.time.ops)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, number, table_of
 from simulator.studies.closing_of_run import closing_of_run
 
@@ -40,9 +41,10 @@ def print_load(run: LoadRun, *, directory: Path) -> None:
         ("load", run.asked.arrivals_text),
         ("expert load", run.asked.expert_load_text),
         ("prediction", run.kind),
-        *(("note", message) for message in run.messages),
     ):
         out.print(f"{title}: {text}", soft_wrap=True)
+    for line in note_lines(run.messages):
+        out.print(line, soft_wrap=True)
     out.print()
     table = table_of(title="", headers=("", "value", "unit"), left=("", "unit"))
     for name, field, unit in _FIGURES:

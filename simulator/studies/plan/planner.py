@@ -305,6 +305,11 @@ class Planner:
     def _reject(self, one: PlannedLoad, label: str, status: Status, reason: str) -> None:
         self.found.rejected.append(
             Rejected(
-                sku=one.purchase.label, engine=one.engine, label=label, status=status, reason=reason
+                sku=one.purchase.label,
+                engine=one.engine,
+                label=label,
+                status=status,
+                reason=reason,
+                spec=one.load.spec,
             )
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwmodels.sku import load_sku
 from simulator.output.style import FAINT_INK, GRID, INK, OTHER_SHADES, SHADES
+from simulator.output.text_tables import leading
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _draw_bars(
             color="white" if inside and _is_dark(colours[position]) else INK,
             zorder=4,
         )
-    axes.set_yticks(positions, [f"{row.sku}\n{row.users:,.0f} users" for row in rows])
+    axes.set_yticks(positions, [f"{row.sku}\n{leading(row.users):,.0f} users" for row in rows])
     axes.set_ylim(max(len(rows), _LEAST_BARS) - 0.5, -0.5)
     axes.set_xlim(0, 1.06 * most)
     axes.set_xlabel(label, fontsize=9.5, color=INK)

@@ -204,6 +204,7 @@ class Rejected:
     label: str
     status: Status
     reason: str
+    spec: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

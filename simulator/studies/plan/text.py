@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import (
     OUT_OF_REACH,
     OUT_OF_REACH_NOTE,
     console,
     interval,
+    leading,
     number,
     records_of,
     table_of_columns,
@@ -117,7 +119,7 @@ def print_plan(
     if any(row.band is not None and row.band[0] <= 0 for row in result.rows):
         lines.append(OUT_OF_REACH_NOTE)
     lines += ["", *_left_out(result)]
-    lines += [f"note: {message}" for message in result.messages]
+    lines += note_lines(result.messages)
     lines += ["", _method(result)]
     if directory is not None:
         lines.append(f"results in {directory}")
@@ -233,7 +235,7 @@ def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
     if fleet.usd_per_h is not None and fleet.usd_per_month is not None:
         money = f"${fleet.usd_per_h:,.0f}/h, {_money(fleet.usd_per_month)} a month"
     served = (
-        f"{number(row.rate_per_s)} req/s, {row.users:,.0f} users, "
+        f"{number(row.rate_per_s)} req/s, {leading(row.users):,.0f} users, "
         f"{now.interactivity:.1f} tok/s/user, p90 TTFT {now.ttft.p90_s:.2f} s"
     )
     power = "" if fleet.utility_mw is None else f", {fleet.utility_mw:.3g} MW"
@@ -266,7 +268,7 @@ def _table(result: PlanResult) -> Table:
             number(row.usd_per_million_tokens),
             number(row.rate_per_s),
             f"{100 * row.headroom:.0f} %",
-            f"{row.users:,.0f}",
+            f"{leading(row.users):,.0f}",
             f"{now.interactivity:.1f}",
             f"{now.ttft.p90_s:.2f}",
             row.limit,
@@ -366,7 +368,8 @@ def _why(rejected: Sequence[Rejected]) -> str:
     if misses:
         reasons: dict[str, list[str]] = {}
         for each in misses:
-            reasons.setdefault(each.reason, []).append(f"{each.engine} {each.label}")
+            spec = "" if each.spec == "none" else f" {each.spec}"
+            reasons.setdefault(each.reason, []).append(f"{each.engine}{spec} {each.label}")
         shown = [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
         more = f"; {len(shown) - _MOST_REASONS} more" if len(shown) > _MOST_REASONS else ""
         return "; ".join(shown[:_MOST_REASONS]) + more

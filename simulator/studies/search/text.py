@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, number, records_of, table_of_columns
 from simulator.scenario.deployed_forms import is_open
 from simulator.studies.closing import closing_lines
@@ -90,7 +91,7 @@ def print_search(result: SearchResult, *, directory: Path | None = None) -> None
     lines = [""]
     if winner is not None:
         lines += [*verdict(result), ""]
-    lines += [*_pruned(result), *(f"note: {message}" for message in result.messages)]
+    lines += [*_pruned(result), *note_lines(result.messages)]
     lines += ["", *closing] if (closing := closing_of(result)) else []
     if winner is not None:
         for launch in launch_commands(winner.configuration):

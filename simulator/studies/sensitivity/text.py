@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.engines.pools import deployment_label
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, number, records_of, table_of
 from simulator.studies.sensitivity.differences import METRICS
 from simulator.version import version
@@ -55,7 +56,7 @@ def print_sensitivity(result: SensitivityResult, *, directory: Path | None = Non
         reasons.setdefault(reason, []).append(name)
     lines += [f"not tried: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     lines += [f"{one.parameter}: {one.note}" for one in result.elasticities if one.note]
-    lines += [f"note: {message}" for message in result.messages]
+    lines += note_lines(result.messages)
     lines += ["", *result.closing] if result.closing else []
     if directory is not None:
         lines += ["", f"results in {directory}"]

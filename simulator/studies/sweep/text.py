@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import ONLINE_TTFT_S
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import (
     console,
     interval,
@@ -97,7 +98,7 @@ def print_sweep(
         lines += [ENDS, ""]
     if not result.refused.empty:
         lines += [*refusal_lines(result.refused), ""]
-    lines += [f"note: {message}" for message in result.messages]
+    lines += note_lines(result.messages)
     lines += ["", limit_line(result.runs, limits=result.limits)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, number, records_of, refusal_lines, table_of
 from simulator.studies.closing import closing_lines
 from simulator.studies.next_runs import OTHERS
@@ -29,7 +30,7 @@ def print_timeline(result: TimelineResult, *, directory: Path) -> None:
     ]
     if not result.swept.refused.empty:
         lines += ["", *refusal_lines(result.swept.refused)]
-    lines += [f"note: {message}" for message in result.swept.messages]
+    lines += note_lines(result.swept.messages)
     swept = result.swept
     closing = closing_lines(records_of(swept.runs), calibration=swept.settings.calibration)
     lines += ["", *(line.removesuffix(f" {OTHERS}") for line in closing)]
