@@ -16,12 +16,13 @@ import pandas as pd
 
 from calibration.importers import aiperf, client_json, inferencex, sglang_bench, vllm_bench
 from calibration.importers.facts import canonical_facts, completed_cells, sidecar_facts
+from calibration.importers.point_table import figures_not_read, is_foreign, translated
 from calibration.importers.results import BenchmarkResult, RunRecord
 from calibration.measured.checks import find_violations
 from calibration.measured.runs import cell_text, check_runs
 from calibration.measured.table import MeasuredTableError, table_places, typed_runs, with_own_names
-from simulator.output.csv_table import read_run_table
-from workloads.datafiles import parse_json, read_text
+from simulator.output.csv_table import check_required, read_run_table
+from workloads.datafiles import parse_json, read_csv, read_text
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[BenchmarkResult], RunRecord]
 
+UNDATED = "runs without a date"
 WRAPPERS = ("benchmarks", "results", "runs")
 """Names under which files of several results hold them."""
 
@@ -122,7 +124,7 @@ def import_runs(path: Path | str, *, skip_bad: bool = False, **known: object) ->
     undated = int((table["date"] == "").sum())
     if undated:
         reading.notes.append(
-            f"runs without a date: {undated}; they count as medians up to 2026-07-19, give date"
+            f"{UNDATED}: {undated}; they count as medians up to 2026-07-19, give date"
         )
     return ImportedRuns(
         frame=check_runs(table, published=False), notes=tuple(reading.notes), problems=problems
@@ -164,14 +166,29 @@ def _files(path: Path, notes: list[str]) -> list[Path]:
 
 
 def _read_table(
-    file: Path, facts: Mapping[str, object], _: _Reading
+    file: Path, facts: Mapping[str, object], reading: _Reading
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """A CSV table; the facts fill its blank cells."""
-    table = with_own_names(read_run_table(file), file=str(file))
+    """A CSV table, also in the names of others; the facts fill its blank cells."""
+    header, lines = read_csv(file)
+    if is_foreign(header):
+        text = pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)
+        text, _, notes = translated(text)
+        check_required(text.columns, path=file)
+        reading.notes.extend(notes)
+    else:
+        text = read_run_table(file)
+    if unread := figures_not_read(header):
+        reading.notes.append(f"{file.name}: columns not read: {', '.join(unread)}")
+    table = with_own_names(text, file=str(file))
     for name, value in facts.items():
         cells = table[name] if name in table else pd.Series("", index=table.index)
         table[name] = cells.where(cells.str.strip() != "", cell_text(value))
-    return typed_runs(table, file=str(file), places=table_places(table))
+    frame, wrong = typed_runs(table, file=str(file), places=table_places(table))
+    # as in every aggregated run on record; without chips no rate can be checked
+    aggregated = frame["gpus"].isna() & ~frame["disaggregated"].eq(True)
+    chips = frame["decode_tp"] * frame["decode_workers"].fillna(1)
+    frame["gpus"] = frame["gpus"].where(~aggregated, chips)
+    return frame, wrong
 
 
 def _read_results(

@@ -27,7 +27,6 @@ _PANELS = (
 _WIDTH, _HEIGHT, _LINE = 13.0, 5.2, 0.17
 """Inches of a figure with one line of caption, and of each further line."""
 _CAPTION_CHARACTERS = 190
-_MORE = {"nvidia": ("#1f9e89", "#a5c400"), "amd": ("#c94f7c", "#7a4b12")}
 
 
 def accuracy_figure(predictions: pd.DataFrame, *, title: str, caption: str) -> Figure:
@@ -70,7 +69,7 @@ def _colours(skus: list[str]) -> dict[str, str]:
     colours = {}
     for sku in skus:
         vendor = load_sku(sku).vendor
-        shades = (*SHADES.get(vendor, OTHER_SHADES), *_MORE.get(vendor, ()))
+        shades = SHADES.get(vendor, OTHER_SHADES)
         colours[sku] = shades[seen.get(vendor, 0) % len(shades)]
         seen[vendor] = seen.get(vendor, 0) + 1
     return colours

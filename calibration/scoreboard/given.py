@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from calibration.importers.point_table import numbers
 from simulator.output.csv_table import read_run_table
-from workloads.errors import UserError, shown
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,33 +19,6 @@ NEEDED = (
     *("pred_mean_ttft_s", "pred_median_ttft_s"),
 )
 """Columns that scores are taken from, of those that ``simulate predict`` adds."""
-
-
-def numbers(cells: pd.Series[str], *, place: str) -> pd.Series[float]:
-    """A column of text as numbers, blanks as unknown.
-
-    Parameters
-    ----------
-    place:
-        File, or what the table is called in an error.
-
-    Raises
-    ------
-    UserError
-        If a cell is no number; the message has its line, counted with the header.
-    """
-    import pandas as pd
-
-    text = cells.fillna("").astype(str).str.strip()
-    found = pd.to_numeric(text, errors="coerce")
-    bad = found.isna() & ~text.str.lower().isin(("", "nan"))
-    if bad.any():
-        position = int(bad.to_numpy().argmax())
-        raise UserError(
-            f"{place}, line {position + 2}: {cells.name} is {shown(text.iloc[position])}; "
-            "it must be a number, or blank"
-        )
-    return found
 
 
 def with_numbers(table: pd.DataFrame, *, names: Sequence[str], place: str) -> pd.DataFrame:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from calibration.importers import point_table
 from calibration.importers.runs import import_runs
 from calibration.measured.keys import deployment_text
 from calibration.measured.runs import to_predict_columns
-from calibration.scoreboard import mlperf_table, point_table
+from calibration.scoreboard import mlperf_table
 from calibration.scoreboard.given import read_given
 from calibration.scoreboard.page import write_score_page
 from calibration.scoreboard.scoring import METRICS, beside, score_groups
@@ -57,6 +58,7 @@ def score_runs(
     table = beside(measured, predictions)
     rows = cast("list[dict[str, object]]", measured.to_dict("records"))
     table["layout"] = [deployment_text(row) for row in rows]
+    table["message"] = predictions["message"].to_numpy() if "message" in predictions else ""
     return table
 
 
@@ -107,8 +109,29 @@ def score_and_write(
         workers=workers,
         progress=progress,
     )
+    notes += [*_doubts(imported.frame), *_unanswered(table)]
     notes += [*imported.notes, *imported.problems]
     return _lines_and_page(table, notes, path=path, out=out)
+
+
+def _doubts(measured: pd.DataFrame) -> list[str]:
+    """Which runs contradict themselves; they are scored all the same, and fits leave them out."""
+    suspect = measured[measured["quality"] == "suspect"]
+    return [
+        f"suspect measured runs, {len(rows)} of {len(measured)}, scored all the same: {reason}"
+        for reason, rows in suspect.groupby("quality_reason", sort=False)
+    ]
+
+
+def _unanswered(table: pd.DataFrame) -> list[str]:
+    """Why runs have no prediction, a line for each reason."""
+    silent = table[~table["answered"].astype(bool)]
+    reasons = silent["message"].astype(str).str.split("\n").str[0].str.strip()
+    return [
+        f"not predicted, {len(rows)} of {len(table)}: {reason}"
+        for reason, rows in silent.groupby(reasons, sort=False)
+        if reason
+    ]
 
 
 def _imported(path: Path) -> tuple[ImportedRuns, pd.DataFrame | None, list[str]]:

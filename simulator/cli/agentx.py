@@ -8,7 +8,7 @@ import typer
 
 from simulator.cli import options
 from simulator.cli.flags import one_each, takes
-from simulator.scenario.declared import PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import PAIR, POOL_GRID, POOLS, SCENARIO
 from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     *one_each(AGENTX, "trees"),
     *one_each(SCENARIO, "concurrency", "model", "engine", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention"),
-    *one_each(POOLS, *POOLS),
+    *one_each(POOLS, *POOL_GRID),
     *one_each(SCENARIO, "precision", "spec", "acceptance_length"),
     *one_each(AGENTX, "kv_offload", "protocol", "x", "on_error", "characters_per_token"),
     *one_each(SCENARIO, "overrides", "engine_settings", "economics", "seed", "calibration"),
@@ -72,6 +72,11 @@ def session_flags(given: dict[str, Any], *, workload: str = "trees") -> dict[str
 
         if holds_sessions(name, chains=workload == "trees"):
             given.pop(workload)
+            if given.pop("max_gpus", None) is not None:
+                raise UserError(
+                    "--max-gpus is about fixed lengths; replays of session trees state --gpus of "
+                    "a worker and, on simulate agentx, --prefill and --decode"
+                )
             return {**own, "trees": name}
     for key, value in own.items():
         if value is not None:

@@ -11,7 +11,7 @@ from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
 from simulator.cli.parsing import numbers
-from simulator.scenario.declared import HOST, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, PAIR, POOL_GRID, POOLS, SCENARIO
 from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     *one_each(SCENARIO, "model", "engine", "precision"),
     *lists_of(SCENARIO, "tp", "ep"),
     *one_each(SCENARIO, "gpus", "dp_attention"),
-    *lists_of(POOLS, *POOLS),
+    *lists_of(POOLS, *POOL_GRID),
+    *one_each(POOLS, "max_gpus"),
     *one_each(SCENARIO, "isl", "osl", "lengths", "concurrency", "spec", "acceptance_length"),
     *one_each(
         SCENARIO,

@@ -39,7 +39,7 @@ def _print_version(wanted: bool) -> None:
     *one_each(SCENARIO, "concurrency", "spec"),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),
     *one_each(SCENARIO, "economics", "seed", "calibration"),
-    *one_each(POOLS, "disaggregated"),
+    *one_each(POOLS, "disaggregated", "max_gpus"),
     *one_each(LIMITS, *LIMITS),
     *one_each(AGENTX, "trees", *SESSION_FLAGS),
     command="curve",
@@ -117,6 +117,7 @@ def curve(
         stated = {
             "--per-engine": per_engine,
             "--disaggregated or --aggregated": given.pop("disaggregated") is not None,
+            "--max-gpus": given.pop("max_gpus") is not None,
         }
         for flag_name, is_stated in stated.items():
             if is_stated:

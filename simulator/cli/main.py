@@ -106,10 +106,14 @@ app.add_typer(calibrate_app(_calibration), name="calibrate")
 
 
 def _import_runs(path: Path) -> pd.DataFrame:
-    """A user's own measured runs, for commands that draw them."""
-    from calibration.importers.runs import import_runs
+    """A user's own measured runs, for commands that draw them; how they were read is told."""
+    from calibration.importers.runs import UNDATED, import_runs
 
-    return import_runs(path).frame
+    imported = import_runs(path)
+    for note in imported.notes:
+        if not note.startswith(UNDATED):  # a day matters to fits and scores
+            typer.echo(f"note: {note}", err=True)
+    return imported.frame
 
 
 def main() -> NoReturn:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     *lists_of(SCENARIO, "tp", "ep"),
     *one_each(SCENARIO, "dp_attention"),
     *lists_of(POOLS, "prefill", "decode"),
-    *one_each(POOLS, "disaggregated"),
+    *one_each(POOLS, "disaggregated", "max_gpus"),
     *one_each(SCENARIO, "isl", "osl", "lengths", "concurrency"),
     flag(SCENARIO["spec"], lists=True, several="Speculation to try: none,mtp:1,mtp:2."),
     *one_each(SCENARIO, "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST),

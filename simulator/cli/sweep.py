@@ -10,7 +10,7 @@ import typer
 from simulator.cli import options
 from simulator.cli.agentx import SESSION_FLAGS, check_no_limits, only_one, replay, session_flags
 from simulator.cli.flags import lists_of, one_each, takes
-from simulator.scenario.declared import HOST, PAIR, POOLS, SCENARIO
+from simulator.scenario.declared import HOST, PAIR, POOL_GRID, POOLS, SCENARIO
 from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     *one_each(PAIR, *PAIR),
     *lists_of(SCENARIO, "model", "engine", "precision", "tp", "ep", "gpus"),
     *one_each(SCENARIO, "dp_attention"),
-    *lists_of(POOLS, *POOLS),
+    *lists_of(POOLS, *POOL_GRID),
+    *one_each(POOLS, "max_gpus"),
     *lists_of(SCENARIO, "isl", "osl", "lengths"),
     *one_each(SCENARIO, "concurrency"),
     *lists_of(SCENARIO, "spec", "acceptance_length", "overrides"),

@@ -12,6 +12,7 @@ from workloads.datafiles import read_csv
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
@@ -31,6 +32,19 @@ def read_run_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     header, lines = read_csv(path)
+    check_required(header, path=path)
+    return pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)
+
+
+def check_required(header: Iterable[str], *, path: Path) -> None:
+    """Refuse a table of runs that lacks what every run has.
+
+    Raises
+    ------
+    UserError
+        If it does; the message names what is missing and a column that may be meant.
+    """
+    header = list(header)
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         near = get_close_matches(missing[0], header, n=1)
@@ -39,7 +53,6 @@ def read_run_table(path: Path) -> pd.DataFrame:
             f"{f' (is {near[0]} meant?)' if near else ''}; a table of runs needs "
             f"{', '.join(REQUIRED_COLUMNS)}"
         )
-    return pd.DataFrame([line.cells for line in lines], columns=header, dtype=str)
 
 
 def numbers_of(column: pd.Series[Any]) -> pd.Series[float]:

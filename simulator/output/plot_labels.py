@@ -21,6 +21,8 @@ LEADER_FROM = 16.0
 # Above and to the right of a falling frontier is free; below and to the left are other points.
 ANGLES_DEG = (45, 25, 65, 0, 90, 110, -20, 135, 180, -45, 225, 270)
 MARKER_POINTS = 5.0
+GAP_POINTS = 6.0
+"""Air beside a label, so that two on one line do not read as one. [points]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> list[Label]:
             label.x, label.y, label.text, fontsize=FONT_SIZE, color=label.colour, zorder=6
         )
         extent = text.get_window_extent(renderer)
-        width, height = extent.width + 2 * pixels, extent.height + pixels
+        width, height = extent.width + GAP_POINTS * pixels, extent.height + pixels
         best: tuple[float, float, float, Box] | None = None
         for distance in DISTANCES:
             for rank, angle in enumerate(ANGLES_DEG):

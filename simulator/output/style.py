@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHADES = {
-    "nvidia": ("#00845a", "#054d38", "#63c19d"),
-    "amd": ("#d1520f", "#8f1d14", "#f0a35c"),
+    "nvidia": ("#00845a", "#054d38", "#63c19d", "#1f9e89", "#a5c400"),
+    "amd": ("#d1520f", "#8f1d14", "#f0a35c", "#c94f7c", "#7a4b12"),
 }
 OTHER_SHADES = ("#3f63b5", "#7b4ea3", "#8fb4e8")
 INK, FAINT_INK, GRID = "#1c2430", "#69727f", "#e6e9ee"

@@ -66,7 +66,9 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Ta
         If an orchestrated engine has no recipe with deployments and none are stated, a chip is
         named for prefill pools and there are none, or none is of the kind that is asked for.
     """
-    found = _candidates(settings=settings, load=load, target=target)
+    found = within_gpus(
+        _candidates(settings=settings, load=load, target=target), most=settings.pools.max_gpus
+    )
     pooled = settings.pools.disaggregated
     if pooled is None:
         return found
@@ -75,6 +77,29 @@ def candidate_deployments(*, settings: SweepSettings, load: Scenario, target: Ta
         kind = "has no prefill and decode pools" if pooled else "runs in pools alone"
         raise UserError(f"{target.engine.engine.label} {kind} here; name another engine, or none")
     return replace(found, deployments=alike)
+
+
+def within_gpus(found: Candidates, *, most: int | None) -> Candidates:
+    """Deployments of at most so many chips, all their workers together; all without a limit.
+
+    Raises
+    ------
+    UserError
+        If every one has more.
+    """
+    if most is None:
+        return found
+    sizes = [sum(pool.gpus for pool in pools) for pools in found.deployments]
+    small = tuple(
+        pools for pools, gpus in zip(found.deployments, sizes, strict=True) if gpus <= most
+    )
+    if found.deployments and not small:
+        raise UserError(f"max_gpus is {most}; the smallest deployment here has {min(sizes)} chips")
+    left_out = len(sizes) - len(small)
+    told = f"{left_out} deployments of more than {most} chips are left out (--max-gpus)"
+    return replace(
+        found, deployments=small, messages=(*found.messages, *([told] if left_out else []))
+    )
 
 
 def _candidates(*, settings: SweepSettings, load: Scenario, target: Target) -> Candidates:

@@ -343,5 +343,14 @@ POOLS = table(
         text="Of the ways in which a SKU is deployed, those with prefill and decode pools alone, "
         "or those without. Default: all.",
     ),
+    Setting(
+        name="max_gpus",
+        kind="int",
+        text="Most chips of a deployment, all its workers together. Default: any.",
+        ge=1,
+        le=1_000_000,
+    ),
 )
-"""Workers of disaggregated deployments; every one may have several values."""
+"""Workers of deployments, and how many chips they may have together."""
+POOL_GRID = tuple(name for name in POOLS if name != "max_gpus")
+"""Those that may have several values."""

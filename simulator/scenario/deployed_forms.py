@@ -13,7 +13,12 @@ from simulator.engines.labels import load_engine, with_software_of
 from simulator.engines.pools import PoolLayout, parse_deployment
 from simulator.recipes.files import load_recipes
 from simulator.recipes.layouts import PoolRequest
-from simulator.scenario.candidates import Candidates, candidate_deployments, paired_candidates
+from simulator.scenario.candidates import (
+    Candidates,
+    candidate_deployments,
+    paired_candidates,
+    within_gpus,
+)
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.target import changed_sku, resolve_target, runs_on
 from workloads.architectures.catalog import load_architecture
@@ -223,7 +228,7 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     refused: dict[str, str] = {}
     for form in forms:
         spec = load.spec if pinned else form.speculation
-        engine = with_software_of(form.engine, _own_first(settings.software_of, sku=sku))
+        engine = with_software_of(form.engine, own_first(settings.software_of, key=sku.key))
         one = load.model_copy(update={"engine": engine, "spec": spec})
         try:
             target = resolve_target(one)
@@ -235,6 +240,7 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
                 target=replace(target, prefill_sku=None),
             )
             candidates = paired_candidates(candidates, load=one, target=target)
+            candidates = within_gpus(candidates, most=settings.pools.max_gpus)
         except UserError as error:
             refused[form.label] = str(error)
             continue
@@ -250,14 +256,14 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     )
 
 
-def _own_first(names: tuple[str, ...], *, sku: Sku) -> tuple[str, ...]:
+def own_first(names: tuple[str, ...], *, key: str) -> tuple[str, ...]:
     """SKUs whose software is equal, a SKU itself in front: it has server settings of its own.
 
     What ran on a chip ran with settings for its memory; those of another would keep it back.
     """
-    if sku.key not in names:
+    if key not in names:
         return names
-    return (sku.key, *(name for name in names if name != sku.key))
+    return (key, *(name for name in names if name != key))
 
 
 def _that_ran(form: DeployedForm, *, settings: SweepSettings, load: Scenario) -> Candidates | None:

@@ -46,7 +46,7 @@ LOAD_FIELDS = tuple(
     name for name in Scenario.model_fields if name not in (*LAYOUT_FIELDS, *_SINGLE_FIELDS)
 )
 _WHOLE_NUMBERS = {"gpus", "tp", "ep", "isl", "osl", "seed", *POOL_FIELDS}
-_WHOLE_NUMBERS -= {"prefill_dp_attention", "disaggregated"}
+_WHOLE_NUMBERS -= {"prefill_dp_attention", "disaggregated", "max_gpus"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class SweepSettings:
         grid = self.pools
         pools: tuple[tuple[Any, ...], ...]
         pools = (grid.prefill, grid.decode, grid.tp, grid.ep, grid.dp_attention)
-        pools += ((grid.disaggregated,) if grid.disaggregated is not None else (),)
+        pools += tuple(() if one is None else (one,) for one in (grid.disaggregated, grid.max_gpus))
         found |= {
             name: _plain(values) if values else None
             for name, values in zip(POOL_FIELDS, pools, strict=True)

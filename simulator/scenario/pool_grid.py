@@ -30,6 +30,8 @@ class PoolGrid:
         Layouts of a prefill worker; all empty: those of the recipe, else the decode worker's.
     disaggregated:
         Whether forms with pools, or those without, compete alone; ``None``: all.
+    max_gpus:
+        Most chips of a deployment, all its workers together; ``None``: any.
     """
 
     prefill: tuple[int, ...] = ()
@@ -38,6 +40,7 @@ class PoolGrid:
     ep: tuple[int, ...] = ()
     dp_attention: tuple[bool, ...] = ()
     disaggregated: bool | None = None
+    max_gpus: int | None = None
 
     @property
     def is_stated(self) -> bool:
@@ -116,8 +119,12 @@ def pool_grid(given: Mapping[str, Any]) -> PoolGrid:
     kind = given.get("disaggregated")
     if kind is not None and not isinstance(kind, bool):
         raise UserError(f"disaggregated is {kind!r}; write true or false")
+    most = given.get("max_gpus")
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        raise UserError(f"max_gpus is {most!r}; it must be one whole number of at least 1")
     grid = PoolGrid(
         disaggregated=kind,
+        max_gpus=most,
         prefill=numbers["prefill"],
         decode=numbers["decode"],
         tp=numbers["prefill_tp"],

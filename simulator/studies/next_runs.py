@@ -76,7 +76,8 @@ class NextRun:
         spec = "" if self.spec == "none" else f" {self.spec}"
         return (
             f"{self.sku} under {self.engine}{spec} as {self.label} with "
-            f"{self.concurrency:,} clients at {self.isl}/{self.osl}"
+            f"{self.concurrency:,} client{'' if self.concurrency == 1 else 's'} at "
+            f"{self.isl}/{self.osl}"
         )
 
     @property

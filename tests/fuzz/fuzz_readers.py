@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from calibration.fit.files import write_fit
+from calibration.importers.point_table import translated
 from calibration.importers.runs import import_runs
 from calibration.scoreboard.given import read_given
 from calibration.scoreboard.mlperf_table import (
@@ -17,7 +18,6 @@ from calibration.scoreboard.mlperf_table import (
     read_mlperf_rows,
     text_table,
 )
-from calibration.scoreboard.point_table import translated
 from hwmodels import fitted
 from hwmodels.calibration_files import _groups_of, sealed
 from hwmodels.economics import load_economics

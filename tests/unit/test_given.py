@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from calibration.importers.point_table import translated
 from calibration.scoreboard.given import read_given
 from calibration.scoreboard.mlperf_table import read_predicted, text_table
-from calibration.scoreboard.point_table import translated
 from workloads.errors import UserError
 from workloads.requests.agentx.files import holds_sessions, read_session_trees
 from workloads.requests.length_laws import read_lengths

@@ -131,6 +131,12 @@ class TestTable:
             "message",
         )
 
+    def test_a_chip_of_two_devices_says_what_its_ranks_are(self) -> None:
+        """TP8 of a TPU v7 is four chips for engines, eight here."""
+        tpu = {"sku": "tpu7x", "model": "qwen3.5", "precision": "fp8"}
+        row = predict_table(table(tpu), workers=1, run=fake_run).iloc[0]
+        assert "TP8 is 8 chips, TP16 where engines" in row.message
+
     def test_figures_of_a_run(self) -> None:
         row = predict_table(table({}), workers=1, run=fake_run).iloc[0]
         assert row.pred_total_tput_per_gpu == 1600.0

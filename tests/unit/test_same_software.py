@@ -7,7 +7,7 @@ import pytest
 from hwmodels.sku import load_sku
 from simulator.engines.labels import parse_engine, with_software_of, without_software_of
 from simulator.engines.pools import parse_deployment
-from simulator.prediction.assembly import named_software
+from simulator.prediction.assembly import assemble, named_software
 from simulator.scenario.configure import ClosedLoad, configure, configure_run
 from simulator.scenario.deployed_forms import competing
 from simulator.scenario.grid import build_sweep
@@ -109,6 +109,22 @@ def test_a_sku_as_best_deployed_keeps_its_own_server_settings_at_equal_software(
     names, equal = settings(shared)
     assert set(names) == {"gb200", "gb300"}
     assert equal == settings(asked)[1]
+
+
+def test_pools_of_a_named_engine_keep_their_own_server_settings_at_equal_software():
+    """With chunks for GB200's prefill of eight no DEP4 fitted on GB300: 0.26 times GB200."""
+    names = ["gb200:dynamo-sglang", "gb300:dynamo-sglang"]
+    systems, shared = at_equal_software(build_systems(names, flags={}), asked=None)
+    assert shared == ("gb200", "gb300")
+    engines = [system.settings.values["engine"][0] for system in systems]
+    assert [parse_engine(engine).engine.software_of[0] for engine in engines] == list(shared)
+    scenario = build_scenario(flags={"sku": "gb300", "engine": engines[1]}).scenario
+    configuration, _ = configure(
+        resolve_target(scenario),
+        pools=parse_deployment("14xDEP4+1xDEP16"),
+        load=ClosedLoad.of(scenario, concurrency=4096),
+    )
+    assert all(pool.kv_pool.total_blocks > 0 for pool in assemble(configuration).pools)
 
 
 @pytest.mark.slow

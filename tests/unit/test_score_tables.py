@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from calibration.importers.point_table import is_foreign, translated
+from calibration.importers.runs import import_runs
 from calibration.scoreboard.mlperf_table import is_mlperf_table, read_mlperf_rows, text_table
-from calibration.scoreboard.point_table import is_foreign, translated
 from simulator.cli.main import run
 
 POINTS = """\
@@ -131,3 +132,44 @@ def test_points_of_output_tokens_alone_are_scored_on_them(tmp_path, capsys):
     assert run(["score", written(tmp_path, "points.csv", "\n".join(cells) + "\n")]) == 0
     found = capsys.readouterr().out.split("throughput ")[-1].split()
     assert found[:4] == ["2", "10.0%", "10.0%", "-10.0%"]
+
+
+SUSPECT = """\
+sku,model,engine,precision,tp,ep,dp_attention,isl,osl,concurrency,tput_per_gpu,median_tpot
+b200,deepseek-v4-pro,vllm,fp4,8,8,false,8192,1024,64,12000,0.035
+b200,deepseek-v4-pro,vllm,fp4,1,1,false,8192,1024,64,,0.035
+"""
+
+
+GIVEN = """\
+model,sku,engine,isl,osl,concurrency,pred_total_tput_per_gpu,pred_median_tpot_s,pred_mean_tpot_s,\
+pred_mean_ttft_s,pred_median_ttft_s,bottleneck,status,message
+deepseek-v4-pro,b200,vllm,8192,1024,64,1300,0.054,0.054,1,1,prefill: compute,ok,
+deepseek-v4-pro,b200,vllm,8192,1024,64,,,,,,,does_not_fit,"on 1 x B200 it does not fit
+  a table"
+"""
+
+
+def test_runs_that_contradict_themselves_and_rows_without_a_prediction_are_told(tmp_path, capsys):
+    """96,000 tok/s of which 64 users at 28.6 make a fifth; 865 GB of weights on one chip."""
+    given = written(tmp_path, "predicted.csv", GIVEN)
+    assert run(["score", written(tmp_path, "mine.csv", SUSPECT), "--predictions", given]) == 0
+    out = capsys.readouterr().out
+    told = "note: suspect measured runs, 1 of 2, scored all the same: "
+    assert f"{told}decoding clients above 1.1 of the concurrency" in out
+    assert f"{told}the weights alone exceed the memory of its GPUs" in out
+    assert "note: not predicted, 1 of 2: on 1 x B200 it does not fit\n" in out
+
+
+def test_an_overlay_and_a_fit_read_columns_under_the_names_of_others(tmp_path):
+    """A TPOT in milliseconds was left out without a word, and no run was drawn."""
+    text = "hw,framework,model,precision,tp,isl,osl,conc,median_tpot_ms,ttft_p50_sec\n"
+    path = written(
+        tmp_path, "points.csv", text + "b200,vllm,deepseek-v4-pro,fp4,8,8192,1024,8,9,1\n"
+    )
+    imported = import_runs(path)
+    (found,) = imported.frame.to_dict("records")
+    assert found["median_tpot_s"] == pytest.approx(0.009)
+    assert (found["sku"], found["decode_tp"], found["gpus"]) == ("b200", 8, 8)
+    assert any("median_tpot_ms as median_tpot_s" in note for note in imported.notes)
+    assert "points.csv: columns not read: ttft_p50_sec" in imported.notes

@@ -244,7 +244,9 @@ def run_comparison(
         messages += [f"{each.name}: {message}" for message in swept.messages]
         refused.append(swept.refused.assign(series=each.name))
         if swept.runs.empty:
-            reasons = "\n".join(swept.refused["reason"].unique())
+            told = list(swept.refused["reason"].unique())
+            told.sort(key=lambda reason: "does not fit" not in reason)  # memory says most
+            reasons = "\n".join(told)
             absent[each.name] = f"no layout of {each.name} fits\n{reasons}"
             continue
         resolved |= {f"{each.name}.{name}": entry for name, entry in swept.resolved.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwmodels.sku import load_sku
 from simulator.engines.labels import parse_engine, with_software_of
+from simulator.scenario.deployed_forms import own_first
 from simulator.scenario.target import changed_sku
 from workloads.errors import UserError
 
@@ -85,5 +86,9 @@ def _with_software_of(system: ComparedSystem, keys: tuple[str, ...]) -> Compared
     (engine,) = settings.values["engine"]
     if engine is None:
         return replace(system, settings=replace(settings, software_of=keys))
+    if parse_engine(engine).engine.orchestrator:
+        # pools are those that ran on the chip, with settings for its memory
+        load = next(settings.loads())
+        keys = own_first(keys, key=changed_sku(load.sku, overrides={}).key)
     values = {**settings.values, "engine": (with_software_of(engine, keys),)}
     return replace(system, settings=replace(settings, values=values))

@@ -63,17 +63,24 @@ def print_comparison(
     """
     out = console()
     out.print(result.caption, soft_wrap=True)
+    for message in filter(_is_absence, result.messages):
+        out.print(message, soft_wrap=True)
     out.print()
     out.print(_table(result))
     if result.changes:
         out.print()
         out.print(changes_table(result.changes))
-    notes = note_lines(result.messages)
+    notes = note_lines(each for each in result.messages if not _is_absence(each))
     closing = closing_lines(
         records_of(result.runs()), calibration=result.calibration, ranks_runs=ranks_runs
     )
     lines = ["", *_remarks(result), *closing, *notes, "", f"results in {directory}"]
     out.print("\n".join(lines), soft_wrap=True)
+
+
+def _is_absence(message: str) -> bool:
+    """Whether a message says that a system is not in the table, and why."""
+    return " is left out: " in message
 
 
 def summary_of(result: ComparisonResult) -> dict[str, Any]:

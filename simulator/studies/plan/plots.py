@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LEAST_BARS, _MOST_BARS = 5, 10
 _LONGEST_BAR = 4.0
+_LONGEST_BAND = 1.6
+"""Where a band is cut off, over the longest bar. [-]"""
 _HIGHEST_UTILISATION = 2.5
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">")
 
@@ -82,9 +84,12 @@ def _draw_bars(
 ) -> None:
     asked = result.request.question
     if asked.rate is not None or asked.users is not None:
-        values = [(row.fleet.usd_per_month or 0.0) / 1e6 for row in rows]
-        label = f"Cost of the fleet (million $/month, {asked.tier})"
-        form = "${:,.3g} M".format
+        dollars = [row.fleet.usd_per_month or 0.0 for row in rows]
+        large = max(dollars, default=0.0) >= 1e6
+        per, unit, letter = (1e6, "million", "M") if large else (1e3, "1,000", "k")
+        values = [each / per for each in dollars]
+        label = f"Cost of the fleet ({unit} $/month, {asked.tier})"
+        form = ("${:,.3g} " + letter).format
     elif asked.mw is not None or asked.fleet_gpus is not None:
         values = [row.rate_per_s for row in rows]
         label = "Requests carried (req/s)"
@@ -96,15 +101,19 @@ def _draw_bars(
     positions = list(range(len(rows)))
     # one hopeless fleet must not press the others against the axis
     most = min(max(values, default=0.0), _LONGEST_BAR * (values[0] or 1.0)) or 1.0
+    demand = asked.rate is not None or asked.users is not None
+    bands = [_band_ends(row, value, demand=demand) for row, value in zip(rows, values, strict=True)]
+    banded = _draw_bands(axes, bands, longest=_LONGEST_BAND * most)
+    right = max(most, banded)
     axes.barh(positions, [min(v, most) for v in values], height=0.62, color=list(colours), zorder=3)
     for position, (row, value) in enumerate(zip(rows, values, strict=True)):
         scale = "off the scale, " if value > most else ""
         what = f"{row.fleet.gpus:,} GPUs, {row.label}"
         note = f"{scale}{form(value) if value else 'no price'}\n{what}"
         # the longer line is inside a bar that holds it, else beside it
-        inside = value > max(0.42, _SHARE_OF_A_CHARACTER * len(what)) * most
+        inside = value > max(0.42, _SHARE_OF_A_CHARACTER * len(what)) * right
         axes.text(
-            min(value, most) - 0.015 * most if inside else value + 0.015 * most,
+            min(value, most) - 0.015 * right if inside else min(value, most) + 0.015 * right,
             position,
             note,
             fontsize=8,
@@ -115,9 +124,40 @@ def _draw_bars(
         )
     axes.set_yticks(positions, [f"{row.sku}\n{leading(row.users):,.0f} users" for row in rows])
     axes.set_ylim(max(len(rows), _LEAST_BARS) - 0.5, -0.5)
-    axes.set_xlim(0, 1.06 * most)
-    axes.set_xlabel(label, fontsize=9.5, color=INK)
+    axes.set_xlim(0, 1.06 * right)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    told = "; line: 90 % band" if banded else ""
+    axes.set_xlabel(f"{label}{told}", fontsize=9.5, color=INK)
     _dress(axes, grid="x")
+
+
+def _draw_bands(
+    axes: Axes, bands: Sequence[tuple[float, float] | None], *, longest: float
+) -> float:
+    """A line under each bar from the low to the high end of its band; how far they reach.
+
+    Of a demand the band is that of the chips that carry it. Ends out of sight are arrows.
+    """
+    reach = 0.0
+    for position, ends in enumerate(bands):
+        if ends is None:
+            continue
+        low, high = max(ends[0], 0.0), min(ends[1], longest)
+        at = position + 0.39
+        axes.plot([low, high], [at, at], color=INK, linewidth=1.1, zorder=4)
+        for end, known in ((low, ends[0] > 0), (high, ends[1] <= longest)):
+            mark = "|" if known else ("<" if end == low else ">")
+            axes.plot([end], [at], mark, color=INK, markersize=5, zorder=4)
+        reach = max(reach, high)
+    return reach
+
+
+def _band_ends(row: PlanRow, value: float, *, demand: bool) -> tuple[float, float] | None:
+    """Ends of a bar's band, in the bar's unit; ``None`` without a band or a bar."""
+    fewest_most, ends = row.gpus_band, row.band
+    if demand and fewest_most is not None:
+        ends = (fewest_most[0] / row.fleet.gpus, fewest_most[1] / row.fleet.gpus)
+    return (ends[0] * value, ends[1] * value) if ends is not None and value else None
 
 
 def _is_dark(colour: str) -> bool:
@@ -163,9 +203,10 @@ def _draw_utilisation(
     axes.set_xlim(left=0)
     axes.set_xlabel("Load of a replica per GPU bought (req/s/GPU)", fontsize=9.5, color=INK)
     axes.set_ylabel("Worst objective over its limit (grey: SLO missed)", fontsize=9.5, color=INK)
+    # in the grey, where nothing is promised; lines there only leave the picture
     axes.legend(
         fontsize=8,
-        loc="best",
+        loc="upper left",
         framealpha=0.9,
         edgecolor="none",
         title="filled: the fleet's load",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hwmodels.fitted import check_calibration
 from simulator.engines.pools import DoesNotFitError
 from simulator.output.processes import run_in_processes
+from simulator.prediction.notes import counted_in_chips
 from simulator.scenario.table_columns import UNUSABLE, check_columns, is_blank
 from simulator.scenario.table_rows import configure_row
 from workloads.errors import UserError
@@ -137,6 +138,7 @@ def predict_table(
         try:
             configuration, assumed = configure_row(row, calibration=calibration)
             level, told = levels.of(configuration)
+            told = (*counted_in_chips(configuration), *told)
         except ValueError as error:
             outcomes[position] = _Outcome(status="unsupported", message=str(error))
         else:

@@ -11,9 +11,11 @@ import re
 from typing import TYPE_CHECKING
 
 from calibration.measured.schema import NAMES, PREDICT_NAMES
-from calibration.scoreboard.given import numbers
+from workloads.errors import UserError, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 CONFIGURATION = {
@@ -47,6 +49,7 @@ METRICS = {
 MEASURED = ("measured_", "actual_", "real_", "observed_", "gt_", "ground_truth_")
 PREDICTED = ("predicted_", "pred_", "simulated_", "sim_", "estimated_", "forecast_")
 _UNITS = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0, "_sec": 1.0}
+_FIGURE = re.compile("ttft|tpot|itl|tput|throughput|latency")
 _OWN = frozenset({*NAMES, *PREDICT_NAMES.values()})
 
 
@@ -98,7 +101,18 @@ def translated(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None, 
     return measured, predicted, notes
 
 
-def is_foreign(columns: list[str]) -> bool:
+def figures_not_read(columns: Sequence[str]) -> list[str]:
+    """Columns that are named like figures of a run, but under no name that is known."""
+    return [
+        str(column)
+        for column in columns
+        if str(column) not in _OWN
+        and _meaning(str(column))[0] is None
+        and _FIGURE.search(str(column).lower())
+    ]
+
+
+def is_foreign(columns: Sequence[str]) -> bool:
     """Whether a table has columns under other names than the measured table's."""
     return any(
         str(column) not in _OWN and _meaning(str(column))[0] is not None for column in columns
@@ -135,3 +149,30 @@ def _scaled(cells: pd.Series, scale: float) -> pd.Series:
     """Numbers in SI units, as text."""
     in_si = scale * numbers(cells, place="the table")
     return in_si.map(lambda value: "" if value != value else f"{value:.9g}")
+
+
+def numbers(cells: pd.Series[str], *, place: str) -> pd.Series[float]:
+    """A column of text as numbers, blanks as unknown.
+
+    Parameters
+    ----------
+    place:
+        File, or what the table is called in an error.
+
+    Raises
+    ------
+    UserError
+        If a cell is no number; the message has its line, counted with the header.
+    """
+    import pandas as pd
+
+    text = cells.fillna("").astype(str).str.strip()
+    found = pd.to_numeric(text, errors="coerce")
+    bad = found.isna() & ~text.str.lower().isin(("", "nan"))
+    if bad.any():
+        position = int(bad.to_numpy().argmax())
+        raise UserError(
+            f"{place}, line {position + 2}: {cells.name} is {shown(text.iloc[position])}; "
+            "it must be a number, or blank"
+        )
+    return found
