@@ -203,7 +203,7 @@ def _draw_utilisation(
     axes.set_xlim(left=0)
     axes.set_xlabel("Load of a replica per GPU bought (req/s/GPU)", fontsize=9.5, color=INK)
     axes.set_ylabel("Worst objective over its limit (grey: SLO missed)", fontsize=9.5, color=INK)
-    # in the grey, where nothing is promised; lines there only leave the picture
+    # above the limits, where lines only leave the picture
     axes.legend(
         fontsize=8,
         loc="upper left",
