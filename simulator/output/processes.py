@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import threading
 import time
+import warnings
+from contextlib import contextmanager
 from functools import partial
+from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing.connection import Connection
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 CHECKED_EVERY_S = 0.5
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _watched: set[int] = set()
 
 
@@ -47,6 +54,72 @@ def begin_forked(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with(parent)
+
+
+def cores() -> int:
+    """Cores that this process may use: of its affinity, and of its container's quota."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        found = os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        found = min(found, ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no container, or none with a quota
+        pass
+    return max(found, 1)
+
+
+def can_fork() -> bool:
+    """Whether processes can inherit what this one has loaded."""
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
+@contextmanager
+def beside(calls: Sequence[Callable[[], None]]) -> Iterator[None]:
+    """Make calls in processes of their own while the body of the context runs.
+
+    The calls need not pickle, and all are over when the context ends; an error of one is raised
+    there. Where the system cannot fork, this process makes them when the body is done.
+    """
+    if not can_fork():
+        yield
+        for call in calls:
+            call()
+        return
+    context = multiprocessing.get_context("fork")
+    started = []
+    with warnings.catch_warnings():
+        # newer Pythons warn of forking beside the idle threads of other libraries
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for call in calls:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_tell, args=(call, sender, os.getpid()))
+            process.start()
+            sender.close()
+            started.append((process, receiver))
+    try:
+        yield
+        for _, receiver in started:
+            error = receiver.recv()
+            if error is not None:
+                raise error
+    except EOFError:
+        raise RuntimeError("a process that drew beside this one has died") from None
+    finally:
+        for process, receiver in started:
+            receiver.close()
+            process.terminate()  # none is at work unless something failed
+            process.join()
+
+
+def _tell(call: Callable[[], None], sender: Connection, parent: int) -> None:
+    begin_forked(parent)
+    try:
+        call()
+        sender.send(None)
+    except Exception as error:  # for the process that waits to raise
+        sender.send(error)
 
 
 def stop_forked(pool: ProcessPoolExecutor) -> None:

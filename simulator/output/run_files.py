@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.csv_table import write_run_table
+from simulator.output.processes import beside
 from simulator.output.resolved_file import resolved_text
 
 if TYPE_CHECKING:
@@ -44,14 +46,16 @@ def write_result(
     """
     from simulator.output.style import save_figure
 
+    def save(name: str) -> None:
+        save_figure(pictures[name](), directory.stage(f"{name}.png"))
+
     try:
-        for name, table in tables.items():
-            write_run_table(table, directory.stage(f"{name}.csv"))
-        directory.stage("resolved.yaml").write_text(resolved_text(resolved), encoding="utf-8")
-        directory.stage("summary.json").write_text(
-            json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        for name, draw in pictures.items():
-            save_figure(draw(), directory.stage(f"{name}.png"))
+        with beside([partial(save, name) for name in pictures]):
+            for name, table in tables.items():
+                write_run_table(table, directory.stage(f"{name}.csv"))
+            directory.stage("resolved.yaml").write_text(resolved_text(resolved), encoding="utf-8")
+            directory.stage("summary.json").write_text(
+                json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
     except OSError as error:
         raise directory.unwritable(error) from None

@@ -9,7 +9,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from simulator.output.processes import begin_forked, stop_forked
+from simulator.output.processes import begin_forked, can_fork, cores, stop_forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,11 +79,6 @@ class ForkedPool:
         return self._pool
 
 
-def can_fork() -> bool:
-    """Whether processes can inherit what this one has loaded."""
-    return "fork" in multiprocessing.get_all_start_methods()
-
-
 def side_by_side(
     calls: Sequence[Callable[[], Result]], *, workers: int | None = None
 ) -> Iterator[Result]:
@@ -97,7 +92,7 @@ def side_by_side(
     workers:
         Processes; ``None``: one per core. [processes]
     """
-    processes = min(workers or os.cpu_count() or 1, len(calls))
+    processes = min(workers or cores(), len(calls))
     if processes < 2 or not can_fork():
         for call in calls:
             yield call()

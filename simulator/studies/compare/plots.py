@@ -99,7 +99,7 @@ def _draw_ratio(
     if not low < high:
         axes.plot([], [], color=colour, label=f"{side.name}: no speed in common")
         return np.empty(0)
-    x = np.linspace(low, high, 400)
+    x = np.linspace(low, high, 150)
     ratio = mine.values(np.maximum(x, mine.x[0])) / other.values(np.maximum(x, other.x[0]))
     label = f"{side.name}, simulated"
     axes.plot(x, ratio, color=colour, linewidth=1.8, linestyle=DASHES, label=label)

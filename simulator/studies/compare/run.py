@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-import pandas as pd
-
 from simulator.analysis.objectives import NO_LIMIT, stated_limits
 from simulator.output.text_tables import records_of
 from simulator.studies.changes import changes_of
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from hwmodels.economics import Tier
@@ -93,6 +92,8 @@ class ComparisonResult:
 
     def runs(self) -> pd.DataFrame:
         """Every run behind the curves."""
+        import pandas as pd
+
         return pd.concat([side.runs for side in self.sides], ignore_index=True)
 
     @property
@@ -239,6 +240,8 @@ def run_comparison(
         prunes=not every,
         on_progress=on_progress,
     )
+    import pandas as pd  # what runs beside the runs has loaded it by now
+
     used = swepts[0].limits
     for each, swept in zip(systems, swepts, strict=True):
         messages += [f"{each.name}: {message}" for message in swept.messages]

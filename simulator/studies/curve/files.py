@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.columns import RUN
+from simulator.output.processes import beside
 from simulator.output.resolved_file import resolved_text
 from simulator.scenario.settings_file import REPORTED
 from simulator.studies.next_runs import candidate_runs
@@ -80,13 +81,11 @@ def write_run(
         If a file cannot be written.
     """
     try:
-        directory.stage("resolved.yaml").write_text(_resolved_yaml(result), encoding="utf-8")
-        directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
-        _write_points(directory, result)
-        with ThreadPoolExecutor(1) as thread:  # PyArrow compresses while Matplotlib draws
-            requests = thread.submit(_write_requests, directory, result)
-            _draw(directory, result, measured=measured)
-            requests.result()
+        with beside([partial(_draw, directory, result, measured=measured)]):
+            directory.stage("resolved.yaml").write_text(_resolved_yaml(result), encoding="utf-8")
+            directory.stage("summary.json").write_text(summary_json(result), encoding="utf-8")
+            _write_points(directory, result)
+            _write_requests(directory, result)
     except OSError as error:
         raise directory.unwritable(error) from None
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from simulator.output.processes import run_in_processes
-from simulator.studies.processes import ForkedPool, can_fork
+from simulator.output.processes import can_fork, run_in_processes
+from simulator.studies.processes import ForkedPool
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from simulator.output.processes import begin_forked, stop_forked
+from simulator.output.processes import begin_forked, can_fork, cores, stop_forked
 from simulator.studies.sweep.chosen import ChosenPoints
 from simulator.studies.sweep.planner import LONG
 from simulator.studies.sweep.points import figure_of, simulate_point
@@ -76,8 +76,7 @@ def run_side_by_side(
     def bar_of(concurrency: int) -> Bar | None:
         return planner.bar_of(concurrency) if isinstance(planner, ChosenPoints) else None
 
-    processes = os.cpu_count() or 1
-    forks = "fork" in multiprocessing.get_all_start_methods()
+    processes = cores()
     largest = max((max(each.sweep.concurrencies) for each in planner.sweeps), default=0)
     tell()
     # what a first run or estimate loads and tabulates, processes inherit
@@ -85,7 +84,7 @@ def run_side_by_side(
         while (lacking := planner.without_estimate()) is not None:
             each, concurrency = lacking
             take(each, concurrency, _simulate(each, concurrency, keep_records))
-    if processes < 2 or largest < LONG or not forks:
+    if processes < 2 or largest < LONG or not can_fork():
         while (task := planner.next_point(busy=[], processes=1)) is not None:
             own, clients = task
             take(own, clients, _simulate(own, clients, keep_records, bar_of(clients)))

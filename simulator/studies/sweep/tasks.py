@@ -8,6 +8,7 @@ from itertools import groupby
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.processes import cores
 from simulator.studies.sweep.executors import LocalExecutor
 from simulator.studies.sweep.points import figure_of
 from simulator.studies.sweep.segments import run_segments, run_segments_elsewhere
@@ -64,12 +65,10 @@ def _figure(sweep: ConcurrencySweep, points: Mapping[int, Mapping[str, Any]]) ->
 
 def local_executor(sweeps: Sequence[ConcurrencySweep], *, workers: int | None) -> LocalExecutor:
     """As many processes as there are cores, or as are asked for, but no more than pay."""
-    from joblib import cpu_count
-
     alike = [len(list(group)) for _, group in groupby(sorted(each.table_key for each in sweeps))]
     tasks = sum(ceil(count / _SEGMENTS_PER_TASK) for count in alike)
     most = sum(len(each.concurrencies) for each in sweeps)
-    return LocalExecutor(min(workers or cpu_count(), tasks, ceil(most / _RUNS_PER_PROCESS)))
+    return LocalExecutor(min(workers or cores(), tasks, ceil(most / _RUNS_PER_PROCESS)))
 
 
 def run_points(
