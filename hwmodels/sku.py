@@ -246,7 +246,8 @@ class Sku(_Quantities):
         ------
         UserError
             If a field is unknown or informative (`informative_fields`), or a value is not a
-            positive number within its bounds.
+            positive number within its bounds, or below a thousandth of the chip's, as figures in
+            GB or TB/s are.
         """
         units = figure_fields()
         figures = dict(self.figures)
@@ -260,6 +261,8 @@ class Sku(_Quantities):
                 )
             number = _positive(name=name, value=value, unit=units[name])
             old = figures.get(name)
+            if old is not None:
+                _check_unit(name, number, old=old, unit=units[name])
             note = f"replaces {old.value:g} {old.unit} ({old.kind})" if old else "was unknown"
             figures[name] = Figure(value=number, unit=units[name], kind="user", note=note)
         identity = {name: getattr(self, name) for name in _identity_fields()}
@@ -267,6 +270,19 @@ class Sku(_Quantities):
             return Sku.model_validate({**identity, "figures": figures})
         except ValidationError as error:
             raise invalid_data(source=f"override of {self.key}", error=error) from None
+
+
+def _check_unit(name: str, value: float, *, old: Figure, unit: str) -> None:
+    """Refuse a rate or size that was meant in another unit; latencies may fall to nothing."""
+    if unit in _SIZES and value < _LEAST_SHARE * old.si:
+        raise UserError(
+            f"{name} is {value:g} {unit}, below a thousandth of the chip's {old.si:.4g} {unit}; "
+            f"fields are in SI units, as in {name}={old.si:.4g}"
+        )
+
+
+_SIZES = ("B", "B/s", "FLOP/s", "OP/s", "Hz")
+_LEAST_SHARE = 1e-3
 
 
 @lru_cache(maxsize=1)

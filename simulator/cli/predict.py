@@ -35,12 +35,18 @@ def predict(
     from simulator.output.csv_table import check_writable, read_run_table, write_run_table
     from simulator.output.kept_work import inputs_digest, kept_beside
     from simulator.studies.predict.run import predict_table
+    from workloads.errors import UserError
 
     if workload is not None:
         _predict_sessions(
             runs, out=out, calibration=calibration, workload=workload, workers=workers
         )
         return
+    if runs.suffix in (".json", ".jsonl"):
+        raise UserError(
+            f"{runs} is JSON; predict takes a CSV table of configurations, and simulate score "
+            f"predicts and compares results of clients: simulate score {runs}"
+        )
     table = read_run_table(runs)
     check_writable(out)
     kept = kept_beside(out, inputs=inputs_digest("predict", calibration))

@@ -125,6 +125,15 @@ def _outside_graphs(found: Sequence[dict[str, str]]) -> str:
     )
 
 
+def _no_graphs(found: Sequence[dict[str, str]]) -> str:
+    labels = ", ".join(dict.fromkeys(each["label"] for each in found))
+    fixes = dict.fromkeys(each["fix"] for each in found)
+    return (
+        f"no graphs at this software level: decode steps of {labels} pay for every launch; "
+        f"{'; '.join(fixes)}"
+    )
+
+
 def _prices(found: Sequence[dict[str, str]]) -> str:
     told = "; ".join(f"{each['name']} {each['value']} ({each['why']})" for each in found)
     return f"economics {found[0]['file']}: {told}"
@@ -164,6 +173,13 @@ _ALIKE = (
         _forms,
     ),
     _Alike(
+        re.compile(
+            _WHO + r"no graphs at this software level: decode steps of (?P<label>\S+) pay for "
+            r"every launch; (?P<fix>.+)"
+        ),
+        _no_graphs,
+    ),
+    _Alike(
         re.compile(_WHO + r"(?P<name>\S+) follows the load: (?P<why>.+)"),
         _followers,
     ),
@@ -195,7 +211,7 @@ _RANKS = (
     (r"KV tokens|KV of", 6),
     (r"were not run", 7),
     (r"as best deployed", 8),
-    (r"step token budgets|running cap|outside graphs|predictions were compared", 0),
+    (r"step token budgets|running cap|graphs|predictions were compared", 0),
     (r"engine \S+ stands in", 1),
     (r"no run|rests? on|nobody is known|no dated run|efficiencies|no recipe on", 2),
     (r"drafts|acceptance", 3),

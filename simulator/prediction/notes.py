@@ -33,7 +33,12 @@ def binding_limits(assembly: Assembly, configuration: RunConfiguration) -> tuple
         )
     tokens = min(requests, cap) * (configuration.drafts + 1)
     graph = assembly.models[-1].plan.graph_max_tokens
-    if tokens > graph:
+    if not graph and tokens:
+        found.append(
+            f"no graphs at this software level: decode steps of {pool.layout.label} pay for every "
+            f"launch; --engine-set {engine.graph_setting}=N has them captured"
+        )
+    elif tokens > graph:
         found.append(
             f"decode steps of {pool.layout.label} beyond {graph:,} tokens a rank run outside "
             f"graphs: raise {engine.graph_setting} with --engine-set {engine.graph_setting}=N"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
+_SAME = 5e-3
+"""By how much a ratio may differ from 1 and still print as 1.00. [-]"""
 COMPARED = ("total_tput_per_gpu", "median_tpot_s", "median_ttft_s")
 """Figures that are set beside those of the unchanged chip."""
 
@@ -158,6 +160,18 @@ def changes_table(changes: Sequence[Change]) -> Table:
             ]
         table.add_row(*cells, *([] if told else [change.changed]))
     return table
+
+
+def changes_remark(changes: Sequence[Change]) -> str:
+    """That a change shows at no point, and why that may be; empty where it does."""
+    ratios = [ratio for one in changes for name in COMPARED if (ratio := one.ratio(name))]
+    if not ratios or any(abs(ratio - 1.0) > _SAME for ratio in ratios):
+        return ""
+    return (
+        "the change binds at none of these points, which are deployments of the unchanged chip: "
+        "what more memory or a larger limit lets fit is more clients (--concurrency) and other "
+        "layouts (--tp, --ep)"
+    )
 
 
 def _unchanged_load(row: Row, *, base: Scenario, with_software: bool) -> Scenario:

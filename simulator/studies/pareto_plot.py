@@ -119,7 +119,7 @@ def pareto_figure(
         title=TITLE,
         x_label=X_LABEL,
         y_label=Y_LABEL,
-        hint="labels: layout, concurrency after c",
+        hint="labels: layout, concurrency after c; the table names engine and speculation of each",
     )
     styles = styles_of(series)
     colours = colours_of(series)

@@ -8,7 +8,7 @@ from hwmodels.sku import load_sku
 from simulator.cli.main import run
 from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
-from simulator.studies.changes import changes_of, changes_table
+from simulator.studies.changes import changes_of, changes_remark, changes_table
 from simulator.studies.curve.run import explore_curve
 from simulator.studies.sweep.run import changes_of_sweep, run_sweep
 
@@ -32,6 +32,7 @@ def test_a_change_to_what_is_already_so_changes_nothing():
         assert change.changed.startswith("hbm_bytes_per_s")
         for name in change.after:
             assert change.ratio(name) == 1.0
+    assert "binds at none of these points" in changes_remark(result.changes)
 
 
 def test_the_unchanged_points_are_those_of_a_run_of_their_own(tmp_path):
@@ -46,6 +47,7 @@ def test_the_unchanged_points_are_those_of_a_run_of_their_own(tmp_path):
         assert change.ratio("total_tput_per_gpu") > 1.02
         assert change.ratio("median_tpot_s") < 0.98
     assert "hbm_bytes_per_s 1.6e+13" in str(changes_table(changes).title)
+    assert changes_remark(changes) == ""
 
 
 def test_a_point_that_the_unchanged_chip_cannot_run_says_so():

@@ -18,6 +18,7 @@ from simulator.serving.records import read_records
 from simulator.studies.load.request import build_load
 from simulator.studies.load.requests import load_requests
 from simulator.studies.load.run import run_load
+from simulator.studies.load.text import drain_line
 from workloads.errors import UserError
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"
@@ -119,6 +120,14 @@ def test_goodput_is_joint():
         goodput.joint_share * found.metrics.requests_per_s
     )
     assert found.metrics.requests == 200 - found.replications[0].warm_up
+
+
+def test_time_after_the_last_arrival_is_told_where_it_lowers_what_is_served():
+    """24 of 30 requests a second were served by a fleet that kept up with them."""
+    short = run_load(**SMALL, rate=5.0, requests=40)
+    assert short.metrics.requests_per_s < 0.95 * short.replications[0].offered_per_s
+    assert "pass after the last request has come" in drain_line(short)
+    assert drain_line(run_load(**SMALL, concurrency=4)) == ""
 
 
 def test_a_load_without_steady_state_says_so():

@@ -155,6 +155,10 @@ def test_a_fleet_of_a_pair_is_bought_in_whole_units_of_both_kinds():
     assert unit.chips(5) == (80, 144)
     assert fleet.gpus == 224
     assert fleet.text == "b200 10 nodes, gb300 2 racks"
+    sizes = {"b200": 80, "gb300": 144}
+    dollars = [n * prices.for_sku(key).usd_per_gpu_hour() for key, n in sizes.items()]
+    assert f"(b200 ${dollars[0]:,.0f}/h, " in fleet.of_both
+    assert f"gb300 ${dollars[1]:,.0f}/h, " in fleet.of_both
     assert fleet.usd_per_h == pytest.approx(
         80 * prices.for_sku("b200").usd_per_gpu_hour()
         + 144 * prices.for_sku("gb300").usd_per_gpu_hour()

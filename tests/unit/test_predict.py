@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from simulator.analysis.metrics import Distribution, RunMetrics
+from simulator.cli.main import run as run_command
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.output.csv_table import read_run_table, write_run_table
 from simulator.scenario.configuration import RunConfiguration, RunResult
@@ -130,6 +131,12 @@ class TestTable:
             "bottleneck",
             "message",
         )
+
+    def test_a_result_in_json_is_sent_to_score(self, tmp_path, capsys) -> None:
+        path = tmp_path / "agg.json"
+        path.write_text("{}", encoding="utf-8")
+        assert run_command(["predict", str(path), "--out", str(tmp_path / "p.csv")]) == 2
+        assert f"simulate score {path}" in capsys.readouterr().err
 
     def test_a_chip_of_two_devices_says_what_its_ranks_are(self) -> None:
         """TP8 of a TPU v7 is four chips for engines, eight here."""

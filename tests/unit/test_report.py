@@ -16,6 +16,7 @@ import simulator as sim
 from simulator.cli.main import run
 from simulator.studies.report import build as report_build
 from simulator.studies.report import report
+from simulator.studies.report.tables import point_tables
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -112,6 +113,16 @@ def test_tables_hold_every_point_without_the_script(page, two):
     for text in ("3,000", "2,400–3,900", "DEP8", "decode: HBM bandwidth", "calibrated"):
         assert text in page.texts
     assert "6 simulated" in " ".join(page.texts)
+
+
+def test_points_of_a_curve_of_several_engines_name_theirs(tmp_path):
+    mixed = ["vllm", "vllm", "trt", "trt", "trt"]
+    path = write_run(tmp_path / "mixed", skus=("b200",), engine=mixed, spec="mtp:1", series="best")
+    tables = point_tables(report(path).points)
+    assert ">engine</th>" in tables
+    assert tables.count(">trt mtp:1</td>") == 3
+    alone = report(write_run(tmp_path / "one", skus=("b200",), series="best"))
+    assert ">engine</th>" not in point_tables(alone.points)
 
 
 def _order_of_rows(made):

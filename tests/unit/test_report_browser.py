@@ -1,9 +1,11 @@
 """The page of a report in a real browser: it draws, answers to pointer, keys and filters, and
 asks the network for nothing."""
 
+import inspect
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +121,25 @@ def places(browser, axis):
     at = [float(each.get_attribute(axis)) for each in found(browser, f"text.{axis}-tick")]
     below = {"x": 0, "y": 4}[axis]  # the text's baseline is below its grid line
     return np.array(words, dtype=float), np.array(at) - below
+
+
+def test_a_band_lies_between_frontiers_where_widths_differ(page):
+    """Corners joined point by point tore the band apart beside a narrow one."""
+    front = [
+        {"x": 10, "y": 100, "x_lo": 9, "x_hi": 11, "y_lo": 90, "y_hi": 110},
+        {"x": 20, "y": 50, "x_lo": 5, "x_hi": 60, "y_lo": 12, "y_hi": 150},
+        {"x": 30, "y": 20, "x_lo": 29, "x_hi": 31, "y_lo": 19, "y_hi": 21},
+    ]
+    source = Path(inspect.getfile(report)).with_name("curves.js").read_text(encoding="utf-8")
+    axes = 'const X = {key: "x", band: "x", rises: true}, '
+    axes += 'Y = {key: "y", band: "y", rises: true, power: 1};'
+    asked = f"{source}\n{axes} return corners(arguments[0], X, Y);"
+    for edge in page.execute_script(asked, front):
+        speeds, rates = zip(*edge, strict=True)
+        assert list(speeds) == sorted(speeds)
+        assert list(rates) == sorted(rates, reverse=True)
+    low, high = page.execute_script(asked, front)
+    assert (low, high) == ([[9, 90], [29, 19]], [[60, 150]])
 
 
 def test_it_draws_every_point_hollow_if_simulated_and_filled_if_measured(page, made):

@@ -243,6 +243,8 @@ def test_override_of_a_rate_changes_nothing_else(key: str, factor: float) -> Non
         ({"hbm_bytes_per_s": float("inf")}, "must be a positive number"),
         ({"hbm_bytes_per_s": "fast"}, r"hbm_bytes_per_s is 'fast'; it must be a positive number"),
         ({"hbm_bytes_per_s": True}, "must be a positive number"),
+        ({"hbm_usable_bytes": 298.0}, r"298 B, below a thousandth of the chip's .* SI units"),
+        ({"hbm_bytes_per_s": 8000}, r"8000 B/s, below a thousandth of the chip's .* SI units"),
         ({"hbm_efficiency": 0.9}, "hbm_efficiency is on record only and changes no figure"),
         ({"scaleup_world": 7.5}, r"override of b200: scaleup_world: .*valid integer"),
     ],

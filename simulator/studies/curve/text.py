@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.analysis.objectives import ONLINE_TTFT_S
 from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, interval, number, table_of_columns
-from simulator.studies.changes import changes_table
+from simulator.studies.changes import changes_remark, changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 from simulator.studies.workload_limits import workload_limit_lines
@@ -68,6 +68,7 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
     out.print()
     if result.changes:
         out.print(changes_table(result.changes))
+        out.print(changes_remark(result.changes), soft_wrap=True)
         out.print()
     out.print(_limits(result), soft_wrap=True)
     beyond = sum(not point["meets_limits"] for point in result.points)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FIGURES = (
     ("requests judged", "requests", ""),
     ("offered", "offered_requests_per_s", "req/s"),
-    ("served", "requests_per_s", "req/s"),
+    ("served, drain included", "requests_per_s", "req/s"),
     ("tokens in and out", "total_tput_per_gpu", "tok/s/GPU"),
     ("tokens out", "output_tput_per_gpu", "tok/s/GPU"),
     ("speed, 1 / median TPOT", "interactivity", "tok/s/user"),
@@ -24,6 +24,8 @@ _FIGURES = (
     ("preemptions", "preemptions", ""),
 )
 _LATENCIES = (("TTFT", "ttft"), ("TPOT", "tpot"), ("latency", "e2el"), ("queue", "queue"))
+_DRAIN_SHARE = 0.02
+"""Share of a run after its last arrival from which it is told. [-]"""
 _STATISTICS = ("mean", "median", "p90", "p99")
 
 
@@ -31,9 +33,11 @@ def print_load(run: LoadRun, *, directory: Path) -> None:
     """Print a load's figures, means over replications with half the width of their intervals."""
     out = console()
     configuration = run.configuration
+    engine, drafts = configuration.engine.label, configuration.drafts
+    how = f"{engine} {configuration.speculation}:{drafts}" if drafts else engine
     out.print(
-        f"{configuration.model} on {configuration.gpus} x {configuration.sku.key} as {run.label}, "
-        f"{run.assembly.software.name}",
+        f"{configuration.model} {configuration.precision.upper()} on {configuration.gpus} x "
+        f"{configuration.sku.key} as {run.label} under {how}, {run.assembly.software.name}",
         soft_wrap=True,
     )
     for title, text in (
@@ -69,9 +73,27 @@ def print_load(run: LoadRun, *, directory: Path) -> None:
     if any(warm_up):
         left_out = ", ".join(map(str, warm_up))
         out.print(f"warm-up left out by MSER-5: {left_out} requests", soft_wrap=True)
+    if drained := drain_line(run):
+        out.print(drained, soft_wrap=True)
     for line in closing_of_load(run):
         out.print(line, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
+
+
+def drain_line(run: LoadRun) -> str:
+    """That an open loop's rates count the time after the last arrival too, where that shows."""
+    one = run.replications[0]
+    if not one.offered_per_s:
+        return ""
+    arriving_s = one.metrics.requests / one.offered_per_s
+    rest_s = one.metrics.duration_s - arriving_s
+    if rest_s < _DRAIN_SHARE * one.metrics.duration_s:
+        return ""
+    return (
+        f"served, tok/s, goodput and in flight are over {number(one.metrics.duration_s)} s, as "
+        f"benchmark clients count: {number(rest_s)} s of them pass after the last request has "
+        "come; with more --requests served comes nearer to offered, unless a queue grows"
+    )
 
 
 def closing_of_load(run: LoadRun) -> list[str]:

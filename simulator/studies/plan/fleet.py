@@ -247,6 +247,22 @@ class Fleet:
         """Price of 730 hours. [USD]"""
         return self._sum(lambda costs: costs.usd_per_gpu_hour(self.tier), per=1 / HOURS_PER_MONTH)
 
+    @property
+    def of_both(self) -> str:
+        """Dollars and megawatts of either kind of chip in brackets; empty where there is one."""
+        if self.prefill_costs is None:
+            return ""
+        told = []
+        for chips, costs in zip(
+            self.unit.chips(self.units), (self.prefill_costs, self.costs), strict=True
+        ):
+            usd = _total(chips, costs.usd_per_gpu_hour(self.tier))
+            mw = _total(chips, meter_kw(costs), per=1e3)
+            price = "no price known" if usd is None else f"${usd:,.0f}/h"
+            power = "no power known" if mw is None else f"{mw:.3g} MW"
+            told.append(f"{costs.sku} {price}, {power}")
+        return f" ({'; '.join(told)})"
+
     def within(self, most: float, *, measure: Callable[[Fleet], float | None]) -> Fleet:
         """The largest fleet of whole units whose chips, dollars or watts stay within a budget."""
         low, high = 0, 1

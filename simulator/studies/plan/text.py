@@ -239,7 +239,9 @@ def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
         f"{now.interactivity:.1f} tok/s/user, p90 TTFT {now.ttft.p90_s:.2f} s"
     )
     power = "" if fleet.utility_mw is None else f", {fleet.utility_mw:.3g} MW"
-    return f"{title}: {row.sku_name} as {row.label}: {size}{power}, {money}; {served}"
+    return (
+        f"{title}: {row.sku_name} as {row.label}: {size}{power}, {money}{fleet.of_both}; {served}"
+    )
 
 
 def _percent(share: float) -> str:

@@ -82,8 +82,7 @@ function draw() {
   const line = [];
   for (const [s, edges] of bands) {
     if (!edges.length) continue;
-    const outline = [...curve(edges[0], Y.power), ...curve(edges[1], Y.power).reverse()];
-    el(inside, "path", { class: "band", d: `M${path(outline)}Z`, fill: data.series[s].colour,
+    el(inside, "path", { class: "band", d: `M${path(outline(edges, X, Y))}Z`, fill: data.series[s].colour,
       "fill-opacity": 0.13 });
   }
   for (const [s, front] of fronts) {

@@ -31,7 +31,7 @@ function slopes(x, y) {
 // Through knots [x, y] of ascending and distinct x; a metric that is a reciprocal of throughput
 // is interpolated by the throughput.
 function curve(knots, power) {
-  if (knots.length < 2) return knots;
+  if (knots.length < 2) return [...knots];
   const x = knots.map((k) => k[0]), y = knots.map((k) => k[1] ** power), m = slopes(x, y);
   const fine = [];
   for (let i = 0; i + 1 < x.length; i++) {
@@ -46,7 +46,8 @@ function curve(knots, power) {
   return [...fine, knots[knots.length - 1]];
 }
 
-// The slow and the fast corner of each point's band: a slower step lowers speed and throughput.
+// The frontiers of the slow and of the fast corners of bands: a slower step lowers speed and
+// throughput, as in simulator/studies/pareto_plot.py.
 function corners(front, X, Y) {
   if (!X.band || !Y.band) return [];
   const known = front.filter(
@@ -54,11 +55,22 @@ function corners(front, X, Y) {
   if (known.length < 2) return [];
   return ["lo", "hi"].map((end) => {
     const across = X.rises ? end : end === "lo" ? "hi" : "lo";
-    const knots = known.map((p) => [
-      p[`${X.band}_${across}`], p[Y.key] * (p[`${Y.band}_${end}`] / p[Y.band]) ** Y.power]);
-    knots.sort((a, b) => a[0] - b[0]);
-    return knots.filter((k, i) => i === 0 || k[0] > knots[i - 1][0]);
+    const spots = known.map((p) => ({
+      [X.key]: p[`${X.band}_${across}`],
+      [Y.key]: p[Y.key] * (p[`${Y.band}_${end}`] / p[Y.band]) ** Y.power }));
+    const edge = frontier(spots, X, Y).map((spot) => [spot[X.key], spot[Y.key]]);
+    edge.slowest = (X.rises ? Math.min : Math.max)(...spots.map((spot) => spot[X.key]));
+    return edge;
   });
+}
+
+// Around a band; from the slowest run on, a lower speed gives no less.
+function outline([low, high], X, Y) {
+  const slow = low.slowest, at = (edge) => [slow, (X.rises ? edge[0] : edge[edge.length - 1])[1]];
+  const edges = [curve(low, Y.power), curve(high, Y.power)];
+  if (X.rises) edges.forEach((edge, i) => edge.unshift(at([low, high][i])));
+  else edges.forEach((edge, i) => edge.push(at([low, high][i])));
+  return [...edges[0], ...edges[1].reverse()];
 }
 
 function marker(code, x, y, r) {

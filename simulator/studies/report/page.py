@@ -9,6 +9,7 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from simulator.output.note_text import grouped
 from simulator.studies.curve.text import meaning_of
 from simulator.studies.report.tables import (
     comparison_table,
@@ -162,7 +163,7 @@ def _notes(points: pd.DataFrame, *, sources: Sequence[Source], notes: Sequence[s
     lines = [f"prediction: {', '.join(kinds)}; {meaning_of(kinds)}", *notes]
     for source in sources:
         name = f"{source.name}: " if len(sources) > 1 else ""
-        lines += [f"{name}{message}" for message in source.messages]
+        lines += [f"{name}{message}" for message in grouped(source.messages)]
     items = "\n".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(lines))
     return f"<ul>\n{items}\n</ul>"
 

@@ -169,7 +169,8 @@ def source_of(run: Reportable) -> Source:
 def _of_directory(path: Path) -> Source:
     if not path.is_dir():
         problem = "is no directory" if path.exists() else "does not exist"
-        raise UserError(f"{path} {problem}; name a directory that {WRITERS} wrote")
+        measured = "; measured runs go with --overlay" * path.is_file()
+        raise UserError(f"{path} {problem}; name a directory that {WRITERS} wrote{measured}")
     summary_file, comparison_file = path / "summary.json", path / "comparison.csv"
     points_file = next(
         (file for name in ("points.parquet", "points.csv") if (file := path / name).exists()), None

@@ -45,6 +45,7 @@ def _title(name: str) -> str:
 
 POINT_COLUMNS: tuple[tuple[str, Cell], ...] = (
     (_title("label"), _text("label")),
+    ("engine", _text("how")),
     (_title("concurrency"), _whole("concurrency")),
     (_title("gpus"), _whole("gpus")),
     (_title("interactivity"), _figure("interactivity")),
@@ -131,12 +132,21 @@ def table(
     )
 
 
+def _with_engines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Points with the engine and speculation of each, where a curve has several; else blank."""
+    if "engine" not in rows or "spec" not in rows:
+        return rows.assign(how="")
+    drafts = rows["spec"].where(rows["spec"] != "none", "").astype(str)
+    how = (rows["engine"].astype(str) + " " + drafts).str.strip()
+    return rows.assign(how=how if how.nunique() > 1 else "")
+
+
 def point_tables(points: pd.DataFrame) -> str:
     """The points of each curve by ascending speed, dominated ones faint."""
     parts = []
     headers = [header for header, _ in POINT_COLUMNS]
     for position, (name, rows) in enumerate(points.groupby("series", sort=False)):
-        ordered = rows.sort_values("interactivity")
+        ordered = _with_engines(rows.sort_values("interactivity"))
         best = ordered["on_frontier"].tolist()
         cells = [[cell(row) for _, cell in POINT_COLUMNS] for row in ordered.to_dict("records")]
         body = table(

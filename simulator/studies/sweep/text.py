@@ -14,7 +14,7 @@ from simulator.output.text_tables import (
     refusal_lines,
     table_of_columns,
 )
-from simulator.studies.changes import changes_table
+from simulator.studies.changes import changes_remark, changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 from simulator.studies.next_runs import candidate_runs
@@ -93,6 +93,7 @@ def print_sweep(
     if changes:
         out.print()
         out.print(changes_table(changes))
+        out.print(changes_remark(changes), soft_wrap=True)
     lines = [""]
     if result.settings.concurrency is None:
         lines += [ENDS, ""]
