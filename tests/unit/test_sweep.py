@@ -75,7 +75,7 @@ def test_other_texts_are_refused_with_the_field_named(text):
         ({"sku": "b200", "economics": ["2030-01"]}, "economics '2030-01' is unknown"),
         ({"sku": "b200", "overrides": {"hbm": 1.0}}, "did you mean hbm_bytes"),
         (
-            {"sku": "b200", "overrides": {"hbm_usable_bytes": [1.0, -1.0]}},
+            {"sku": "b200", "overrides": {"hbm_usable_bytes": [1e11, -1.0]}},
             "must be a positive number",
         ),
         ({"sku": "b200", "prefill": "0-2", "decode": 0}, "decode is 0"),
