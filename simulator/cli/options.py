@@ -43,14 +43,6 @@ Out = Annotated[
 PointsJson = Annotated[
     bool, typer.Option("--json", help="Print the points as JSON instead of the table.")
 ]
-TtftP90 = Annotated[
-    float | None,
-    typer.Option(
-        "--ttft-p90",
-        metavar="SECONDS",
-        help="Leave runs with a longer p90 TTFT off the best layout; default: any.",
-    ),
-]
 NoTtftLimit = Annotated[
     bool,
     typer.Option(

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli import options
-from simulator.cli.agentx import session_flags, sessions_only
+from simulator.cli.agentx import check_no_limits, session_flags, sessions_only
 from simulator.cli.flags import flag, lists_of, one_each, takes
 from simulator.cli.parsing import numbers, parse_concurrency
 from simulator.scenario.declared import HOST, POOLS, SCENARIO
+from simulator.scenario.declared_limits import LIMITS
 from simulator.studies.agentx.declared import AGENTX
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from simulator.analysis.objectives import Objectives
 
 
 @takes(
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     flag(
         SCENARIO["engine"],
         metavar="NAME",
-        text="Serving engine, without a date: its dates follow.",
+        text="Serving engine, without a date: its dates follow; default: as best deployed today.",
     ),
     *one_each(SCENARIO, "precision"),
     *lists_of(SCENARIO, "tp", "ep"),
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
         "seed",
         "calibration",
     ),
+    *one_each(POOLS, "disaggregated"),
+    *one_each(LIMITS, *LIMITS),
     *one_each(AGENTX, "trees", "kv_offload", "protocol"),
     command="timeline",
 )
@@ -60,7 +65,7 @@ def timeline(
             help="Closed-loop clients to follow, on the best layout; default 64.",
         ),
     ] = None,
-    ttft_p90: options.TtftP90 = None,
+    no_ttft_limit: options.NoTtftLimit = False,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
     every: options.All = False,
@@ -80,9 +85,11 @@ def timeline(
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
+        check_no_limits(given)
         stated = {
+            "--disaggregated or --aggregated": given.pop("disaggregated") is not None,
             "--clients": clients,
-            "--ttft-p90": ttft_p90,
+            "--no-ttft-limit": no_ttft_limit or None,
             "--workers": workers,
             "--all": every or None,
         }
@@ -96,12 +103,14 @@ def timeline(
         return
     if given["sku"] is None and scenario is None:
         raise UserError("no SKU is given; name one with --sku, as in --sku mi355x")
+    limits = options.frontier_limits(given, no_limit=no_ttft_limit, scenario=scenario)
     speeds = None if at is None else numbers(at, flag="--at") or []
     counts = None if clients is None else list(parse_concurrency(clients) or ())
     _run(
         flags=given,
         file=scenario,
-        question={"at": speeds, "clients": counts, "ttft_p90_s": ttft_p90},
+        question={"at": speeds, "clients": counts},
+        limits=limits,
         workers=workers,
         every=every,
         out=out,
@@ -135,6 +144,7 @@ def _run(
     flags: dict[str, Any],
     file: Path | None,
     question: dict[str, Any],
+    limits: Objectives | None,
     workers: int | None,
     every: bool,
     out: Path | None,
@@ -148,7 +158,8 @@ def _run(
 
     settings = build_sweep(flags=flags, file=swept_file(file))
     names = [*settings.values["sku"], *filter(None, settings.values["engine"])]
-    path = out or default_directory("timeline", names, settings=settings.to_dict() | question)
+    asked = settings.to_dict() | question | {"limits": str(limits)}
+    path = out or default_directory("timeline", names, settings=asked)
     with kept_runs(path) as (directory, on_progress):
         result = run_timeline(
             flags=flags,
@@ -157,6 +168,7 @@ def _run(
             workers=workers,
             every=every,
             on_progress=on_progress,
+            limits=limits,
             **question,
         )
         write_result(

@@ -20,6 +20,7 @@ from simulator.scenario.candidates import (
     within_gpus,
 )
 from simulator.scenario.configure import parse_speculation
+from simulator.scenario.grid import LAYOUT_FIELDS
 from simulator.scenario.target import changed_sku, resolve_target, runs_on
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
@@ -146,11 +147,14 @@ class Competition:
         Why forms are left out, by their labels.
     message:
         Which forms compete and what each rests on; empty where the engine is named.
+    forms:
+        All forms that are known; none: the default engine stands in.
     """
 
     competitors: tuple[Competitor, ...]
     refused: dict[str, str]
     message: str
+    forms: tuple[DeployedForm, ...] = ()
 
 
 def forms_note(target: Target, *, calibration: Path | None) -> str:
@@ -165,14 +169,24 @@ def forms_note(target: Target, *, calibration: Path | None) -> str:
         return ""
     return (
         f"engine {target.engine.engine.label} stands in, {target.engine_reason}; the SKU is also "
-        f"deployed as {', '.join(others)}: name one with --engine and --spec; curve, compare, plan "
-        "and search let all compete"
+        f"deployed as {', '.join(others)}: name one with --engine and --spec, or leave the layout "
+        "out to let all compete"
     )
 
 
 def is_open(settings: SweepSettings, load: Scenario) -> bool:
     """Whether a question leaves the engine, and so how a SKU is deployed, open."""
     return load.engine is None and not settings.pools.is_stated
+
+
+def is_all_open(settings: SweepSettings, load: Scenario) -> bool:
+    """Whether it leaves layouts and server settings, which are an engine's own, open too."""
+    layouts = [settings.values[name] for name in LAYOUT_FIELDS]
+    return (
+        is_open(settings, load)
+        and not settings.engine_settings
+        and all(values == (None,) for values in layouts)
+    )
 
 
 def competing(settings: SweepSettings, load: Scenario) -> Competition:
@@ -253,6 +267,7 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
         refused=refused,
         message=f"{found[0].target.label} as best deployed, of {told}; pin one with --engine and "
         "--spec",
+        forms=forms,
     )
 
 

@@ -3,12 +3,18 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
+from simulator.scenario.grid import build_sweep
 from simulator.scenario.settings import build_scenario
-from simulator.studies.timeline.run import run_timeline, software_dates, timeline
+from simulator.studies.sweep.choosing import Point
+from simulator.studies.timeline.choosing import DateChoice
+from simulator.studies.timeline.dates import dated_deployments, software_dates
+from simulator.studies.timeline.plots import days_of
+from simulator.studies.timeline.run import run_timeline, timeline
 from workloads.errors import UserError
 
 FLAGS = {"sku": "mi355x", "engine": "sglang", "tp": 8, "ep": 8, "concurrency": [1, 64]}
@@ -50,7 +56,8 @@ def test_figures_are_those_of_the_runs_of_the_date(followed):
     result, _ = followed
     runs, table = result.swept.runs, result.frame()
     for one in result.dates:
-        mine = runs[runs["engine"] == f"sglang@{one.date}"]
+        known = runs[runs["engine"] <= f"sglang@{one.date}"]
+        mine = known[known["engine"] == known["engine"].max()]
         cells = table[table["date"] == one.date].set_index(["basis", "value"])
         peak = cells.loc[("peak", np.nan), "total_tput_per_gpu"]
         assert peak == mine["total_tput_per_gpu"].max()
@@ -59,6 +66,49 @@ def test_figures_are_those_of_the_runs_of_the_date(followed):
         expected = Frontier.of(mine["interactivity"], mine["total_tput_per_gpu"]).at(40.0)
         found = cells.loc[("interactivity", 40.0), "total_tput_per_gpu"]
         assert np.isnan(found) if expected is None else found == expected
+
+
+def test_dates_on_which_nothing_changes_share_their_runs(followed):
+    """2026-07-06 records the settings that were assumed from 2026-05-21 on."""
+    dated = dated_deployments(build_sweep(flags={**FLAGS, "engine": ["sglang"]}))
+    assert dated.in_force["2026-07-06"] == dated.in_force["2026-05-21"]
+    assert dated.in_force["2026-05-10"] != dated.in_force["2026-05-21"]
+    result, _ = followed
+    assert "sglang@2026-07-06" not in set(result.swept.runs["engine"])
+    table = result.frame().set_index(["date", "basis", "value"])["total_tput_per_gpu"]
+    assert table["2026-07-06"].equals(table["2026-05-21"])
+
+
+def test_a_sku_alone_is_followed_as_it_is_best_deployed():
+    dated = dated_deployments(build_sweep(flags={"sku": "mi355x"}))
+    engines = {str(one.load.engine).partition("@")[0] for one in dated.plan.sweeps}
+    spec = {one.load.spec for one in dated.plan.sweeps}
+    assert (engines, spec) == ({"atom"}, {"mtp"})
+    told = " ".join(dated.plan.messages)
+    assert "as best deployed" in told
+    assert "ahead of" in told
+    assert "others with dated software: sglang (2026-04-25" in told
+    pinned = dated_deployments(build_sweep(flags={"sku": "mi355x", "spec": "none"}))
+    assert {one.load.spec for one in pinned.plan.sweeps} == {"none"}
+
+
+def test_of_a_frontier_only_what_moves_a_followed_figure_is_wanted():
+    """Two points to either side of a speed, and what may have the most throughput."""
+    points = {1 << k: Point(interactivity=100 / 2**k, tput=100 * 1.8**k) for k in range(9)}
+    choice = DateChoice(estimates={"one": points}, speeds=(30.0,))
+    wanted = {concurrency for _, concurrency in choice.next_points()}
+    assert {1, 2, 4, 8, 256} == wanted  # 100, 50, 25 and 12.5 tok/s/user
+    everything = DateChoice(
+        estimates={"one": points}, speeds=tuple(p.interactivity for p in points.values())
+    )
+    assert {c for _, c in everything.next_points()} == set(points)
+
+
+def test_a_month_counts_as_its_last_day():
+    days = days_of(pd.Series(["2026-05-23", "2026-08", "2026-06-16"]))
+    assert [str(day.date()) for day in days] == ["2026-05-23", "2026-08-31", "2026-06-16"]
+    dates = software_dates(build_scenario(flags={"sku": "mi355x", "engine": "atom"}).scenario)
+    assert [one.day for one in dates] == sorted(one.day for one in dates)
 
 
 def test_working_kernels_are_worth_more_than_any_later_change(followed):
@@ -86,12 +136,15 @@ def test_the_command_prints_a_line_for_each_date(followed, tmp_path, capsys):
     arguments += ["--out", str(tmp_path), "--workers", "1"]
     assert run(arguments) == 0
     text = capsys.readouterr().out
+    assert "p90 TTFT up to 10 s" in text.splitlines()[0]
+    assert "TTFT limit: p90 up to 10 s (--ttft-p90, --no-ttft-limit)" in text
     assert all(f"\n{one.date} " in text for one in followed[0].dates)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"timeline.csv", "timeline.png", "points.csv", "resolved.yaml"} <= names
-    assert run([*arguments, "--json"]) == 0
+    assert run([*arguments, "--json", "--no-ttft-limit"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert [one["date"] for one in summary["dates"]] == [one.date for one in followed[0].dates]
+    assert summary["limits"]["ttft_p90_s"] is None
     assert run([*arguments, "--csv"]) == 0
     assert capsys.readouterr().out == (tmp_path / "timeline.csv").read_text()
 

@@ -18,7 +18,7 @@ from simulator.recipes.choice import find_recipe
 from simulator.scenario.target import resolve_target
 from simulator.studies.agentx.request import points_of
 from simulator.studies.agentx.run import replay_point
-from simulator.studies.timeline.run import SoftwareDate, software_dates
+from simulator.studies.timeline.dates import SoftwareDate, software_dates
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

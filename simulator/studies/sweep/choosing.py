@@ -94,10 +94,14 @@ class Choice:
 
         Depends on what has been shown and not on the order in which it was.
         """
-        near = self._in_turn(self._near_frontier() if self.shown else self._first())
+        near = self._in_turn(self._wanted(self._near_frontier() if self.shown else self._first()))
         if not self.followed:
             return near
         return list(dict.fromkeys((*near, *self._near_best_at_followed())))
+
+    def _wanted(self, points: list[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
+        """Points near the frontier that are asked for: all of them."""
+        return points
 
     def _in_turn(self, points: list[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
         """Points, those of many clients only after fewer, who may put them out of question.
@@ -248,6 +252,11 @@ class Choice:
                 if share >= 1.0 or (concurrency == probe and share >= NEAR)
             ]
         return found
+
+    def _guess(self, name: Hashable, concurrency: int) -> Point:
+        """An estimate with the errors that runs of its deployment have shown."""
+        point = self.estimates[name][concurrency]
+        return _corrected(point, concurrency=concurrency, known=self._known(name))
 
     def _known(self, name: Hashable) -> dict[int, tuple[Point, Point]]:
         """Estimates and runs of a deployment by concurrency, ascending."""

@@ -16,7 +16,6 @@ from simulator.studies.sweep.store import file_name
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
-    from hwmodels.sku import Sku
     from simulator.analysis.objectives import Objectives
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
@@ -87,7 +86,7 @@ def plan_sweep(
                 frontier = one.question if per_engine else load.model_dump_json()
                 frontiers.setdefault(frontier, []).append(one)
             continue
-        named, message = _with_engine(load, sku=sku, settings=settings)
+        named, message = with_engine(load, settings=settings)
         messages += [message] if message else []
         try:
             target = resolve_target(named)
@@ -152,13 +151,14 @@ def _compete(
     return found
 
 
-def _with_engine(load: Scenario, *, sku: Sku, settings: SweepSettings) -> tuple[Scenario, str]:
+def with_engine(load: Scenario, *, settings: SweepSettings) -> tuple[Scenario, str]:
     """A load that names its engine, and why it is that one if nobody named it."""
     if load.engine is not None:
         return load, ""
     target = resolve_target(load)
     engine, reason = target.engine, target.engine_reason
-    label, message = engine.engine.label, f"engine {engine.engine.label} for {sku.key}, {reason}"
+    label, sku = engine.engine.label, target.sku
+    message = f"engine {label} for {sku.key}, {reason}"
     if settings.pools.is_stated:
         stack = orchestrated(engine.engine, sku=sku)
         if stack is not None:

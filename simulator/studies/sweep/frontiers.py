@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simulator.analysis.objectives import Objectives
+    from simulator.prediction.steady import SteadyState
     from simulator.studies.sweep.deployments import SweepPlan
     from simulator.studies.sweep.executors import Executor
 
     Progress = Callable[[int, int, str], None]
+    PlannedBy = Callable[
+        [SweepPlan, Sequence[dict[int, SteadyState] | str], Objectives], ChosenPoints
+    ]
 
 
 def planners_for(
@@ -27,6 +31,7 @@ def planners_for(
     prunes: bool,
     executor: Executor,
     followed: Sequence[int] = (),
+    planned_by: PlannedBy | None = None,
     on_progress: Progress | None = None,
 ) -> list[list[PointPlanner | ChosenPoints]]:
     """Who plans the points of each plan; where points are many, with estimates of all of them.
@@ -38,9 +43,16 @@ def planners_for(
     followed:
         Concurrencies at which the best deployment is asked for, on a frontier or not: few points
         all run then. [requests]
+    planned_by:
+        What plans the points of all frontiers of a plan together, where they are many, from the
+        plan, an estimate of each of its deployments and the limits; ``None``: each on its own.
     """
+    together = [bool(planned_by and prunes and are_many(plan.sweeps)) for plan in plans]
     chosen = [
-        frontier for plan in plans for frontier in plan.frontiers if prunes and are_many(frontier)
+        frontier
+        for plan, is_one in zip(plans, together, strict=True)
+        for frontier in ([plan.sweeps] if is_one else plan.frontiers)
+        if prunes and are_many(frontier)
     ]
     if chosen and on_progress is not None:
         on_progress(0, sum(map(len, chosen)), "deployments, estimates first")
@@ -51,20 +63,25 @@ def planners_for(
             on_progress=on_progress,
         )
     )
-    return [
-        [
-            ChosenPoints(
-                frontier,
-                estimates=[next(estimates) for _ in frontier],
-                limits=limit,
-                followed=followed,
-            )
-            if prunes and are_many(frontier)
-            else PointPlanner(frontier, prunes=prunes and not followed, limits=limit)
-            for frontier in plan.frontiers
-        ]
-        for plan, limit in zip(plans, limits, strict=True)
-    ]
+    found: list[list[PointPlanner | ChosenPoints]] = []
+    for plan, limit, is_one in zip(plans, limits, together, strict=True):
+        if is_one and planned_by is not None:
+            found.append([planned_by(plan, [next(estimates) for _ in plan.sweeps], limit)])
+            continue
+        found.append(
+            [
+                ChosenPoints(
+                    frontier,
+                    estimates=[next(estimates) for _ in frontier],
+                    limits=limit,
+                    followed=followed,
+                )
+                if prunes and are_many(frontier)
+                else PointPlanner(frontier, prunes=prunes and not followed, limits=limit)
+                for frontier in plan.frontiers
+            ]
+        )
+    return found
 
 
 def with_left_out(plan: SweepPlan, *, planners: Sequence[PointPlanner | ChosenPoints]) -> SweepPlan:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simulator.studies.sweep.chosen import ChosenPoints
     from simulator.studies.sweep.deployments import SweepPlan
     from simulator.studies.sweep.executors import Executor
+    from simulator.studies.sweep.frontiers import PlannedBy
     from simulator.studies.sweep.planner import PointPlanner
 
     Progress = Callable[[int, int, str], None]
@@ -192,9 +193,18 @@ def run_sweeps(
     per_engine: bool = False,
     prunes: bool = True,
     followed: Sequence[int] = (),
+    plans: Sequence[SweepPlan] | None = None,
+    planned_by: PlannedBy | None = None,
     on_progress: Progress | None = None,
 ) -> list[SweepResult]:
     """`run_sweep` for several sweeps, whose runs share the processes.
+
+    Parameters
+    ----------
+    plans:
+        The deployments of each, where they are known; ``None``: those of the settings.
+    planned_by:
+        As `simulator.studies.sweep.frontiers.planners_for`.
 
     Raises
     ------
@@ -208,10 +218,12 @@ def run_sweeps(
     if executor is not None and executor.elsewhere and directory is None:
         raise UserError("no directory is given for what other machines find; name one with out")
     each_limits = [settings.limits if limits is None else limits for settings in many]
-    plans = [
-        plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine).within(limit)
-        for settings, limit in zip(many, each_limits, strict=True)
-    ]
+    if plans is None:
+        plans = [
+            plan_sweep(settings, as_deployed=as_deployed, per_engine=per_engine)
+            for settings in many
+        ]
+    plans = [plan.within(limit) for plan, limit in zip(plans, each_limits, strict=True)]
     runner = executor or local_executor(
         [one for plan in plans for one in plan.sweeps], workers=workers
     )
@@ -224,6 +236,7 @@ def run_sweeps(
             executor=runner,
             prunes=prunes,
             followed=followed,
+            planned_by=planned_by,
             on_progress=on_progress,
         )
     finally:
@@ -251,6 +264,7 @@ def _run(
     executor: Executor,
     prunes: bool,
     followed: Sequence[int],
+    planned_by: PlannedBy | None,
     on_progress: Progress | None,
 ) -> tuple[list[list[PointPlanner | ChosenPoints]], list[pd.DataFrame], int]:
     """Who planned the points of each plan, the runs of each, and how many were simulated now."""
@@ -260,6 +274,7 @@ def _run(
         prunes=prunes,
         executor=executor,
         followed=followed,
+        planned_by=planned_by,
         on_progress=on_progress,
     )
     inputs = digest_of_inputs(

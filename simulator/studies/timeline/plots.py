@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hwmodels.software import parse_date
 from simulator.output.style import DASHES, INK, dress, log_throughput
 from simulator.studies.timeline.text import title_of
 
@@ -44,7 +45,7 @@ def timeline_figure(result: TimelineResult) -> Figure:
         basis, value = rows["basis"].iloc[0], rows["value"].iloc[0]
         known = rows.dropna(subset=["total_tput_per_gpu"])
         axes.plot(
-            pd.to_datetime(known["date"]).to_numpy(),
+            days_of(known["date"]).to_numpy(),
             known["total_tput_per_gpu"].to_numpy(float),
             color=_COLOURS[position % len(_COLOURS)],
             marker=_MARKERS[position % len(_MARKERS)],
@@ -59,7 +60,7 @@ def timeline_figure(result: TimelineResult) -> Figure:
     rates = table["total_tput_per_gpu"].dropna().to_numpy(float)
     if rates.size:
         axes.set_ylim(rates.min() / 1.6, rates.max() * 2.2)
-    days = pd.to_datetime(pd.Series([one.date for one in result.dates]))
+    days = days_of(pd.Series([one.date for one in result.dates]))
     margin = max(pd.Timedelta(days=3), (days.max() - days.min()) * 0.06)
     axes.set_xlim(days.min() - margin, days.max() + margin)  # type: ignore[arg-type]
     axes.set_xticks(days.to_numpy(), [one.date[5:] for one in result.dates])
@@ -67,6 +68,11 @@ def timeline_figure(result: TimelineResult) -> Figure:
     axes.set_xlabel(_years(days), fontsize=10.5, color=INK)
     axes.legend(loc="best", ncols=2, framealpha=0.9, edgecolor="none", fontsize=8.5, labelcolor=INK)
     return figure
+
+
+def days_of(dates: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+    """Days of ISO dates; of a month the last."""
+    return pd.to_datetime(dates.map(parse_date))
 
 
 def _years(days: pd.Series[pd.Timestamp]) -> str:

@@ -8,6 +8,7 @@ from simulator.output.note_text import note_lines
 from simulator.output.text_tables import console, number, records_of, refusal_lines, table_of
 from simulator.studies.closing import closing_lines
 from simulator.studies.next_runs import OTHERS
+from simulator.studies.series import limit_line
 from simulator.version import version
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def print_timeline(result: TimelineResult, *, directory: Path) -> None:
     if not result.swept.refused.empty:
         lines += ["", *refusal_lines(result.swept.refused)]
     lines += note_lines(result.swept.messages)
+    lines += ["", limit_line(result.swept.runs, limits=result.swept.limits)]
     swept = result.swept
     closing = closing_lines(records_of(swept.runs), calibration=swept.settings.calibration)
-    lines += ["", *(line.removesuffix(f" {OTHERS}") for line in closing)]
+    lines += [*(line.removesuffix(f" {OTHERS}") for line in closing)]
     out.print("\n".join([*lines, "", f"results in {directory}"]), soft_wrap=True)
 
 
@@ -43,6 +45,7 @@ def summary_of(result: TimelineResult) -> dict[str, Any]:
         "generator": f"forecurve {version()}",
         "simulated": True,
         "caption": result.caption,
+        "limits": result.swept.limits.to_dict(),
         "settings": result.resolved,
         "dates": [{"date": one.date, "changes": list(one.changes)} for one in result.dates],
         "table": records_of(result.frame()),
