@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from simulator.cli.flags import flag, one_each, takes
-from simulator.scenario.declared import SCENARIO
+from simulator.scenario.declared import POOLS, SCENARIO
 from workloads.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _DEFAULT_CONCURRENCY = 64
     ),
     *one_each(SCENARIO, "isl", "osl", "spec", "acceptance_length", "overrides"),
     *one_each(SCENARIO, "engine_settings", "kv_precision", "calibration"),
+    *one_each(POOLS, "disaggregated"),
     command="explain",
 )
 def explain(
@@ -52,8 +53,8 @@ def explain(
         typer.Option(
             "--deployment",
             metavar="LABEL",
-            help="All pools at once, 1xDEP8+1xDEP16 or DEP8; default for an engine with an "
-            "orchestrator: what its recipe ran nearest to the clients.",
+            help="All pools at once, 1xDEP8+1xDEP16 or DEP8; default: as best deployed for the "
+            "clients, or what the recipe of a named engine ran nearest to them.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -118,15 +119,31 @@ def explain(
         return
     from simulator.scenario.settings import build_scenario
     from simulator.studies.explain.deployment import explain_deployment, has_pools
-    from simulator.studies.explain.request import parse_phase
+    from simulator.studies.explain.request import best_for_clients, parse_phase
     from simulator.studies.explain.run import explain_scenario
 
     names = [name.strip() for name in sku.split(",") if name.strip()]
     if not names:
         raise UserError(f"sku '{sku}' names none; write --sku b300, or --sku b200,mi355x")
     traffic = _traffic(workload, given)
+    flags = [{"sku": name, "model": model, **given} for name in names]
+    clients = _DEFAULT_CONCURRENCY if concurrency is None else concurrency
+    told = [""] * len(names)
+    if workload is None and deployment is None:
+        one_worker = len(names) > 1 or plot is not None or phase != "decode"
+        chosen = [best_for_clients(each, clients=clients, one_worker=one_worker) for each in flags]
+        flags, told = [each for each, _, _ in chosen], [each for _, _, each in chosen]
+        deployment = chosen[0][1] if len(names) == 1 else None
+    elif given["disaggregated"] is not None:
+        raise UserError(
+            "--disaggregated and --aggregated choose among the forms in which a SKU was deployed; "
+            "leave them out beside --deployment or --workload"
+        )
     scenarios = [
-        build_scenario(flags={"sku": name, "model": model, **given}).scenario for name in names
+        build_scenario(
+            flags={name: value for name, value in each.items() if name != "disaggregated"}
+        ).scenario
+        for each in flags
     ]
     if workload is None and (
         deployment is not None or has_pools(scenarios[0], deployment=deployment)
@@ -142,12 +159,13 @@ def explain(
         found = [
             explain_deployment(
                 scenario,
-                clients=_DEFAULT_CONCURRENCY if concurrency is None else concurrency,
+                clients=clients,
                 deployment=deployment,
                 context=context,
                 new_tokens=new_tokens,
+                assumed=assumed,
             )
-            for scenario in scenarios
+            for scenario, assumed in zip(scenarios, told, strict=True)
         ]
         _print_deployments(found, ops=ops, as_json=as_json)
         return
@@ -156,13 +174,14 @@ def explain(
     explanations = [
         explain_scenario(
             scenario,
-            concurrency=_DEFAULT_CONCURRENCY if concurrency is None else concurrency,
+            concurrency=clients,
             phase=parse_phase(phase),
             context=context,
             new_tokens=new_tokens,
             traffic=traffic,
+            assumed=assumed,
         )
-        for scenario in scenarios
+        for scenario, assumed in zip(scenarios, told, strict=True)
     ]
     if plot is not None:
         _draw(scenarios, explanations, path=plot)

@@ -10,7 +10,7 @@ import typer
 from simulator.cli import options  # noqa: TC001 - typer reads the annotations
 from simulator.cli.agentx import SESSION_FLAGS, replay, session_flags
 from simulator.cli.flags import flag, one_each, takes
-from simulator.scenario.declared import HOST, SCENARIO
+from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.load.declared import LOAD
 from workloads.errors import UserError
@@ -29,6 +29,7 @@ from workloads.errors import UserError
         SCENARIO, "spec", "acceptance_length", "overrides", "engine_settings", "kv_precision", *HOST
     ),
     *one_each(SCENARIO, "seed", "calibration"),
+    *one_each(POOLS, "disaggregated"),
     *one_each(AGENTX, *SESSION_FLAGS),
     command="load",
 )

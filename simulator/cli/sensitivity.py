@@ -11,6 +11,7 @@ from simulator.cli.flags import flag, lists_of, one_each, takes
 from simulator.scenario.declared import HOST, POOLS, SCENARIO
 from simulator.studies.agentx.declared import AGENTX
 from simulator.studies.sensitivity.declared import SENSITIVITY
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @takes(
     *one_each(SCENARIO, "sku", "model", "engine", "precision", "tp", "ep", "dp_attention"),
     *lists_of(POOLS, "prefill", "decode"),
+    *one_each(POOLS, "disaggregated"),
     *one_each(SCENARIO, "isl", "osl", "lengths"),
     flag(SCENARIO["concurrency"], kind="int", metavar="N", text="Closed-loop clients; default 64."),
     *one_each(SENSITIVITY, *SENSITIVITY),
@@ -42,12 +44,15 @@ def sensitivity(
     Start with: simulate sensitivity --sku b300 --concurrency 64; for coding agents
     simulate sensitivity --sku b300 --workload agentx
     """
-    from simulator.studies.sensitivity.run import build_sensitivity, run_sensitivity
+    from simulator.studies.sensitivity.request import build_sensitivity
+    from simulator.studies.sensitivity.run import run_sensitivity
     from simulator.studies.sensitivity.text import print_sensitivity
 
     options.check_output(as_json=as_json, as_csv=as_csv)
     trees = session_flags(given)
     if trees is not None:
+        if given.pop("disaggregated") is not None:
+            raise UserError("--disaggregated or --aggregated has no meaning for session trees")
         _of_agents(given | trees, scenario=scenario, out=out, output=(as_json, as_csv))
         return
     request = build_sensitivity(flags=given, file=scenario)

@@ -169,8 +169,8 @@ def forms_note(target: Target, *, calibration: Path | None) -> str:
         return ""
     return (
         f"engine {target.engine.engine.label} stands in, {target.engine_reason}; the SKU is also "
-        f"deployed as {', '.join(others)}: name one with --engine and --spec, or leave the layout "
-        "out to let all compete"
+        f"deployed as {', '.join(others)}: name one with --engine and --spec, or leave layouts "
+        "and server settings out to let all compete"
     )
 
 

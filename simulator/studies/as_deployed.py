@@ -9,14 +9,15 @@ on runs of the winner alone.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import NO_LIMIT
 from simulator.analysis.pareto import Frontier, frontier_indices
 from simulator.engines.labels import without_software_of
 from simulator.output.text_tables import number
 from simulator.scenario.deployed_forms import competing, is_all_open
+from simulator.scenario.grid import build_sweep
 from simulator.studies.sweep.chosen import estimated
 from simulator.studies.sweep.points import ConcurrencySweep, configure_point
 from workloads.errors import UserError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from simulator.scenario.candidates import Pools
     from simulator.scenario.grid import SweepSettings
     from simulator.scenario.settings import Scenario
+    from workloads.layout import Layout
 
     Means = Mapping[int, SteadyState]
 
@@ -79,6 +81,33 @@ class BestDeployed:
     sweep: ConcurrencySweep
     told: str
     deployments: tuple[Pools, ...]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Engine and speculation, as settings of a scenario."""
+        return {"engine": self.sweep.load.engine, "spec": self.sweep.load.spec}
+
+    @property
+    def layouts(self) -> dict[str, Any]:
+        """Layouts of all pools, as settings of a sweep."""
+        if len(self.sweep.pools) == 1:
+            return self.worker
+        prefill, decode = self.sweep.pools
+        return {
+            "prefill": prefill.workers,
+            "decode": decode.workers,
+            **{f"prefill_{name}": value for name, value in _layout(prefill.layout).items()},
+            **self.worker,
+        }
+
+    @property
+    def worker(self) -> dict[str, Any]:
+        """The layout of the last pool's worker, as settings of a scenario."""
+        return _layout(self.sweep.pools[-1].layout)
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    return {"tp": layout.tp, "ep": layout.ep, "dp_attention": layout.dp_attention}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +184,55 @@ def best_deployed(
         told=f"{told} (mean values of single steps); {PINS}",
         deployments=tuple(each.pools for each in sweeps if _form(each) == _form(sweeps[best])),
     )
+
+
+def check_kind(settings: SweepSettings, load: Scenario) -> None:
+    """Make sure that forms with or without pools are asked for only where forms compete.
+
+    Raises
+    ------
+    UserError
+        If an engine, a layout or server settings are stated beside.
+    """
+    if settings.pools.disaggregated is not None and not is_all_open(settings, load):
+        raise UserError(
+            "--disaggregated and --aggregated choose among the forms in which a SKU was deployed; "
+            "leave them out beside an engine, a layout or server settings"
+        )
+
+
+def with_best_deployed(
+    flags: Mapping[str, Any],
+    *,
+    asked: AskedLoad,
+    limits: Objectives = NO_LIMIT,
+    one_pool: bool = False,
+) -> BestDeployed | None:
+    """`best_deployed` for settings of one scenario by name, as flags and files give them.
+
+    Parameters
+    ----------
+    flags:
+        Those of a scenario, and ``disaggregated``; ``None``: not given.
+    one_pool:
+        Whether the answer is about a worker, so that forms with pools are left out.
+
+    Raises
+    ------
+    UserError
+        As `best_deployed`, or if forms with or without pools are asked for beside an engine or a
+        layout, which say that themselves.
+    """
+    settings = build_sweep(flags=flags)
+    (load,) = settings.loads()
+    check_kind(settings, load)
+    if not one_pool or settings.pools.disaggregated is not None:
+        return best_deployed(settings, load, asked=asked, limits=limits)
+    settings = replace(settings, pools=replace(settings.pools, disaggregated=False))
+    try:
+        return best_deployed(settings, load, asked=asked, limits=limits)
+    except UserError:
+        return None  # nobody ran a worker alone: the default engine's stands in, and says so
 
 
 def _scores(

@@ -34,7 +34,7 @@ from simulator.studies.load.request import build_load
 from simulator.studies.plan.request import build_plan
 from simulator.studies.report.sources import source_of
 from simulator.studies.search.request import build_search
-from simulator.studies.sensitivity.run import build_sensitivity
+from simulator.studies.sensitivity.request import build_sensitivity
 from workloads.architectures.catalog import file_architecture
 from workloads.errors import UserError
 from workloads.requests.agentx.files import holds_sessions, read_session_trees

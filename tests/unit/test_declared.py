@@ -19,7 +19,7 @@ from simulator.studies.plan.request import PlanQuestion
 from simulator.studies.search.declared import SEARCH
 from simulator.studies.search.request import SearchQuestion
 from simulator.studies.sensitivity.declared import SENSITIVITY
-from simulator.studies.sensitivity.run import SensitivityQuestion
+from simulator.studies.sensitivity.request import SensitivityQuestion
 
 ROOT = Path(__file__).parents[2]
 MODELS = (

@@ -37,6 +37,7 @@ STUDIES = (
     ("closing", "closing_of_run", "changes"),
     ("overlay", "pareto_plot"),
     ("sweep",),
+    ("as_deployed",),
     ("curve", "explain", "load", "predict", "plan", "search"),
     ("compare", "timeline", "mlperf", "sensitivity", "diff"),
     ("catalog", "agentx"),

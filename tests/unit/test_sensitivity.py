@@ -10,7 +10,8 @@ from simulator.cli.main import run
 from simulator.engines.pools import DoesNotFitError, deployment_label
 from simulator.prediction.assembly import assemble
 from simulator.studies.explain.request import configure
-from simulator.studies.sensitivity.run import _configuration, build_sensitivity, sensitivity
+from simulator.studies.sensitivity.request import build_sensitivity
+from simulator.studies.sensitivity.run import _configuration, sensitivity
 from simulator.studies.sensitivity.text import print_sensitivity, summary_of
 from workloads.errors import UserError
 

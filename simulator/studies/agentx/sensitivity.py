@@ -9,7 +9,8 @@ from simulator.prediction.agentic import configure_agentic, simulate_agentic
 from simulator.prediction.assembly import assemble
 from simulator.studies.agentx.request import points_of
 from simulator.studies.sensitivity.differences import Parameter, Study
-from simulator.studies.sensitivity.run import SensitivityQuestion, SensitivityResult, carry_out
+from simulator.studies.sensitivity.request import SensitivityQuestion
+from simulator.studies.sensitivity.run import SensitivityResult, carry_out
 from workloads.errors import UserError
 
 if TYPE_CHECKING:

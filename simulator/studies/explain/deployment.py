@@ -144,6 +144,7 @@ def explain_deployment(
     context: int | None = None,
     new_tokens: int | None = None,
     sensitivities: bool = True,
+    assumed: str = "",
 ) -> DeploymentExplanation | Explanation:
     """Take a deployment apart: a step of each pool, what either could do, and the hand-over.
 
@@ -157,6 +158,8 @@ def explain_deployment(
     context, new_tokens:
         As `simulator.studies.explain.run.explain_scenario`, the context of decoding requests and
         the tokens of a prompt chunk.
+    assumed:
+        How the deployment was chosen, where it was left open.
 
     Raises
     ------
@@ -169,6 +172,7 @@ def explain_deployment(
     if deployment is not None:
         asked = named_deployment(deployment)
     configuration, recipe = configure_run(scenario, pools=asked, concurrency=clients)
+    told = (assumed,) if assumed else ()
     if len(configuration.pools) == 1:
         (pool,) = configuration.pools
         one = replace(
@@ -177,7 +181,7 @@ def explain_deployment(
             concurrency=-(-clients // pool.workers),
         )
         return explain_configuration(
-            one, context=context, sensitivities=sensitivities, messages=recipe.messages
+            one, context=context, sensitivities=sensitivities, messages=(*told, *recipe.messages)
         )
     outcome = simulate_run(configuration)
     bounds = deployment_bounds(configuration, assembly=outcome.assembly)
@@ -221,7 +225,9 @@ def explain_deployment(
             prompt=round(bounds.prompt_tokens),
             rate_per_s=metrics.requests_per_s / configuration.pools[0].workers,
         ),
-        messages=tuple(dict.fromkeys((*recipe.messages, *prefill.messages, *decode.messages))),
+        messages=tuple(
+            dict.fromkeys((*told, *recipe.messages, *prefill.messages, *decode.messages))
+        ),
     )
 
 

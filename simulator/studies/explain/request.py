@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from simulator.analysis.objectives import NO_LIMIT
 from simulator.engines.pools import DoesNotFitError, PoolLayout
 from simulator.prediction.assembly import assemble
 from simulator.recipes.choice import choose_level, find_recipe
@@ -12,10 +13,13 @@ from simulator.recipes.layouts import PoolRequest
 from simulator.scenario.configure import configure_run
 from simulator.scenario.target import resolve_target
 from simulator.scenario.worker_layouts import candidate_layouts
+from simulator.studies.as_deployed import AskedLoad, with_best_deployed
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.prediction.assembly import Assembly
     from simulator.scenario.configuration import RunConfiguration
     from simulator.scenario.settings import Scenario
@@ -38,6 +42,45 @@ def parse_phase(text: str) -> Phase:
         if text == phase:
             return phase
     raise unknown_name(field="phase", value=text, known=PHASES)
+
+
+def best_for_clients(
+    flags: Mapping[str, Any], *, clients: int, one_worker: bool
+) -> tuple[dict[str, Any], str | None, str]:
+    """Settings with what a SKU is best deployed as where they leave it open.
+
+    Parameters
+    ----------
+    flags:
+        Settings of a scenario by name, and ``disaggregated``.
+    clients:
+        Closed-loop clients, for which deployments are ranked. [requests]
+    one_worker:
+        Whether the explanation is about one worker, so that forms with pools are left out.
+
+    Returns
+    -------
+    tuple
+        The settings, of pools the label of the deployment, and how it was chosen; as given,
+        ``None`` and nothing where an engine, a layout or server settings are stated or nobody is
+        known to have run the model.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown or a number out of range.
+    """
+    if clients < 1:
+        raise UserError(f"concurrency is {clients}; it must be at least 1")
+    limits, _ = NO_LIMIT.online()
+    best = with_best_deployed(
+        flags, asked=AskedLoad(clients=clients), limits=limits, one_pool=one_worker
+    )
+    if best is None:
+        return dict(flags), None, ""
+    if len(best.sweep.pools) > 1:
+        return {**flags, **best.named}, best.sweep.label, best.told
+    return {**flags, **best.named, **best.worker}, None, best.told
 
 
 def configure(

@@ -276,6 +276,7 @@ def explain_scenario(
     new_tokens: int | None = None,
     traffic: Traffic = "fixed",
     sensitivities: bool = True,
+    assumed: str = "",
 ) -> Explanation:
     """Take one step of a scenario's worker apart.
 
@@ -297,6 +298,8 @@ def explain_scenario(
         Whose layouts, settings and step times: of fixed lengths or of agentic sessions.
     sensitivities:
         Whether to compute elasticities.
+    assumed:
+        How the deployment was chosen, where it was left open.
 
     Raises
     ------
@@ -304,6 +307,7 @@ def explain_scenario(
         If a name is unknown, a number out of range, or the model does not fit.
     """
     configuration, messages = configure(scenario, concurrency=concurrency, traffic=traffic)
+    messages = (assumed, *messages) if assumed else messages
     messages = (*messages, *stands_in(scenario)) if traffic == "fixed" else messages
     return explain_configuration(
         configuration,

@@ -43,7 +43,7 @@ def configure_load(asked: LoadRequest) -> tuple[RunConfiguration, tuple[str, ...
         If the deployment is stated twice, or the recipe cannot fill what is left open.
     """
     settings = asked.settings
-    messages: list[str] = []
+    messages = [asked.told] if asked.told else []
     if settings.tuned_for is not None:
         tuned_for = settings.tuned_for
     elif settings.concurrency is not None:

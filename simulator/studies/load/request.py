@@ -17,10 +17,12 @@ from simulator.scenario.settings import (
     scenario_defaults,
 )
 from simulator.scenario.settings_file import edited_defaults, read_settings
+from simulator.studies.load.arrivals import Arrivals, arrival_process, check_arrivals
+from simulator.studies.load.chosen import as_deployed
 from simulator.studies.load.declared import LOAD
 from workloads.errors import UserError, shown, unknown_name
 from workloads.models.expert_load import REAL_TEXT, UNIFORM, ExpertLoad
-from workloads.requests.arrivals import Deterministic, Gamma, RateWindow, Sinusoidal, Steps
+from workloads.requests.arrivals import Deterministic, Gamma, Sinusoidal, Steps
 from workloads.requests.catalog import (
     DrawnLengthWorkload,
     FixedLengthWorkload,
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
     from workloads.requests.arrivals import ArrivalProcess
     from workloads.requests.catalog import Workload
-
-Arrivals = Literal["poisson", "gamma", "sinusoidal", "steps", "deterministic", "trace"]
 
 OPEN_LOOP_REQUESTS = 2_000
 """Requests of a steady open loop whose length is not stated. [requests]"""
@@ -103,6 +103,8 @@ class LoadRequest:
         How tokens fall on the experts.
     reported:
         Server settings by pool that the file of an earlier run tells.
+    told:
+        How the deployment was chosen, where it was left open.
     """
 
     scenario: Scenario
@@ -113,6 +115,7 @@ class LoadRequest:
     is_steady: bool
     expert_load: ExpertLoad
     reported: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    told: str = ""
 
     @property
     def requests(self) -> int | None:
@@ -198,6 +201,8 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
     ----------
     flags:
         Settings by name, those of a scenario and those of `LoadSettings`; ``None``: not given.
+        ``disaggregated``: whether forms with pools, or those without, compete alone where no
+        engine and no deployment is stated.
     file:
         YAML file of settings of both kinds.
 
@@ -212,6 +217,8 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
     origin: dict[str, str] = {}
     read = read_settings(file)
     known = [*LoadSettings.model_fields, *Scenario.model_fields]
+    kind = flags.get("disaggregated")
+    flags = {name: value for name, value in flags.items() if name != "disaggregated"}
     edited = edited_defaults(
         read, found=scenario_defaults(read.values) | question_defaults(LoadSettings)
     )
@@ -242,9 +249,18 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
             if getattr(settings, name) is None and limit_s is not None:
                 settings = settings.model_copy(update={name: limit_s})
                 origin[name] = f"workload {workload.name}"
-    _check(settings, workload)
+    check_arrivals(settings, workload)
     _check_copies(settings, scenario)
-    process = _process(settings, workload)
+    process = arrival_process(settings, workload)
+    scenario, settings, told = as_deployed(
+        scenario,
+        settings,
+        flags={**others, "disaggregated": kind},
+        workload=workload,
+        process=process,
+    )
+    if told.chosen:
+        origin |= dict.fromkeys(told.chosen, "as best deployed")
     values = scenario.model_dump(mode="json") | settings.model_dump(mode="json")
     return LoadRequest(
         scenario=scenario,
@@ -258,6 +274,7 @@ def build_load(*, flags: Mapping[str, Any], file: Path | None = None) -> LoadReq
         is_steady=isinstance(process, Gamma | Deterministic),
         expert_load=_expert_load(settings, workload),
         reported=read.reported,
+        told=told.text,
     )
 
 
@@ -287,98 +304,6 @@ def _workload(scenario: Scenario, settings: LoadSettings, *, stated: Mapping[str
             default_output_tokens=settings.output_tokens,
         ),
     )
-
-
-_OPEN = ("arrivals", "rate", "burstiness", "cv", "peak", "period", "steps", "duration")
-_USES: dict[str, tuple[str, ...]] = {
-    "poisson": ("rate",),
-    "gamma": ("rate", "burstiness", "cv"),
-    "deterministic": ("rate",),
-    "sinusoidal": ("rate", "peak", "period"),
-    "steps": ("steps",),
-    "trace": ("rate",),
-}
-
-
-def _check(settings: LoadSettings, workload: Workload) -> None:
-    given = [name for name in _OPEN if getattr(settings, name) is not None]
-    if settings.concurrency is not None:
-        if given:
-            raise UserError(
-                f"concurrency and {given[0]} are given; a closed loop sends when its clients are "
-                "free, so keep one of them"
-            )
-        return
-    kind = _kind(settings, workload)
-    for name in given:
-        if name not in ("arrivals", "duration", *_USES[kind]):
-            raise UserError(
-                f"{name} has no meaning for {kind} arrivals, which take "
-                f"{', '.join(_USES[kind])}; leave it out or change --arrivals"
-            )
-    if settings.burstiness is not None and settings.cv is not None:
-        raise UserError("burstiness and cv are given; burstiness is 1/cv^2, so keep one of them")
-
-
-def _kind(settings: LoadSettings, workload: Workload) -> Arrivals:
-    """The arrival process that is asked for."""
-    if settings.arrivals is not None:
-        if settings.arrivals == "trace" and not workload.is_timed:
-            raise UserError(
-                f"workload {workload.name} has no arrival times; give --rate with another "
-                "--arrivals, or --concurrency"
-            )
-        return settings.arrivals
-    if settings.steps is not None:
-        return "steps"
-    if settings.peak is not None or settings.period is not None:
-        return "sinusoidal"
-    if settings.burstiness is not None or settings.cv is not None:
-        return "gamma"
-    if workload.is_timed:
-        return "trace"
-    if settings.rate is not None:
-        return "poisson"
-    raise UserError(
-        "no load is given; say how much with --rate (requests per second, open loop) or "
-        "--concurrency (clients, closed loop)"
-    )
-
-
-def _process(settings: LoadSettings, workload: Workload) -> ArrivalProcess | None:
-    if settings.concurrency is not None:
-        return None
-    kind = _kind(settings, workload)
-    if kind == "trace":
-        return None
-    if kind == "steps":
-        if not settings.steps:
-            raise UserError("steps is missing; write --steps 60:2,120:8 (seconds:requests per s)")
-        return Steps(
-            windows=tuple(
-                RateWindow(duration_s=duration, rate_per_s=rate)
-                for duration, rate in settings.steps
-            )
-        )
-    rate = settings.rate
-    if rate is None:
-        raise UserError(f"rate is missing; {kind} arrivals need their mean, as in --rate 2")
-    if kind == "deterministic":
-        return Deterministic(rate_per_s=rate)
-    if kind == "sinusoidal":
-        if settings.peak is None or settings.period is None:
-            raise UserError(
-                "peak or period is missing; sinusoidal arrivals need both, as in --peak 1.5 "
-                "(highest over mean rate) --period 900"
-            )
-        return Sinusoidal(
-            low_per_s=rate * (2.0 - settings.peak),
-            high_per_s=rate * settings.peak,
-            period_s=settings.period,
-        )
-    if settings.cv is not None:
-        return Gamma.with_cv(rate_per_s=rate, cv=settings.cv)
-    return Gamma(rate_per_s=rate, burstiness=settings.burstiness or 1.0)
 
 
 def _check_copies(settings: LoadSettings, scenario: Scenario) -> None:

@@ -13,13 +13,11 @@ from simulator.prediction.run import simulate_run
 from simulator.recipes.layouts import recipe_pools
 from simulator.scenario.candidates import candidate_deployments
 from simulator.scenario.configure import configure_run
-from simulator.scenario.declared import field
-from simulator.scenario.question import Question, build_question
 from simulator.scenario.target import resolve_target
 from simulator.studies.closing_of_run import closing_of_run, stands_in
 from simulator.studies.explain.request import configure
-from simulator.studies.sensitivity.declared import SENSITIVITY
 from simulator.studies.sensitivity.differences import NEGLIGIBLE, Study
+from simulator.studies.sensitivity.request import build_sensitivity
 from simulator.version import version
 from workloads.errors import UserError
 
@@ -32,22 +30,12 @@ if TYPE_CHECKING:
 
     from simulator.recipes.layouts import PoolRequest
     from simulator.scenario.configuration import RunConfiguration
-    from simulator.scenario.grid import SweepSettings
-    from simulator.scenario.settings import Scenario
     from simulator.studies.sensitivity.differences import Elasticity
+    from simulator.studies.sensitivity.request import SensitivityQuestion, SensitivityRequest
 
     Progress = Callable[[int, int, str], None]
 
-DEFAULT_CONCURRENCY = 64
 _LARGEST_CONCURRENCY = 4096
-
-
-class SensitivityQuestion(Question):
-    """Settings of a sensitivity study."""
-
-    interactivity: float | None = field(SENSITIVITY["interactivity"])
-    step: float = field(SENSITIVITY["step"])
-    replications: int = field(SENSITIVITY["replications"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +131,6 @@ class SensitivityResult:
         return figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SensitivityRequest:
-    """A validated question and the scenario that it is about."""
-
-    question: SensitivityQuestion
-    settings: SweepSettings
-    scenario: Scenario
-    concurrency: int
-    resolved: Mapping[str, Mapping[str, Any]]
-
-
 def sensitivity(
     *,
     scenario: Path | None = None,
@@ -179,31 +156,6 @@ def sensitivity(
     """
     return run_sensitivity(
         build_sensitivity(flags=settings, file=scenario), on_progress=on_progress
-    )
-
-
-def build_sensitivity(*, flags: Mapping[str, Any], file: Path | None = None) -> SensitivityRequest:
-    """A request from a YAML file with flags on top.
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown, out of range, or has several values.
-    """
-    question, settings, resolved = build_question(SensitivityQuestion, flags=flags, file=file)
-    scenarios = [each for load in settings.loads() for each in settings.layouts_of(load)]
-    concurrencies = settings.concurrency or (DEFAULT_CONCURRENCY,)
-    if len(scenarios) > 1 or len(concurrencies) > 1:
-        raise UserError(
-            "a setting has several values; a sensitivity study is about one configuration, so "
-            "give one value each"
-        )
-    return SensitivityRequest(
-        question=question,
-        settings=settings,
-        scenario=scenarios[0],
-        concurrency=concurrencies[0],
-        resolved=resolved,
     )
 
 
@@ -317,8 +269,8 @@ def _configuration(
 ) -> tuple[RunConfiguration, tuple[str, ...]]:
     """The one deployment that is asked for at a concurrency, and what was assumed.
 
-    As stated; else what the engine's recipe ran nearest to the concurrency, as
-    ``simulate explain`` chooses it.
+    As stated; without an engine and a layout as best deployed; else what the engine's recipe ran
+    nearest to the concurrency, as ``simulate explain`` chooses it.
 
     Raises
     ------
@@ -328,7 +280,10 @@ def _configuration(
     scenario = request.scenario
     target = resolve_target(scenario)
     pools: Sequence[PoolRequest] | Sequence[PoolLayout]
-    if request.settings.pools.is_stated:
+    told: tuple[str, ...] = ()
+    if request.best is not None:
+        pools, told = request.best.sweep.pools, (request.best.told,)
+    elif request.settings.pools.is_stated:
         found = candidate_deployments(settings=request.settings, load=scenario, target=target)
         pools = request.settings.pools.requests(scenario)
         if len(found.deployments) == 1:
@@ -347,7 +302,7 @@ def _configuration(
     configuration, recipe = configure_run(
         scenario, target=target, pools=pools, concurrency=concurrency
     )
-    return configuration, recipe.messages
+    return configuration, (*told, *recipe.messages)
 
 
 def _at_speed(
