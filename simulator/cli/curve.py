@@ -53,10 +53,7 @@ def curve(
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
     next_run: options.NextRun = False,
-    per_engine: Annotated[
-        bool,
-        typer.Option("--per-engine", help="As deployed: a curve for each engine and speculation."),
-    ] = False,
+    per_engine: options.PerEngine = False,
     out: options.Out = None,
     as_json: options.PointsJson = False,
     json_lines: options.JsonLines = False,

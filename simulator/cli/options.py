@@ -49,6 +49,10 @@ NoTtftLimit = Annotated[
         "--no-ttft-limit", help="Let any TTFT stand on the frontier; default: p90 up to 10 s."
     ),
 ]
+PerEngine = Annotated[
+    bool,
+    typer.Option("--per-engine", help="As deployed: a curve for each engine and speculation."),
+]
 All = Annotated[
     bool,
     typer.Option("--all", help="Run what cannot be on a frontier too; default: what may be."),

@@ -50,6 +50,7 @@ def sweep(
     no_ttft_limit: options.NoTtftLimit = False,
     every: options.All = False,
     next_run: options.NextRun = False,
+    per_engine: options.PerEngine = False,
     overlay: options.Overlay = None,
     scenario: options.ScenarioFile = None,
     workers: options.Workers = None,
@@ -78,7 +79,8 @@ def sweep(
 ) -> None:
     """Try every layout at every concurrency.
 
-    Any setting may have several values.
+    Any setting may have several values. Without an engine, a layout and pools all forms in which
+    the SKU was deployed compete.
 
     Runs are kept as they come: after an interruption the same command goes on where it stopped.
     Start with: simulate sweep --sku gb200 --prefill 1-4 --decode 1-4 --ep 4,8,16,32
@@ -101,6 +103,7 @@ def sweep(
         settings,
         limits=limits,
         every=every,
+        per_engine=per_engine,
         workers=workers,
         executor=cluster,
         own_runs=own_runs,
@@ -152,6 +155,7 @@ def _run(
     *,
     limits: Objectives | None,
     every: bool,
+    per_engine: bool,
     workers: int | None,
     executor: Executor | None,
     own_runs: pd.DataFrame | None,
@@ -159,24 +163,45 @@ def _run(
 ) -> tuple[SweepResult, list[Change], Path]:
     from simulator.cli.kept_runs import kept_runs
     from simulator.output.run_files import default_directory, write_result
+    from simulator.scenario.deployed_forms import is_all_open
     from simulator.studies.changes import changes_frame
+    from simulator.studies.curve.best import best_sweep
     from simulator.studies.overlay import labels_of_runs, overlay_points
     from simulator.studies.sweep.run import changes_of_sweep, run_sweep
     from simulator.studies.sweep.text import summary_of
     from workloads.errors import UserError
 
+    is_open = all(is_all_open(settings, load) for load in settings.loads())
+    if per_engine and not is_open:
+        raise UserError(
+            "--per-engine is about a SKU as it is best deployed; leave out engine, layout, pools "
+            "and server settings"
+        )
     asked = settings.to_dict() | {"limits": str(limits)}
+    asked |= {"per_engine": True} if per_engine else {}
     path = out or default_directory("sweep", settings.values["sku"], settings=asked)
     with kept_runs(path) as (directory, on_progress):
-        result = run_sweep(
-            settings,
-            directory=path,
-            workers=workers,
-            executor=executor,
-            limits=limits,
-            prunes=not every,
-            on_progress=on_progress,
-        )
+        if is_open:
+            result = best_sweep(
+                settings,
+                directory=path,
+                limits=limits,
+                per_engine=per_engine,
+                every=every,
+                workers=workers,
+                executor=executor,
+                on_progress=on_progress,
+            )
+        else:
+            result = run_sweep(
+                settings,
+                directory=path,
+                workers=workers,
+                executor=executor,
+                limits=limits,
+                prunes=not every,
+                on_progress=on_progress,
+            )
         changes = changes_of_sweep(result, workers=workers)
         measured, notes = overlay_points(own_runs, curves=labels_of_runs(result.runs))
         write_result(

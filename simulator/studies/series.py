@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 MOST_NAMED_LEVELS = 3
+AS_DEPLOYED = " as best deployed"
+"""How the name of a series ends on which all forms of a SKU compete."""
 
 
 def on_frontier(runs: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -9,7 +9,7 @@ from hwmodels.sku import load_sku
 from simulator.engines.labels import with_software_of
 from simulator.scenario.candidates import candidate_deployments, orchestrated
 from simulator.scenario.configure import check_has_speed
-from simulator.scenario.deployed_forms import competing, is_open
+from simulator.scenario.deployed_forms import competing, deployed_forms, is_open
 from simulator.scenario.target import resolve_target
 from simulator.studies.sweep.points import ConcurrencySweep
 from simulator.studies.sweep.store import file_name
@@ -152,17 +152,37 @@ def _compete(
 
 
 def with_engine(load: Scenario, *, settings: SweepSettings) -> tuple[Scenario, str]:
-    """A load that names its engine, and why it is that one if nobody named it."""
+    """A load that names its engine, and why it is that one if nobody named it.
+
+    Stated pools are served by the default engine's stack that moves the KV; where nobody ran or
+    recommends that on the SKU, by the stack that most runs with pools there are of.
+    """
     if load.engine is not None:
         return load, ""
     target = resolve_target(load)
-    engine, reason = target.engine, target.engine_reason
-    label, sku = engine.engine.label, target.sku
-    message = f"engine {label} for {sku.key}, {reason}"
+    label, sku = target.engine.engine.label, target.sku
+    message = f"engine {label} for {sku.key}, {target.engine_reason}"
     if settings.pools.is_stated:
-        stack = orchestrated(engine.engine, sku=sku)
-        if stack is not None:
+        stack = orchestrated(target.engine.engine, sku=sku)
+        forms = deployed_forms(
+            sku=sku, model=target.model, calibration=load.calibration, disaggregated=True
+        )
+        known = [form.engine for form in forms]
+        if known and (stack is None or stack.label not in known):
+            label = known[0]
+            message = (
+                f"engine {label} for {sku.key}: prefill and decode pools ran on it "
+                f"({forms[0].evidence}), and under the default engine "
+                f"{target.engine.engine.label} nobody's did"
+            )
+        elif stack is not None:
             label = stack.label
             message += f"; its prefill and decode pools as {label}"
+        others = [name for name in dict.fromkeys(known) if name != label]
+        if others:
+            message += f"; pools ran under {', '.join(others)} too: --engine names one"
+        drafts = {form.speculation for form in forms if form.engine == label} - {"none"}
+        if drafts and "spec" not in settings.origin:
+            message += f"; without speculation: --spec {' or '.join(sorted(drafts))} has it"
     engine_text = with_software_of(label, settings.software_of)
     return load.model_copy(update={"engine": engine_text}), message

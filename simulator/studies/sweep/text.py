@@ -18,7 +18,7 @@ from simulator.studies.changes import changes_remark, changes_table
 from simulator.studies.closing import closing_lines
 from simulator.studies.concurrency import ENDS
 from simulator.studies.next_runs import candidate_runs
-from simulator.studies.series import limit_line
+from simulator.studies.series import AS_DEPLOYED, limit_line
 from simulator.studies.sweep.winners import winner_lines, winner_of
 from simulator.studies.workload_limits import workload_limit_lines
 from simulator.version import version
@@ -76,10 +76,14 @@ def print_sweep(
     """
     out = console()
     out.print(result.caption, soft_wrap=True)
+    engines = [message for message in result.messages if message.startswith("engine ")]
+    if engines:
+        out.print("\n".join(engines), soft_wrap=True)
     frontier = result.frontier()
+    several = result.runs["series"].nunique() > 1
     lines = [
-        line
-        for _, own in result.runs.groupby("series", sort=False)
+        f"{str(name).removesuffix(AS_DEPLOYED)}: {line}" if several else line
+        for name, own in result.runs.groupby("series", sort=False)
         if own["engine"].nunique() > 1 or own["spec"].nunique() > 1
         for line in winner_lines(winner_of(own))
     ]
@@ -99,7 +103,7 @@ def print_sweep(
         lines += [ENDS, ""]
     if not result.refused.empty:
         lines += [*refusal_lines(result.refused), ""]
-    lines += note_lines(result.messages)
+    lines += note_lines(message for message in result.messages if message not in engines)
     lines += ["", limit_line(result.runs, limits=result.limits)]
     if (frontier["p90_ttft_s"] > ONLINE_TTFT_S).any():
         lines.append(f"* p90 TTFT beyond {ONLINE_TTFT_S:g} s, which nobody waits for online")
