@@ -69,8 +69,11 @@ def test_at_a_speed_the_most_tokens_win():
 def test_at_a_rate_the_fewest_gpus_win_and_more_take_in_more():
     few = best("mi355x", asked=AskedLoad(rate_per_s=0.5)).sweep
     many = best("mi355x", asked=AskedLoad(rate_per_s=5.0, least_speed=20.0)).sweep
-    assert few.gpus == min(sum(p.gpus for p in s.pools) for s, _ in all_means("mi355x"))
-    assert many.gpus > few.gpus
+    settings = build_sweep(flags={"sku": "mi355x"})
+    competitors = competing(settings, next(settings.loads())).competitors
+    sizes = {sum(p.gpus for p in pools) for c in competitors for pools in c.candidates.deployments}
+    assert few.gpus == min(sizes)
+    assert min(sizes) < many.gpus <= max(sizes)
 
 
 def test_the_answer_says_what_won_what_came_next_and_how_to_pin():
@@ -119,10 +122,15 @@ def test_explain_takes_it_and_says_so(capsys):
     assert run(["explain", "--sku", "h200", "--spec", "none", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["batch"]["queries_per_request"] == 1
-    assert run(["explain", "--sku", "b200", "--disaggregated", "--concurrency", "8"]) == 0
+
+
+def test_explain_takes_pools_where_the_question_is_not_about_one_worker(capsys):
+    assert run(["explain", "--sku", "gb300", "--disaggregated", "--concurrency", "8"]) == 0
     assert "a prefill worker" in capsys.readouterr().out
-    assert run(["explain", "--sku", "b200,h200", "--phase", "prefill"]) == 0
-    assert capsys.readouterr().out.count("as best deployed") == 2
+    assert run(["explain", "--sku", "gb300", "--phase", "prefill", "--concurrency", "8"]) == 0
+    text = capsys.readouterr().out
+    assert "prefill step" in text
+    assert "as best deployed at 8 clients" in text
     for beside in (["--engine", "vllm"], ["--tp", "8"], ["--deployment", "TP8"]):
         assert run(["explain", "--sku", "b200", "--disaggregated", *beside]) == 2
         assert "--disaggregated" in capsys.readouterr().err

@@ -155,10 +155,10 @@ def test_the_limit_and_what_it_leaves_off_are_stated(runs):
                 "--requests",
                 "20",
             ],
-            ("TPOT within", "TTFT within", "engine vllm stands in"),
+            ("TPOT within", "TTFT within", "b300 as best deployed at 2 req/s"),
         ),
         (
-            ["explain", "--sku", "b300", "--concurrency", "8"],
+            ["explain", "--sku", "b300", "--tp", "8", "--concurrency", "8"],
             ("TPOT within", "engine vllm stands in"),
         ),
         (
