@@ -53,6 +53,8 @@ def _same_of_several(messages: Iterable[str]) -> list[str]:
     said: dict[str, list[str]] = {}
     for message in messages:
         who, text = _subject(message)
+        while who and text.startswith(f"{who}: "):  # a system called as its chip
+            text = text.removeprefix(f"{who}: ")
         said.setdefault(text, [])
         if who:
             said[text].append(who)
@@ -134,6 +136,11 @@ def _no_graphs(found: Sequence[dict[str, str]]) -> str:
     )
 
 
+def _too_large(found: Sequence[dict[str, str]]) -> str:
+    count = sum(int(each["count"]) for each in found)
+    return f"{count} deployments of more than {found[0]['most']} chips are left out (--max-gpus)"
+
+
 def _prices(found: Sequence[dict[str, str]]) -> str:
     told = "; ".join(f"{each['name']} {each['value']} ({each['why']})" for each in found)
     return f"economics {found[0]['file']}: {told}"
@@ -178,6 +185,12 @@ _ALIKE = (
             r"every launch; (?P<fix>.+)"
         ),
         _no_graphs,
+    ),
+    _Alike(
+        re.compile(
+            _WHO + r"(?P<count>\d+) deployments of more than (?P<most>\d+) chips are left out .+"
+        ),
+        _too_large,
     ),
     _Alike(
         re.compile(_WHO + r"(?P<name>\S+) follows the load: (?P<why>.+)"),

@@ -49,6 +49,17 @@ def test_the_same_of_several_systems_is_said_once():
     ]
 
 
+def test_a_system_called_as_its_chip_is_named_once():
+    assert grouped(["gb200: gb200: deployments as recipe x ran them"]) == [
+        "gb200: deployments as recipe x ran them"
+    ]
+
+
+def test_what_is_larger_than_asked_is_counted_over_all_forms():
+    told = [f"{n} deployments of more than 16 chips are left out (--max-gpus)" for n in (2, 5)]
+    assert grouped(told) == ["7 deployments of more than 16 chips are left out (--max-gpus)"]
+
+
 def test_forms_that_compete_are_counted_where_several_skus_do():
     one = "b200 as best deployed, of vllm (9 runs on b200), trt (8 runs on b200); pin one with "
     two = "h100 as best deployed, of vllm (9 runs on h200); pin one with "
