@@ -68,7 +68,8 @@ def print_curve(result: CurveResult, *, directory: Path, ranks_runs: bool = Fals
     out.print()
     if result.changes:
         out.print(changes_table(result.changes))
-        out.print(changes_remark(result.changes), soft_wrap=True)
+        if remark := changes_remark(result.changes):
+            out.print(remark, soft_wrap=True)
         out.print()
     out.print(_limits(result), soft_wrap=True)
     beyond = sum(not point["meets_limits"] for point in result.points)

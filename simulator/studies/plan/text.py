@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from simulator.studies.plan.result import PlanResult, PlanRow, Rejected
 
 _MOST_REASONS = 2
+_TOLD_IDLE = 0.02
+"""Share of the chips bought from which those that hold no replica are told. [-]"""
 SHOWN = (
     "rank",
     "sku",
@@ -231,6 +233,9 @@ def break_even_lines(turn: BreakEven) -> list[str]:
 def _headline(result: PlanResult, row: PlanRow, *, title: str = "best") -> str:
     fleet, now = row.fleet, row.operating
     size = f"{fleet.gpus:,} GPUs in {_units(fleet)}"
+    idle = fleet.gpus - fleet.replicas * row.replica_gpus
+    if idle > _TOLD_IDLE * fleet.gpus:
+        size += f" ({idle:,} of them idle: they come whole)"
     money = "no price known"
     if fleet.usd_per_h is not None and fleet.usd_per_month is not None:
         money = f"${fleet.usd_per_h:,.0f}/h, {_money(fleet.usd_per_month)} a month"

@@ -97,7 +97,8 @@ def print_sweep(
     if changes:
         out.print()
         out.print(changes_table(changes))
-        out.print(changes_remark(changes), soft_wrap=True)
+        if remark := changes_remark(changes):
+            out.print(remark, soft_wrap=True)
     lines = [""]
     if result.settings.concurrency is None:
         lines += [ENDS, ""]
