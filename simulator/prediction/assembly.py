@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from simulator.engines.registry import bind_engine
 from simulator.prediction.bottleneck import PhaseCost
 from simulator.prediction.exchange_plan import exchange_messages
 from simulator.prediction.form_evidence import as_of_form
+from simulator.prediction.keyed_level import KeyedLevel
 from simulator.prediction.notes import beyond_compared
 from simulator.prediction.pool_plan import execution_plan as execution_plan
 from simulator.prediction.release_plan import release_messages
@@ -169,7 +170,7 @@ def assemble(configuration: RunConfiguration, *, software: SoftwareLevel | None 
             layout=pool.layout,
             plan=replace(plan, graph_max_tokens=0, graph_prefill_max_tokens=None),
             sku=sku,
-            software=_Hashed((level.name, *sorted(level.parameters.items())), level),
+            software=KeyedLevel.of(level),
             expert_load=expert_load,
             drafts=configuration.drafts,
             max_context=_power_of_two(longest),
@@ -350,14 +351,6 @@ def _same_layers(architecture: Architecture, measured: str) -> bool:
     return bool(architecture.layers) and shapes[0] == shapes[1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Hashed:
-    """A software level that caches compare by its name and parameters."""
-
-    identity: tuple[object, ...]
-    value: SoftwareLevel = field(compare=False)
-
-
 @lru_cache(maxsize=64)
 def _step_cost(
     *,
@@ -365,7 +358,7 @@ def _step_cost(
     layout: Layout,
     plan: ExecutionPlan,
     sku: Sku,
-    software: _Hashed,
+    software: KeyedLevel,
     expert_load: ExpertLoad,
     drafts: int,
     max_context: int,
@@ -380,7 +373,7 @@ def _step_cost(
             drafts=drafts,
         ),
         sku=sku,
-        software=software.value,
+        software=software.level,
         drafts=drafts,
         max_context=max_context,
         max_tokens=max_tokens,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,16 +13,24 @@ from hwmodels.fitted import fitted_level_dates
 from hwmodels.roofline import step_ops_s
 from hwmodels.sku import load_sku
 from hwmodels.software import load_software
+from simulator.prediction.keyed_level import KeyedLevel
 from simulator.serving.step_cost import eager_wait_s
 from workloads.models import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy.typing as npt
+
     from hwmodels.sku import Sku
     from hwmodels.software import SoftwareLevel
     from simulator.scenario.configuration import RunConfiguration
+    from workloads.architectures.base import Architecture
     from workloads.execution_plan import ExecutionPlan
+    from workloads.layout import Layout
+    from workloads.ops import Op
+
+    FloatArray = npt.NDArray[np.float64]
 
 PROBED_REQUESTS = (1, 8, 64, 256)
 """Decoding requests of a rank on which levels are compared, beside one prompt. [requests]"""
@@ -100,48 +109,80 @@ def _score(
 ) -> float:
     """Sum of logarithms of step times under a level, on one SKU for all that are compared. [-]"""
     chip = load_sku(min(configuration.engine.software_of))
-    model = bind(
+    plan = plan_of(level, chip)
+    steps = _probed_steps(
         architecture=configuration.architecture,
         layout=configuration.pools[-1].layout,
-        plan=plan_of(level, chip),
+        plan=replace(plan, graph_max_tokens=0, graph_prefill_max_tokens=None),
+        chip=chip,
+        software=KeyedLevel.of(level),
+        isl=configuration.isl,
+        osl=configuration.osl,
     )
-    requests = np.array(PROBED_REQUESTS, dtype=float)
-    tokens = np.append(requests, float(configuration.isl))
-    launched = model.token_ops(rank_tokens=tokens, group_tokens=tokens * model.layout.attention_dp)
-    fixed_s = step_ops_s(
-        ops=launched + model.head_ops(samples=np.append(requests, 1.0)), sku=chip, software=level
-    )
-    decode_s = step_ops_s(
-        ops=model.decode_attention_ops(
-            requests=requests,
-            queries_per_request=1,
-            context=np.full_like(requests, configuration.isl + configuration.osl / 2),
-        ),
-        sku=chip,
-        software=level,
-    )
-    prefill_s = step_ops_s(
-        ops=model.prefill_attention_ops(new_tokens=float(configuration.isl), prefix_tokens=0.0),
-        sku=chip,
-        software=level,
-    )
-    kernels = sum(op.kernels * op.layers for op in launched)
-    attention_s = np.append(decode_s, prefill_s)
     return sum(
         log(
-            float(gpu_s + beside_s)
+            step.fixed_s
+            + step.attention_s
             + eager_wait_s(
-                plan=model.plan,
+                plan=plan,
                 software=level,
-                kernels=kernels,
-                rank_tokens=int(count),
-                has_prefill=place == len(requests),
-                gpu_s=float(gpu_s),
+                kernels=step.kernels,
+                rank_tokens=step.tokens,
+                has_prefill=step.has_prefill,
+                gpu_s=step.fixed_s,
             )
             + level.host_step_s
         )
-        for place, (count, gpu_s, beside_s) in enumerate(
-            zip(tokens, np.broadcast_to(fixed_s, tokens.shape), attention_s, strict=True)
+        for step in steps
+    )
+
+
+class _ProbedStep(NamedTuple):
+    """A step on which levels are compared, without what the GPU waits for the host."""
+
+    tokens: int
+    has_prefill: bool
+    kernels: float
+    fixed_s: float
+    attention_s: float
+
+
+@lru_cache(maxsize=512)
+def _probed_steps(
+    *,
+    architecture: Architecture,
+    layout: Layout,
+    plan: ExecutionPlan,
+    chip: Sku,
+    software: KeyedLevel,
+    isl: int,
+    osl: int,
+) -> tuple[_ProbedStep, ...]:
+    """Decode steps of `PROBED_REQUESTS` a rank, and a step with one prompt."""
+    model = bind(architecture=architecture, layout=layout, plan=plan)
+
+    def seconds(ops: list[Op], count: int) -> FloatArray:
+        total = step_ops_s(ops=ops, sku=chip, software=software.level)
+        return np.broadcast_to(np.asarray(total, dtype=float), (count,))
+
+    requests = np.array(PROBED_REQUESTS, dtype=float)
+    tokens = np.append(requests, float(isl))
+    launched = model.token_ops(rank_tokens=tokens, group_tokens=tokens * layout.attention_dp)
+    head = model.head_ops(samples=np.append(requests, 1.0))
+    decode = model.decode_attention_ops(
+        requests=requests, queries_per_request=1, context=np.full_like(requests, isl + osl / 2)
+    )
+    prefill = model.prefill_attention_ops(new_tokens=float(isl), prefix_tokens=0.0)
+    kernels = float(sum(op.kernels * op.layers for op in launched))
+    return tuple(
+        _ProbedStep(int(count), place == len(requests), kernels, float(fixed_s), float(attention_s))
+        for place, (count, fixed_s, attention_s) in enumerate(
+            zip(
+                tokens,
+                seconds(launched + head, len(tokens)),
+                np.append(seconds(decode, len(requests)), seconds(prefill, 1)),
+                strict=True,
+            )
         )
     )
 

@@ -21,9 +21,10 @@ from simulator.studies.sweep.run import run_sweep
 
 LIMITS = Objectives(ttft_p90_s=10.0)
 CLIENTS = (1, 4, 16, 64, 256, 1024)
+MORE_CLIENTS = (*CLIENTS, 512, 2048, 4096)
 
 
-def served(*, alone, most, wait_s=0.3, limit_s=inf):
+def served(*, alone, most, wait_s=0.3, limit_s=inf, clients=CLIENTS):
     """A deployment whose throughput saturates and whose speed falls as 1 / (1 + n / most)."""
     return {
         n: Point(
@@ -31,12 +32,12 @@ def served(*, alone, most, wait_s=0.3, limit_s=inf):
             tput=10 * alone * n / (1 + n / most),
             slo_use=wait_s * (1 + n / most) / limit_s,
         )
-        for n in CLIENTS
+        for n in clients
     }
 
 
-def chosen(truth, guesses):
-    choice = Choice(estimates=guesses)
+def chosen(truth, guesses, **settings):
+    choice = Choice(estimates=guesses, **settings)
     while points := choice.next_points():
         for name, concurrency in points:
             assert (name, concurrency) not in choice.shown
@@ -107,6 +108,51 @@ def test_estimates_far_too_high_hide_nothing(shapes):
                 p.interactivity >= point.interactivity / 1.15 and p.tput >= point.tput / 1.15
                 for p in found
             )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shapes=st.lists(
+        st.tuples(st.floats(10, 200), st.floats(2, 5000), st.floats(0.95, 1.05)),
+        min_size=2,
+        max_size=8,
+    ),
+    alike=st.floats(1.0, 1.2),
+)
+def test_pools_whose_estimates_err_alike_need_fewer_runs(shapes, alike):
+    """Estimates of pools err by 0 to 20 % together and by 5 % each: a tenth is found, for less."""
+    truth = {
+        n: served(alone=alone, most=most, clients=MORE_CLIENTS)
+        for n, (alone, most, _) in enumerate(shapes)
+    }
+    guesses = {
+        n: {
+            c: Point(interactivity=p.interactivity, tput=p.tput * alike * y, slo_use=p.slo_use)
+            for c, p in truth[n].items()
+        }
+        for n, (_, _, y) in enumerate(shapes)
+    }
+    shown = chosen(truth, guesses, pooled=frozenset(truth))
+    for points in truth.values():
+        for point in points.values():
+            assert any(
+                p.interactivity >= point.interactivity / 1.1 and p.tput >= point.tput / 1.1
+                for p in shown.values()
+            )
+    assert sum(c >= 512 for _, c in shown) <= sum(c >= 512 for _, c in chosen(truth, guesses))
+
+
+def test_runs_of_some_pools_correct_the_guess_of_others():
+    """A guess a tenth too high is no reason for a run where that of others was as much too high."""
+    first = {
+        c: Point(interactivity=50.0 - c / 100, tput=tput) for c, tput in ((256, 900), (512, 1100))
+    }
+    behind = {512: Point(interactivity=44.0, tput=1040)}  # 0.945 times 1100, and 0.86 corrected
+    ran = {c: Point(interactivity=p.interactivity, tput=p.tput / 1.1) for c, p in first.items()}
+    for pooled, wanted in ((frozenset(), [("behind", 512)]), (frozenset({"first", "behind"}), [])):
+        choice = Choice(estimates={"first": first, "behind": behind}, pooled=pooled)
+        choice.shown |= {("first", c): point for c, point in ran.items()}
+        assert choice.next_points() == wanted
 
 
 def test_exact_estimates_find_the_very_frontier_with_fewer_runs():

@@ -1,13 +1,16 @@
 """Comparisons of siblings at equal software: whose level, when it is the default, what is said."""
 
 from dataclasses import replace
+from math import log
 
 import pytest
 
 from hwmodels.sku import load_sku
 from simulator.engines.labels import parse_engine, with_software_of, without_software_of
 from simulator.engines.pools import parse_deployment
-from simulator.prediction.assembly import assemble, named_software
+from simulator.prediction.assembly import assemble, execution_plan, named_software
+from simulator.prediction.shared_software import PROBED_REQUESTS, _score
+from simulator.prediction.step_breakdown import time_step
 from simulator.scenario.configure import ClosedLoad, configure, configure_run
 from simulator.scenario.deployed_forms import competing
 from simulator.scenario.grid import build_sweep
@@ -16,15 +19,20 @@ from simulator.scenario.target import resolve_target
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare
 from simulator.studies.compare.siblings import LINES, at_equal_software
+from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError
+from workloads.models import bind
 
 
-def software(sku, engine):
+def configured(sku, engine, deployment="TP8"):
     scenario = build_scenario(flags={"sku": sku, "engine": engine}).scenario
     load = ClosedLoad.of(scenario, concurrency=8)
     target = resolve_target(scenario)
-    configuration, _ = configure(target, pools=parse_deployment("TP8"), load=load)
-    return named_software(configuration)
+    return configure(target, pools=parse_deployment(deployment), load=load)[0]
+
+
+def software(sku, engine):
+    return named_software(configured(sku, engine))
 
 
 def test_an_engines_text_names_whose_software_it_has():
@@ -38,6 +46,38 @@ def test_an_engines_text_names_whose_software_it_has():
     assert asked.date.isoformat() == "2026-07-31"
     with pytest.raises(UserError, match="execution plan 'as-' is unknown"):
         parse_engine("vllm+as-")
+
+
+@pytest.mark.parametrize("deployment", ["TP8", "DEP8", "TEP4"])
+def test_levels_are_compared_on_the_step_times_that_explain_prints(deployment):
+    configuration = configured("b200", "vllm+as-b200.gb200", deployment)
+    chip, pool = load_sku("b200"), configuration.pools[-1]
+    level = named_software(configuration)
+
+    def plan_of(software, sku):
+        return execution_plan(
+            software=software,
+            pool=pool,
+            precision=configuration.precision,
+            sku=sku,
+            architecture=configuration.architecture,
+        )
+
+    model = bind(
+        architecture=configuration.architecture, layout=pool.layout, plan=plan_of(level, chip)
+    )
+    batches = [
+        *(
+            StepBatch(decode_requests=n, decode_context=configuration.isl + configuration.osl / 2)
+            for n in PROBED_REQUESTS
+        ),
+        StepBatch(prefill=(PrefillChunk(new_tokens=configuration.isl),)),
+    ]
+    expected = sum(
+        log(time_step(model=model, sku=chip, software=level, batch=batch).step_s)
+        for batch in batches
+    )
+    assert _score(configuration, level, plan_of=plan_of) == pytest.approx(expected, rel=1e-12)
 
 
 def test_both_siblings_get_one_level_and_say_whose():

@@ -95,6 +95,9 @@ class ChosenPoints:
                 if not isinstance(found, str)
             },
             followed=tuple(followed),
+            pooled=frozenset(
+                name for name, each in self._by_name.items() if len(each.sweep.pools) > 1
+            ),
         )
         self._full = {
             name
