@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from simulator.studies.compare.ratios import ratio_band
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare, run_comparison
 from simulator.studies.compare.sides import common_speeds, crossings, side_of, side_row
+from simulator.studies.compare.text import unpriced_lines
 from workloads.errors import UserError
 
 FLAGS = {"tp": 8, "ep": 8, "concurrency": [1, 8, 64], "economics": "2026-04"}
@@ -333,6 +335,23 @@ def test_user_errors_are_one_line_and_status_2(arguments, message, tmp_path, cap
     assert error.startswith("error: ")
     assert message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_blank_price_or_power_is_explained():
+    """Dollars of MI455X were blank beside VR200's without a word."""
+    table = pd.DataFrame(
+        {
+            "system": ["vr200", "mi455x", "h100"],
+            "reachable": [True, True, False],
+            "usd_per_million_tokens": [0.05, np.nan, np.nan],
+            "tokens_per_s_per_mw": [6e6, np.nan, np.nan],
+        }
+    )
+    told = unpriced_lines(SimpleNamespace(table=table, tier="hyperscaler", economics="2026-09"))
+    assert told == [
+        "no hyperscaler price known in economics 2026-09: mi455x",
+        "no power known in economics 2026-09: mi455x",
+    ]
 
 
 def test_a_system_is_one_curve():

@@ -315,6 +315,20 @@ def test_timestamps_that_are_hardly_milliseconds_are_asked_about(tmp_path):
         load_workload(seconds_trace(tmp_path))
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1e6, "us"), (1e9, "ns")])
+def test_timestamps_of_finer_units_are_asked_about_too(tmp_path, factor, unit):
+    """Two thousand seconds, or forty years, between requests."""
+    rows = [
+        f'{{"timestamp": {int(at * factor)}, "input_length": 100, "output_length": 9}}'
+        for at in (0, 2, 4, 17, 39)
+    ]
+    path = write(tmp_path, "fine.jsonl", "\n".join(rows))
+    with pytest.raises(UserError, match=rf"--time-unit {unit} or --time-unit ms"):
+        load_workload(path)
+    stated = load_workload(path, options=TraceOptions(time_unit=unit))
+    assert stated.recorded[-1].arrival_s == pytest.approx(39.0)
+
+
 @pytest.mark.parametrize(("unit", "last_s"), [("s", 3.9), ("ms", 0.0039)])
 def test_a_stated_time_unit_holds(tmp_path, unit, last_s):
     workload = load_workload(seconds_trace(tmp_path), options=TraceOptions(time_unit=unit))

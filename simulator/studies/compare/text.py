@@ -209,6 +209,20 @@ def _band_lines(result: ComparisonResult) -> list[str]:
     return lines
 
 
+def unpriced_lines(result: ComparisonResult) -> list[str]:
+    """Systems whose dollars or megawatts are blank, and why."""
+    reached = result.table[result.table["reachable"]]
+    lines = []
+    for column, what in (
+        ("usd_per_million_tokens", f"{result.tier} price"),
+        ("tokens_per_s_per_mw", "power"),
+    ):
+        names = reached.loc[reached[column].isna(), "system"].unique()
+        if len(names):
+            lines.append(f"no {what} known in economics {result.economics}: {', '.join(names)}")
+    return lines
+
+
 def _remarks(result: ComparisonResult) -> list[str]:
     """Crossings, bands that overlap, kinds of prediction, and what dollars are over."""
     reference = result.sides[0]
@@ -251,6 +265,7 @@ def _remarks(result: ComparisonResult) -> list[str]:
         else "the GPUs of the pool that makes them, as InferenceX (input: prefill, output: decode)"
     )
     lines.append(f"$ at the {result.tier} price of economics {result.economics}, over {basis}")
+    lines += unpriced_lines(result)
     lines.append(limit_line(result.runs(), limits=result.limits))
     lines.append(f"ratios over {reference.name}; tok/s/MW and J/tok on InferenceX's kW per chip")
     return lines

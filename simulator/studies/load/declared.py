@@ -69,10 +69,10 @@ LOAD = table(
     ),
     Setting(
         name="time_unit",
-        text="Unit of a trace's timestamps, ms or s; default: the format's, refused where it "
-        "cannot be right.",
+        text="Unit of a trace's timestamps, ms, s, us or ns; default: the format's, refused where "
+        "it cannot be right.",
         metavar="NAME",
-        choices=("ms", "s"),
+        choices=("ms", "s", "us", "ns"),
     ),
     Setting(
         name="block_tokens",

@@ -53,7 +53,7 @@ class LoadSettings(BaseModel):
 
     workload: str | None = field(LOAD["workload"])
     on_error: Literal["raise", "skip"] = field(LOAD["on_error"])
-    time_unit: Literal["ms", "s"] | None = field(LOAD["time_unit"])
+    time_unit: Literal["ms", "s", "us", "ns"] | None = field(LOAD["time_unit"])
     block_tokens: int | None = field(LOAD["block_tokens"])
     output_tokens: int | None = field(LOAD["output_tokens"])
     characters_per_token: float | None = field(LOAD["characters_per_token"])
@@ -179,7 +179,17 @@ class LoadRequest:
         if asked.concurrency is not None:
             return f"closed loop, {asked.concurrency:,} clients"
         played = "" if asked.rate is None else f" played at {asked.rate:g} req/s"
-        return f"open loop, arrivals as recorded{played}"
+        return f"open loop, arrivals as recorded{self._recorded_rate}{played}"
+
+    @property
+    def _recorded_rate(self) -> str:
+        """Mean rate of a trace and its length, so that a wrong unit shows; blank of others."""
+        recorded = getattr(self.workload, "recorded", ())
+        times = [one.arrival_s for one in recorded if one.arrival_s is not None]
+        span_s = max(times) - min(times) if times else 0.0
+        if not span_s:
+            return ""
+        return f" ({(len(times) - 1) / span_s:.3g} req/s over {span_s:,.4g} s)"
 
     @property
     def expert_load_text(self) -> str:

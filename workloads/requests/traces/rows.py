@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OnError = Literal["raise", "skip"]
-TimeUnit = Literal["ms", "s"]
+TimeUnit = Literal["ms", "s", "us", "ns"]
+_IN_SECONDS: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_UNIT_NAMES: dict[TimeUnit, str] = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds"}
 Row = TypeVar("Row")
 
 FASTEST_TRACE = 200.0
 """Arrivals beyond which timestamps in milliseconds are doubted; recorded services stay below.
 [1/s]"""
+
+SLOWEST_TRACE = 1 / 600
+"""Arrivals below which timestamps in milliseconds are doubted: one in ten minutes. [1/s]"""
 
 MOST_TOKENS = 2**24
 """Tokens that one row may count, beyond every context window. [tokens]"""
@@ -221,7 +226,7 @@ def seconds(row: Mapping[str, Any], name: str, source: TraceSource) -> float | N
     time = number(row, name)
     if time < 0:
         raise RowError(f"{name} is {row[name]!r}; it must not be negative")
-    return time if source.options.time_unit == "s" else time / 1000
+    return time * _IN_SECONDS[source.options.time_unit or "ms"]
 
 
 def text_id(row: Mapping[str, Any], name: str) -> str | None:
@@ -238,20 +243,24 @@ def check_time_unit(rows: list[TraceRow], *, source: TraceSource) -> None:
     Raises
     ------
     UserError
-        If no unit is stated and requests would come faster than `FASTEST_TRACE`, while as seconds
-        they would not.
+        If no unit is stated and requests would come faster than `FASTEST_TRACE`, or more slowly
+        than `SLOWEST_TRACE`, while in another unit they would not.
     """
     times = [row.arrival_s for row in rows if row.arrival_s is not None]
     if source.options.time_unit is not None or len(times) < 2:
         return
     span_s = max(times) - min(times)
     rate = (len(times) - 1) / span_s if span_s > 0 else 0.0
-    if rate > FASTEST_TRACE >= rate / 1000:
-        raise UserError(
-            f"timestamps of {source.path} span {span_s * 1000:g}; as milliseconds that is "
-            f"{rate:,.0f} req/s, as seconds {rate / 1000:.3g} req/s: say which with "
-            "--time-unit s or --time-unit ms"
-        )
+    if not rate or SLOWEST_TRACE <= rate <= FASTEST_TRACE:
+        return
+    for unit in _UNIT_NAMES:
+        other = rate * 1e-3 / _IN_SECONDS[unit]
+        if SLOWEST_TRACE <= other <= FASTEST_TRACE:
+            raise UserError(
+                f"timestamps of {source.path} span {span_s * 1000:g}; as milliseconds that is "
+                f"{f'{rate:,.0f}' if rate > 1 else f'{rate:.3g}'} req/s, as {_UNIT_NAMES[unit]} "
+                f"{other:.3g} req/s: say which with --time-unit {unit} or --time-unit ms"
+            )
 
 
 def output_tokens(row: Mapping[str, Any], name: str, options: TraceOptions) -> int:
