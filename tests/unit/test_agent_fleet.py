@@ -9,6 +9,7 @@ from simulator.analysis.objectives import Objectives
 from simulator.studies.agentx.fleet import run_fleet
 from simulator.studies.agentx.fleet_request import build_fleet
 from simulator.studies.agentx.request import build_agentx
+from simulator.studies.agentx.text import advice
 from workloads.errors import UserError
 
 SESSION = {
@@ -56,6 +57,10 @@ def test_a_fleet_is_as_many_deployments_as_agents_need_in_whole_nodes(replayed) 
     assert row.interactivity_p90 >= 5
     assert found.summary()["agents"] == 11
     assert list(found.frame()["gpus"]) == [48]
+    best, kind = advice(found)
+    assert best.startswith("best: b200:vllm as DEP8 mtp:3: 48 GPUs, ")
+    assert f"${48 * price / 11:.2f} an agent-hour" in best
+    assert kind.startswith("kind of prediction: b200:vllm ")
 
 
 def test_objectives_that_nothing_holds_are_refused_with_the_figure(replayed) -> None:

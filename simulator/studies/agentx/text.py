@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.output.text_tables import console, number, table_of
+from simulator.version import version
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.studies.agentx.fleet import FleetResult
+    from simulator.studies.agentx.fleet import FleetResult, FleetRow
     from simulator.studies.agentx.result import AgentxPoint, AgentxResult
+
+
+FAR_OFF = (
+    f"simulated by forecurve {version()}; no 90 % band is known for agents: "
+    "docs/background/agentx.md sets replays beside measured runs and says how far off they were"
+)
 
 
 def print_agentx(result: AgentxResult, *, directory: Path) -> None:
@@ -27,6 +34,7 @@ def print_agentx(result: AgentxResult, *, directory: Path) -> None:
         _print_cliffs(result)
     for name, sessions, reason in result.refused:
         out.print(f"not served: {name} at {sessions} sessions: {reason}", soft_wrap=True)
+    out.print(FAR_OFF, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
 
 
@@ -113,6 +121,31 @@ def _print_system(result: AgentxResult, name: str, points: list[AgentxPoint]) ->
         out.print(f"cliff: the hit rate falls below 80 % at {cliff} sessions")
 
 
+def advice(result: FleetResult) -> list[str]:
+    """The cheapest fleet, the next one, and what kinds of prediction they are."""
+    if not result.rows:
+        return []
+    first, *others = result.rows
+    lines = [_fleet_words(first, title="best")]
+    if others:
+        ratio = others[0].usd_per_agent_hour / first.usd_per_agent_hour
+        behind = f"; {ratio:.2f} times its price" if ratio == ratio else ""
+        lines.append(_fleet_words(others[0], title="runner-up") + behind)
+    kinds = [f"{row.system} {row.kind}" for row in result.rows]
+    return [*lines, f"kind of prediction: {', '.join(kinds)}"]
+
+
+def _fleet_words(row: FleetRow, *, title: str) -> str:
+    spec = "" if row.spec == "none" else f" {row.spec}"
+    usd, mw = row.usd_per_agent_hour, row.utility_mw
+    price = f"${number(usd)} an agent-hour" if usd == usd else "no price known"
+    power = f", {mw:.3g} MW" if mw == mw else ""
+    return (
+        f"{title}: {row.system} as {row.layout}{spec}: {row.gpus:,} GPUs{power}, {price}; "
+        f"{row.interactivity_p90:.1f} tok/s/user (p90), p90 TTFT {row.ttft_p90_s:.2f} s"
+    )
+
+
 def print_fleet(result: FleetResult, *, directory: Path) -> None:
     """Print the fleet of every system, the cheapest first, and what it rests on."""
     out = console()
@@ -148,7 +181,10 @@ def print_fleet(result: FleetResult, *, directory: Path) -> None:
             f"{row.sessions_host:,.0f}",
         )
     out.print(table)
+    for line in advice(result):
+        out.print(line, soft_wrap=True)
     out.print("sessions, pool and host are of one deployment; chips come in whole nodes or racks")
     for name, reason in result.refused:
         out.print(f"left out: {name}: {reason}", soft_wrap=True)
+    out.print(FAR_OFF, soft_wrap=True)
     out.print(f"results in {directory}", soft_wrap=True)
