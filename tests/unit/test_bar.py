@@ -102,6 +102,29 @@ def test_a_run_ends_where_it_is_far_below_others(sweep, whole, height, ends):
     )
 
 
+@pytest.fixture(scope="module")
+def pools():
+    flags = {"sku": "b200", "engine": "dynamo-vllm", "isl": 1024, "osl": 128}
+    flags |= {"prefill": "1", "decode": "1", "tp": "8", "ep": "8"}
+    found = plan_sweep(build_sweep(flags=flags)).sweeps
+    return next(each for each in found if each.label == "1xDEP8+1xDEP8")
+
+
+def test_pools_end_where_they_are_less_far_below_others(pools):
+    """A look at pools is nearer to their whole run, so that less has to be left for its error."""
+    configuration, _ = configure_point(pools, CLIENTS)
+    seen = []
+    look = Checkpoint(after=LOOKED_AT * CLIENTS, look=seen.append)
+    whole_ = simulate_run(configuration, checkpoint=look).metrics
+    each = configuration.requests_per_client
+    found = whole_run(seen[0], clients=CLIENTS, requests_per_client=each, gpus=configuration.gpus)
+    assert 0.9 < found.total_tput_per_gpu / whole_.total_tput_per_gpu < 1.05
+    for share, ends in ((0.91, False), (0.89, True)):
+        place = (2.0 * whole_.interactivity, found.total_tput_per_gpu / share)
+        point = simulate_point(pools, CLIENTS, bar=Bar(places=(place,), limits=NO_LIMIT))
+        assert (point.cells["status"] == BEHIND) == ends
+
+
 @pytest.mark.parametrize(("limit_s", "ends"), [(0.2, True), (1.0, False)])
 def test_a_run_ends_where_its_users_wait_far_too_long(sweep, whole, limit_s, ends):
     limits = Objectives(ttft_p90_s=limit_s * whole.cells["p90_ttft_s"])

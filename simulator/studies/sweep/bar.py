@@ -27,6 +27,8 @@ BEHIND = "behind"
 NEAR_LOOKED_AT = 0.85
 """Share of the bar below which a look at a run ends it: what it estimates of throughput is as
 little as 0.87 times the whole run's (`simulator.prediction.part_of_run`). [-]"""
+NEAR_LOOKED_AT_POOLED = 0.9
+"""The same where prefill and decode have pools of their own: 0.91 times at the least. [-]"""
 ABOUT_LOOKED_AT = 1.6
 """Use of a limit by such an estimate beyond which a run is ended. A lower one as it is, it was
 too high, and 1.57 times, where KV room for long outputs takes three requests to settle. [-]"""
@@ -79,6 +81,7 @@ class Bar:
         clients, each = configuration.concurrency, configuration.requests_per_client
         if clients < WORTH_LOOKING or each < 2 * LOOKED_AT:
             return None
+        near = NEAR_LOOKED_AT_POOLED if len(configuration.pools) > 1 else NEAR_LOOKED_AT
 
         def look(part: Records) -> None:
             cells = whole_run(
@@ -91,7 +94,7 @@ class Bar:
             share = Staircase(self.places).share(
                 cells["interactivity"], cells["total_tput_per_gpu"]
             )
-            if share < NEAR_LOOKED_AT or self.limits.ttft_use(cells) > ABOUT_LOOKED_AT:
+            if share < near or self.limits.ttft_use(cells) > ABOUT_LOOKED_AT:
                 raise BehindError(cells)
 
         return Checkpoint(after=LOOKED_AT * clients, look=look)
