@@ -138,7 +138,7 @@ def _no_graphs(found: Sequence[dict[str, str]]) -> str:
 
 def _too_large(found: Sequence[dict[str, str]]) -> str:
     count = sum(int(each["count"]) for each in found)
-    return f"{count} deployments of more than {found[0]['most']} chips are left out (--max-gpus)"
+    return f"{count} deployments of more than {found[0]['most']} chips left out (--max-gpus)"
 
 
 def _prices(found: Sequence[dict[str, str]]) -> str:
@@ -188,7 +188,7 @@ _ALIKE = (
     ),
     _Alike(
         re.compile(
-            _WHO + r"(?P<count>\d+) deployments of more than (?P<most>\d+) chips are left out .+"
+            _WHO + r"(?P<count>\d+) deployments? of more than (?P<most>\d+) chips left out .+"
         ),
         _too_large,
     ),

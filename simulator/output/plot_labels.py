@@ -21,7 +21,7 @@ LEADER_FROM = 16.0
 # Above and to the right of a falling frontier is free; below and to the left are other points.
 ANGLES_DEG = (45, 25, 65, 0, 90, 110, -20, 135, 180, -45, 225, 270)
 MARKER_POINTS = 5.0
-GAP_POINTS = 6.0
+GAP_POINTS = 10.0
 """Air beside a label, so that two on one line do not read as one. [points]"""
 
 

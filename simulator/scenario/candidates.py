@@ -96,7 +96,8 @@ def within_gpus(found: Candidates, *, most: int | None) -> Candidates:
     if found.deployments and not small:
         raise UserError(f"max_gpus is {most}; the smallest deployment here has {min(sizes)} chips")
     left_out = len(sizes) - len(small)
-    told = f"{left_out} deployments of more than {most} chips are left out (--max-gpus)"
+    counted = f"{left_out} deployment{'' if left_out == 1 else 's'}"
+    told = f"{counted} of more than {most} chips left out (--max-gpus)"
     return replace(
         found, deployments=small, messages=(*found.messages, *([told] if left_out else []))
     )

@@ -75,7 +75,7 @@ def test_max_gpus_leaves_only_deployments_that_fit_into_the_chips_one_has():
     assert "8xDEP4+1xDEP8" in every - small
     assert {sum(pool.gpus for pool in parse_deployment(label)) <= 16 for label in small} == {True}
     told = [note for each in found.competitors for note in each.candidates.messages]
-    assert any("of more than 16 chips are left out (--max-gpus)" in note for note in told)
+    assert any("of more than 16 chips left out (--max-gpus)" in note for note in told)
 
 
 def test_max_gpus_holds_for_a_named_engine_too_and_says_what_is_smallest():

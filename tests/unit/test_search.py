@@ -2,7 +2,9 @@
 
 import json
 import shlex
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -23,6 +25,7 @@ from simulator.scenario.deployed_forms import deployed_forms
 from simulator.scenario.target import resolve_target
 from simulator.studies.search.launch_commands import TRTLLM_OPTIONS, launch_commands
 from simulator.studies.search.option import searched
+from simulator.studies.search.plots import search_series
 from simulator.studies.search.request import build_search
 from simulator.studies.search.run import search
 from simulator.studies.search.text import print_search, summary_of, verdict
@@ -86,6 +89,19 @@ def test_bounds_spare_only_what_cannot_win(found, ep, dp_attention):
     )
     if alone.winner is not None:
         assert alone.winner.score <= found.winner.score
+
+
+def test_the_picture_crosses_what_misses_a_ttft_and_has_bands(found):
+    """Runs above the winner seemed to beat it, though nobody would wait for them."""
+    trials = [replace(trial, slo_use={**trial.slo_use, "TTFT p90": 1.5}) for trial in found.trials]
+    (one,) = [position for position, trial in enumerate(found.trials) if trial is found.winner]
+    trials[one] = found.winner
+    series = search_series("all", trials)
+    assert series.late.sum() == len(trials) - 1
+    assert np.flatnonzero(series.on_frontier).tolist() == [one]
+    low_x, high_x, low_y, high_y = series.band[one]
+    assert low_x < series.interactivity[one] < high_x
+    assert low_y < series.tput_per_gpu[one] < high_y
 
 
 def test_a_constraint_that_nobody_meets_leaves_no_winner(capsys):

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.output.note_text import note_lines
-from simulator.output.text_tables import console, number, records_of, table_of_columns
+from simulator.output.text_tables import console, interval, number, records_of, table_of_columns
 from simulator.scenario.deployed_forms import is_open
 from simulator.studies.closing import closing_lines
 from simulator.studies.next_runs import candidate_runs
@@ -32,6 +32,7 @@ SHOWN = (
     "settings",
     "concurrency",
     "total_tput_per_gpu",
+    "total_tput_per_gpu_lo",
     "interactivity",
     "median_ttft_s",
     "p90_ttft_s",
@@ -215,10 +216,13 @@ def _listed(names: Sequence[str]) -> str:
 def _table(trials: Sequence[Trial]) -> Table:
     missing = any(not trial.meets for trial in trials)
     between = any(trial.score_at_slo is not None for trial in trials)
+    banded = any(trial.bands for trial in trials)
     names = [
         name
         for name in SHOWN
-        if (missing or name != "missed") and (between or name != "score_at_slo")
+        if (missing or name != "missed")
+        and (between or name != "score_at_slo")
+        and (banded or name != "total_tput_per_gpu_lo")
     ]
     table = table_of_columns(names, narrow=True)
     for rank, trial in enumerate(trials, start=1):
@@ -233,6 +237,7 @@ def _table(trials: Sequence[Trial]) -> Table:
             trial.settings_text,
             str(trial.configuration.concurrency),
             number(metrics.total_tput_per_gpu),
+            *([interval(*trial.bands.get("total_tput_per_gpu", (None, None)))] if banded else []),
             number(metrics.interactivity),
             number(metrics.ttft.median_s),
             number(metrics.ttft.p90_s),

@@ -132,9 +132,9 @@ def distinct(frontier: pd.DataFrame) -> pd.DataFrame:
 def summary_line(result: SweepResult) -> str:
     """How many runs, how many of them on a frontier, and what could not run."""
     runs = result.runs
-    on_frontier = int(runs["on_frontier"].sum())
+    on_frontier, kinds = int(runs["on_frontier"].sum()), runs["label"].nunique()
     parts = [
-        f"{len(runs):,} runs of {runs['label'].nunique():,} deployments",
+        f"{len(runs):,} runs of {kinds:,} deployment{'' if kinds == 1 else 's'}",
         f"{on_frontier:,} on a frontier",
     ]
     outside = int((~runs["meets_limits"]).sum())
