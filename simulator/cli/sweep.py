@@ -177,7 +177,7 @@ def _run(
             "--per-engine is about a SKU as it is best deployed; leave out engine, layout, pools "
             "and server settings"
         )
-    asked = settings.to_dict() | {"limits": str(limits)}
+    asked: dict[str, Any] = settings.to_dict() | {"limits": str(limits)}
     asked |= {"per_engine": True} if per_engine else {}
     path = out or default_directory("sweep", settings.values["sku"], settings=asked)
     with kept_runs(path) as (directory, on_progress):

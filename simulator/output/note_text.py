@@ -220,6 +220,7 @@ _ALIKE = (
 )
 
 _RANKS = (
+    (r"as best deployed at |the default engine serves", 1),
     (r"economics ", 5),
     (r"KV tokens|KV of", 6),
     (r"were not run", 7),

@@ -50,8 +50,6 @@ class AskedLoad:
     clients:
         Closed-loop clients: the most tokens per GPU win, of some that are alike the one whose
         users are fastest. [requests]
-    speed:
-        Speed of the median user: the most tokens per GPU at least so fast win. [tok/s/user]
     rate_per_s:
         Requests that arrive: the fewest GPUs win that take them in, then the fastest. [1/s]
     least_speed:
@@ -59,7 +57,6 @@ class AskedLoad:
     """
 
     clients: int | None = None
-    speed: float | None = None
     rate_per_s: float | None = None
     least_speed: float = 0.0
 
@@ -259,29 +256,12 @@ def _scores(
             )
             for index, mean in each.items()
         }
-    if asked.speed is not None:
-        return {
-            index: _at_speed([m for m in found.values() if meets(m)], speed=asked.speed)
-            for index, found in means.items()
-        }
     if asked.rate_per_s is not None:
         return {
             index: _at_rate(sweeps[index], found, rate=asked.rate_per_s, meets=meets)
             for index, found in means.items()
         }
     return _over_frontier(sweeps, means, meets=meets)
-
-
-def _at_speed(means: Sequence[SteadyState], *, speed: float) -> _Score:
-    """Throughput of a deployment where its users have a speed, or more."""
-    curve = Frontier.of([m.interactivity for m in means], [m.total_tput_per_gpu for m in means])
-    tput = curve.at_least(speed)
-    if tput is None:
-        fastest = float(curve.x[-1]) if curve.x.size else 0.0
-        return _Score(
-            meets=False, rank=(fastest,), words=f"about {number(fastest)} tok/s/user at most"
-        )
-    return _Score(meets=True, rank=(tput,), words=_rates(tput, max(speed, float(curve.x[0]))))
 
 
 def _at_rate(
@@ -364,8 +344,6 @@ def _load_words(asked: AskedLoad, limits: Objectives) -> str:
         words.append("all speeds")
     if asked.clients is not None:
         words.append(f"{asked.clients:,} clients")
-    if asked.speed is not None:
-        words.append(f"{asked.speed:g} tok/s/user")
     if asked.rate_per_s is not None:
         words.append(f"{asked.rate_per_s:g} req/s")
     if asked.least_speed:

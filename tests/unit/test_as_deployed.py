@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from simulator.analysis.objectives import NO_LIMIT, Objectives
-from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
 from simulator.engines.pools import deployment_label
 from simulator.scenario.deployed_forms import competing
@@ -54,16 +53,6 @@ def test_at_some_clients_nothing_alike_has_more_tokens_or_faster_users():
     expected = max(alike, key=lambda one: one[1].interactivity)[0]
     assert (found.load.engine, found.load.spec) == (expected.load.engine, expected.load.spec)
     assert found.label == expected.label
-
-
-def test_at_a_speed_the_most_tokens_win():
-    found = best(asked=AskedLoad(speed=50.0)).sweep
-    reached = {}
-    for sweep, means in all_means("h200"):
-        near = [m for m in means.values() if m.ttft_s <= 10.0]
-        curve = Frontier.of([m.interactivity for m in near], [m.total_tput_per_gpu for m in near])
-        reached[sweep.load.engine, sweep.load.spec, sweep.label] = curve.at_least(50.0) or 0.0
-    assert max(reached, key=reached.get) == (found.load.engine, found.load.spec, found.label)
 
 
 def test_at_a_rate_the_fewest_gpus_win_and_more_take_in_more():
@@ -165,13 +154,11 @@ def test_a_load_that_ranks_nothing_says_that_the_default_serves(tmp_path):
     assert "as best deployed at 2 req/s" in played.told
 
 
-def test_a_study_of_sensitivity_takes_it_at_its_clients_or_speed():
+def test_a_study_of_sensitivity_takes_it_at_its_clients():
     request = build_sensitivity(flags={"sku": "h200"})
     assert "at 64 clients" in request.best.told
     assert request.scenario.engine == request.resolved["engine"]["value"] == "sglang"
     assert request.resolved["tp"] == {"value": 8, "origin": "as best deployed"}
-    fast = build_sensitivity(flags={"sku": "h200", "interactivity": 50.0})
-    assert "at 50 tok/s/user" in fast.best.told
     pools = build_sensitivity(flags={"sku": "b200", "disaggregated": True})
     stated = {
         name: pools.resolved[name]["value"]

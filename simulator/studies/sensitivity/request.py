@@ -66,11 +66,10 @@ def build_sensitivity(*, flags: Mapping[str, Any], file: Path | None = None) -> 
             "give one value each"
         )
     check_kind(settings, scenarios[0])
-    speed = question.interactivity
     best = best_deployed(
         settings,
         scenarios[0],
-        asked=AskedLoad(clients=concurrencies[0]) if speed is None else AskedLoad(speed=speed),
+        asked=AskedLoad(clients=concurrencies[0]),
         limits=NO_LIMIT.online()[0],
     )
     if best is not None:

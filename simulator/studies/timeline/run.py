@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simulator.analysis.objectives import Objectives
+    from simulator.scenario.grid import SweepSettings
     from simulator.studies.sweep.run import SweepResult
     from simulator.studies.timeline.dates import DatedDeployments
 
@@ -219,12 +220,22 @@ def run_timeline(
         ),
         swept=swept,
         resolved=swept.resolved
-        | {name: asked.to_dict()[name] for name in ("engine", "concurrency")}
+        | {"concurrency": asked.to_dict()["concurrency"], "engine": _engine_entry(asked, dated)}
         | {
             name: {"value": list(value), "origin": origins[name]}
             for name, value in followed.items()
         },
     )
+
+
+def _engine_entry(asked: SweepSettings, dated: DatedDeployments) -> dict[str, Any]:
+    """The engine as it was asked for; where none was, which one is followed."""
+    entry = asked.to_dict()["engine"]
+    load = dated.plan.sweeps[0].load
+    if entry["value"] is not None:
+        return entry
+    spec = "" if load.spec == "none" else f" {load.spec}"
+    return entry | {"origin": f"default: {str(load.engine).partition('@')[0]}{spec}, see messages"}
 
 
 def _by_date(runs: pd.DataFrame, dated: DatedDeployments) -> dict[str, pd.DataFrame]:
