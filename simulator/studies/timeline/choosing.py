@@ -142,6 +142,7 @@ class DatedPoints(ChosenPoints):
                 estimates={name: everything[name] for name in names if name in everything},
                 followed=tuple(followed),
                 speeds=tuple(speeds),
+                pooled=self.choice.pooled,
             )
             for names in dict.fromkeys(in_force.values())
         ]
