@@ -42,7 +42,9 @@ def _levels() -> tuple[dict[str, Any], ...]:
     return tuple(read_yaml_mapping(path)["levels"])
 
 
-def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) -> SoftwareLevel:
+def agentic_level(
+    level: SoftwareLevel, *, family: str, date: dt.date | None, sku: str | None = None
+) -> SoftwareLevel:
     """The level of an engine's agentic builds in place of one from fixed-length runs.
 
     Parameters
@@ -54,6 +56,9 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
     date:
         Day that is asked for; ``None``: the latest. An earlier day than that of the agentic
         build keeps the level.
+    sku:
+        Key of the chip. On one whose agentic builds nobody has measured the level is
+        transferred, whatever fixed-length runs there are of it; ``None``: not looked at.
     """
     for one in _levels() if _stand_in.get() else ():
         if (
@@ -67,11 +72,17 @@ def agentic_level(level: SoftwareLevel, *, family: str, date: dt.date | None) ->
             source = f"{one['kind']}: {one['source']}"
             return replace(
                 changed,
+                kind=_kind(level, measured=one["skus"], sku=sku),
                 name=f"{level.engine}@{one['date']}-agentic",
                 messages=(f"step times of the agentic build of {one['date']}: {_basis(one)}",),
                 provenance={**level.provenance, **dict.fromkeys(values, source)},
             )
     return level
+
+
+def _kind(level: SoftwareLevel, *, measured: list[str], sku: str | None) -> str:
+    lent = sku is not None and sku not in measured
+    return "transferred" if lent and level.kind == "calibrated" else level.kind
 
 
 def _basis(one: dict[str, Any]) -> str:

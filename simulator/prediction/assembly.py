@@ -318,7 +318,10 @@ def named_software(configuration: RunConfiguration) -> SoftwareLevel:
     fixed_length = level.name
     if configuration.traffic == "agentic" and not configuration.specification:
         level = agentic_level(
-            level, family=model_family(configuration.model), date=configuration.level_date
+            level,
+            family=model_family(configuration.model),
+            date=configuration.level_date,
+            sku=sku.key,
         )
     release = architecture.release(configuration.precision)
     notes = [] if release is None else release_messages(release, sku=sku)

@@ -27,6 +27,16 @@ def test_the_agentic_build_stands_in_for_agentic_traffic_and_says_so() -> None:
         assert again.parameters[name] == agentic.parameters[name]
 
 
+def test_a_chip_whose_agentic_build_nobody_measured_has_it_transferred() -> None:
+    """Step records of B200 made B300's replays calibrated."""
+    kinds = {
+        sku: agentic_level(level("vllm", sku), family="deepseek_v4", date=None, sku=sku).kind
+        for sku in ("b200", "b300")
+    }
+    assert level("vllm", "b300").kind == "calibrated"
+    assert kinds == {"b200": "calibrated", "b300": "transferred"}
+
+
 @pytest.mark.parametrize(
     ("engine", "sku", "family", "date"),
     [
