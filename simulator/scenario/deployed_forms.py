@@ -21,6 +21,7 @@ from simulator.scenario.candidates import (
 )
 from simulator.scenario.configure import parse_speculation
 from simulator.scenario.grid import LAYOUT_FIELDS
+from simulator.scenario.sibling_deployments import with_those_of_siblings
 from simulator.scenario.target import changed_sku, resolve_target, runs_on
 from workloads.architectures.catalog import load_architecture
 from workloads.errors import UserError
@@ -262,12 +263,22 @@ def competing(settings: SweepSettings, load: Scenario) -> Competition:
     if not found:
         raise UserError("; ".join(f"{label}: {reason}" for label, reason in refused.items()))
     told = ", ".join(f"{form.label} ({form.evidence})" for form in forms)
-    return Competition(
+    own = Competition(
         competitors=tuple(found),
         refused=refused,
         message=f"{found[0].target.label} as best deployed, of {told}; pin one with --engine and "
         "--spec",
         forms=forms,
+    )
+    if not settings.software_of:
+        return own
+    alone = replace(settings, software_of=())
+    return with_those_of_siblings(
+        own,
+        load=load,
+        sku=sku,
+        software_of=own_first(settings.software_of, key=sku.key),
+        competing_on=lambda other: competing(alone, other),
     )
 
 

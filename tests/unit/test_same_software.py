@@ -19,6 +19,7 @@ from simulator.scenario.target import resolve_target
 from simulator.studies.compare.request import build_systems
 from simulator.studies.compare.run import compare
 from simulator.studies.compare.siblings import LINES, at_equal_software
+from simulator.studies.sweep.deployments import plan_sweep
 from workloads.costmodel import PrefillChunk, StepBatch
 from workloads.errors import UserError
 from workloads.models import bind
@@ -173,3 +174,36 @@ def test_more_memory_and_flops_do_not_lose_throughput_at_equal_software():
     ratios = compare("gb200", "gb300", at=[27.0]).frame()
     (ratio,) = ratios[ratios["system"].str.startswith("gb300")]["ratio"]
     assert ratio > 0.95
+
+
+def test_equal_software_has_equal_layouts_within_a_scale_up_domain():
+    """What ran on one sibling competes on the other too, where its workers have links to run on."""
+    systems, _ = at_equal_software(
+        build_systems(["b200", "gb300"], flags={}, file=None), asked=None
+    )
+    plans = [plan_sweep(each.settings, as_deployed=True) for each in systems]
+    found = [
+        {
+            (without_software_of(one.load.engine), one.load.spec, one.label): one.pools
+            for one in plan.sweeps
+        }
+        for plan in plans
+    ]
+    server, rack = found
+    assert ("dynamo-sglang", "mtp", "1xDEP8+6xTP8") in rack
+    assert ("dynamo-trt", "mtp", "7xDEP4+1xDEP8") in server
+    assert set(server) <= set(rack)
+    beyond = {key for key, pools in rack.items() if max(p.layout.gpus for p in pools) > 8}
+    assert set(rack) - set(server) == beyond
+    assert "since equal software has equal layouts, 36 deployments of gb300" in plans[0].messages[0]
+
+
+def test_own_software_keeps_own_layouts():
+    systems, _ = at_equal_software(
+        build_systems(["b200", "gb300"], flags={}, file=None), asked=False
+    )
+    labels = [
+        {one.label for one in plan_sweep(each.settings, as_deployed=True).sweeps}
+        for each in systems
+    ]
+    assert "1xDEP8+6xTP8" in labels[0] - labels[1]
