@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 def frontier_indices(x: npt.ArrayLike, y: npt.ArrayLike) -> list[int]:
@@ -38,6 +40,41 @@ def frontier_indices(x: npt.ArrayLike, y: npt.ArrayLike) -> list[int]:
             highest = float(ys[index])
             kept.append(index)
     return kept[::-1]
+
+
+def under_a_line(
+    x: npt.ArrayLike, y: npt.ArrayLike, *, deployment: Sequence[object], clients: npt.ArrayLike
+) -> BoolArray:
+    """Which points lie under the line between two neighbouring loads of another deployment.
+
+    Closed loops between two loads lie on about that line: where a step takes ``a + b n`` seconds
+    with n requests, the speed is ``1 / (a + b n)`` and throughput ``n / (a + b n)``, linear in the
+    speed. So the other deployment serves a point's speed at more throughput, though no point of it
+    beats the point.
+
+    Parameters
+    ----------
+    x, y:
+        Interactivity and throughput. [tok/s/user], [tok/s/GPU]
+    deployment:
+        What each point is a load of.
+    clients:
+        Its concurrency; loads up to twice each other are neighbours. [requests]
+    """
+    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    loads = np.asarray(clients)
+    under = np.zeros(xs.size, dtype=bool)
+    for name in dict.fromkeys(deployment):
+        own = np.array([each == name for each in deployment])
+        members = np.flatnonzero(own)[np.argsort(loads[own], kind="stable")]
+        for first, second in pairwise(members.tolist()):
+            apart = loads[second] - loads[first]
+            if apart < 2 or apart > loads[first]:
+                continue
+            slow, fast = sorted((first, second), key=lambda each: xs[each])
+            between = (xs > xs[slow]) & (xs < xs[fast]) & ~own
+            under |= between & (ys < np.interp(xs, xs[[slow, fast]], ys[[slow, fast]]))
+    return under
 
 
 @dataclass(frozen=True, eq=False)

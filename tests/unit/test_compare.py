@@ -49,6 +49,7 @@ def runs_of(x, y, *, band=None, gpus=16, prefill=8, isl=8.0, **columns):
             "kind": "specification",
             "sku": "gb200",
             "engine": "vllm",
+            "spec": "none",
         }
         | columns
     )
@@ -70,6 +71,19 @@ def test_a_curve_is_the_frontier_rule_and_the_monotone_cubic():
     assert side.best["label"].tolist() == ["TP4", "TP3", "TP2", "TP1"]
     grid = np.linspace(20, 60, 101)
     np.testing.assert_allclose(side.curves["total"].values(grid), expected.values(grid), rtol=0)
+
+
+def test_a_curve_goes_on_where_one_deployment_serves_the_speeds_between():
+    """TP2 with 12 clients gives 50 tok/s/user at 1,500: a point of TP1 there at 1,100 is none."""
+    x, y = [40.0, 60.0, 50.0], [2000.0, 1000.0, 1100.0]
+    table = runs_of(x, y).assign(label=["TP2", "TP2", "TP1"], concurrency=[16, 8, 4])
+    (side,) = sides_of(table)
+    assert side.curves["total"].x.tolist() == [40, 60]
+    assert side.curves["total"].at(50.0) == pytest.approx(1500)
+    assert side.passed_over == 1
+    (apart,) = sides_of(table.assign(concurrency=[64, 8, 4]))  # no loads between are known
+    assert apart.curves["total"].x.tolist() == [40, 50, 60]
+    assert apart.passed_over == 0
 
 
 def test_dollars_and_power_follow_from_the_interpolated_throughput():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.analysis.pareto import Frontier, frontier_indices, ratio_at
+from simulator.analysis.pareto import Frontier, frontier_indices, ratio_at, under_a_line
 
 POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=0, max_size=25)
 KNOTS = st.lists(st.tuples(st.floats(0.01, 10.0), st.floats(0.01, 100.0)), min_size=2, max_size=12)
@@ -212,3 +212,24 @@ def test_ratios_are_missing_where_either_curve_is():
     low, middle, high = ratio_at(first, second, [12, 20, 35])
     assert (low, high) == (None, None)
     assert middle == pytest.approx(200 / 90)
+
+
+@given(
+    base_s=st.floats(0.005, 0.05),
+    request_s=st.floats(1e-5, 1e-3),
+    low=st.integers(4, 512),
+    part=st.floats(0.01, 0.99),
+)
+def test_loads_between_two_others_lie_on_the_line_between_them(base_s, request_s, low, part):
+    """Steps of a + b n seconds: what lies a little under what n requests give is passed over."""
+
+    def point(n):
+        return 1.0 / (base_s + request_s * n), n / (base_s + request_s * n)
+
+    between = point(low * (1.0 + part))
+    for factor, under in ((0.99, True), (1.01, False)):
+        x, y = np.array([point(2 * low), point(low), (between[0], factor * between[1])]).T
+        found = under_a_line(x, y, deployment=["one", "one", "other"], clients=[2 * low, low, 3])
+        assert found.tolist() == [False, False, under]
+        alone = under_a_line(x, y, deployment=["one"] * 3, clients=[2 * low, low, low // 2])
+        assert not alone.any()

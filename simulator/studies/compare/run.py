@@ -266,6 +266,12 @@ def run_comparison(
     messages += [f"{name} is left out: {_in_short(reason)}" for name, reason in absent.items()]
     systems = present
     messages += budgets_that_differ(systems, sides)
+    messages += [
+        f"{side.name}: its curve passes over {side.passed_over} of the frontier's points, where "
+        "another deployment serves that speed with more throughput between two of its loads"
+        for side in sides
+        if side.passed_over
+    ]
     changes = [
         change
         for system, side in zip(systems, sides, strict=True)

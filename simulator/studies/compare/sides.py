@@ -9,7 +9,7 @@ import numpy as np
 
 from hwmodels.economics import joules_per_token, tokens_per_s_per_mw, usd_per_million_tokens
 from simulator.analysis.costs import costs_of, costs_of_run
-from simulator.analysis.pareto import Frontier
+from simulator.analysis.pareto import Frontier, frontier_indices, under_a_line
 from simulator.studies.compare.ratios import clamped, nearest_knot, ratio_interval
 from workloads.errors import UserError
 
@@ -60,6 +60,8 @@ class Side:
         ``None`` where predictions of the kind have not been compared with measurements.
     costs:
         Cost and power of its SKU; of pools on two chips of the mean chip of each knot.
+    passed_over:
+        Points of the frontier that the curve does not go through, see `side_of`.
     calibration:
         Directory of a user's own fit; ``None``: the shipped one.
     """
@@ -71,6 +73,7 @@ class Side:
     low: Frontier | None
     high: Frontier | None
     costs: tuple[SkuEconomics, ...]
+    passed_over: int = 0
     calibration: Path | None = None
 
     def run_at(self, x: float) -> pd.Series:
@@ -95,6 +98,9 @@ class Side:
 def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denominator) -> Side:
     """The curve of a system's runs within the limits.
 
+    Of the frontier's points those are passed over that lie under the line between two neighbouring
+    loads of another deployment, see `simulator.analysis.pareto.under_a_line`.
+
     Raises
     ------
     UserError
@@ -107,6 +113,14 @@ def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denomina
             f"no run of {system.name} is within the TTFT limit; its lowest p90 TTFT is "
             f"{least:.3g} s, so raise --ttft-p90"
         )
+    passed = under_a_line(
+        allowed["interactivity"],
+        allowed["total_tput_per_gpu"],
+        deployment=allowed[["engine", "spec", "label"]].agg(tuple, axis=1).tolist(),
+        clients=allowed["concurrency"],
+    )
+    before = frontier_indices(allowed["interactivity"], allowed["total_tput_per_gpu"])
+    allowed = allowed[~passed]
     x = allowed["interactivity"].to_numpy(float)
     curves = {
         kind: Frontier.of(x, allowed[column].to_numpy(float))
@@ -129,6 +143,7 @@ def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denomina
         low=low if known else None,
         high=high if known else None,
         costs=_costs(system, best),
+        passed_over=int(passed[before].sum()),
         calibration=system.settings.calibration,
     )
 
