@@ -85,7 +85,10 @@ class NextRun:
         """Its band now and with the run, in words."""
         now = f"{self.low:.2f} to {self.high:.2f} times the prediction"
         if math.log(self.high_after / self.low_after) > _SAME * math.log(self.high / self.low):
-            return f"{now}, and one run more hardly narrows it: forms with runs lie as far off here"
+            return (
+                f"{now}, and one run more hardly narrows it (forms with runs lie as far off here) "
+                "but moves the prediction"
+            )
         return f"{now}, and about {self.low_after:.2f} to {self.high_after:.2f} with it"
 
     @property
