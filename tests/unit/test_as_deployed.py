@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+import simulator
 from simulator.analysis.objectives import NO_LIMIT, Objectives
 from simulator.cli.main import run
 from simulator.engines.pools import deployment_label
@@ -111,6 +112,9 @@ def test_explain_takes_it_and_says_so(capsys):
     assert run(["explain", "--sku", "h200", "--spec", "none", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["batch"]["queries_per_request"] == 1
+    in_python = simulator.explain(sku="h200").explanation.to_dict()
+    assert in_python["step_s"] == found["step_s"]
+    assert in_python["messages"] == found["messages"]
 
 
 def test_explain_takes_pools_where_the_question_is_not_about_one_worker(capsys):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simulator.scenario.drawn_lengths import MEANS_OF
 from simulator.scenario.settings import build_scenario
+from simulator.scenario.settings_file import is_default
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,17 +76,34 @@ def explain(
     phase, context, new_tokens:
         See `simulator.studies.explain.run.explain_scenario`.
     scenario, settings:
-        As `curve`.
+        As `curve`. Without an engine, a layout and server settings the worker is that with which
+        the SKU is best deployed for the clients, see
+        `simulator.studies.as_deployed.best_deployed`; the first message says so.
 
     Raises
     ------
     UserError
         If a setting is unknown or out of range, or the model does not fit.
     """
+    from simulator.studies.explain.request import best_for_clients
     from simulator.studies.explain.run import explain_scenario
 
-    asked = build_scenario(flags=settings, file=scenario).scenario
+    source = build_scenario(flags=settings, file=scenario)
+    stated = {
+        name: getattr(source.scenario, name)
+        for name, origin in source.origin.items()
+        if name != "concurrency" and not (is_default(origin) or origin.startswith(MEANS_OF))
+    }
+    chosen, _, told = best_for_clients(stated, clients=clients, one_worker=True)
+    asked = source.scenario.model_copy(
+        update={name: value for name, value in chosen.items() if name not in stated}
+    )
     explanation = explain_scenario(
-        asked, concurrency=clients, phase=phase, context=context, new_tokens=new_tokens
+        asked,
+        concurrency=clients,
+        phase=phase,
+        context=context,
+        new_tokens=new_tokens,
+        assumed=told,
     )
     return ExplainedStep(explanation=explanation, scenario=asked)
