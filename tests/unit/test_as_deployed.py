@@ -149,6 +149,18 @@ def test_loads_take_it_at_their_rate_or_clients():
             build_load(flags={**fixed, "rate": 1.0, **stated, "disaggregated": True})
 
 
+def test_the_file_of_a_load_gives_the_same_figures_again(tmp_path, capsys):
+    asked = ["--rate", "2", "--isl", "256", "--osl", "16", "--requests", "40", "--json"]
+    assert run(["load", "--sku", "h200", *asked, "--out", str(tmp_path / "one")]) == 0
+    first = json.loads(capsys.readouterr().out)
+    file = tmp_path / "one" / "resolved.yaml"
+    again = ["load", "--scenario", str(file), "--json", "--out", str(tmp_path / "two")]
+    assert run(again) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["replications"] == first["replications"]
+    assert file.read_bytes() == (tmp_path / "two" / "resolved.yaml").read_bytes()
+
+
 def test_a_load_that_ranks_nothing_says_that_the_default_serves(tmp_path):
     file = tmp_path / "trace.csv"
     file.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2026-01-01 00:00:00.0,100,10\n")
@@ -164,6 +176,7 @@ def test_a_study_of_sensitivity_takes_it_at_its_clients():
     assert request.scenario.engine == request.resolved["engine"]["value"] == "sglang"
     assert request.resolved["tp"] == {"value": 8, "origin": "as best deployed"}
     pools = build_sensitivity(flags={"sku": "b200", "disaggregated": True})
+    assert "disaggregated" not in pools.resolved  # its file is one of stated pools
     stated = {
         name: pools.resolved[name]["value"]
         for name in (

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulator.analysis.objectives import NO_LIMIT
 from simulator.analysis.pareto import Frontier
 from simulator.cli.main import run
 from simulator.scenario.grid import build_sweep
@@ -166,11 +167,13 @@ def test_what_cannot_be_followed_is_refused(changes, message):
 
 
 @pytest.mark.slow
-def test_what_is_followed_is_found_without_running_everything():
+@pytest.mark.parametrize("limits", [NO_LIMIT, NO_LIMIT.online()[0]], ids=["any TTFT", "10 s"])
+def test_what_is_followed_is_found_without_running_everything(limits):
     """Against all runs: no figure is short by more than 5 %, and every best one is as good."""
     flags = {"sku": "mi355x", "engine": "sglang", "gpus": 8, "isl": 1024, "osl": 128}
-    few = run_timeline(flags=flags, file=None, at=(20.0, 50.0), clients=(64,))
-    every = run_timeline(flags=flags, file=None, at=(20.0, 50.0), clients=(64,), every=True)
+    asked = {"flags": flags, "file": None, "at": (20.0, 50.0), "clients": (64,), "limits": limits}
+    few = run_timeline(**asked)
+    every = run_timeline(**asked, every=True)
     assert len(few.swept.runs) < 0.6 * len(every.swept.runs)
     rates = few.frame()["total_tput_per_gpu"], every.frame()["total_tput_per_gpu"]
     np.testing.assert_array_equal(np.isnan(rates[0]), np.isnan(rates[1]))

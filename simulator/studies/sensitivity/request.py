@@ -74,6 +74,7 @@ def build_sensitivity(*, flags: Mapping[str, Any], file: Path | None = None) -> 
     )
     if best is not None:
         chosen = best.named | best.layouts
+        resolved.pop("disaggregated", None)  # the pools that follow say it
         resolved |= {
             name: {"value": value, "origin": "as best deployed"} for name, value in chosen.items()
         }
