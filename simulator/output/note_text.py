@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-_WHO = r"(?:(?P<who>[^\s:][^:]*): )?"
+_WHO = r"(?:[^\s:][^:]*(?::[^\s:]+)?: ){0,2}"
+"""Systems and pools in front of a note, such as ``b200:vllm@2026-05:`` and ``prefill on b200:``."""
+
+
+_NAME = r"[\w+@.()-]+"
+_SUBJECT = rf"(?P<who>(?:(?:prefill|decode) on )?{_NAME}(?::{_NAME})?): (?P<text>.+)"
 
 
 class _Alike(NamedTuple):
@@ -63,7 +68,7 @@ def _same_of_several(messages: Iterable[str]) -> list[str]:
 
 def _subject(message: str) -> tuple[str, str]:
     """Whom a message is about, where it begins with a name of one word, and the rest."""
-    match = re.fullmatch(r"(?P<who>(?:(?:prefill|decode) on )?[\w+@.()-]+): (?P<text>.+)", message)
+    match = re.fullmatch(_SUBJECT, message)
     return ("", message) if match is None else (match["who"], match["text"])
 
 

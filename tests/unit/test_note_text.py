@@ -49,6 +49,20 @@ def test_the_same_of_several_systems_is_said_once():
     ]
 
 
+def test_systems_with_engine_and_date_are_merged_too():
+    told = [
+        "mi355x:sglang@2026-05-02: " + few("sglang@2026-05-02", 4, "mi355x"),
+        "b200+gb300: prefill on b200: " + few("sglang@2026-07", 4, "b200"),
+        "mi355x:sglang@2026-05-02: acceptance from x",
+        "b200:sglang: acceptance from x",
+    ]
+    assert grouped(told) == [
+        "levels that rest on few measured runs, and on what related runs share: "
+        "sglang@2026-05-02 4 on mi355x; sglang@2026-07 4 on b200",
+        "mi355x:sglang@2026-05-02, b200:sglang: acceptance from x",
+    ]
+
+
 def test_a_system_called_as_its_chip_is_named_once():
     assert grouped(["gb200: gb200: deployments as recipe x ran them"]) == [
         "gb200: deployments as recipe x ran them"

@@ -179,7 +179,9 @@ def comparison_cells(
 
 
 def _times(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.2f}x"
+    if value is None or value != value:
+        return ""
+    return f"{value:.2f}x" if 0.1 <= value < 10 else f"{number(value)}x"
 
 
 def _software_lines(result: ComparisonResult) -> list[str]:

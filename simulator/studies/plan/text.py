@@ -295,7 +295,7 @@ def band_text(result: PlanResult, row: PlanRow) -> str:
         return ""
     if asked.rate is not None or asked.users is not None:
         fewest, most = row.gpus_band or (math.nan, math.nan)
-        return f"{number(fewest)}–{number(most) if most < math.inf else OUT_OF_REACH}"
+        return f"{fewest:,.0f}–{f'{most:,.0f}' if most < math.inf else OUT_OF_REACH}"
     if asked.mw is not None or asked.fleet_gpus is not None:
         value, unit = row.rate_per_s, "req/s"
     else:
