@@ -4,6 +4,8 @@
 
 Each question is asked in a fresh process, as a user would, some times, and the median is printed
 with its bar: wall seconds, CPU seconds of all processes, largest resident memory of one process.
+``--questions`` asks those of planners alone. With ``--peer``, the ``aisimulate`` program of an
+environment such as `compare_peers` makes, AISimulate's own example of a search is asked of both.
 Wait until the machine has nothing else to do.
 """
 
@@ -69,8 +71,10 @@ dep8 = simulator.sweep(ep=8, dp_attention=True, out=Path({folder!r}) / "dep8", *
 assert tp8.fresh + dep8.fresh == 2 * 56 * 9, (tp8.fresh, dep8.fresh)
 """
 QUESTIONS = (
+    ("curve of one engine: simulate --sku b200 --engine vllm", "3 s", "--sku b200 --engine vllm"),
     ("curve as best deployed: simulate --sku b200", "12 s", "--sku b200"),
-    ("compare two SKUs as best deployed", "12 s", "compare b200 gb300"),
+    ("compare two SKUs as best deployed", "12 s", "compare gb200 mi355x"),
+    ("compare two racks' worth of siblings", "12 s", "compare b200 gb300"),
     (
         "plan over the catalogue",
         "30 s",
@@ -103,6 +107,30 @@ QUESTIONS = (
     ),
 )
 """What a planner asks: label, bar, command."""
+
+RECOMMEND = """
+traffic:
+  source: {type: synthetic, input_tokens: 1024, output_tokens: 128}
+  load: {type: concurrency, concurrency: 10}
+  stop: {requests: 100}
+engine:
+  mode: aggregated
+  model: Qwen/Qwen3-32B-FP8
+  hardware: auto
+  backend: {choices: [vllm, sglang]}
+  workers: {aggregated: {parallelism: {preset: default}}}
+optimization:
+  target: throughput_per_gpu
+  hardware: h200_sxm
+  constraints: {max_candidate_gpus: 8}
+optimizer: {max_trials: 8}
+"""
+"""AISimulate's own example of a search: which layout of up to 8 H200 gives most per GPU."""
+
+SAME_SEARCH = (
+    "sweep --sku h200 --model qwen3-32b --precision fp8 --engine vllm,sglang --isl 1024 --osl 128 "
+    "--concurrency 10"
+)
 
 SWEEP_COUNT = 2 * 56 * 9
 
@@ -170,17 +198,44 @@ def time_curve(sku: str, *, runs: int) -> None:
     print(f"{'  the run call alone':<58}{statistics.median(found):>8.2f}", flush=True)
 
 
+def ask_questions(*, runs: int) -> None:
+    """Ask what planners ask."""
+    here = "@scratch@"
+    for label, bar, words in QUESTIONS:
+        ask(label, bar, [SIMULATE, *words.split(), "--out", here], runs=runs, folder=here)
+
+
+def ask_both(peer: Path, *, runs: int) -> None:
+    """The same search of this project and of AISimulate, one after the other."""
+    here = "@scratch@"
+    label = "layout of 8 H200 with most tok/s/GPU, Qwen3-32B FP8"
+    ask(label, "", [SIMULATE, *SAME_SEARCH.split(), "--out", here], runs=runs, folder=here)
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = Path(scratch) / "recommendation.yaml"
+        asked.write_text(RECOMMEND, encoding="utf-8")
+        command = [peer, "recommend", "--config", asked, "--output-dir", Path(scratch) / "found"]
+        ask("  AISimulate recommend, 8 trials", "", [*command, "--overwrite"], runs=runs)
+
+
 def main() -> None:
     """Ask all questions."""
     parser = argparse.ArgumentParser(description="time everyday questions")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the long run")
     parser.add_argument("--runs", type=int, default=3, help="of each question")
+    parser.add_argument("--questions", action="store_true", help="those of planners alone")
+    parser.add_argument("--peer", type=Path, help="the aisimulate program")
     options = parser.parse_args()
     runs = options.runs
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores, load average {os.getloadavg()[0]:.2f}, median of {runs}")
     print(f"{'':<58}{'wall s':>8}{'CPU s':>8}{'MB':>8}   bar")
     here = "@scratch@"
+    if options.questions:
+        ask_questions(runs=runs)
+        if options.peer:
+            ask_both(options.peer.absolute(), runs=runs)
+        print(f"load average at the end {os.getloadavg()[0]:.2f}")
+        return
     ask("simulate --help", "0.5 s", [SIMULATE, "--help"], runs=runs)
     ask(
         "first curve: simulate --sku mi355x --ep 8",
@@ -198,8 +253,9 @@ def main() -> None:
             folder=here,
         )
         time_curve(sku, runs=runs)
-    for label, bar, words in QUESTIONS:
-        ask(label, bar, [SIMULATE, *words.split(), "--out", here], runs=runs, folder=here)
+    ask_questions(runs=runs)
+    if options.peer:
+        ask_both(options.peer.absolute(), runs=runs)
     swept = ask(
         f"sweep: {SWEEP_COUNT} configurations, TP8 and DEP8, 8k/1k, 1-256",
         "100 ms wall x cores / configuration",
