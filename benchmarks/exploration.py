@@ -213,8 +213,9 @@ def ask_both(peer: Path, *, runs: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         asked = Path(scratch) / "recommendation.yaml"
         asked.write_text(RECOMMEND, encoding="utf-8")
-        command = [peer, "recommend", "--config", asked, "--output-dir", Path(scratch) / "found"]
-        ask("  AISimulate recommend, 8 trials", "", [*command, "--overwrite"], runs=runs)
+        command: list[str | Path] = [peer, "recommend", "--config", asked, "--overwrite"]
+        command += ["--output-dir", Path(scratch) / "found"]
+        ask("  AISimulate recommend, 8 trials", "", command, runs=runs)
 
 
 def main() -> None:
