@@ -121,7 +121,12 @@ class _Score:
 
 
 def best_deployed(
-    settings: SweepSettings, load: Scenario, *, asked: AskedLoad, limits: Objectives = NO_LIMIT
+    settings: SweepSettings,
+    load: Scenario,
+    *,
+    asked: AskedLoad,
+    limits: Objectives = NO_LIMIT,
+    among: Callable[[Scenario], bool] | None = None,
 ) -> BestDeployed | None:
     """What wins among all forms in which a SKU was deployed, by mean values.
 
@@ -131,6 +136,9 @@ def best_deployed(
         A question and one of its scenarios; stated speculation and kind of pools hold.
     limits:
         TTFT limits that come first.
+    among:
+        Which scenarios of forms compete, by engine and speculation; ``None``, or where none of
+        them would: all.
 
     Returns
     -------
@@ -147,6 +155,9 @@ def best_deployed(
     competition = competing(settings, load)
     if not competition.forms:
         return None
+    competitors = competition.competitors
+    if among is not None:
+        competitors = tuple(each for each in competitors if among(each.load)) or competitors
     sweeps = [
         ConcurrencySweep(
             load=each.load.model_copy(
@@ -155,7 +166,7 @@ def best_deployed(
             target=each.target,
             pools=pools,
         )
-        for each in competition.competitors
+        for each in competitors
         for pools in each.candidates.deployments
     ]
     means = {
@@ -245,7 +256,8 @@ def _scores(
 
     if asked.clients is not None:
         each = {index: mean for index, found in means.items() for mean in found.values()}
-        most = max((m.total_tput_per_gpu for m in each.values() if meets(m)), default=0.0)
+        within = [mean for mean in each.values() if meets(mean)] or list(each.values())
+        most = max(mean.total_tput_per_gpu for mean in within)
         return {
             index: _Score(
                 meets=meets(mean),

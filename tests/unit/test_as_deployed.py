@@ -73,8 +73,10 @@ def test_the_answer_says_what_won_what_came_next_and_how_to_pin():
     assert "; ahead of " in told
     assert "mean values" in told
     assert all(flag in told for flag in ("--engine", "--spec", "--aggregated", "--disaggregated"))
-    impossible = Objectives(ttft_p90_s=1e-3)
-    assert "beyond what is asked" in best(asked=AskedLoad(clients=64), limits=impossible).told
+    impossible = best(asked=AskedLoad(clients=64), limits=Objectives(ttft_p90_s=1e-3))
+    assert "beyond what is asked" in impossible.told
+    unlimited = best(asked=AskedLoad(clients=64), limits=NO_LIMIT)
+    assert impossible.sweep.label == unlimited.sweep.label  # the most tokens all the same
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_explain_takes_pools_where_the_question_is_not_about_one_worker(capsys):
 def test_loads_take_it_at_their_rate_or_clients():
     fixed = {"sku": "h200", "isl": 1024, "osl": 128}
     asked = build_load(flags={**fixed, "rate": 1.0})
-    assert "as best deployed at 1 req/s" in asked.told
+    assert "as best deployed at 1 req/s, at least 20 tok/s/user, TTFT" in asked.told
     assert asked.settings.deployment is not None
     for name in ("engine", "spec", "deployment"):
         assert asked.resolved[name]["origin"] == "as best deployed"

@@ -88,7 +88,9 @@ def test_a_sku_alone_is_followed_as_it_is_best_deployed():
     told = " ".join(dated.plan.messages)
     assert "as best deployed" in told
     assert "ahead of" in told
-    assert "others with dated software: sglang (2026-04-25" in told
+    assert "others here: sglang (2026-04-25" in told
+    racks = dated_deployments(build_sweep(flags={"sku": "gb300"}))
+    assert len(racks.dates) > 1  # TensorRT-LLM, which wins there, has one date
     pinned = dated_deployments(build_sweep(flags={"sku": "mi355x", "spec": "none"}))
     assert {one.load.spec for one in pinned.plan.sweeps} == {"none"}
 

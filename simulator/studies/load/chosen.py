@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from workloads.requests.arrivals import ArrivalProcess
     from workloads.requests.catalog import Workload
 
+READING_SPEED = 20.0
+"""Speed of users in an open loop where no TPOT is asked for: the fewest GPUs would else be chosen
+at a speed that nobody reads at. As the slowest speed that a timeline follows. [tok/s/user]"""
 _LAYOUT = ("engine", "gpus", "tp", "ep", "dp_attention")
 
 
@@ -43,7 +46,8 @@ def as_deployed(
     """A load with what its SKU is best deployed as, where it states no engine and no layout.
 
     A closed loop is ranked by its clients, an open one by its highest rate: that of a replica, of
-    users within the stated TTFT and TPOT, else a p90 TTFT of an online service. Prompts that share
+    users within the stated TTFT and TPOT, else a p90 TTFT of an online service and, in an open
+    loop, `READING_SPEED`. Prompts that share
     prefixes and recorded arrival times without a rate are served by the default engine.
 
     Parameters
@@ -85,7 +89,7 @@ def as_deployed(
         asked=AskedLoad(
             clients=None if clients is None else math.ceil(clients / settings.replicas),
             rate_per_s=None if clients is not None or rate is None else rate / settings.replicas,
-            least_speed=0.0 if settings.tpot_slo is None else 1.0 / settings.tpot_slo,
+            least_speed=_least_speed(settings),
         ),
         limits=limits.online()[0],
     )
@@ -96,6 +100,13 @@ def as_deployed(
         settings.model_copy(update={"deployment": best.sweep.label}),
         Told(text=best.told, chosen=(*best.named, "deployment")),
     )
+
+
+def _least_speed(settings: LoadSettings) -> float:
+    """Speed that users must have: what is asked for, in an open loop that of readers else."""
+    if settings.tpot_slo is not None:
+        return 1.0 / settings.tpot_slo
+    return READING_SPEED if settings.concurrency is None else 0.0
 
 
 def _highest_rate(settings: LoadSettings, process: ArrivalProcess | None) -> float | None:

@@ -91,7 +91,7 @@ class SweepResult:
         if None in self.settings.values["engine"]:
             used = self._used("engine")
             names = used if isinstance(used, str) else ", ".join(used)
-            found["engine"] = {"value": None, "origin": f"default of the SKU: {names}"}
+            found["engine"] = {"value": None, "origin": f"default: {names}"}
         found["economics"] = found["economics"] | {"value": self._used("economics")}
         for name in ("level", "recipe", "kind"):
             found[name] = {"value": self._used(name), "origin": "in force for these settings"}

@@ -111,7 +111,8 @@ def dated_deployments(
     """The deployments of one question on every date of its software.
 
     Of the engine that is named, every layout that is left open. Without one, of the form in which
-    the SKU is best deployed today: what ran, and what recipes offer.
+    the SKU is best deployed today among those whose software has several dates, or any if none has:
+    what ran, and what recipes offer.
 
     Parameters
     ----------
@@ -125,7 +126,13 @@ def dated_deployments(
     """
     load = next(settings.loads())
     deployments: tuple[Pools, ...] | None = None
-    best = best_deployed(settings, load, asked=AskedLoad(), limits=limits)
+    best = best_deployed(
+        settings,
+        load,
+        asked=AskedLoad(),
+        limits=limits,
+        among=lambda form: len(software_dates(form)) > 1,
+    )
     if best is None:
         named, message = with_engine(load, settings=settings)
     else:
@@ -164,7 +171,8 @@ def _others(best: BestDeployed, *, load: Scenario) -> str:
             found[engine] = f"{engine} ({days[0].date} to {days[-1].date}, {len(days)})"
     if not found:
         return ""
-    return f"a timeline follows one engine; others with dated software: {', '.join(found.values())}"
+    told = ", ".join(found.values())
+    return f"a timeline follows one engine, of several dates if any has; others here: {told}"
 
 
 class _Line:
