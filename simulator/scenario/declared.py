@@ -119,7 +119,8 @@ SCENARIO = table(
     Setting(
         name="engine",
         text="Serving engine, optionally as of a date: sglang@2026-05. "
-        "Default: the one named for the SKU, at the level of the last day that runs cover.",
+        "Default: as best deployed, or beside a stated layout the one named for the SKU; at the "
+        "level of the last day that runs cover.",
         several="Engines, optionally of dates: vllm,sglang@2026-05. dynamo-vllm and others with "
         "an orchestrator run prefill and decode pools.",
         metavar="NAME[@DATE]",
