@@ -165,8 +165,8 @@ def _run(
     from simulator.output.run_files import default_directory, write_result
     from simulator.scenario.deployed_forms import is_all_open
     from simulator.studies.changes import changes_frame
-    from simulator.studies.curve.best import best_sweep
     from simulator.studies.overlay import labels_of_runs, overlay_points
+    from simulator.studies.sweep.best import best_sweep
     from simulator.studies.sweep.run import changes_of_sweep, run_sweep
     from simulator.studies.sweep.text import summary_of
     from workloads.errors import UserError

@@ -12,9 +12,9 @@ from simulator.engines.pools import deployment_label
 from simulator.scenario.deployed_forms import competing
 from simulator.scenario.grid import build_sweep
 from simulator.studies.as_deployed import ALIKE, AskedLoad, best_deployed
-from simulator.studies.curve.best import series_as_deployed
 from simulator.studies.load.request import build_load
 from simulator.studies.sensitivity.request import build_sensitivity
+from simulator.studies.sweep.best import series_as_deployed
 from simulator.studies.sweep.chosen import estimated
 from simulator.studies.sweep.deployments import with_engine
 from simulator.studies.sweep.points import ConcurrencySweep
@@ -247,5 +247,8 @@ def test_a_sweep_of_a_sku_alone_lets_all_forms_compete(tmp_path, capsys):
     assert "NVIDIA H200 SXM as best deployed: frontier" in text
     assert "best deployed as sglang mtp" in text
     assert "runner-up: " in text
+    asked = {"sku": "h200", "isl": 1024, "osl": 128, "concurrency": [1], "workers": 1}
+    assert set(simulator.sweep(**asked).frame()["series"]) == {"NVIDIA H200 SXM as best deployed"}
+    assert set(simulator.sweep(**asked, tp=8).frame()["series"]) == {"NVIDIA H200 SXM (vllm)"}
     assert run([*arguments, "--engine", "vllm", "--per-engine"]) == 2
     assert "--per-engine" in capsys.readouterr().err

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import stated_limits
+from simulator.scenario.deployed_forms import is_all_open
 from simulator.scenario.grid import build_sweep
+from simulator.studies.sweep.best import best_sweep
 from simulator.studies.sweep.executors import cluster_executor
 from simulator.studies.sweep.run import run_sweep
 
@@ -31,6 +33,9 @@ def sweep(
     **settings: Any,
 ) -> SweepResult:
     """Simulate every layout at every concurrency, over any settings with several values.
+
+    Without an engine, layouts, pools and server settings all forms in which a SKU was deployed
+    compete for one frontier.
 
     Parameters
     ----------
@@ -63,8 +68,10 @@ def sweep(
     UserError
         If a setting is unknown or out of range.
     """
-    return run_sweep(
-        build_sweep(flags=settings, file=scenario),
+    asked = build_sweep(flags=settings, file=scenario)
+    is_open = all(is_all_open(asked, load) for load in asked.loads())
+    return (best_sweep if is_open else run_sweep)(
+        asked,
         directory=out,
         workers=workers,
         executor=cluster_executor(executor=executor, address=address),
