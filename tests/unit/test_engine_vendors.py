@@ -95,7 +95,7 @@ def test_a_low_end_beyond_the_curve_is_out_of_reach_and_no_zero():
 
     assert text((0.0, 1.2), mw=1.0) == f"{OUT_OF_REACH}–12.0 req/s"
     assert text((0.5, 1.2), mw=1.0) == "5.00–12.0 req/s"
-    assert text((0.0, 1.2), gpus_band=(16, float("inf")), rate=5.0) == f"16.0–{OUT_OF_REACH}"
+    assert text((0.0, 1.2), gpus_band=(16, float("inf")), rate=5.0) == f"16–{OUT_OF_REACH}"
 
 
 @pytest.mark.parametrize(("engine", "label"), [(None, "vllm-ascend"), ("sglang", "sglang-ascend")])

@@ -116,7 +116,7 @@ def side_of(system: ComparedSystem, runs: pd.DataFrame, *, denominator: Denomina
     passed = under_a_line(
         allowed["interactivity"],
         allowed["total_tput_per_gpu"],
-        deployment=allowed[["engine", "spec", "label"]].agg(tuple, axis=1).tolist(),
+        deployment=allowed.filter(["engine", "spec", "label"]).agg(tuple, axis=1).tolist(),
         clients=allowed["concurrency"],
     )
     before = frontier_indices(allowed["interactivity"], allowed["total_tput_per_gpu"])
