@@ -112,6 +112,7 @@ def test_a_quota_of_a_container_limits_the_cores(
     [
         pytest.param(["--sku", "b200", "--engine", "vllm"], id="curve"),
         pytest.param(["compare", "b200", "mi355x"], id="compare"),
+        pytest.param(["timeline", "--sku", "mi355x"], id="timeline"),
     ],
 )
 def test_what_loads_for_long_does_so_beside_the_runs(question: list[str], tmp_path: Path) -> None:

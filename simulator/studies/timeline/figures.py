@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from simulator.analysis.pareto import Frontier
 from simulator.prediction.bands import DATES, SAME_ENGINE, ratio_factors
@@ -13,6 +12,8 @@ from simulator.prediction.bands import DATES, SAME_ENGINE, ratio_factors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
     from simulator.studies.timeline.dates import SoftwareDate
 
@@ -36,6 +37,8 @@ def followed_figures(
     calibration:
         Directory of a user's own fit.
     """
+    import pandas as pd
+
     factors = ratio_factors(
         first=DATES, second=DATES, relation=SAME_ENGINE, directory=calibration
     ) or (np.nan, np.nan)
