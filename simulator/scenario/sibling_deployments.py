@@ -47,25 +47,30 @@ def with_those_of_siblings(
     """
     found = {_key(each): each for each in own.competitors}
     forms = {(form.engine, form.speculation, form.disaggregated): form for form in own.forms}
+    refused = dict(own.refused)
     taken: dict[str, int] = {}
+    too_wide = 0
     for name in software_of:
         if name == sku.key:
             continue
         alike = load.model_copy(update={"sku": name, "overrides": {}})
         try:
             theirs = competing_on(alike)
-        except UserError:
-            continue  # nothing ran there that agrees with what is stated
+        except UserError as error:
+            refused[f"layouts of {name}"] = str(error)
+            continue
         for each in theirs.competitors:
-            mine = found.get(_key(each)) or _competitor(each, load=load, software_of=software_of)
-            if mine is None:
+            try:
+                mine = found.get(_key(each)) or _without_deployments(
+                    each, load=load, software_of=software_of
+                )
+            except UserError as error:
+                refused[f"{' '.join(_key(each))} of {name}"] = str(error)
                 continue
             known = set(mine.candidates.deployments)
-            more = [
-                pools
-                for pools in each.candidates.deployments
-                if pools not in known and _within_domain(pools, sku=sku)
-            ]
+            others = [pools for pools in each.candidates.deployments if pools not in known]
+            more = [pools for pools in others if _within_domain(pools, sku=sku)]
+            too_wide += len(others) - len(more)
             if not more:
                 continue
             deployments = (*mine.candidates.deployments, *more)
@@ -77,11 +82,17 @@ def with_those_of_siblings(
                 forms.setdefault((form.engine, form.speculation, form.disaggregated), form)
     counts = " and ".join(f"{count} deployments of {name}" for name, count in taken.items())
     told = f"; besides, since equal software has equal layouts, {counts}" if taken else ""
+    if too_wide:
+        told += (
+            f"; {too_wide} more are left out, whose workers reach beyond the "
+            f"{sku.scaleup_world} chips of a scale-up domain"
+        )
     said, pin, how = own.message.partition("; pin")
     return replace(
         own,
         competitors=tuple(found.values()),
         forms=tuple(forms.values()),
+        refused=refused,
         message=f"{said}{told}{pin}{how}",
     )
 
@@ -90,16 +101,19 @@ def _key(each: Competitor) -> Key:
     return each.target.engine.engine.label, each.load.spec
 
 
-def _competitor(
+def _without_deployments(
     theirs: Competitor, *, load: Scenario, software_of: Sequence[str]
-) -> Competitor | None:
-    """A sibling's form on the chip itself, without deployments; ``None`` where it cannot be."""
+) -> Competitor:
+    """A sibling's form on the chip itself, its deployments aside.
+
+    Raises
+    ------
+    UserError
+        If its engine does not run on the chip.
+    """
     engine = with_software_of(theirs.target.engine.engine.label, tuple(software_of))
     own = load.model_copy(update={"engine": engine, "spec": theirs.load.spec})
-    try:
-        target = resolve_target(own)
-    except UserError:
-        return None
+    target = resolve_target(own)
     candidates = replace(theirs.candidates, deployments=(), refused=(), messages=())
     return replace(theirs, load=own, target=target, candidates=candidates)
 

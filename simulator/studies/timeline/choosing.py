@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.analysis.objectives import NO_LIMIT
 from simulator.analysis.pareto import frontier_indices
-from simulator.studies.sweep.bar import Staircase
+from simulator.studies.sweep.bar import Bar, Staircase
 from simulator.studies.sweep.choosing import ABOUT_LATE, MANY_CLIENTS, NEAR_BETWEEN, Choice
 from simulator.studies.sweep.chosen import ChosenPoints
 from simulator.studies.sweep.store import file_name
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from simulator.analysis.objectives import Objectives
     from simulator.prediction.steady import SteadyState
-    from simulator.studies.sweep.bar import Bar
     from simulator.studies.sweep.chosen import ChosenProgress
     from simulator.studies.sweep.planner import Segment
     from simulator.studies.sweep.points import ConcurrencySweep
@@ -157,7 +156,10 @@ class DatedPoints(ChosenPoints):
                 each.shown |= {(name, c): self.choice.shown[name, c] for c in points}
 
     def segments(self) -> Iterator[tuple[ChosenProgress, Segment]]:
-        """As `ChosenPoints`; a point has to come near what the first date has that asks for it."""
+        """As `ChosenPoints`; a point has to come near what its date has.
+
+        One in force on several dates has to keep the limits alone: it may be behind on one of them.
+        """
         for each, segment in super().segments():
             yield each, replace(segment, bar=self._bars.get(file_name(each.sweep)))
 
@@ -168,8 +170,9 @@ class DatedPoints(ChosenPoints):
             for each in self._dates:
                 points = each.next_points()
                 wanted |= dict.fromkeys(points)
-                bar = each.bar(self._limits)
                 for name, _ in points:
-                    self._bars.setdefault(str(name), bar)
+                    dates = sum(name in one.estimates for one in self._dates)
+                    places = each.bar(self._limits).places if dates == 1 else ()
+                    self._bars[str(name)] = Bar(places=places, limits=self._limits)
             self._round = [(self._by_name[str(name)], c) for name, c in wanted]
         return self._round
