@@ -290,7 +290,8 @@ def _at_rate(
     return _Score(
         meets=True,
         rank=(-float(sweep.gpus), mean.interactivity),
-        words=f"{sweep.gpus} GPUs, about {number(mean.interactivity)} tok/s/user at this rate",
+        words=f"{sweep.gpus} GPUs with {1.0 - ROOM:.0%} to spare for bursts, about "
+        f"{number(mean.interactivity)} tok/s/user at this rate",
     )
 
 
